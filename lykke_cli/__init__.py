@@ -1,0 +1,60 @@
+"""Follow, publish and recover a user's audit log: the truth in a database, the news on Redis."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from lykke_cli._version import __version__
+
+if TYPE_CHECKING:
+    from lykke_cli.application.gateways.pubsub_protocol import (
+        Gap,
+        PubSubGatewayProtocol,
+        PubSubSubscription,
+        Unreadable,
+    )
+    from lykke_cli.domain.audit_log import ActivityType, AuditLogEntity
+    from lykke_cli.domain.errors import DomainError, LykkeError
+    from lykke_cli.infrastructure.database.audit_log_repository import AuditLogRepository
+    from lykke_cli.infrastructure.gateways.memory_pubsub import MemoryPubSubGateway
+    from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
+    from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
+
+_HOMES = {
+    "ActivityType": "domain.audit_log",
+    "AuditLogEntity": "domain.audit_log",
+    "AuditLogRepository": "infrastructure.database.audit_log_repository",
+    "DomainError": "domain.errors",
+    "Gap": "application.gateways.pubsub_protocol",
+    "LykkeError": "domain.errors",
+    "MemoryPubSubGateway": "infrastructure.gateways.memory_pubsub",
+    "PubSubGatewayProtocol": "application.gateways.pubsub_protocol",
+    "PubSubSubscription": "application.gateways.pubsub_protocol",
+    "RedisPubSubGateway": "infrastructure.gateways.redis_pubsub",
+    "SqlAlchemyUnitOfWork": "infrastructure.unit_of_work",
+    "Unreadable": "application.gateways.pubsub_protocol",
+}
+
+__all__ = [
+    "ActivityType",
+    "AuditLogEntity",
+    "AuditLogRepository",
+    "DomainError",
+    "Gap",
+    "LykkeError",
+    "MemoryPubSubGateway",
+    "PubSubGatewayProtocol",
+    "PubSubSubscription",
+    "RedisPubSubGateway",
+    "SqlAlchemyUnitOfWork",
+    "Unreadable",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on its first use, so that importing the package costs nothing."""
+    if name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

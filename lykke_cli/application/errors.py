@@ -1,0 +1,39 @@
+"""What can go wrong outside the domain, one class for each situation a caller can act on."""
+
+from lykke_cli.domain.errors import LykkeError
+
+
+class ServerUnavailable(LykkeError):
+    """A server cannot be reached."""
+
+
+class LoginRefused(ServerUnavailable):
+    """A server refused the login or lacks a right that is needed."""
+
+
+class SubscriptionLost(ServerUnavailable):
+    """The subscription's connection broke: messages may be missing from here on."""
+
+
+class SubscriptionClosed(LykkeError):
+    """The subscription was closed on this side."""
+
+
+class SchemaMismatch(ServerUnavailable):
+    """The database has no audit log table that can be read."""
+
+
+class BadInput(LykkeError):
+    """The input cannot be read."""
+
+
+class UsageMistake(LykkeError):
+    """The command was called with arguments that do not fit."""
+
+
+class ExpectationNotMet(LykkeError):
+    """What was waited for did not happen."""
+
+
+class UnitOfWorkFailed(LykkeError):
+    """An inner block of this unit of work failed, so nothing was committed."""

@@ -1,0 +1,121 @@
+"""What was committed, read from the database: the truth behind the channel."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, Self
+from uuid import UUID
+
+from lykke_cli.application.messages import Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which entries a reader wants; every part that is given narrows it."""
+
+    user_id: UUID | None
+    """None selects every user."""
+    activity_types: Sequence[str] = ()
+    """Any of these, exactly; empty for all."""
+    entity_type: str | None = None
+    entity_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in commit order: opaque to its holder, made and understood by one history.
+
+    `data` is plain JSON, so that a cursor can be stored.
+    """
+
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """A committed entry."""
+
+    entry: Entry
+    settled: bool
+    """True when no later read from the chunk's cursor can return this row again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryChunk:
+    """Some rows of a read, in (occurred_at, id) order across the chunks of the read."""
+
+    rows: Sequence[HistoryRow]
+    """Committed entries the old cursor did not cover, for printing."""
+    cursor: Cursor
+    """Covers all that the old cursor did, and every row of the read up to here."""
+    last: bool = False
+    """The read is complete: its snapshot has become the cursor."""
+    seen: Sequence[HistoryRow] = ()
+    """Rows from before the starting point which a later read may return: not to be printed."""
+    complete: bool = True
+    """False where the server may lag behind broadcasts (a read replica)."""
+    notice: str | None = None
+    """Something the person should know, such as a cursor that no longer fits this database."""
+    covered_from: datetime | None = None
+    """A recent read looked only at entries that occurred at or after this; None: at all."""
+
+
+class HistoryProtocol(Protocol):
+    """Read access to the audit log table, with SELECT rights alone.
+
+    Every method raises ServerUnavailable (or LoginRefused, SchemaMismatch).
+    Reads stream: memory is flat in the number of rows.
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    @property
+    def identity(self) -> str:
+        """Names this database apart from any other, without its password."""
+        ...
+
+    def begin(
+        self, selection: Selection, *, since: datetime | None = None, last: int | None = None
+    ) -> AsyncIterator[HistoryChunk]:
+        """The first read of a reader without a cursor.
+
+        Rows are those that occurred at or after `since`, or the newest `last` (oldest first);
+        with neither, none: only the cursor from which `changes` goes on.
+        """
+        ...
+
+    def changes(
+        self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
+    ) -> AsyncIterator[HistoryChunk]:
+        """What was committed and is not covered by `cursor`.
+
+        `recent_only` looks only at entries that occurred within the look-back window: cheap
+        enough to be repeated. The cursor it returns claims no more than that.
+        """
+        ...
+
+    async def verify(
+        self, selection: Selection, cursor: Cursor, ids: Sequence[str]
+    ) -> tuple[list[HistoryRow], set[str]]:
+        """Of these entries: the rows not covered by `cursor`, and the ids that are not there."""
+        ...
+
+    def stream(
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """Plain history by (occurred_at, id): `since` inclusive, `until` exclusive."""
+        ...
+
+    async def count(
+        self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
+    ) -> int:
+        """How many rows `stream` would yield without a limit."""
+        ...

@@ -1,0 +1,121 @@
+"""Publishing to and subscribing to a user's channels.
+
+Pub/Sub delivers at most once: a subscription of this kind may lose messages. What must not lose
+any is built on it in `tail.py`, with the database beside it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Protocol, Self
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message that is not a JSON object; the stream goes on after it."""
+
+    raw: bytes
+    """The payload exactly as it came."""
+    reason: str
+    """Why it could not be read, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time without a connection, in which messages may have been lost."""
+
+    started_at: datetime
+    """When the loss was noticed, UTC."""
+    ended_at: datetime
+    """When the server confirmed the subscription again, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as it came off the wire."""
+
+    channel: str
+    payload: bytes
+
+
+class PubSubSubscription(Protocol):
+    """A subscription to one user's channel, used as an async context manager.
+
+    The server has confirmed the subscription before `__aenter__` returns: nothing published after
+    that is missed while the connection lasts.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Subscribe; raises ServerUnavailable when the server cannot be reached in time."""
+        ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    async def get_message(self, timeout: float | None = None) -> dict[str, Any] | Unreadable | None:
+        """The next message, decoded.
+
+        `timeout` is in seconds; without it the call waits for ever. None means nothing came in
+        time. Raises SubscriptionClosed after `close()`, and SubscriptionLost when the connection
+        breaks and the subscription was made with `reconnect=False`.
+        """
+        ...
+
+    async def get_deliveries(self, timeout: float | None = None) -> list[Delivery]:
+        """The messages that are there, at least one, undecoded; an empty list on time-out.
+
+        Raises as `get_message` does.
+        """
+        ...
+
+    async def send_message(self, message: Mapping[str, Any]) -> int:
+        """Publish to the subscription's own channel; returns how many subscribers got it."""
+        ...
+
+    async def close(self) -> None:
+        """Unsubscribe and release the connection; closing twice is harmless."""
+        ...
+
+
+class PubSubGatewayProtocol(Protocol):
+    """Access to the channels `{channel_type}:{user_id}`."""
+
+    async def publish_to_user_channel(
+        self, user_id: UUID, channel_type: str, message: Mapping[str, Any]
+    ) -> int:
+        """Publish `message` as JSON; returns how many subscribers got it.
+
+        Raises ServerUnavailable.
+        """
+        ...
+
+    def subscribe_to_user_channel(
+        self,
+        user_id: UUID | None,
+        channel_type: str,
+        *,
+        reconnect: bool = True,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> PubSubSubscription:
+        """A subscription, not yet open: enter it.
+
+        Without a `user_id` it follows every user's channel of this type. With `reconnect` a lost
+        connection is taken up again with back-off, and each gap is logged as a warning and given
+        to `on_gap`; without it `get_message` raises SubscriptionLost and the caller decides.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close every connection; closing twice is harmless."""
+        ...
+
+
+def channel_name(channel_type: str, user_id: UUID | None) -> str:
+    """The channel of one user, or with None the pattern that matches every user's."""
+    return f"{channel_type}:{'*' if user_id is None else user_id}"

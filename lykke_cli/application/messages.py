@@ -1,0 +1,188 @@
+"""The only decoder and encoder of what travels on a channel. Everything that comes in is untrusted.
+
+An audit log entry prints as one JSON object with the keys id, user_id, activity_type,
+occurred_at, entity_id, entity_type, meta in this order, ids in lower case with dashes, and
+occurred_at in UTC with six decimals and `Z`, so that the text sorts like the time. `meta` keeps
+the bytes it came with: no number is rounded and no key is moved.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import orjson
+
+from lykke_cli.application.errors import BadInput
+from lykke_cli.application.gateways.pubsub_protocol import Unreadable
+from lykke_cli.domain.audit_log import AuditLogEntity
+
+MAX_SHOWN_REASON = 120  # characters
+_CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")  # JSON allows them only between tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An audit log entry as it is read back, from a channel or from the database."""
+
+    id: str
+    user_id: str
+    activity_type: str
+    occurred_at: datetime
+    """Time-zone aware, UTC."""
+    entity_id: str | None = None
+    entity_type: str | None = None
+    meta: bytes = b"null"
+    """One JSON value on one line."""
+    replayed: bool = False
+    """It was published again for subscribers that were away."""
+
+    def to_json(self) -> bytes:
+        """The promised line, without its newline."""
+        return b'{"id":"%b","user_id":"%b","activity_type":%b,"occurred_at":"%b","entity_id":%b,"entity_type":%b,"meta":%b}' % (  # noqa: E501
+            self.id.encode(),
+            self.user_id.encode(),
+            orjson.dumps(self.activity_type),
+            format_time(self.occurred_at).encode(),
+            orjson.dumps(self.entity_id),
+            orjson.dumps(self.entity_type),
+            self.meta,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry's fields as JSON values, in the promised order."""
+        return {
+            "id": self.id,
+            "user_id": self.user_id,
+            "activity_type": self.activity_type,
+            "occurred_at": format_time(self.occurred_at),
+            "entity_id": self.entity_id,
+            "entity_type": self.entity_type,
+            "meta": orjson.loads(self.meta),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OtherMessage:
+    """A JSON object that is not an entry: an acknowledgment, a test message, anything."""
+
+    raw: bytes
+
+    def to_json(self) -> bytes:
+        return on_one_line(self.raw)
+
+    def to_dict(self) -> dict[str, Any]:
+        value = orjson.loads(self.raw)
+        return value if isinstance(value, dict) else {}
+
+
+Message = Entry | OtherMessage | Unreadable
+
+
+class _Envelope(msgspec.Struct):
+    id: str
+    user_id: str
+    activity_type: str
+    occurred_at: str
+    entity_id: str | None = None
+    entity_type: str | None = None
+    meta: msgspec.Raw = msgspec.Raw(b"null")
+    replayed: bool = False
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def decode(payload: bytes) -> Message:
+    """What a channel's payload is; never raises."""
+    try:
+        if not payload.isascii():
+            payload.decode()  # parts that are passed on undecoded must be UTF-8 too
+        try:
+            return _entry(_decode_envelope(payload))
+        except (msgspec.ValidationError, ValueError, OverflowError):
+            _decode_object(payload)
+            return OtherMessage(payload)
+    except UnicodeDecodeError:
+        return Unreadable(payload, "not UTF-8")
+    except msgspec.ValidationError:
+        return Unreadable(payload, "not a JSON object")
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Unreadable(payload, f"not JSON: {error}"[:MAX_SHOWN_REASON])
+
+
+def decode_object(payload: bytes) -> dict[str, Any] | Unreadable:
+    """The JSON object in `payload` as a dictionary; never raises."""
+    try:
+        value = orjson.loads(payload)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        return Unreadable(payload, f"not JSON: {error}"[:MAX_SHOWN_REASON])
+    return value if isinstance(value, dict) else Unreadable(payload, "not a JSON object")
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """`message` as the bytes to publish; raises BadInput when it is not JSON."""
+    try:
+        return orjson.dumps(message, default=_plain)
+    except TypeError as error:
+        raise BadInput(f"The message cannot be written as JSON: {error}") from error
+
+
+def entity_message(entity: AuditLogEntity) -> dict[str, Any]:
+    """What is broadcast for a committed entity."""
+    return {
+        "id": str(entity.id),
+        "user_id": str(entity.user_id),
+        "activity_type": entity.activity_type,
+        "occurred_at": format_time(entity.occurred_at),
+        "entity_id": None if entity.entity_id is None else str(entity.entity_id),
+        "entity_type": entity.entity_type,
+        "meta": entity.meta,
+    }
+
+
+def format_time(moment: datetime) -> str:
+    """ISO 8601 in UTC with six decimals and `Z`; `moment` is aware."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def parse_wire_time(text: str) -> datetime:
+    """An ISO 8601 time, UTC where it names no zone; raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def canonical_id(text: str) -> str:
+    """A UUID in lower case with dashes; raises ValueError."""
+    return text if _CANONICAL_ID.fullmatch(text) else str(uuid.UUID(text))
+
+
+def on_one_line(json: bytes) -> bytes:
+    """The same JSON without line breaks."""
+    return json.translate(_LINE_BREAKS).strip()
+
+
+def _entry(envelope: _Envelope) -> Entry:
+    entity_id = envelope.entity_id
+    return Entry(
+        id=canonical_id(envelope.id),
+        user_id=canonical_id(envelope.user_id),
+        activity_type=envelope.activity_type,
+        occurred_at=parse_wire_time(envelope.occurred_at),
+        entity_id=None if entity_id is None else canonical_id(entity_id),
+        entity_type=envelope.entity_type,
+        meta=on_one_line(bytes(envelope.meta)),
+        replayed=envelope.replayed,
+    )
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, MappingProxyType):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
