@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import orjson
@@ -82,6 +82,17 @@ class OtherMessage:
 
 
 Message = Entry | OtherMessage | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message on its way to the output, and where it came from."""
+
+    message: Message
+    source: Literal["live", "history"]
+    channel: str
+    raw: bytes | None = None
+    """The payload as it came from the channel; None from history."""
 
 
 class _Envelope(msgspec.Struct):

@@ -1,0 +1,335 @@
+"""The gap-free merge of a lossy live stream with the history in the database.
+
+Pure decisions: no I/O, no clock, no tasks. Something happens (a method is called), and the merge
+answers with what to do (a list of actions, to be carried out in order). `tail.py` does the waiting.
+
+How an entry is printed exactly once:
+
+* A read returns what its cursor does not cover, and each chunk's cursor covers what the chunk
+  printed. But commit order is known only up to the oldest open transaction, so a read may return
+  again some of what was printed before; the ids of these entries are `_pending`, and decide.
+* A live entry is printed at once when its id is not among those printed. Ids of entries which no
+  read can return again (`_settled`) are kept only against repeated and late broadcasts, and only
+  the latest `keep` of them by occurred_at. `_floor` is the latest occurred_at forgotten.
+* So an unknown live entry above the floor cannot have been printed: it is. One at or below it, or
+  one marked as replayed, is in doubt: the database is asked about just that id.
+
+Nothing here compares a time with a clock: a wrong clock can make a look-up more, never an error.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from heapq import heappop, heappush
+
+from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryRow
+from lykke_cli.application.messages import Arrival, Entry
+
+KEPT_IDS = 50_000
+"""How many ids of settled entries are kept against repeated broadcasts."""
+HELD_MESSAGES = 20_000
+"""How many live messages wait while history is printed; beyond it history is read once more."""
+UNCONFIRMED_IDS = 50_000
+"""How many live entries are printed before the next reconcile is brought forward."""
+UNCONFIRMED_LIMIT = 20 * UNCONFIRMED_IDS
+"""How many are when the database is away; beyond it live entries are left to history."""
+
+
+class ReadKind(IntEnum):
+    """What to read from history; a greater one includes a lesser."""
+
+    RECENT = 1
+    """What was committed since the cursor, within the look-back window."""
+    FULL = 2
+    """Everything that was committed since the cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where the merge stands: enough for another run to go on without a gap or a duplicate."""
+
+    cursor: Cursor
+    pending: dict[str, datetime]
+    """Ids of printed entries which a read from `cursor` may return, with their occurred_at."""
+    floor: datetime | None
+    """A live entry at or before it may have been printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    arrivals: list[Arrival]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read history from `cursor`; without one, begin. Answer with `chunk` or `read_failed`."""
+
+    kind: ReadKind
+    cursor: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Ask history about `ids`. Answer with `verified` or `read_failed`."""
+
+    ids: list[str]
+    cursor: Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """What was printed so far may be recorded as done."""
+
+    checkpoint: Checkpoint
+
+
+Action = Print | Read | Verify | Save
+
+
+class Merge:
+    """Merges one subscription with its history; see the module's docstring.
+
+    `resume` goes on where another run ended. Without `history` nothing is read: repeated messages
+    are dropped as far as memory goes, and gaps stay. `keep` bounds the ids kept of settled entries,
+    `hold` the live messages held back during a read.
+    """
+
+    def __init__(
+        self,
+        resume: Checkpoint | None = None,
+        *,
+        history: bool = True,
+        keep: int = KEPT_IDS,
+        hold: int = HELD_MESSAGES,
+    ) -> None:
+        self._has_history = history
+        self._keep = keep
+        self._hold = hold
+        self._cursor = resume.cursor if resume else None
+        self._floor = resume.floor if resume else None
+        self._latest = self._floor  # the latest occurred_at ever settled
+        self._pending: dict[str, datetime] = dict(resume.pending) if resume else {}
+        self._awaiting: dict[str, datetime] = {}  # pending when the read under way was asked for
+        self._settled: set[str] = set()
+        self._by_time: list[tuple[datetime, str]] = []  # heap over _settled
+        self._unconfirmed = 0  # live entries printed since a read was last asked for
+        self._doubtful: dict[str, Arrival] = {}
+        self._held: list[Arrival] = []
+        self._holding = False
+        self._overflowed = False
+        self._under_way: Read | Verify | None = None
+        self._wanted: ReadKind | None = None
+        self._failing = False
+
+    @property
+    def remembered(self) -> int:
+        """How many messages and ids are held in memory."""
+        return (
+            len(self._pending)
+            + len(self._awaiting)
+            + len(self._settled)
+            + len(self._doubtful)
+            + len(self._held)
+        )
+
+    @property
+    def caught_up(self) -> bool:
+        """True when nothing is being read, waited for or in doubt."""
+        busy = self._holding or self._failing or self._under_way or self._wanted or self._doubtful
+        return not busy
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Where the merge stands, once it has a cursor."""
+        if self._cursor is None:
+            return None
+        # The ids of settled entries are not stored: the floor stands for all of them.
+        return Checkpoint(self._cursor, self._pending | self._awaiting, self._latest)
+
+    def subscribed(self) -> list[Action]:
+        """The server confirmed the subscription: what came before it must come from history."""
+        if not self._has_history:
+            return []
+        self._holding = not self._failing
+        self._wanted = ReadKind.FULL
+        return self._proceed()
+
+    def live(self, arrivals: Sequence[Arrival]) -> list[Action]:
+        """Messages arrived on the channel."""
+        if self._holding:
+            self._hold_back(arrivals)
+            return []
+        printed = self._admit(arrivals)
+        if self._unconfirmed > UNCONFIRMED_IDS and self._wanted is None and not self._failing:
+            self._wanted = ReadKind.RECENT
+        return [*_print(printed), *self._proceed()]
+
+    def chunk(self, chunk: HistoryChunk) -> list[Action]:
+        """A read answered with some rows."""
+        printed = [
+            Arrival(row.entry, "history", "")
+            for row in chunk.rows
+            if self._note(row)  # remembers every row, passes those not printed before
+        ]
+        if chunk.seen:
+            held = {a.message.id for a in self._held if isinstance(a.message, Entry)}
+            for row in chunk.seen:
+                if row.entry.id not in held:  # one that is held came after the starting point
+                    self._note(row)
+        self._cursor = chunk.cursor
+        actions = _print(printed)
+        if chunk.last:
+            actions += _print(self._finish_read(chunk))
+        checkpoint = self.checkpoint()
+        if checkpoint is not None:
+            actions.append(Save(checkpoint))
+        return [*actions, *self._proceed()]
+
+    def verified(self, rows: Iterable[HistoryRow], absent: set[str]) -> list[Action]:
+        """History answered about entries in doubt: those not covered, and those not there."""
+        asked = self._under_way.ids if isinstance(self._under_way, Verify) else []
+        self._under_way = None
+        wanted = absent | {row.entry.id for row in rows}
+        printed = []
+        for id in asked:
+            arrival = self._doubtful.pop(id)
+            if id in wanted and isinstance(arrival.message, Entry):
+                self._pending[id] = arrival.message.occurred_at
+                printed.append(arrival)
+        return [*_print(printed), *self._proceed()]
+
+    def read_failed(self) -> list[Action]:
+        """The read or look-up under way failed: live goes on, `tick` tries again."""
+        if isinstance(self._under_way, Read):
+            self._wanted = max(self._wanted or self._under_way.kind, self._under_way.kind)
+        self._under_way = None
+        self._failing = True
+        self._pending |= self._awaiting
+        self._awaiting = {}
+        return _print(self._release())
+
+    def disconnected(self) -> list[Action]:
+        """The subscription broke: until it is confirmed again, history is all there is."""
+        return self.tick()
+
+    def tick(self, kind: ReadKind = ReadKind.RECENT) -> list[Action]:
+        """Time to reconcile, or to try again what failed."""
+        if not self._has_history:
+            return []
+        under_way = self._under_way
+        if not isinstance(under_way, Read) or under_way.kind < kind:
+            self._wanted = max(self._wanted or kind, kind)
+        return self._proceed()
+
+    def _proceed(self) -> list[Action]:
+        """Start the next read or look-up, one at a time."""
+        if self._under_way is not None:
+            return []
+        if self._wanted is not None:
+            kind = ReadKind.FULL if self._cursor is None else self._wanted
+            self._wanted = None
+            self._awaiting, self._pending, self._unconfirmed = self._pending, {}, 0
+            self._under_way = Read(kind, self._cursor)
+            return [self._under_way]
+        if self._doubtful and self._cursor is not None and not self._failing:
+            self._under_way = Verify(list(self._doubtful), self._cursor)
+            return [self._under_way]
+        return []
+
+    def _finish_read(self, chunk: HistoryChunk) -> list[Arrival]:
+        """The read is complete: what it could have returned and did not, no read will."""
+        since = chunk.covered_from
+        for id, occurred_at in self._awaiting.items():
+            if chunk.complete and (since is None or occurred_at >= since):
+                self._settle(id, occurred_at)
+            else:
+                self._pending[id] = occurred_at
+        self._awaiting = {}
+        self._under_way = None
+        self._failing = False
+        if self._overflowed:
+            self._overflowed = False
+            self._wanted = ReadKind.FULL
+        return [] if self._holding and self._wanted is ReadKind.FULL else self._release()
+
+    def _release(self) -> list[Arrival]:
+        """Stop holding live messages back."""
+        self._holding = False
+        held, self._held = self._held, []
+        return self._admit(held)
+
+    def _hold_back(self, arrivals: Sequence[Arrival]) -> None:
+        self._held += arrivals
+        if len(self._held) > self._hold:
+            # The entries are in the database, which will be asked again; of the other messages
+            # the newest are kept.
+            others = [a for a in self._held if not isinstance(a.message, Entry)]
+            self._held = others[-self._hold :]
+            self._overflowed = True
+
+    def _admit(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
+        """Those of the live messages to print now."""
+        printed = []
+        for arrival in arrivals:
+            entry = arrival.message
+            if not isinstance(entry, Entry):
+                printed.append(arrival)
+            elif self._is_known(entry.id):
+                continue
+            elif not self._has_history:
+                self._settle(entry.id, entry.occurred_at)
+                printed.append(arrival)
+            elif self._may_be_printed_already(entry):
+                self._doubt(arrival, entry.id)
+            elif self._unconfirmed < UNCONFIRMED_LIMIT:
+                self._pending[entry.id] = entry.occurred_at
+                self._unconfirmed += 1
+                printed.append(arrival)
+            else:
+                self._wanted = ReadKind.FULL  # prints it when the database is back
+        return printed
+
+    def _may_be_printed_already(self, entry: Entry) -> bool:
+        if self._cursor is None:
+            return False
+        return entry.replayed or (self._floor is not None and entry.occurred_at <= self._floor)
+
+    def _doubt(self, arrival: Arrival, id: str) -> None:
+        if len(self._doubtful) < self._hold:
+            self._doubtful[id] = arrival
+        else:
+            self._wanted = ReadKind.FULL  # finds it, if it was committed and not printed
+
+    def _is_known(self, id: str) -> bool:
+        return (
+            id in self._pending
+            or id in self._settled
+            or id in self._awaiting
+            or id in self._doubtful
+        )
+
+    def _note(self, row: HistoryRow) -> bool:
+        """Remember a row that was read; True when it was not printed before."""
+        id, occurred_at = row.entry.id, row.entry.occurred_at
+        if id in self._settled:
+            return False
+        known = self._awaiting.pop(id, None) is not None or self._pending.pop(id, None) is not None
+        self._doubtful.pop(id, None)
+        if row.settled:
+            self._settle(id, occurred_at)
+        else:
+            self._pending[id] = occurred_at
+        return not known
+
+    def _settle(self, id: str, occurred_at: datetime) -> None:
+        self._latest = occurred_at if self._latest is None else max(self._latest, occurred_at)
+        self._settled.add(id)
+        heappush(self._by_time, (occurred_at, id))
+        if len(self._by_time) > self._keep:
+            forgotten, oldest = heappop(self._by_time)
+            self._settled.discard(oldest)
+            self._floor = forgotten if self._floor is None else max(self._floor, forgotten)
+
+
+def _print(arrivals: list[Arrival]) -> list[Action]:
+    return [Print(arrivals)] if arrivals else []

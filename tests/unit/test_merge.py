@@ -1,0 +1,146 @@
+"""The promise, against a model world: every committed entry is printed exactly once."""
+
+from datetime import timedelta
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from lykke_cli.application.merge import Merge, ReadKind
+from tests.unit.merge_world import World
+
+SCHEDULES = 1250
+STEPS = 40
+
+indexes = st.integers(0, 7)
+ages = st.sampled_from(
+    [timedelta(0)] * 4
+    + [timedelta(seconds=5), timedelta(minutes=20), timedelta(days=30), timedelta(hours=-1)]
+)
+
+
+class Schedules(RuleBasedStateMachine):
+    """Anything that can happen, in any order; at the end everything must have been printed."""
+
+    replica = False
+    world: World
+
+    @initialize(
+        keep=st.sampled_from([0, 0, 1, 3, 50]),
+        hold=st.sampled_from([1, 3, 1000]),
+        caught_up=st.booleans(),
+    )
+    def start(self, keep: int, hold: int, caught_up: bool) -> None:
+        self.keep, self.hold = keep, hold
+        self.world = World(Merge(keep=keep, hold=hold), replica=self.replica)
+        if caught_up:
+            self.world.catch_up()
+
+    @rule(index=indexes, savepoint=st.booleans(), age=ages)
+    def write(self, index: int, savepoint: bool, age: timedelta) -> None:
+        self.world.write(index, savepoint=savepoint, age=age)
+
+    @rule()
+    def begin(self) -> None:
+        self.world.begin()
+
+    @rule(index=indexes, publish=st.booleans())
+    def commit(self, index: int, publish: bool) -> None:
+        self.world.commit(index, publish=publish)
+
+    @rule(age=ages, publish=st.booleans())
+    def write_and_commit(self, age: timedelta, publish: bool) -> None:
+        self.world.begin()
+        self.world.write(len(self.world.open) - 1, savepoint=False, age=age)
+        self.world.commit(len(self.world.open) - 1, publish=publish)
+
+    @rule(index=indexes)
+    def roll_back(self, index: int) -> None:
+        self.world.roll_back(index)
+
+    @rule(index=st.integers(0, 100), replayed=st.booleans())
+    def publish_again_or_late(self, index: int, replayed: bool) -> None:
+        self.world.publish_again(index, replayed=replayed)
+
+    @rule(count=st.integers(1, 3))
+    def replicate(self, count: int) -> None:
+        self.world.replicate(count)
+
+    @rule()
+    def connect(self) -> None:
+        self.world.connect()
+
+    @rule()
+    def disconnect(self) -> None:
+        self.world.disconnect()
+
+    @rule(count=st.integers(1, 4))
+    def deliver(self, count: int) -> None:
+        self.world.deliver(count)
+
+    @rule()
+    def deliver_junk(self) -> None:
+        self.world.deliver_junk()
+
+    @rule(kind=st.sampled_from(ReadKind))
+    def tick(self, kind: ReadKind) -> None:
+        self.world.tick(kind)
+
+    @rule(kind=st.sampled_from(ReadKind))
+    def reconcile(self, kind: ReadKind) -> None:
+        self.world.tick(kind)
+        for _ in range(5):
+            self.world.answer()
+
+    @rule(steps=st.integers(1, 4))
+    def answer(self, steps: int) -> None:
+        for _ in range(steps):
+            self.world.answer()
+
+    @rule()
+    def fail(self) -> None:
+        self.world.fail()
+
+    @rule(killed=st.booleans())
+    def restart(self, killed: bool) -> None:
+        self.world.restart(killed=killed, keep=self.keep, hold=self.hold)
+
+    @invariant()
+    def nothing_is_printed_twice_or_before_its_commit(self) -> None:
+        if hasattr(self, "world"):
+            committed = {row.entry.id for row in self.world.committed}
+            twice = {id for id, times in self.world.printed.items() if times > 1}
+            assert not twice
+            assert self.world.printed.keys() <= committed
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        self.world.end_transactions()
+        self.world.disconnect()
+        self.world.catch_up()  # with no reads but those the merge asks for itself
+        owed = self.world.owed if self.hold == 1000 else self.world.owed - self.world.at_start
+        assert owed <= self.world.printed.keys()
+        self.world.tick(ReadKind.FULL)
+        self.world.catch_up()
+        self.nothing_is_printed_twice_or_before_its_commit()
+        assert self.world.merge.caught_up
+        if not self.replica:
+            assert self.world.merge.remembered <= self.keep
+
+
+class SchedulesOnReplica(Schedules):
+    """The same, where the database lags behind the broadcasts."""
+
+    replica = True
+
+
+TestPrimary = Schedules.TestCase
+TestPrimary.settings = settings(
+    max_examples=SCHEDULES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestReplica = SchedulesOnReplica.TestCase
+TestReplica.settings = TestPrimary.settings
