@@ -61,6 +61,7 @@ class World:
         self.before_start: set[str] = set()
         self.at_start: set[str] = set()  # committed by the time of the first snapshot
         self.delivered: set[str] = set()
+        self.replayed: set[str] = set()
         self.started = False
         self.connected = False
         self.wire: list[Entry] = []
@@ -133,7 +134,8 @@ class World:
 
     def deliver(self, count: int) -> None:
         taken, self.wire = self.wire[:count], self.wire[count:]
-        self.delivered |= {entry.id for entry in taken if not entry.replayed}
+        self.replayed |= {entry.id for entry in taken if entry.replayed}
+        self.delivered |= {entry.id for entry in taken} - self.replayed
         self.carry_out(self.merge.live([Arrival(entry, "live", "auditlog") for entry in taken]))
 
     def deliver_junk(self) -> None:
