@@ -37,3 +37,11 @@ class ExpectationNotMet(LykkeError):
 
 class UnitOfWorkFailed(LykkeError):
     """An inner block of this unit of work failed, so nothing was committed."""
+
+
+class OutputFailed(BadInput):
+    """The output file cannot be written."""
+
+
+class CursorBusy(UsageMistake):
+    """Another lykke holds this user's stored place."""

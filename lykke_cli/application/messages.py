@@ -44,14 +44,17 @@ class Entry:
 
     def to_json(self) -> bytes:
         """The promised line, without its newline."""
-        return b'{"id":"%b","user_id":"%b","activity_type":%b,"occurred_at":"%b","entity_id":%b,"entity_type":%b,"meta":%b}' % (  # noqa: E501
-            self.id.encode(),
-            self.user_id.encode(),
-            orjson.dumps(self.activity_type),
-            format_time(self.occurred_at).encode(),
-            orjson.dumps(self.entity_id),
-            orjson.dumps(self.entity_type),
-            self.meta,
+        return (
+            b'{"id":"%b","user_id":"%b","activity_type":%b,"occurred_at":"%b","entity_id":%b,"entity_type":%b,"meta":%b}'
+            % (  # noqa: E501
+                self.id.encode(),
+                self.user_id.encode(),
+                orjson.dumps(self.activity_type),
+                format_time(self.occurred_at).encode(),
+                orjson.dumps(self.entity_id),
+                orjson.dumps(self.entity_type),
+                self.meta,
+            )
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,6 +146,34 @@ def encode(message: Mapping[str, Any]) -> bytes:
         return orjson.dumps(message, default=_plain)
     except TypeError as error:
         raise BadInput(f"The message cannot be written as JSON: {error}") from error
+
+
+def parse_object(payload: bytes) -> dict[str, Any]:
+    """A JSON object for `encode`, its values kept byte for byte; raises BadInput."""
+    try:
+        payload.decode()
+        fields = _decode_object(payload)
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not UTF-8: {error.reason} at byte {error.start}") from error
+    except msgspec.ValidationError as error:
+        raise BadInput('not a JSON object, such as {"type": "test"}') from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadInput(f"not JSON: {error}"[:MAX_SHOWN_REASON]) from error
+    return {name: orjson.Fragment(bytes(value)) for name, value in fields.items()}
+
+
+def acknowledgment(event_id: str, received_at: datetime) -> dict[str, Any]:
+    """What answers the entry `event_id`."""
+    return {
+        "type": "acknowledgment",
+        "event_id": event_id,
+        "received_at": format_time(received_at),
+    }
+
+
+def replay_message(entry: Entry) -> dict[str, Any]:
+    """What is published for an entry that is replayed."""
+    return {**parse_object(entry.to_json()), "replayed": True}
 
 
 def entity_message(entity: AuditLogEntity) -> dict[str, Any]:

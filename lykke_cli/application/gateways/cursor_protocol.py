@@ -13,3 +13,7 @@ class CursorStoreProtocol(Protocol):
     def save(self, state: dict[str, Any]) -> None:
         """Replace the state atomically."""
         ...
+
+    def set_aside(self) -> None:
+        """What was loaded makes no sense: keep it under another name."""
+        ...

@@ -1,6 +1,6 @@
 """What was committed, read from the database: the truth behind the channel."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, Self
@@ -78,7 +78,7 @@ class HistoryProtocol(Protocol):
 
     def begin(
         self, selection: Selection, *, since: datetime | None = None, last: int | None = None
-    ) -> AsyncIterator[HistoryChunk]:
+    ) -> AsyncGenerator[HistoryChunk]:
         """The first read of a reader without a cursor.
 
         Rows are those that occurred at or after `since`, or the newest `last` (oldest first);
@@ -88,7 +88,7 @@ class HistoryProtocol(Protocol):
 
     def changes(
         self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
-    ) -> AsyncIterator[HistoryChunk]:
+    ) -> AsyncGenerator[HistoryChunk]:
         """What was committed and is not covered by `cursor`.
 
         `recent_only` looks only at entries that occurred within the look-back window: cheap
@@ -110,7 +110,7 @@ class HistoryProtocol(Protocol):
         until: datetime | None = None,
         limit: int | None = None,
         newest_first: bool = False,
-    ) -> AsyncIterator[Sequence[Entry]]:
+    ) -> AsyncGenerator[Sequence[Entry]]:
         """Plain history by (occurred_at, id): `since` inclusive, `until` exclusive."""
         ...
 

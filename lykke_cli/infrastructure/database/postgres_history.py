@@ -22,7 +22,7 @@ session settings, so that SELECT rights and PgBouncer in transaction mode are en
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -92,11 +92,9 @@ _BETWEEN = f"""
     WHERE {_SELECTED}
         AND ($5::timestamptz IS NULL OR occurred_at >= $5)
         AND ($6::timestamptz IS NULL OR occurred_at < $6)
-"""  # noqa: S608
-_OLDEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} ORDER BY occurred_at, id LIMIT $7"  # noqa: S608
-_NEWEST_FIRST = (
-    f"SELECT {_ENTRY} {_BETWEEN} ORDER BY occurred_at DESC, id DESC LIMIT $7"  # noqa: S608
-)
+"""
+_OLDEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} ORDER BY occurred_at, id LIMIT $7"
+_NEWEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} ORDER BY occurred_at DESC, id DESC LIMIT $7"
 _COUNT = f"SELECT count(*) {_BETWEEN}"
 _NTH_NEWEST = f"""
     SELECT occurred_at::timestamptz, id::text FROM audit_logs WHERE {_SELECTED}
@@ -162,12 +160,14 @@ class PostgresHistory:
 
     async def begin(
         self, selection: Selection, *, since: datetime | None = None, last: int | None = None
-    ) -> AsyncIterator[HistoryChunk]:
+    ) -> AsyncGenerator[HistoryChunk]:
         async with self._snapshot() as (connection, snapshot):
             start = await self._start(connection, selection, since, last)
             low = snapshot.at - self._look_back
             if start is not None:
                 covered = regions.add((), Region(snapshot.xmin, high=start))
+                # A place to go on from, before the first row is printed.
+                yield HistoryChunk(rows=(), cursor=_cursor(snapshot, covered, low))
                 rows = self._candidates(connection, selection, snapshot, (), after=start)
                 async for part in rows:
                     covered = regions.add(covered, _up_to(snapshot, part))
@@ -186,7 +186,7 @@ class PostgresHistory:
 
     async def changes(
         self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
-    ) -> AsyncIterator[HistoryChunk]:
+    ) -> AsyncGenerator[HistoryChunk]:
         async with self._snapshot() as (connection, snapshot):
             place = _understand(cursor, snapshot)
             recent_only = recent_only and place.notice is None
@@ -229,7 +229,7 @@ class PostgresHistory:
         until: datetime | None = None,
         limit: int | None = None,
         newest_first: bool = False,
-    ) -> AsyncIterator[Sequence[Entry]]:
+    ) -> AsyncGenerator[Sequence[Entry]]:
         query = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
         async with self._snapshot() as (connection, _):
             arguments = (*_selected(selection), since, until, limit)
@@ -264,7 +264,7 @@ class PostgresHistory:
         *,
         low: datetime | None = None,
         after: Place | None = None,
-    ) -> AsyncIterator[list[HistoryRow]]:
+    ) -> AsyncGenerator[list[HistoryRow]]:
         """Rows that `covered` does not cover, from `low` or the place `after` on, in order."""
         after_id = None
         if after is not None and after[0] > regions.START_OF_TIME:
@@ -275,13 +275,13 @@ class PostgresHistory:
 
     async def _fetch(
         self, connection: Any, query: str, arguments: Sequence[object]
-    ) -> AsyncIterator[list[Any]]:
+    ) -> AsyncGenerator[list[Any]]:
         cursor = await connection.cursor(query, *arguments)
         while records := await cursor.fetch(self._chunk_rows):
             yield records
 
     @asynccontextmanager
-    async def _snapshot(self) -> AsyncIterator[tuple[Any, _Snapshot]]:
+    async def _snapshot(self) -> AsyncGenerator[tuple[Any, _Snapshot]]:
         """A read-only transaction in which every statement sees the same moment."""
         async with self._lock:
             with database_errors(self._display):
@@ -374,9 +374,7 @@ def _uuid(number: int) -> UUID:
 
 def _up_to(snapshot: _Snapshot, rows: list[HistoryRow], low: datetime | None = None) -> Region:
     last = rows[-1].entry
-    return Region(
-        snapshot.xmin, low or regions.START_OF_TIME, (last.occurred_at, last.id)
-    )
+    return Region(snapshot.xmin, low or regions.START_OF_TIME, (last.occurred_at, last.id))
 
 
 def _cursor(snapshot: _Snapshot, covered: tuple[Region, ...], recent_from: datetime) -> Cursor:

@@ -32,9 +32,7 @@ class Region:
         return position < self.before and self.low <= place[0] and place <= self.high
 
     def includes(self, other: "Region") -> bool:
-        return (
-            other.before <= self.before and self.low <= other.low and other.high <= self.high
-        )
+        return other.before <= self.before and self.low <= other.low and other.high <= self.high
 
     @property
     def is_whole(self) -> bool:

@@ -7,7 +7,7 @@ renumber it, and the last one is reused after a DELETE.) A read sees every row u
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from sqlite3 import Row
@@ -83,7 +83,7 @@ class SqliteHistory:
 
     async def begin(
         self, selection: Selection, *, since: datetime | None = None, last: int | None = None
-    ) -> AsyncIterator[HistoryChunk]:
+    ) -> AsyncGenerator[HistoryChunk]:
         async with self._snapshot() as (connection, end):
             start: Place | None = None if since is None else regions.just_before(since)
             if last is not None and last > 0:
@@ -91,6 +91,8 @@ class SqliteHistory:
                 start = newest if start is None else max(start, newest)
             if start is not None:
                 covered: tuple[Region, ...] = (Region(end, high=start),)
+                # A place to go on from, before the first row is printed.
+                yield HistoryChunk(rows=(), cursor=_cursor(covered))
                 async for rows in self._uncovered(connection, selection, covered, since):
                     covered = regions.add(covered, _up_to(end, rows))
                     yield HistoryChunk(rows=rows, cursor=_cursor(covered))
@@ -98,7 +100,7 @@ class SqliteHistory:
 
     async def changes(
         self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
-    ) -> AsyncIterator[HistoryChunk]:
+    ) -> AsyncGenerator[HistoryChunk]:
         # The sequence is indexed: a full read costs no more than a recent one.
         async with self._snapshot() as (connection, end):
             covered, notice = _understand(cursor, end)
@@ -116,7 +118,11 @@ class SqliteHistory:
             arguments = _arguments(selection) | {"ids": wanted}
             found = [_row(r) for r in await connection.execute_fetchall(_VERIFY, arguments)]
             return (
-                [HistoryRow(entry, True) for seq, entry in found if not _covers(covered, seq, entry)],
+                [
+                    HistoryRow(entry, True)
+                    for seq, entry in found
+                    if not _covers(covered, seq, entry)
+                ],
                 set(ids) - {entry.id for _, entry in found},
             )
 
@@ -128,7 +134,7 @@ class SqliteHistory:
         until: datetime | None = None,
         limit: int | None = None,
         newest_first: bool = False,
-    ) -> AsyncIterator[Sequence[Entry]]:
+    ) -> AsyncGenerator[Sequence[Entry]]:
         query = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
         arguments = _arguments(selection, since, until, limit)
         async with self._snapshot() as (connection, _):
@@ -148,8 +154,11 @@ class SqliteHistory:
     ) -> Place:
         """The last place before the nth newest entry."""
         arguments = _arguments(selection, limit=nth)
-        newest = [entry async for rows in self._fetch(connection, _NEWEST_FIRST, arguments)
-                  for _, entry in rows]
+        newest = [
+            entry
+            async for rows in self._fetch(connection, _NEWEST_FIRST, arguments)
+            for _, entry in rows
+        ]
         if len(newest) < nth:
             return (regions.START_OF_TIME, "")
         oldest = newest[-1]
@@ -164,7 +173,7 @@ class SqliteHistory:
         selection: Selection,
         covered: tuple[Region, ...],
         since: datetime | None = None,
-    ) -> AsyncIterator[list[HistoryRow]]:
+    ) -> AsyncGenerator[list[HistoryRow]]:
         base = regions.horizon(covered) or 0
         arguments = _arguments(selection, since, base=base)
         known = covered
@@ -175,13 +184,13 @@ class SqliteHistory:
 
     async def _fetch(
         self, connection: aiosqlite.Connection, query: str, arguments: dict[str, object]
-    ) -> AsyncIterator[list[tuple[int, Entry]]]:
+    ) -> AsyncGenerator[list[tuple[int, Entry]]]:
         async with connection.execute(query, arguments) as cursor:
             while rows := await cursor.fetchmany(self._chunk_rows):
                 yield [_row(row) for row in rows]
 
     @asynccontextmanager
-    async def _snapshot(self) -> AsyncIterator[tuple[aiosqlite.Connection, int]]:
+    async def _snapshot(self) -> AsyncGenerator[tuple[aiosqlite.Connection, int]]:
         """A read transaction, and the sequence after the last row it sees."""
         async with self._lock:
             with database_errors(self._display):
@@ -205,7 +214,9 @@ class SqliteHistory:
         return self._connection
 
     async def _end(self, connection: aiosqlite.Connection) -> int:
-        columns = await connection.execute_fetchall("SELECT name FROM pragma_table_info('audit_logs')")
+        columns = await connection.execute_fetchall(
+            "SELECT name FROM pragma_table_info('audit_logs')"
+        )
         names = {str(name) for (name,) in columns}
         if names and "seq" not in names:
             raise SchemaMismatch(

@@ -1,0 +1,19 @@
+"""`lykke` and `python -m lykke_cli`."""
+
+import sys
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    if sys.argv[1:] == ["--version"]:  # answered before the command line is even built
+        from lykke_cli._version import __version__
+
+        sys.stdout.write(f"lykke {__version__}\n")
+        return 0
+    from lykke_cli.cli.app import run
+
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

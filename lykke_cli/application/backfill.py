@@ -1,0 +1,111 @@
+"""Reading history without following: a range of time, or what was committed since a place."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from lykke_cli.application.filters import Filters
+from lykke_cli.application.gateways.history_protocol import HistoryProtocol
+from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+from lykke_cli.application.merge import Checkpoint, Merge, Print, ReadKind, Save
+from lykke_cli.application.messages import Arrival, Entry, replay_message
+from lykke_cli.application.tail import Notice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """A range of occurred_at: `since` inclusive, the filters' `until` exclusive."""
+
+    since: datetime | None = None
+    limit: int | None = None
+
+
+async def read_range(
+    history: HistoryProtocol, user_id: UUID | None, filters: Filters, wanted: Range
+) -> AsyncGenerator[list[Arrival]]:
+    """The range's entries, oldest first; with nothing but a limit, the newest so many.
+
+    Raises ServerUnavailable.
+    """
+    selection = filters.selection(user_id)
+    left = wanted.limit
+    in_sql = left if filters.query is None else None
+    if wanted.since is None and filters.until is None and in_sql is not None:
+        async for chunk in history.begin(selection, last=in_sql):
+            if chunk.rows:
+                yield [Arrival(row.entry, "history", "") for row in chunk.rows]
+        return
+    async for entries in history.stream(
+        selection, since=wanted.since, until=filters.until, limit=in_sql
+    ):
+        matching = [Arrival(e, "history", "") for e in entries if filters.matches(e)][:left]
+        if matching:
+            yield matching
+        if left is not None:
+            left -= len(matching)
+            if left <= 0:
+                return
+
+
+async def catch_up(
+    history: HistoryProtocol,
+    user_id: UUID | None,
+    filters: Filters,
+    *,
+    resume: Checkpoint | None,
+    since: datetime | None,
+) -> AsyncGenerator[Print | Save | Notice]:
+    """What was committed since `resume`; without it, what occurred from `since` on.
+
+    A Save follows each Print, as in `tail.py`. Raises ServerUnavailable.
+    """
+    merge = Merge(resume)
+    merge.tick(ReadKind.FULL)
+    selection = filters.selection(user_id)
+    if resume is None:
+        chunks = history.begin(selection, since=since)
+    else:
+        chunks = history.changes(selection, resume.cursor)
+    noticed = False
+    async for chunk in chunks:
+        if chunk.notice is not None and not noticed:
+            noticed = True
+            yield Notice(chunk.notice)
+        for action in merge.chunk(chunk):
+            match action:
+                case Print(arrivals):
+                    wanted = [a for a in arrivals if filters.matches(a.message)]
+                    if wanted:
+                        yield Print(wanted)
+                case Save():
+                    yield action
+
+
+class Replayer:
+    """Publishes entries again, marked as replayed, at most `rate` a second."""
+
+    def __init__(
+        self, gateway: PubSubGatewayProtocol, channel_type: str, rate: float | None
+    ) -> None:
+        self._gateway = gateway
+        self._channel_type = channel_type
+        self._pause = 0.0 if rate is None else 1 / rate
+        self._next = 0.0
+        self.published = 0
+
+    async def publish(self, arrivals: Sequence[Arrival]) -> None:
+        """Raises ServerUnavailable."""
+        loop = asyncio.get_running_loop()
+        for arrival in arrivals:
+            entry = arrival.message
+            if not isinstance(entry, Entry):
+                continue
+            if self._pause:
+                await asyncio.sleep(max(0.0, self._next - loop.time()))
+                self._next = max(self._next, loop.time()) + self._pause
+            await self._gateway.publish_to_user_channel(
+                UUID(entry.user_id), self._channel_type, replay_message(entry)
+            )
+            self.published += 1

@@ -1,0 +1,83 @@
+"""A consumer's place between runs: what the merge needs to go on, as plain JSON."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
+from lykke_cli.application.gateways.history_protocol import Cursor
+from lykke_cli.application.merge import Checkpoint
+from lykke_cli.application.messages import Arrival, Entry, format_time, parse_wire_time
+
+
+class Place:
+    """Keeps a checkpoint up to date with what was written, and stores it.
+
+    The merge's checkpoints come now and then; the ids written since the last one are added to it,
+    so that it can be stored at any moment.
+    """
+
+    def __init__(self, store: CursorStoreProtocol) -> None:
+        self._store = store
+        self._checkpoint: Checkpoint | None = None
+        self._since: dict[str, datetime] = {}
+        self.output: dict[str, Any] = {}
+        """What the output wants to be stored beside it."""
+
+    def load(self) -> Checkpoint | None:
+        """The stored checkpoint; None on first use or when it cannot be understood."""
+        state = self._store.load()
+        if state is None:
+            return None
+        try:
+            stored = state["checkpoint"]
+            floor = stored["floor"]
+            self._checkpoint = Checkpoint(
+                Cursor(dict(stored["cursor"])),
+                {id: parse_wire_time(at) for id, at in stored["pending"].items()},
+                None if floor is None else parse_wire_time(floor),
+            )
+            self.output = dict(state["output"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            self._store.set_aside()
+            self._checkpoint = None
+        return self._checkpoint
+
+    def wrote_before(self, ids: dict[str, datetime]) -> Checkpoint | None:
+        """Entries were found in the output which the stored checkpoint does not know."""
+        self._since |= ids
+        return self.current()
+
+    def wrote(self, arrivals: Iterable[Arrival]) -> None:
+        """These have left the process."""
+        for arrival in arrivals:
+            if isinstance(arrival.message, Entry):
+                self._since[arrival.message.id] = arrival.message.occurred_at
+
+    def reached(self, checkpoint: Checkpoint) -> None:
+        """All that `checkpoint` covers was written."""
+        self._checkpoint = checkpoint
+        self._since = {}
+
+    def current(self) -> Checkpoint | None:
+        checkpoint = self._checkpoint
+        if checkpoint is None:
+            return None
+        return Checkpoint(checkpoint.cursor, checkpoint.pending | self._since, checkpoint.floor)
+
+    def save(self) -> None:
+        """Store it; nothing happens before the first checkpoint."""
+        checkpoint = self.current()
+        if checkpoint is None:
+            return
+        floor = checkpoint.floor
+        self._store.save(
+            {
+                "checkpoint": {
+                    "cursor": checkpoint.cursor.data,
+                    "pending": {id: format_time(at) for id, at in checkpoint.pending.items()},
+                    "floor": None if floor is None else format_time(floor),
+                },
+                "output": self.output,
+            }
+        )

@@ -1,0 +1,43 @@
+"""The one place that turns settings into gateway, history and unit of work.
+
+Each is imported only when it is asked for: start-up pays for what the command needs.
+"""
+
+from typing import TYPE_CHECKING
+
+from lykke_cli.infrastructure.settings import Settings
+
+if TYPE_CHECKING:
+    from lykke_cli.application.gateways.history_protocol import HistoryProtocol
+    from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+    from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
+
+
+def make_gateway(settings: Settings) -> "PubSubGatewayProtocol":
+    """The gateway to Redis; connects on first use. Raises UsageMistake for a malformed URL."""
+    from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
+
+    return RedisPubSubGateway(settings.redis_url)
+
+
+def make_history(settings: Settings) -> "HistoryProtocol":
+    """The history in the database; connects on first use. Raises UsageMistake likewise."""
+    url = settings.required_database_url()
+    if url.startswith("sqlite"):
+        from lykke_cli.infrastructure.database.sqlite_history import SqliteHistory
+
+        return SqliteHistory(url)
+    from lykke_cli.infrastructure.database.postgres_history import PostgresHistory
+
+    return PostgresHistory(url)
+
+
+def make_unit_of_work(
+    settings: Settings, gateway: "PubSubGatewayProtocol", *, channel_type: str = "auditlog"
+) -> "SqlAlchemyUnitOfWork":
+    """A unit of work on the database that broadcasts through `gateway`; close it after use."""
+    from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
+
+    return SqlAlchemyUnitOfWork(
+        settings.required_database_url(), gateway, channel_type=channel_type
+    )

@@ -1,0 +1,106 @@
+"""The command line, and the one place where errors become exit codes."""
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from lykke_cli._version import __version__
+from lykke_cli.cli.commands import backfill, demo, publish, record, tail
+from lykke_cli.cli.exit_codes import ExitCode, exit_code_of
+from lykke_cli.cli.runtime import Stopped
+from lykke_cli.cli.sanitize import visible
+from lykke_cli.domain.errors import LykkeError
+
+app = typer.Typer(
+    name="lykke",
+    help="Follow, publish and recover a user's audit log.\n\n"
+    "New here? `lykke demo` shows it all, with nothing to install or configure.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lykke {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and log in detail.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Options of every command."""
+    if debug:
+        import logging
+
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+
+
+app.command("tail")(tail.tail)
+app.command("publish")(publish.publish)
+app.command("record")(record.record)
+app.command("backfill")(backfill.backfill)
+app.command("demo")(demo.demo)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; every way it can end becomes an exit code, and at most one line."""
+    try:
+        app(arguments, prog_name="lykke", standalone_mode=False)
+        sys.stdout.flush()
+        return ExitCode.DONE
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+    except Stopped as stopped:
+        return stopped.exit_code
+    except typer.TyperException as mistake:
+        return _usage(mistake)
+    except BrokenPipeError:
+        # Whoever read our output has enough. What is left in the buffer must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except LykkeError as error:
+        return _fail(arguments, str(error), error)
+    except Exception as error:
+        text = f"This is a bug in lykke: {type(error).__name__}: {error}"
+        return _fail(arguments, f"{text} (run again with --debug for the traceback)", error)
+
+
+def _fail(arguments: list[str], text: str, error: Exception) -> int:
+    if "--debug" in arguments:
+        sys.stderr.write(visible_lines("".join(traceback.format_exception(error))))
+    _complain(text)
+    return exit_code_of(error)
+
+
+def _usage(mistake: typer.TyperException) -> int:
+    context = getattr(mistake, "ctx", None)
+    if type(mistake).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(mistake.format_message() + "\n")
+        return ExitCode.USAGE
+    command = "lykke" if context is None else context.command_path
+    _complain(f"{mistake.format_message()} (see {command} --help)")
+    return ExitCode.USAGE
+
+
+def visible_lines(text: str) -> str:
+    """Several lines made harmless one by one."""
+    return "".join(visible(line) + "\n" for line in text.splitlines())
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"lykke: {visible(' '.join(text.split()))}\n")
+    sys.stderr.flush()

@@ -1,0 +1,197 @@
+"""One run of `lykke backfill`: opens what it needs, in order, and closes it all."""
+
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from lykke_cli.application.backfill import Range, Replayer, catch_up, read_range
+from lykke_cli.application.filters import Filters
+from lykke_cli.application.gateways.history_protocol import HistoryProtocol
+from lykke_cli.application.merge import Print, Save
+from lykke_cli.application.messages import Arrival, format_time
+from lykke_cli.application.place import Place
+from lykke_cli.application.tail import TailRequest
+from lykke_cli.bootstrap import make_gateway, make_history
+from lykke_cli.cli import options
+from lykke_cli.cli.renderers import make_renderer
+from lykke_cli.cli.reporter import Reporter
+from lykke_cli.cli.sink import FileSink, Sink, StdoutSink
+from lykke_cli.cli.tailing import place_key
+from lykke_cli.infrastructure.cursor_file import CursorFile
+from lykke_cli.infrastructure.entry_file import EntryFile
+from lykke_cli.infrastructure.settings import Settings
+
+FIRST_USE = timedelta(days=1)
+"""What is read when there is neither a stored place nor a range."""
+SAVE_INTERVAL = 1.0  # seconds between two savings of the place
+
+
+class Backfilling:
+    """A range is read as it is; without one, or into a file, the stored place is gone on from."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        user_id: UUID,
+        filters: Filters,
+        *,
+        since: datetime | None,
+        limit: int | None,
+        replay: bool,
+        rate: float | None,
+        file: EntryFile | None,
+        printing: options.Printing,
+    ) -> None:
+        self._settings = settings
+        self._user_id = user_id
+        self._filters = filters
+        self._since = since
+        self._limit = limit
+        self._replay = replay
+        self._rate = rate
+        self._file = file
+        self._printing = printing
+        self._terminal = options.terminal(printing.color)
+        self._reporter = Reporter(self._terminal, quiet=printing.quiet, with_history=True)
+        self._progress: Any = None
+        self._task: Any = None
+        self._entries = 0
+
+    async def run(self) -> None:
+        started = time.monotonic()
+        async with AsyncExitStack() as stack:
+            history = await stack.enter_async_context(make_history(self._settings))
+            replayer = None
+            if self._replay:
+                gateway = make_gateway(self._settings)
+                stack.push_async_callback(gateway.close)
+                replayer = Replayer(gateway, "auditlog", self._rate)
+            is_range = self._since or self._limit or self._filters.until
+            if is_range and self._file is None:
+                await self._read_range(stack, history, replayer)
+            else:
+                await self._catch_up(stack, history, replayer)
+        seconds = time.monotonic() - started
+        verb = "printed" if replayer is None else "replayed"
+        rate = f", {self._entries / seconds:,.0f} a second" if seconds >= 1 else ""
+        self._reporter.line(f"{self._entries} {verb} in {seconds:.1f} s{rate}")
+
+    async def _read_range(
+        self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
+    ) -> None:
+        sink = self._stdout(replayer)
+        wanted = Range(since=self._since, limit=self._limit)
+        await self._show_progress(stack, history, sink)
+        try:
+            batches = read_range(history, self._user_id, self._filters, wanted)
+            async with aclosing(batches):
+                async for arrivals in batches:
+                    await self._emit(arrivals, sink, replayer)
+        finally:
+            _close(sink)
+
+    async def _catch_up(
+        self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
+    ) -> None:
+        request = TailRequest(user_id=self._user_id, filters=self._filters)
+        key = place_key(history.identity, request, self._file)
+        store = stack.enter_context(CursorFile(key, notice=self._reporter.line))
+        place = Place(store)
+        checkpoint = place.load()
+        since = self._since
+        if checkpoint is None and since is None:
+            since = datetime.now(UTC) - FIRST_USE
+            self._reporter.line(
+                "no place is stored yet for this user: reading the last 24 hours, from "
+                f"{format_time(since)} (--since sets another start)"
+            )
+        sink: Sink | None
+        if self._file is not None:
+            written = self._file.open(place.output if checkpoint else None)
+            checkpoint = place.wrote_before(written)
+            sink = FileSink(self._file, place)
+        else:
+            sink = self._stdout(replayer)
+        await self._show_progress(stack, None, sink)
+        saved_at = -SAVE_INTERVAL
+        try:
+            events = catch_up(history, self._user_id, self._filters, resume=checkpoint, since=since)
+            async with aclosing(events):
+                async for event in events:
+                    match event:
+                        case Print(arrivals):
+                            await self._emit(arrivals, sink, replayer, place)
+                        case Save(reached):
+                            place.reached(reached)
+                            if time.monotonic() - saved_at >= SAVE_INTERVAL:
+                                _save(place, sink)
+                                saved_at = time.monotonic()
+                        case _:
+                            self._reporter.happened(event)
+        finally:
+            try:
+                _save(place, sink)
+            finally:
+                _close(sink)
+
+    def _stdout(self, replayer: Replayer | None) -> Sink | None:
+        """What is replayed is not printed too, unless an output was asked for."""
+        printing = self._printing
+        if replayer is not None and printing.output is None:
+            return None
+        renderer = make_renderer(
+            printing.output, self._terminal, utc=printing.utc, unsafe=printing.unsafe
+        )
+        return StdoutSink(self._terminal, renderer)
+
+    async def _emit(
+        self,
+        arrivals: Sequence[Arrival],
+        sink: Sink | None,
+        replayer: Replayer | None,
+        place: Place | None = None,
+    ) -> None:
+        if sink is not None:
+            sink.write(arrivals)
+        if replayer is not None:
+            await replayer.publish(arrivals)
+        if place is not None:
+            place.wrote(arrivals)
+        self._entries += len(arrivals)
+        if self._progress is not None:
+            self._progress.update(self._task, completed=self._entries)
+
+    async def _show_progress(
+        self, stack: AsyncExitStack, history: HistoryProtocol | None, sink: Sink | None
+    ) -> None:
+        """A bar on stderr, where it is a terminal which the entries do not go to as well."""
+        to_screen = isinstance(sink, StdoutSink) and self._terminal.stdout_is_tty
+        if self._printing.quiet or to_screen or not self._terminal.stderr_is_tty:
+            return
+        from lykke_cli.cli.progress import make_progress
+
+        total = None
+        if history is not None and self._filters.query is None:
+            total = await history.count(
+                self._filters.selection(self._user_id),
+                since=self._since,
+                until=self._filters.until,
+            )
+            total = total if self._limit is None else min(total, self._limit)
+        self._progress = stack.enter_context(make_progress(self._terminal))
+        self._task = self._progress.add_task("entries", total=total)
+
+
+def _save(place: Place, sink: Sink | None) -> None:
+    if sink is not None:
+        place.output = sink.state()
+    place.save()
+
+
+def _close(sink: Sink | None) -> None:
+    if sink is not None:
+        with suppress(BrokenPipeError):
+            sink.close()

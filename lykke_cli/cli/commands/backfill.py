@@ -1,0 +1,100 @@
+"""`lykke backfill`: what was missed, from the database."""
+
+from typing import Annotated
+
+import typer
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli import options
+from lykke_cli.cli.options import (
+    ActivityTypes,
+    Color,
+    Compress,
+    DatabaseUrl,
+    EntityId,
+    EntityType,
+    OutputOption,
+    Query,
+    Quiet,
+    RedisUrl,
+    Rotate,
+    Since,
+    ToFile,
+    Unsafe,
+    Until,
+    UserId,
+    Utc,
+)
+from lykke_cli.cli.renderers import Output
+from lykke_cli.cli.terminal import ColorChoice
+
+
+def backfill(
+    user_id: UserId,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            metavar="N",
+            help="At most N, oldest first; alone: the newest N.",
+            show_default=False,
+        ),
+    ] = None,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Publish the entries again, for subscribers that were away."),
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            "--rate",
+            min=0.001,
+            metavar="N",
+            help="With --replay: at most N a second.",
+            show_default=False,
+        ),
+    ] = None,
+    to_file: ToFile = None,
+    rotate: Rotate = None,
+    compress: Compress = False,
+    activity_type: ActivityTypes = None,
+    entity_type: EntityType = None,
+    entity_id: EntityId = None,
+    query: Query = None,
+    output: OutputOption = None,
+    utc: Utc = False,
+    unsafe: Unsafe = False,
+    color: Color = ColorChoice.AUTO,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    quiet: Quiet = False,
+) -> None:
+    """Print history: a range, or all that was committed since this user was last read here.
+
+    Example: lykke backfill 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 --since 2h -o csv
+    """
+    if rate is not None and not replay:
+        raise UsageMistake("--rate goes with --replay.")
+    if to_file is not None and output not in (None, Output.NDJSON):
+        raise UsageMistake("--to-file writes NDJSON: leave -o out.")
+    if to_file is not None and limit is not None:
+        raise UsageMistake("--to-file goes on where it left off: leave --limit out.")
+
+    from lykke_cli.cli.backfilling import Backfilling
+    from lykke_cli.cli.runtime import run_async
+
+    backfilling = Backfilling(
+        options.settings(redis_url, database_url),
+        user_id,
+        options.filters(activity_type, entity_type, entity_id, until, query),
+        since=options.moment(since),
+        limit=limit,
+        replay=replay,
+        rate=rate,
+        file=options.entry_file(to_file, rotate, compress=compress),
+        printing=options.Printing(output, utc=utc, unsafe=unsafe, color=color, quiet=quiet),
+    )
+    run_async(backfilling.run())

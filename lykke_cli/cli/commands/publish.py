@@ -1,0 +1,145 @@
+"""`lykke publish`: test messages, acknowledgments, and JSON of one's own."""
+
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
+from lykke_cli.cli import options
+from lykke_cli.cli.options import Channel, Quiet, RedisUrl, UserId
+
+
+def publish(
+    user_id: UserId,
+    stdin: Annotated[
+        str | None,
+        typer.Argument(metavar="[-]", help="- reads NDJSON from stdin.", show_default=False),
+    ] = None,
+    ack: Annotated[
+        UUID | None,
+        typer.Option(
+            "--ack",
+            metavar="EVENT_ID",
+            parser=options.parse_uuid,
+            help="An acknowledgment of this entry.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="JSON", help="This JSON object.", show_default=False),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="The JSON objects in FILE, one a line; - is stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    require_subscribers: Annotated[
+        int,
+        typer.Option(
+            "--require-subscribers",
+            min=0,
+            metavar="N",
+            help="Exit code 4 when fewer than N subscribers got a message.",
+            show_default=False,
+        ),
+    ] = 0,
+    channel: Channel = "auditlog",
+    redis_url: RedisUrl = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Publish to a user's channel; without --ack, --data or --file, a test message.
+
+    Prints how many subscribers got it.
+
+    Example: lykke publish 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 --data '{"type": "test"}'
+    """
+    if stdin not in (None, "-"):
+        raise UsageMistake(f"{stdin!r} is not understood: only - (NDJSON on stdin) may stand here.")
+    given = [stdin is not None, ack is not None, data is not None, file is not None]
+    if sum(given) > 1:
+        raise UsageMistake("Give one of -, --ack, --data and --file.")
+
+    from lykke_cli.application.messages import acknowledgment, encode, format_time
+    from lykke_cli.application.publish import Published
+    from lykke_cli.cli.runtime import run_async
+
+    now = datetime.now(UTC)
+    published = Published()
+    with ExitStack() as stack:
+        source = "stdin"
+        lines: Iterable[bytes]
+        if ack is not None:
+            lines = [encode(acknowledgment(str(ack), now))]
+        elif data is not None:
+            source, lines = "--data", [data.replace("\n", " ").encode("utf-8", "surrogateescape")]
+        elif stdin is not None or file == Path("-"):
+            lines = sys.stdin.buffer
+        elif file is not None:
+            source = str(file)
+            lines = stack.enter_context(_opened(file))
+        else:
+            text = "Hello from lykke publish"
+            lines = [encode({"type": "test", "message": text, "sent_at": format_time(now)})]
+        run_async(_publish(redis_url, user_id, channel, lines, published, source))
+    fewest = published.fewest or 0
+    if not quiet:
+        _report(channel, user_id, published, json_output=json_output)
+    if published.messages and fewest < require_subscribers:
+        raise ExpectationNotMet(
+            f"{require_subscribers} subscribers were required, {fewest} got it."
+        )
+
+
+def _opened(file: Path) -> "typer.FileBinaryRead":
+    try:
+        return file.open("rb")  # type: ignore[return-value]
+    except OSError as error:
+        raise BadInput(f"Cannot read {file}: {error.strerror}.") from error
+
+
+async def _publish(
+    redis_url: str | None,
+    user_id: UUID,
+    channel: str,
+    lines: Iterable[bytes],
+    published: object,
+    source: str,
+) -> None:
+    from lykke_cli.application.publish import Published, publish_lines
+    from lykke_cli.bootstrap import make_gateway
+
+    assert isinstance(published, Published)
+    gateway = make_gateway(options.settings(redis_url, None))
+    try:
+        await publish_lines(gateway, user_id, channel, lines, published, source)
+    finally:
+        await gateway.close()
+
+
+def _report(channel: str, user_id: UUID, published: object, *, json_output: bool) -> None:
+    from lykke_cli.application.messages import encode
+    from lykke_cli.application.publish import Published
+
+    assert isinstance(published, Published)
+    fewest = published.fewest or 0
+    name = f"{channel}:{user_id}"
+    if json_output:
+        result = {"channel": name, "messages": published.messages, "subscribers": fewest}
+        sys.stdout.write(encode(result).decode() + "\n")
+        return
+    subscribers = "1 subscriber" if fewest == 1 else f"{fewest} subscribers"
+    messages = "" if published.messages == 1 else f"{published.messages} messages, "
+    at_least = "" if published.messages <= 1 else "each to at least "
+    sys.stdout.write(f"{name}: {messages}{at_least}{subscribers}\n")

@@ -1,0 +1,97 @@
+"""`lykke record`: an audit log entry through the unit of work."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from lykke_cli.application.errors import BadInput
+from lykke_cli.cli import options
+from lykke_cli.cli.options import Channel, DatabaseUrl, Quiet, RedisUrl, UserId
+
+if TYPE_CHECKING:
+    from lykke_cli.domain.audit_log import AuditLogEntity
+    from lykke_cli.infrastructure.settings import Settings
+
+
+def record(
+    user_id: UserId,
+    activity_type: Annotated[
+        str, typer.Argument(metavar="ACTIVITY_TYPE", help="What happened: TASK_COMPLETED, ...")
+    ],
+    entity_id: Annotated[
+        UUID | None,
+        typer.Option(
+            "--entity-id",
+            metavar="UUID",
+            parser=options.parse_uuid,
+            help="What it happened to.",
+            show_default=False,
+        ),
+    ] = None,
+    entity_type: Annotated[
+        str | None,
+        typer.Option(
+            "--entity-type", metavar="TYPE", help="The kind of thing it is.", show_default=False
+        ),
+    ] = None,
+    meta: Annotated[
+        str | None,
+        typer.Option("--meta", metavar="JSON", help="Details, a JSON object.", show_default=False),
+    ] = None,
+    occurred_at: Annotated[
+        str | None,
+        typer.Option(
+            "--occurred-at",
+            metavar="TIME",
+            help="When it happened: now, 15m, or ISO 8601.",
+            show_default=False,
+        ),
+    ] = None,
+    channel: Channel = "auditlog",
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    quiet: Quiet = False,
+) -> None:
+    """Record an entry: committed to the database, then broadcast. Prints it as JSON.
+
+    Example: lykke record 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 TASK_COMPLETED --meta '{"n": 1}'
+    """
+    settings = options.settings(redis_url, database_url)
+    settings.required_database_url()
+
+    from lykke_cli.application.gateways.pubsub_protocol import Unreadable
+    from lykke_cli.application.messages import decode_object, encode, entity_message
+    from lykke_cli.cli.runtime import run_async
+    from lykke_cli.domain.audit_log import AuditLogEntity
+
+    details = {} if meta is None else decode_object(meta.encode("utf-8", "surrogateescape"))
+    if isinstance(details, Unreadable):
+        raise BadInput(f"--meta: {details.reason}.")
+    entity = AuditLogEntity(
+        user_id=user_id,
+        activity_type=activity_type,
+        entity_id=entity_id,
+        entity_type=entity_type,
+        meta=None if meta is None else details,
+        occurred_at=options.moment(occurred_at or "now"),
+    )
+    run_async(_record(settings, entity, channel))
+    if not quiet:
+        sys.stdout.write(encode(entity_message(entity)).decode() + "\n")
+
+
+async def _record(settings: "Settings", entity: "AuditLogEntity", channel: str) -> None:
+    from lykke_cli.bootstrap import make_gateway, make_unit_of_work
+
+    gateway = make_gateway(settings)
+    try:
+        uow = make_unit_of_work(settings, gateway, channel_type=channel)
+        try:
+            async with uow:
+                await uow.create(entity)
+        finally:
+            await uow.close()
+    finally:
+        await gateway.close()

@@ -1,0 +1,141 @@
+"""`lykke tail`: follow a user's channel."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli import options
+from lykke_cli.cli.options import (
+    ActivityTypes,
+    Channel,
+    Color,
+    Compress,
+    DatabaseUrl,
+    EntityId,
+    EntityType,
+    OutputOption,
+    Query,
+    Quiet,
+    RedisUrl,
+    Rotate,
+    Since,
+    ToFile,
+    Unsafe,
+    Until,
+    Utc,
+)
+from lykke_cli.cli.renderers import Output
+from lykke_cli.cli.terminal import ColorChoice
+
+
+def tail(
+    user_id: Annotated[
+        UUID | None,
+        typer.Argument(
+            metavar="[USER_ID]",
+            parser=options.parse_uuid,
+            help="The user, a UUID.",
+            show_default=False,
+        ),
+    ] = None,
+    all_users: Annotated[bool, typer.Option("--all", help="Follow every user.")] = False,
+    channel: Channel = "auditlog",
+    since: Since = None,
+    last: Annotated[
+        int | None,
+        typer.Option(
+            "--last",
+            "-n",
+            min=0,
+            metavar="N",
+            help="First the newest N from history.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="First what came since the last run of this command.")
+    ] = False,
+    live_only: Annotated[
+        bool, typer.Option("--live-only", help="Use no database: gaps are announced, not filled.")
+    ] = False,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", min=1, metavar="N", help="End after N.", show_default=False),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--timeout",
+            metavar="DURATION",
+            show_default=False,
+            help="End after this long; with --count, exit code 4 if N did not come.",
+        ),
+    ] = None,
+    ack: Annotated[
+        bool, typer.Option("--ack", help="Answer each entry with an acknowledgment.")
+    ] = False,
+    to_file: ToFile = None,
+    rotate: Rotate = None,
+    compress: Compress = False,
+    activity_type: ActivityTypes = None,
+    entity_type: EntityType = None,
+    entity_id: EntityId = None,
+    until: Until = None,
+    query: Query = None,
+    output: OutputOption = None,
+    utc: Utc = False,
+    unsafe: Unsafe = False,
+    color: Color = ColorChoice.AUTO,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    quiet: Quiet = False,
+) -> None:
+    """Follow a user's channel live.
+
+    With a database every committed entry is printed exactly once, whatever happens between.
+
+    Example: lykke tail 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 --since 15m
+    """
+    settings = options.settings(redis_url, database_url)
+    if (user_id is None) == (not all_users):
+        raise UsageMistake("Give a USER_ID, or --all for every user.")
+    has_history = not live_only and channel == "auditlog" and settings.database_url is not None
+    if (since is not None or last is not None or resume) and not has_history:
+        raise UsageMistake(_why_no_history(live_only=live_only, channel=channel))
+    if resume and (since is not None or last is not None):
+        raise UsageMistake("--resume goes on where the last run ended: leave --since and -n out.")
+    if to_file is not None and output not in (None, Output.NDJSON):
+        raise UsageMistake("--to-file writes NDJSON: leave -o out.")
+
+    from lykke_cli.application.tail import TailRequest
+    from lykke_cli.cli.runtime import run_async
+    from lykke_cli.cli.tailing import Tailing
+
+    tailing = Tailing(
+        settings,
+        TailRequest(
+            user_id=user_id,
+            channel_type=channel,
+            filters=options.filters(activity_type, entity_type, entity_id, until, query),
+            since=options.moment(since),
+            last=last,
+        ),
+        has_history=has_history,
+        resume=resume,
+        count=count,
+        timeout=options.seconds(timeout),
+        ack=ack,
+        file=options.entry_file(to_file, rotate, compress=compress),
+        printing=options.Printing(output, utc=utc, unsafe=unsafe, color=color, quiet=quiet),
+    )
+    run_async(tailing.run())
+
+
+def _why_no_history(*, live_only: bool, channel: str) -> str:
+    if live_only:
+        return "--live-only uses no database: leave --since, -n and --resume out."
+    if channel != "auditlog":
+        return f"The channel {channel!r} has no history: leave --since, -n and --resume out."
+    return "History needs the database: set DATABASE_URL or give --database-url."

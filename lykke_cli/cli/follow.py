@@ -1,0 +1,154 @@
+"""Carrying out what a tail says: print, remember the place, acknowledge, report."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
+
+from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
+from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+from lykke_cli.application.merge import Checkpoint, Print, Save
+from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
+from lykke_cli.application.place import Place
+from lykke_cli.application.tail import Tail
+from lykke_cli.cli.reporter import REDRAW_INTERVAL, Reporter
+from lykke_cli.cli.sink import Sink
+
+SAVE_INTERVAL = 1.0  # seconds between two savings of the place
+
+
+class Follower:
+    """Writes what `tail` yields to `sink`, until `count` messages were written, or for ever."""
+
+    def __init__(
+        self,
+        tail: Tail,
+        sink: Sink,
+        reporter: Reporter,
+        place: Place | None,
+        *,
+        count: int | None = None,
+    ) -> None:
+        self._tail = tail
+        self._sink = sink
+        self._reporter = reporter
+        self._place = place
+        self._left = count
+        self._saved_at = -SAVE_INTERVAL  # the first place is saved at once
+        self._acknowledger: Acknowledger | None = None
+
+    def acknowledge_through(self, gateway: PubSubGatewayProtocol, channel_type: str) -> None:
+        """Answer every entry that is printed."""
+        self._acknowledger = Acknowledger(gateway, channel_type, self._reporter)
+
+    async def run(self, timeout: float | None = None) -> None:
+        """Follow; after `timeout` seconds raise ExpectationNotMet if a count was not reached."""
+        drawing = asyncio.create_task(self._keep_drawing())
+        try:
+            async with asyncio.timeout(timeout):
+                await self._follow()
+        except TimeoutError:
+            if self._left is not None:
+                raise ExpectationNotMet(
+                    f"The time is over: {self._reporter.entries} came, {self._left} more were "
+                    "waited for."
+                ) from None
+        finally:
+            drawing.cancel()
+            self._finish()
+
+    async def _follow(self) -> None:
+        async with aclosing(self._tail.events()) as events:
+            async for event in events:
+                match event:
+                    case Print(arrivals):
+                        await self._print(arrivals)
+                        if self._left == 0:
+                            return
+                    case Save(checkpoint):
+                        self._reached(checkpoint)
+                    case _:
+                        self._reporter.happened(event)
+                self._reporter.draw()
+
+    async def _print(self, arrivals: Sequence[Arrival]) -> None:
+        if self._acknowledger is not None:
+            arrivals = self._acknowledger.without_own(arrivals)
+        batch = list(arrivals[: self._left])
+        if not batch:
+            return
+        self._reporter.clear()
+        self._sink.write(batch)
+        if self._place is not None:
+            self._place.wrote(batch)
+        self._reporter.count(batch)
+        if self._left is not None:
+            self._left -= len(batch)
+        if self._acknowledger is not None:
+            await self._acknowledger.answer(batch)
+
+    def _reached(self, checkpoint: Checkpoint) -> None:
+        if self._place is not None:
+            self._place.reached(checkpoint)
+            if time.monotonic() - self._saved_at >= SAVE_INTERVAL:
+                self._save()
+
+    def _save(self) -> None:
+        if self._place is not None:
+            self._place.output = self._sink.state()
+            self._place.save()
+            self._saved_at = time.monotonic()
+
+    def _finish(self) -> None:
+        self._reporter.clear()
+        try:
+            self._save()
+        finally:
+            with suppress(BrokenPipeError):
+                self._sink.close()
+            self._reporter.summary()
+
+    async def _keep_drawing(self) -> None:
+        while True:
+            self._reporter.draw()
+            await asyncio.sleep(REDRAW_INTERVAL)
+
+
+class Acknowledger:
+    """Answers entries on their user's channel, and knows its own answers when they come back."""
+
+    def __init__(
+        self, gateway: PubSubGatewayProtocol, channel_type: str, reporter: Reporter
+    ) -> None:
+        self._gateway = gateway
+        self._channel_type = channel_type
+        self._reporter = reporter
+        self._name = uuid.uuid4().hex
+        self._failing = False
+
+    def without_own(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
+        mark = self._name.encode()
+        return [
+            arrival
+            for arrival in arrivals
+            if not (isinstance(arrival.message, OtherMessage) and mark in arrival.message.raw)
+        ]
+
+    async def answer(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            if not isinstance(arrival.message, Entry):
+                continue
+            entry = arrival.message
+            message = acknowledgment(entry.id, datetime.now(UTC)) | {"consumer": self._name}
+            try:
+                await self._gateway.publish_to_user_channel(
+                    uuid.UUID(entry.user_id), self._channel_type, message
+                )
+                self._failing = False
+            except ServerUnavailable as error:
+                if not self._failing:
+                    self._reporter.line(f"an acknowledgment was not sent: {error}")
+                self._failing = True
+                return

@@ -1,0 +1,266 @@
+"""The options that commands share, as types; and how their texts become values."""
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.application.filters import Filters
+from lykke_cli.application.times import parse_duration, parse_moment
+from lykke_cli.cli.renderers import Output
+from lykke_cli.cli.terminal import ColorChoice, Terminal
+from lykke_cli.infrastructure.settings import Settings
+
+if TYPE_CHECKING:
+    from lykke_cli.infrastructure.entry_file import EntryFile
+
+CHANNEL_TYPES = ("auditlog", "notification", "domain-events")
+_SERVERS, _FILTERS, _OUTPUT = "Servers", "Filters", "Output"
+
+
+def parse_uuid(text: str) -> UUID:
+    """A UUID, or a usage mistake that says what one looks like."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise UsageMistake(
+            f"{text!r} is not a UUID: write it like 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10."
+        ) from None
+
+
+UserId = Annotated[
+    UUID, typer.Argument(metavar="USER_ID", parser=parse_uuid, help="The user, a UUID.")
+]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--redis-url",
+        metavar="URL",
+        help="Redis: redis://, rediss:// or unix://. [env: REDIS_URL] "
+        "[default: redis://localhost:6379]",
+        rich_help_panel=_SERVERS,
+        show_default=False,
+    ),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        metavar="URL",
+        help="The database: postgresql:// or sqlite:///. [env: DATABASE_URL]",
+        rich_help_panel=_SERVERS,
+        show_default=False,
+    ),
+]
+Channel = Annotated[
+    str,
+    typer.Option(
+        "--channel",
+        metavar="TYPE",
+        help="The channel's type: auditlog, notification, domain-events.",
+        autocompletion=lambda: list(CHANNEL_TYPES),
+    ),
+]
+OutputOption = Annotated[
+    Output | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="table on a terminal, ndjson in a pipe, unless given.",
+        rich_help_panel=_OUTPUT,
+        show_default=False,
+    ),
+]
+Utc = Annotated[
+    bool, typer.Option("--utc", help="Times in UTC, not local.", rich_help_panel=_OUTPUT)
+]
+Color = Annotated[
+    ColorChoice,
+    typer.Option("--color", help="Colours. [env: NO_COLOR]", rich_help_panel=_OUTPUT),
+]
+Unsafe = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe",
+        help="With -o raw on a terminal: pass control characters on.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="From this time on: 15m, 2h, 7d, now, or ISO 8601.",
+        rich_help_panel=_FILTERS,
+        show_default=False,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="Only what occurred before this time.",
+        rich_help_panel=_FILTERS,
+        show_default=False,
+    ),
+]
+ActivityTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--activity-type",
+        metavar="TYPE",
+        help="Only this type; repeat it for several.",
+        rich_help_panel=_FILTERS,
+        show_default=False,
+        autocompletion=lambda: [
+            "TASK_COMPLETED",
+            "TASK_PUNTED",
+            "MESSAGE_SENT",
+            "MESSAGE_RECEIVED",
+        ],
+    ),
+]
+EntityType = Annotated[
+    str | None,
+    typer.Option(
+        "--entity-type",
+        metavar="TYPE",
+        help="Only entries about this kind of thing.",
+        rich_help_panel=_FILTERS,
+        show_default=False,
+    ),
+]
+EntityId = Annotated[
+    UUID | None,
+    typer.Option(
+        "--entity-id",
+        metavar="UUID",
+        parser=parse_uuid,
+        help="Only entries about this thing.",
+        rich_help_panel=_FILTERS,
+        show_default=False,
+    ),
+]
+Query = Annotated[
+    str | None,
+    typer.Option(
+        "--query",
+        metavar="JMESPATH",
+        help="Only entries for which this is true, such as: meta.priority=='high'",
+        rich_help_panel=_FILTERS,
+        show_default=False,
+    ),
+]
+
+
+ToFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--to-file",
+        metavar="FILE",
+        help="Append NDJSON to FILE; the same command again goes on exactly.",
+        rich_help_panel=_OUTPUT,
+        show_default=False,
+        dir_okay=False,
+    ),
+]
+Rotate = Annotated[
+    str | None,
+    typer.Option(
+        "--rotate",
+        metavar="SIZE",
+        help="Put FILE aside and begin it anew at this size, such as 100M.",
+        rich_help_panel=_OUTPUT,
+        show_default=False,
+    ),
+]
+Compress = Annotated[
+    bool,
+    typer.Option("--compress", help="gzip what was put aside.", rich_help_panel=_OUTPUT),
+]
+
+
+def settings(redis_url: str | None, database_url: str | None) -> Settings:
+    """The settings of this process, with what was given as flags."""
+    return Settings.resolve(os.environ, redis_url=redis_url, database_url=database_url)
+
+
+def terminal(color: ColorChoice = ColorChoice.AUTO) -> Terminal:
+    """The process's own terminal."""
+    return Terminal.of_process(color=color)
+
+
+def filters(
+    activity_types: list[str] | None,
+    entity_type: str | None,
+    entity_id: UUID | None,
+    until: str | None,
+    query: str | None,
+) -> Filters:
+    return Filters(
+        activity_types=tuple(activity_types or ()),
+        entity_type=entity_type,
+        entity_id=entity_id,
+        until=moment(until),
+        query=query,
+    )
+
+
+def moment(text: str | None) -> datetime | None:
+    """A `TIME` option's value."""
+    return None if text is None else parse_moment(text, datetime.now(UTC))
+
+
+def seconds(text: str | None) -> float | None:
+    """A duration option's value, in seconds."""
+    return None if text is None else parse_duration(text).total_seconds()
+
+
+def size(text: str) -> int:
+    """A size in bytes: `100M`, `2G`, `500K`; raises UsageMistake."""
+    match = re.fullmatch(r"(\d{1,12})([KMG]?)(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)
+    if match is None or int(match[1]) == 0:
+        raise UsageMistake(f"{text!r} is not a size: write it like 500K, 100M or 2G.")
+    return int(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ")
+
+
+def entry_file(path: Path | None, rotate: str | None, *, compress: bool) -> "EntryFile | None":
+    """The file of --to-file; raises UsageMistake where the other options need it."""
+    if path is None:
+        if rotate is not None or compress:
+            raise UsageMistake("--rotate and --compress go with --to-file.")
+        return None
+    if compress and rotate is None:
+        raise UsageMistake("--compress packs rotated files: give --rotate too.")
+    from lykke_cli.infrastructure.entry_file import EntryFile
+
+    return EntryFile(path, rotate=None if rotate is None else size(rotate), compress=compress)
+
+
+@dataclass(frozen=True, slots=True)
+class Printing:
+    """How messages are shown."""
+
+    output: Output | None
+    utc: bool = False
+    unsafe: bool = False
+    color: ColorChoice = ColorChoice.AUTO
+    quiet: bool = False
+
+
+def note(text: str) -> None:
+    """One line to stderr."""
+    from lykke_cli.cli.sanitize import visible
+
+    sys.stderr.write(visible(text) + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,195 @@
+"""Messages turned into the bytes that are written, one renderer for each `--output`."""
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import orjson
+
+from lykke_cli.application.gateways.pubsub_protocol import Unreadable
+from lykke_cli.application.messages import Arrival, Entry, Message, format_time
+from lykke_cli.cli.sanitize import csv_cell, json_for_terminal, visible
+from lykke_cli.cli.terminal import Terminal
+
+CSV_COLUMNS = (
+    "id",
+    "user_id",
+    "activity_type",
+    "occurred_at",
+    "entity_id",
+    "entity_type",
+    "meta",
+)
+
+
+class Output(StrEnum):
+    """The forms in which messages are printed."""
+
+    TABLE = "table"
+    NDJSON = "ndjson"
+    JSON = "json"
+    CSV = "csv"
+    RAW = "raw"
+
+
+class Renderer(Protocol):
+    """Turns messages into bytes, in order; `header` first, `footer` once at the end."""
+
+    def header(self) -> bytes: ...
+
+    def render(self, messages: Sequence[Arrival]) -> bytes: ...
+
+    def footer(self) -> bytes: ...
+
+
+def make_renderer(
+    output: Output | None,
+    terminal: Terminal,
+    *,
+    utc: bool,
+    show_user: bool = False,
+    unsafe: bool = False,
+) -> Renderer:
+    """The renderer for `output`, or without it a table on a terminal and NDJSON in a pipe.
+
+    `utc` and `show_user` are for the table: times in UTC, and a column for the user. With `unsafe`
+    raw payloads reach a terminal as they are.
+    """
+    to_terminal = terminal.stdout_is_tty
+    match output or (Output.TABLE if to_terminal else Output.NDJSON):
+        case Output.TABLE:
+            from lykke_cli.cli.live_table import LiveTable
+
+            return LiveTable(terminal, utc=utc, show_user=show_user)
+        case Output.NDJSON:
+            return NdjsonRenderer(to_terminal=to_terminal)
+        case Output.JSON:
+            return JsonRenderer(to_terminal=to_terminal)
+        case Output.CSV:
+            return CsvRenderer(to_terminal=to_terminal)
+        case Output.RAW:
+            return RawRenderer(escaped=to_terminal and not unsafe)
+
+
+class NdjsonRenderer:
+    """One JSON object per line, whatever came."""
+
+    def __init__(self, *, to_terminal: bool = False) -> None:
+        self._to_terminal = to_terminal
+
+    def header(self) -> bytes:
+        return b""
+
+    def render(self, messages: Sequence[Arrival]) -> bytes:
+        lines = [_json(shown.message) for shown in messages]
+        lines.append(b"")
+        data = b"\n".join(lines)
+        return json_for_terminal(data) if self._to_terminal else data
+
+    def footer(self) -> bytes:
+        return b""
+
+
+class JsonRenderer:
+    """One JSON array, written as the messages come, an element per line."""
+
+    def __init__(self, *, to_terminal: bool = False) -> None:
+        self._to_terminal = to_terminal
+        self._empty = True
+
+    def header(self) -> bytes:
+        return b"["
+
+    def render(self, messages: Sequence[Arrival]) -> bytes:
+        if not messages:
+            return b""
+        start = b"\n" if self._empty else b",\n"
+        self._empty = False
+        data = start + b",\n".join([_json(shown.message) for shown in messages])
+        return json_for_terminal(data) if self._to_terminal else data
+
+    def footer(self) -> bytes:
+        return b"]\n" if self._empty else b"\n]\n"
+
+
+class CsvRenderer:
+    """RFC 4180 with a header row; what is not an entry has its text in the column `meta`.
+
+    JSON's null is an empty cell. A cell that a spreadsheet would take for a formula gets a `'`.
+    """
+
+    def __init__(self, *, to_terminal: bool = False) -> None:
+        self._to_terminal = to_terminal
+
+    def header(self) -> bytes:
+        return self._rows([CSV_COLUMNS])
+
+    def render(self, messages: Sequence[Arrival]) -> bytes:
+        return self._rows([_csv_row(shown.message) for shown in messages])
+
+    def footer(self) -> bytes:
+        return b""
+
+    def _rows(self, rows: Sequence[Sequence[str]]) -> bytes:
+        if self._to_terminal:
+            rows = [[visible(cell) for cell in row] for row in rows]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        return text.getvalue().encode("utf-8", "replace")
+
+
+class RawRenderer:
+    """Payloads as they came, each followed by a newline."""
+
+    def __init__(self, *, escaped: bool = False) -> None:
+        self._escaped = escaped
+
+    def header(self) -> bytes:
+        return b""
+
+    def render(self, messages: Sequence[Arrival]) -> bytes:
+        payloads = [_payload(shown) for shown in messages]
+        if self._escaped:
+            payloads = [visible(p.decode("utf-8", "backslashreplace")).encode() for p in payloads]
+        payloads.append(b"")
+        return b"\n".join(payloads)
+
+    def footer(self) -> bytes:
+        return b""
+
+
+def _json(message: Message) -> bytes:
+    if not isinstance(message, Unreadable):
+        return message.to_json()
+    return orjson.dumps(
+        {
+            "unreadable": message.raw.decode("utf-8", "replace"),
+            "reason": message.reason,
+            "raw_base64": base64.b64encode(message.raw).decode(),
+        }
+    )
+
+
+def _payload(shown: Arrival) -> bytes:
+    if shown.raw is not None:
+        return shown.raw
+    message = shown.message
+    return message.raw if isinstance(message, Unreadable) else message.to_json()
+
+
+def _csv_row(message: Message) -> Sequence[str]:
+    if not isinstance(message, Entry):
+        text = message.raw if isinstance(message, Unreadable) else message.to_json()
+        return ("", "", "", "", "", "", csv_cell(text.decode("utf-8", "replace")))
+    return (
+        message.id,
+        message.user_id,
+        csv_cell(message.activity_type),
+        format_time(message.occurred_at),
+        message.entity_id or "",
+        csv_cell(message.entity_type or ""),
+        "" if message.meta == b"null" else csv_cell(message.meta.decode("utf-8", "replace")),
+    )

@@ -1,0 +1,139 @@
+"""What a following command tells the person on stderr: what happened, and how it stands.
+
+Lines are for everybody. On a terminal a status line stays under them; it is taken away before
+anything else is written and drawn again after it, since both may go to the same screen.
+"""
+
+import sys
+import time
+from datetime import UTC, datetime
+
+from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.tail import (
+    Connected,
+    Disconnected,
+    HistoryAway,
+    HistoryRead,
+    Notice,
+    Status,
+)
+from lykke_cli.cli.sanitize import visible
+from lykke_cli.cli.terminal import Terminal
+
+REDRAW_INTERVAL = 1.0  # seconds
+_CLEAR = "\r\x1b[2K"
+
+
+class Reporter:
+    """Counts what is printed and reports what happens; `quiet` keeps all of it back."""
+
+    def __init__(
+        self, terminal: Terminal, *, quiet: bool, with_history: bool, server: str = "Redis"
+    ) -> None:
+        self._quiet = quiet
+        self._terminal = terminal
+        self._draws = terminal.stderr_is_tty and not quiet
+        self._with_history = with_history
+        self._server = server
+        self._drawn = False
+        self._started = time.monotonic()
+        self._connected_at: datetime | None = None
+        self._channel = ""
+        self._caught_up = False
+        self.entries = 0
+        self.recovered = 0
+        self.gaps = 0
+        self._lag: float | None = None
+
+    def line(self, text: str) -> None:
+        """One line for the person."""
+        if not self._quiet:
+            self.clear()
+            sys.stderr.write(f"lykke: {visible(text)}\n")
+            sys.stderr.flush()
+
+    def count(self, arrivals: list[Arrival]) -> None:
+        """These were printed."""
+        self.entries += len(arrivals)
+        newest = arrivals[-1]
+        if newest.source == "live" and isinstance(newest.message, Entry):
+            self._lag = (datetime.now(UTC) - newest.message.occurred_at).total_seconds()
+
+    def happened(self, status: Status) -> None:
+        """Tell the person, where it is news."""
+        match status:
+            case Connected(channel, gap):
+                self._channel = channel
+                self._connected_at = datetime.now(UTC)
+                if gap is None:
+                    self.line(f"following {channel}")
+                else:
+                    self.gaps += 1
+                    span = f"{_clock(gap.started_at)} to {_clock(gap.ended_at)}"
+                    if self._with_history:
+                        self.line(f"connected again; reading what was missed from {span}")
+                    else:
+                        self.line(
+                            f"connected again; GAP from {span}: messages published in it are lost "
+                            "(with a database they would be read from there)"
+                        )
+            case Disconnected(reason):
+                self._connected_at = None
+                self.line(f"connection lost ({reason.rstrip('.')}); trying again")
+            case HistoryAway(reason):
+                self.line(f"database away, live goes on ({reason.rstrip('.')}); trying again")
+            case HistoryRead(recovered, after_failure):
+                if self._caught_up and recovered:
+                    self.recovered += recovered
+                    self.line(f"{recovered} recovered from the database")
+                elif after_failure:
+                    self.line("database is back, nothing was missed")
+                self._caught_up = True
+            case Notice(text):
+                self.line(text)
+
+    def summary(self) -> None:
+        """The last line of a run."""
+        seconds = time.monotonic() - self._started
+        self.line(
+            f"{self.entries} printed in {_span(seconds)}, "
+            f"{self.recovered} recovered from the database, {_times(self.gaps)} disconnected"
+        )
+
+    def clear(self) -> None:
+        """Take the status line away, before something else is written."""
+        if self._drawn:
+            sys.stderr.write(_CLEAR)
+            sys.stderr.flush()
+            self._drawn = False
+
+    def draw(self) -> None:
+        """Draw the status line, on a terminal."""
+        if not self._draws:
+            return
+        if self._connected_at is None:
+            state = "○ not connected, trying again"
+        else:
+            state = f"● {self._channel} since {_clock(self._connected_at)}"
+        lag = "" if self._lag is None else f" · lag {max(self._lag, 0):.1f}s"
+        text = f"{state} · {self.entries} entries · {self.recovered} recovered{lag}"
+        width = self._terminal.err.width - 1
+        sys.stderr.write(f"{_CLEAR}{visible(text)[:width]}")
+        sys.stderr.flush()
+        self._drawn = True
+
+
+def _clock(moment: datetime) -> str:
+    return moment.astimezone().strftime("%H:%M:%S")
+
+
+def _span(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _times(number: int) -> str:
+    return "never" if number == 0 else "once" if number == 1 else f"{number} times"

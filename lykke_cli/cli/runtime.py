@@ -1,0 +1,54 @@
+"""Running a command's coroutine: the first signal stops it in order, the second kills."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """A signal ended the command."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Run `main` to its end; raises Stopped when SIGINT or SIGTERM came before that."""
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def handler(cancel: Callable[[], object]) -> Callable[[int, FrameType | None], None]:
+        def handle(number: int, _: FrameType | None) -> None:
+            restore()
+            received.append(number)
+            cancel()
+
+        return handle
+
+    async def supervised() -> T:
+        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        if task is not None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # Not loop.add_signal_handler: this one also runs while a write is blocked.
+                handle = handler(lambda: loop.call_soon_threadsafe(task.cancel))
+                previous[number] = signal.signal(number, handle)
+        return await main
+
+    try:
+        return asyncio.run(supervised())
+    except asyncio.CancelledError:
+        if received:
+            raise Stopped(received[0]) from None
+        raise
+    finally:
+        restore()

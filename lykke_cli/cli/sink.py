@@ -1,0 +1,69 @@
+"""Where the messages of a command end up: stdout through a renderer, or a file."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from lykke_cli.application.messages import Arrival
+from lykke_cli.application.place import Place
+from lykke_cli.cli.renderers import NdjsonRenderer, Renderer
+from lykke_cli.cli.terminal import Terminal
+from lykke_cli.infrastructure.entry_file import EntryFile
+
+
+class Sink(Protocol):
+    """Takes messages; when `write` returns they have left the process."""
+
+    def write(self, arrivals: Sequence[Arrival]) -> None: ...
+
+    def state(self) -> dict[str, Any]:
+        """What to store with the place; everything written is safe by then."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class StdoutSink:
+    """Prints through a renderer; the header comes at once, so that a person sees it is running."""
+
+    def __init__(self, terminal: Terminal, renderer: Renderer) -> None:
+        self._terminal = terminal
+        self._renderer = renderer
+        self._emit(renderer.header())
+
+    def write(self, arrivals: Sequence[Arrival]) -> None:
+        self._emit(self._renderer.render(arrivals))
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        self._emit(self._renderer.footer())
+
+    def _emit(self, data: bytes) -> None:
+        if data:
+            self._terminal.write(data)
+            self._terminal.flush()
+
+
+class FileSink:
+    """Appends NDJSON to a file; when the file is full the place is saved and a new one begun."""
+
+    def __init__(self, file: EntryFile, place: Place | None) -> None:
+        self._file = file
+        self._place = place
+        self._renderer = NdjsonRenderer()
+
+    def write(self, arrivals: Sequence[Arrival]) -> None:
+        if self._file.is_full:
+            aside = self._file.rotate()
+            if self._place is not None:
+                self._place.output = self.state()
+                self._place.save()
+            self._file.pack(aside)
+        self._file.write(self._renderer.render(arrivals))
+
+    def state(self) -> dict[str, Any]:
+        return self._file.state()
+
+    def close(self) -> None:
+        self._file.close()
