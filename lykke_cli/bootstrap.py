@@ -5,6 +5,7 @@ Each is imported only when it is asked for: start-up pays for what the command n
 
 from typing import TYPE_CHECKING
 
+from lykke_cli.infrastructure.database.urls import is_sqlite
 from lykke_cli.infrastructure.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def make_gateway(settings: Settings) -> "PubSubGatewayProtocol":
 def make_history(settings: Settings) -> "HistoryProtocol":
     """The history in the database; connects on first use. Raises UsageMistake likewise."""
     url = settings.required_database_url()
-    if url.startswith("sqlite"):
+    if is_sqlite(url):
         from lykke_cli.infrastructure.database.sqlite_history import SqliteHistory
 
         return SqliteHistory(url)

@@ -46,7 +46,7 @@ class Entry:
         """The promised line, without its newline."""
         return (
             b'{"id":"%b","user_id":"%b","activity_type":%b,"occurred_at":"%b","entity_id":%b,"entity_type":%b,"meta":%b}'
-            % (  # noqa: E501
+            % (
                 self.id.encode(),
                 self.user_id.encode(),
                 orjson.dumps(self.activity_type),

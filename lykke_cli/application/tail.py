@@ -7,7 +7,7 @@ there is a history.
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -109,7 +109,7 @@ class TailRequest:
     user_id: UUID | None
     """None follows every user."""
     channel_type: str = "auditlog"
-    filters: Filters = Filters()
+    filters: Filters = field(default_factory=Filters)
     since: datetime | None = None
     """Print history from here on first."""
     last: int | None = None

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, overload
 from uuid import UUID
 
 import typer
@@ -216,6 +216,10 @@ def filters(
     )
 
 
+@overload
+def moment(text: str) -> datetime: ...
+@overload
+def moment(text: str | None) -> datetime | None: ...
 def moment(text: str | None) -> datetime | None:
     """A `TIME` option's value."""
     return None if text is None else parse_moment(text, datetime.now(UTC))
@@ -231,7 +235,7 @@ def size(text: str) -> int:
     match = re.fullmatch(r"(\d{1,12})([KMG]?)(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)
     if match is None or int(match[1]) == 0:
         raise UsageMistake(f"{text!r} is not a size: write it like 500K, 100M or 2G.")
-    return int(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ")
+    return int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
 
 
 def entry_file(path: Path | None, rotate: str | None, *, compress: bool) -> "EntryFile | None":

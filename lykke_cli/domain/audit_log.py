@@ -30,7 +30,7 @@ class AuditLogEntity:
     """One entry of a user's audit log.
 
     Changing or deleting an entry, or one of its fields, raises ImmutableEntityError, which
-    is a DomainError. A field of the wrong kind raises InvalidEntityError, another one, on construction.
+    is a DomainError. A field of the wrong kind raises InvalidEntityError on construction.
     """
 
     user_id: uuid.UUID
@@ -54,9 +54,9 @@ class AuditLogEntity:
                 raise InvalidEntityError(f"{name} must be a UUID")
         if self.entity_id is not None and not isinstance(self.entity_id, uuid.UUID):
             raise InvalidEntityError("entity_id must be a UUID or None")
-        if not (isinstance(self.activity_type, str) and self.activity_type):
+        if not self.activity_type or not isinstance(self.activity_type, str):
             raise InvalidEntityError("activity_type must be a non-empty string")
-        if not (isinstance(self.occurred_at, datetime) and self.occurred_at.tzinfo):
+        if getattr(self.occurred_at, "tzinfo", None) is None:
             raise InvalidEntityError("occurred_at must be a datetime with a time zone")
         object.__setattr__(self, "activity_type", str(self.activity_type))
         object.__setattr__(self, "occurred_at", self.occurred_at.astimezone(UTC))

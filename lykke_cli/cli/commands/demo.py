@@ -1,1 +1,36 @@
-def demo() -> None: ...
+"""`lykke demo`: the whole system, with nothing installed or configured."""
+
+from typing import Annotated
+
+import typer
+
+from lykke_cli.cli import options
+from lykke_cli.cli.options import Color, OutputOption, Utc
+from lykke_cli.cli.terminal import ColorChoice
+
+
+def demo(
+    duration: Annotated[
+        str, typer.Option("--for", metavar="DURATION", help="How long it runs.")
+    ] = "15s",
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Go on until Ctrl-C, for use from another terminal."),
+    ] = False,
+    output: OutputOption = None,
+    utc: Utc = False,
+    color: Color = ColorChoice.AUTO,
+) -> None:
+    """See it all: a server of its own, users at work, a live tail, an outage, the recovery.
+
+    Example: lykke demo --keep
+    """
+    seconds = None if keep else options.seconds(duration)
+    printing = options.Printing(output, utc=utc, color=color)
+
+    from lykke_cli.cli.demonstration import Demonstration
+    from lykke_cli.cli.runtime import run_async
+    from lykke_cli.infrastructure.embedded_servers import EmbeddedServers
+
+    with EmbeddedServers() as servers:
+        run_async(Demonstration(servers, printing, seconds=seconds).run())

