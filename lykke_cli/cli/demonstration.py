@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
 from uuid import UUID
 
 from lykke_cli.application.simulation import Simulation
@@ -54,9 +55,10 @@ class Demonstration:
             uow = make_unit_of_work(self._settings, gateway)
             stack.push_async_callback(uow.close)
             history = await stack.enter_async_context(make_history(self._settings))
+            started = datetime.now(UTC)
             for _ in range(EARLIER):
                 await self._record(uow, self._tailed)
-            request = TailRequest(user_id=self._tailed, last=EARLIER)
+            request = TailRequest(user_id=self._tailed, since=started)
             sink = StdoutSink(self._terminal, self._renderer)
             tail = Tail(gateway, history, request, reconcile_interval=2.0)
             follower = Follower(tail, sink, self._reporter, None)
@@ -92,7 +94,7 @@ class Demonstration:
     async def _catch_up(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(CATCH_UP_TIME):
-                while self._reporter.entries < self._recorded[self._tailed]:
+                while self._reporter.entries < self._recorded[self._tailed]:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
     async def _work(self, uow: SqlAlchemyUnitOfWork) -> None:

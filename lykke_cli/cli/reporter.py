@@ -79,9 +79,9 @@ class Reporter:
                         )
             case Disconnected(reason):
                 self._connected_at = None
-                self.line(f"connection lost ({reason.rstrip('.')}); trying again")
+                self.line(f"{reason.rstrip('.')}; trying again")
             case HistoryAway(reason):
-                self.line(f"database away, live goes on ({reason.rstrip('.')}); trying again")
+                self.line(f"{reason.rstrip('.')}; live goes on, trying again")
             case HistoryRead(recovered, after_failure):
                 if self._caught_up and recovered:
                     self.recovered += recovered

@@ -113,10 +113,11 @@ class SqlAlchemyUnitOfWork:
 
         Raises InvalidEntityError for anything but an AuditLogEntity, or one that is not JSON.
         """
-        connection, table = self._open_connection(), self._table
-        if not isinstance(entity, AuditLogEntity) or table is None:
+        connection = self._open_connection()
+        if not isinstance(entity, AuditLogEntity):
             raise InvalidEntityError("Only an AuditLogEntity can be created.")
         encode(entity_message(entity))  # what cannot be broadcast must not be committed
+        table = self._table or await find_table(connection)
         with database_errors(self._server):
             await connection.execute(insert(table.table).values(table.row(entity)))
         self._created.append(entity)

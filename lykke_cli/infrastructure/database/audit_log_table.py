@@ -27,6 +27,7 @@ from lykke_cli.application.errors import SchemaMismatch
 from lykke_cli.domain.audit_log import AuditLogEntity
 
 NAME = "audit_logs"
+_JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _NEEDED = ("id", "user_id", "activity_type", "occurred_at", "entity_id", "entity_type", "meta")
 
 
@@ -107,9 +108,7 @@ def _inspect(connection: Connection) -> AuditLogTable:
         Column("occurred_at", DateTime(timezone=keeps_zone), nullable=False),
         Column("entity_id", Uuid),
         Column("entity_type", String),
-        Column(
-            "meta", JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-        ),
+        Column("meta", _JSON),
         *extra,
     )
     return AuditLogTable(table, has_date, keeps_zone)

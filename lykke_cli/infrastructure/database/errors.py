@@ -49,7 +49,8 @@ def translate(error: BaseException, server: str) -> ServerUnavailable | None:
         if isinstance(cause, OSError):
             reason = cause.strerror or str(cause)
             return ServerUnavailable(
-                f"Cannot reach the database at {server} ({reason.lower()}). Is it running? {_REMEDY}"
+                f"Cannot reach the database at {server} ({reason.lower()}). Is it running? "
+                f"{_REMEDY}"
             )
         if type(cause).__module__.startswith("asyncpg.") and "onnection" in type(cause).__name__:
             return ServerUnavailable(f"The connection to the database at {server} was lost.")

@@ -60,7 +60,7 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit("")
     if parts.scheme not in _POSTGRES + _SQLITE:
         raise UsageMistake(
-            "The database URL is malformed: write it like postgresql://user:password@host:5432/name "
-            "or sqlite:////folder/file.db."
+            "The database URL is malformed: write it like "
+            "postgresql://user:password@host:5432/name or sqlite:////folder/file.db."
         )
     return parts

@@ -40,12 +40,12 @@ def redis_errors(server: str) -> Iterator[None]:
         yield
     except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
         raise LoginRefused(
-            f"Redis at {server} refused the login ({_reason(error)}). Check the user and the "
+            f"Redis at {server} refused the login ({reason(error)}). Check the user and the "
             "password in REDIS_URL."
         ) from error
     except exceptions.NoPermissionError as error:
         raise LoginRefused(
-            f"Redis at {server} does not permit this user to do that ({_reason(error)}). "
+            f"Redis at {server} does not permit this user to do that ({reason(error)}). "
             "Ask for the right with ACL SETUSER."
         ) from error
     except (exceptions.TimeoutError, TimeoutError) as error:
@@ -55,15 +55,15 @@ def redis_errors(server: str) -> Iterator[None]:
         ) from error
     except exceptions.ResponseError as error:
         raise ServerUnavailable(
-            f"Redis at {server} refused a command ({_reason(error)})."
+            f"Redis at {server} refused a command ({reason(error)})."
         ) from error
     except (exceptions.RedisError, OSError) as error:
         raise ServerUnavailable(
-            f"Cannot reach Redis at {server} ({_reason(error)}). {_REMEDY}"
+            f"Cannot reach Redis at {server} ({reason(error)}). {_REMEDY}"
         ) from error
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The error's innermost reason: redis-py's own text repeats the address."""
     cause: BaseException = error
     while (inner := cause.__cause__ or cause.__context__) is not None:

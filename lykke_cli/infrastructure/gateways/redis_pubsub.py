@@ -32,7 +32,7 @@ from lykke_cli.application.errors import (
 )
 from lykke_cli.application.gateways.pubsub_protocol import Delivery, Gap, Unreadable, channel_name
 from lykke_cli.application.messages import decode_object, encode
-from lykke_cli.infrastructure.gateways.redis_errors import display_url, redis_errors
+from lykke_cli.infrastructure.gateways.redis_errors import display_url, reason, redis_errors
 
 DEFAULT_URL = "redis://localhost:6379"
 CONNECT_TIMEOUT = 5.0  # seconds to connect and to be confirmed as subscribed
@@ -275,8 +275,7 @@ class RedisSubscription:
             self._lost_at = datetime.now(UTC)
             await self._drop()
             raise SubscriptionLost(
-                f"The connection to Redis at {self._gateway._server} was lost: "
-                f"{str(error).rstrip('.') or type(error).__name__}"
+                f"The connection to Redis at {self._gateway._server} was lost ({reason(error)})."
             ) from error
 
     async def _next(self) -> dict[str, Any]:
@@ -309,7 +308,7 @@ class RedisSubscription:
     async def _drop(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
         if pubsub is not None:
-            await pubsub.aclose()
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
 def _delivery(said: Mapping[str, Any]) -> list[Delivery]:
