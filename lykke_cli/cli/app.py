@@ -12,6 +12,7 @@ from lykke_cli.cli.commands import backfill, demo, publish, record, tail
 from lykke_cli.cli.exit_codes import ExitCode, exit_code_of
 from lykke_cli.cli.runtime import Stopped
 from lykke_cli.cli.sanitize import visible
+from lykke_cli.cli.terminal import OutputClosed
 from lykke_cli.domain.errors import LykkeError
 
 app = typer.Typer(
@@ -68,7 +69,7 @@ def run(arguments: list[str]) -> int:
         return stopped.exit_code
     except typer.TyperException as mistake:
         return _usage(mistake)
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputClosed):
         # Whoever read our output has enough. What is left in the buffer must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE

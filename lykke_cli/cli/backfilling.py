@@ -20,6 +20,7 @@ from lykke_cli.cli.renderers import make_renderer
 from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.sink import FileSink, Sink, StdoutSink
 from lykke_cli.cli.tailing import place_key
+from lykke_cli.cli.terminal import OutputClosed
 from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.settings import Settings
@@ -59,6 +60,7 @@ class Backfilling:
         self._progress: Any = None
         self._task: Any = None
         self._entries = 0
+        self._first_use: str | None = None
 
     async def run(self) -> None:
         started = time.monotonic()
@@ -104,8 +106,8 @@ class Backfilling:
         since = self._since
         if checkpoint is None and since is None:
             since = datetime.now(UTC) - FIRST_USE
-            self._reporter.line(
-                "no place is stored yet for this user: reading the last 24 hours, from "
+            self._first_use = (
+                "no place was stored yet for this user: reading the last 24 hours, from "
                 f"{format_time(since)} (--since sets another start)"
             )
         sink: Sink | None
@@ -123,6 +125,7 @@ class Backfilling:
                 async for event in events:
                     match event:
                         case Print(arrivals):
+                            self._tell_first_use()
                             await self._emit(arrivals, sink, replayer, place)
                         case Save(reached):
                             place.reached(reached)
@@ -131,11 +134,18 @@ class Backfilling:
                                 saved_at = time.monotonic()
                         case _:
                             self._reporter.happened(event)
+            self._tell_first_use()
         finally:
             try:
                 _save(place, sink)
             finally:
                 _close(sink)
+
+    def _tell_first_use(self) -> None:
+        """Once the database has answered: before that an error may be all there is to say."""
+        if self._first_use is not None:
+            self._reporter.line(self._first_use)
+            self._first_use = None
 
     def _stdout(self, replayer: Replayer | None) -> Sink | None:
         """What is replayed is not printed too, unless an output was asked for."""
@@ -193,5 +203,5 @@ def _save(place: Place, sink: Sink | None) -> None:
 
 def _close(sink: Sink | None) -> None:
     if sink is not None:
-        with suppress(BrokenPipeError):
+        with suppress(OutputClosed):
             sink.close()

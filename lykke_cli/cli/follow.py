@@ -15,6 +15,7 @@ from lykke_cli.application.place import Place
 from lykke_cli.application.tail import Tail
 from lykke_cli.cli.reporter import REDRAW_INTERVAL, Reporter
 from lykke_cli.cli.sink import Sink
+from lykke_cli.cli.terminal import OutputClosed
 
 SAVE_INTERVAL = 1.0  # seconds between two savings of the place
 
@@ -106,7 +107,7 @@ class Follower:
         try:
             self._save()
         finally:
-            with suppress(BrokenPipeError):
+            with suppress(OutputClosed):
                 self._sink.close()
             self._reporter.summary()
 

@@ -93,7 +93,9 @@ class Reporter:
                 self.line(text)
 
     def summary(self) -> None:
-        """The last line of a run."""
+        """The last line of a run that got under way."""
+        if not self._channel or (self._with_history and not self._caught_up):
+            return
         seconds = time.monotonic() - self._started
         self.line(
             f"{self.entries} printed in {_span(seconds)}, "

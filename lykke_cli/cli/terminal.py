@@ -21,6 +21,10 @@ class ColorChoice(StrEnum):
     NEVER = "never"
 
 
+class OutputClosed(Exception):
+    """Whoever read our output has closed it: there is nothing left to do."""
+
+
 class Terminal:
     """The streams data and messages go to. Tests make one over their own streams.
 
@@ -53,15 +57,21 @@ class Terminal:
         return cls(_binary(sys.stdout), _binary(sys.stderr), color=color)
 
     def write(self, data: bytes) -> None:
-        """Write all of `data` to stdout."""
-        written = self.stdout.write(data)
-        while written < len(data):  # an unbuffered stream may take less
-            data = data[written:]
+        """Write all of `data` to stdout; raises OutputClosed."""
+        try:
             written = self.stdout.write(data)
+            while written < len(data):  # an unbuffered stream may take less
+                data = data[written:]
+                written = self.stdout.write(data)
+        except BrokenPipeError as error:
+            raise OutputClosed from error
 
     def flush(self) -> None:
-        """Send on what stdout has buffered."""
-        self.stdout.flush()
+        """Send on what stdout has buffered; raises OutputClosed."""
+        try:
+            self.stdout.flush()
+        except BrokenPipeError as error:
+            raise OutputClosed from error
 
     @property
     def width(self) -> int:

@@ -1,41 +1,58 @@
-"""The unit of work: one transaction, and the broadcasts that follow its commit."""
+"""One transaction with SQLAlchemy, and the broadcast after its commit."""
 
 import asyncio
 import logging
-import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import NullPool, insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from lykke_cli.application.errors import UnitOfWorkFailed, UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
-from lykke_cli.application.messages import encode, entity_message
+from lykke_cli.application.messages import entity_message
 from lykke_cli.domain.audit_log import AuditLogEntity
-from lykke_cli.domain.errors import InvalidEntityError
+from lykke_cli.domain.errors import InvalidEntityError, LykkeError
 from lykke_cli.infrastructure.database.audit_log_repository import AuditLogRepository
-from lykke_cli.infrastructure.database.audit_log_table import AuditLogTable, find_table
+from lykke_cli.infrastructure.database.audit_log_table import audit_log_table, forget
+from lykke_cli.infrastructure.database.engine import display_engine, make_engine
 from lykke_cli.infrastructure.database.errors import database_errors
-from lykke_cli.infrastructure.database.urls import async_sqlalchemy_url, display_url, is_sqlite
+from lykke_cli.infrastructure.database.urls import display_url
 
-BROADCAST_TIMEOUT = 2.0  # seconds, for all broadcasts of one commit
-CONNECT_TIMEOUT = 5.0  # seconds
+BROADCAST_TIMEOUT = 2.0  # seconds for all broadcasts of one commit together
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class _Work:
+    """What belongs to one open transaction."""
+
+    connection: AsyncConnection
+    created: list[AuditLogEntity] = field(default_factory=list)
+    failure: str | None = None
+    """Why it can only be rolled back."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One statement at a time, though children of the block's task may create at once."""
+
+
 class SqlAlchemyUnitOfWork:
-    """`async with uow: await uow.create(entity)` commits, then broadcasts through `gateway`.
+    """`async with uow: await uow.create(entity)` commits on a clean exit, and then broadcasts.
 
-    `database` is an AsyncEngine, or a URL (postgresql:// or sqlite:///) for an engine of its own,
-    which `close()` disposes of. Broadcasts go to `{channel_type}:{user_id}` in the order of
-    creation; together they take `broadcast_timeout` seconds at the most, and one that fails is
-    logged as an error with the entity's id.
+    `database` is an engine of the caller's, or a URL (postgresql:// or sqlite:///file), for which
+    an engine is made on first use and disposed of by `close`. Entities are broadcast through
+    `gateway` on `channel_type:user_id`, in the order of creation, after the commit and within
+    `broadcast_timeout` seconds altogether; one that fails is logged as an error, and neither
+    undoes the commit nor raises. An exception, cancellation included, rolls back.
 
-    It serves one task at a time and can be used again. A nested block joins the outer one; when it
-    fails, the outer block rolls back and raises UnitOfWorkFailed, even if it caught the exception.
-    Raises ServerUnavailable, LoginRefused or SchemaMismatch where the database does not do it.
+    Entering it again inside joins the outer block; an inner block that raises leaves the outer one
+    nothing but to roll back, and to raise UnitOfWorkFailed if it goes on as if nothing had
+    happened. The unit of work can be used again after its exit, and belongs to one task at a time.
+
+    `statement_cache=False` makes an engine that works through PgBouncer in transaction mode.
+    Raises UsageMistake for a malformed URL.
     """
 
     def __init__(
@@ -45,45 +62,39 @@ class SqlAlchemyUnitOfWork:
         *,
         channel_type: str = "auditlog",
         broadcast_timeout: float = BROADCAST_TIMEOUT,
+        statement_cache: bool = True,
     ) -> None:
-        if isinstance(database, str):
-            self._engine = _make_engine(database)
-            self._server = display_url(database)
-        else:
-            self._engine = database
-            self._server = database.url.render_as_string(hide_password=True)
-        self._owns_engine = isinstance(database, str)
         self._gateway = gateway
         self._channel_type = channel_type
         self._broadcast_timeout = broadcast_timeout
-        self._table: AuditLogTable | None = None
-        self._connection: AsyncConnection | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self._statement_cache = statement_cache
+        self._url = database if isinstance(database, str) else None
+        self._engine = None if isinstance(database, str) else database
+        self._display = (
+            display_url(database) if isinstance(database, str) else display_engine(database)
+        )
         self._depth = 0
-        self._failed = False
-        self._created: list[AuditLogEntity] = []
-
-    @property
-    def audit_logs(self) -> AuditLogRepository:
-        """Reads in this transaction, what it has created included."""
-        return AuditLogRepository(self._open_connection(), self._table)
+        self._task: asyncio.Task[Any] | None = None
+        self._work: _Work | None = None
 
     async def __aenter__(self) -> Self:
+        """Begin, or join the open block; raises ServerUnavailable, and UsageMistake from another
+        task than the one whose block is open."""
         task = asyncio.current_task()
-        if self._depth and self._task is not task:
-            raise UsageMistake("This unit of work is open in another task: give each its own.")
-        if not self._depth:
-            self._task, self._failed, self._created = task, False, []
-            with database_errors(self._server):
-                self._connection = await self._engine.connect()
-                try:
-                    await self._connection.begin()
-                    if self._table is None:
-                        self._table = await find_table(self._connection)
-                except BaseException:
-                    await self._release()
-                    raise
+        if self._depth and task is not self._task:
+            raise UsageMistake(
+                "This unit of work is open in another task: use one for each task; an engine can "
+                "be shared."
+            )
         self._depth += 1
+        if self._depth == 1:
+            self._task = task
+            try:
+                with database_errors(self._display):
+                    self._work = _Work(await self._connected().connect())
+            except BaseException:
+                self._depth = 0
+                raise
         return self
 
     async def __aexit__(
@@ -92,94 +103,120 @@ class SqlAlchemyUnitOfWork:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        """Commit and broadcast, or roll back; an inner block leaves both to the outer one.
+
+        Raises UnitOfWorkFailed when something inside failed and the exit is clean all the same.
+        """
+        work = self._open_work()
         self._depth -= 1
-        self._failed = self._failed or exc is not None
         if self._depth:
+            if exc_type is not None:
+                work.failure = "an inner block of it failed"
             return
-        created, self._created = self._created, []
+        self._work = None
         try:
-            with database_errors(self._server):
-                if not self._failed:
-                    await self._open_connection().commit()
+            if exc_type is None:
+                await self._commit(work)
         finally:
-            await self._release()  # rolls back what was not committed
-        if not self._failed:
-            await self._broadcast(created)
-        elif exc is None:
-            raise UnitOfWorkFailed
+            await self._release(work)
+        if exc_type is None:
+            await self._broadcast(work.created)
 
     async def create(self, entity: AuditLogEntity) -> None:
-        """Insert `entity`; it is broadcast after the commit.
+        """Insert `entity`; it is broadcast after the commit, in the order of creation.
 
-        Raises InvalidEntityError for anything but an AuditLogEntity, or one that is not JSON.
+        Raises InvalidEntityError for anything else, BadInput when the database refuses it or its
+        meta is not JSON, UsageMistake outside a block, ServerUnavailable, LoginRefused and
+        SchemaMismatch. After an error of the database the block can only be rolled back.
         """
-        connection = self._open_connection()
         if not isinstance(entity, AuditLogEntity):
-            raise InvalidEntityError("Only an AuditLogEntity can be created.")
-        encode(entity_message(entity))  # what cannot be broadcast must not be committed
-        table = self._table or await find_table(connection)
-        with database_errors(self._server):
-            await connection.execute(insert(table.table).values(table.row(entity)))
-        self._created.append(entity)
+            raise InvalidEntityError(f"An AuditLogEntity is needed, not {type(entity).__name__}.")
+        work = self._open_work()
+        async with work.lock:
+            with self._failing(work):
+                table = await audit_log_table(work.connection, self._display)
+            insert = table.insert(entity)
+            with self._failing(work):
+                await work.connection.execute(insert)
+            work.created.append(entity)
+
+    @property
+    def audit_logs(self) -> AuditLogRepository:
+        """The entries as the open transaction sees them; raises UsageMistake outside a block."""
+        work = self._open_work()
+
+        def failed() -> None:
+            work.failure = "a read in it failed"
+
+        return AuditLogRepository(work.connection, display=self._display, on_error=failed)
 
     async def close(self) -> None:
-        """Dispose of the engine, if it is its own."""
-        if self._owns_engine:
-            await self._engine.dispose()
+        """Dispose of the engine, if it was made here; closing twice is harmless."""
+        if self._url is not None and self._engine is not None:
+            engine, self._engine = self._engine, None
+            await engine.dispose()
 
-    def _open_connection(self) -> AsyncConnection:
-        if self._connection is None:
-            raise UsageMistake("The unit of work is not open: use it in `async with uow:`.")
-        return self._connection
+    def _connected(self) -> AsyncEngine:
+        if self._engine is None:
+            self._engine = make_engine(self._url or "", statement_cache=self._statement_cache)
+        return self._engine
 
-    async def _release(self) -> None:
-        connection, self._connection, self._task = self._connection, None, None
-        if connection is not None:
-            await connection.close()
+    def _open_work(self) -> _Work:
+        if self._work is None:
+            raise UsageMistake("The unit of work is not open: write `async with uow:` around it.")
+        return self._work
+
+    @contextmanager
+    def _failing(self, work: _Work) -> Iterator[None]:
+        """A statement that fails, or is cancelled half-way, leaves nothing to be committed.
+
+        PostgreSQL answers the COMMIT of such a transaction with a rollback and no error.
+        """
+        try:
+            with database_errors(self._display):
+                yield
+        except BaseException:
+            work.failure = "a statement in it failed"
+            forget(work.connection)
+            raise
+
+    async def _commit(self, work: _Work) -> None:
+        if work.failure is not None:
+            raise UnitOfWorkFailed(
+                f"Nothing was committed to the database at {self._display}: the unit of work was "
+                f"left as if complete, but {work.failure}."
+            )
+        with database_errors(self._display):
+            await work.connection.commit()
+
+    async def _release(self, work: _Work) -> None:
+        """Give the connection back, which rolls back what is not committed."""
+        try:
+            with database_errors(self._display):
+                # Its own __aexit__ runs to completion even when this task is cancelled meanwhile.
+                await work.connection.__aexit__(None, None, None)
+        except LykkeError as error:
+            logger.warning("The connection was not given back in order: %s", error)
 
     async def _broadcast(self, entities: list[AuditLogEntity]) -> None:
-        """Never raises but on cancellation: the commit stands."""
-        waiting = list(entities)
-        try:
-            async with asyncio.timeout(self._broadcast_timeout):
-                while waiting:
-                    await self._publish(waiting[0])
-                    waiting.pop(0)
-        except TimeoutError:
-            pass
-        finally:
-            for entity in waiting:
+        deadline = asyncio.get_running_loop().time() + self._broadcast_timeout
+        for entity in entities:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._gateway.publish_to_user_channel(
+                        entity.user_id, self._channel_type, entity_message(entity)
+                    )
+            except Exception as error:
                 logger.error(
-                    "Entry %s of user %s is committed, but was not broadcast within %g s",
+                    "The audit log entry %s was committed, but its broadcast failed: %s",
                     entity.id,
-                    entity.user_id,
-                    self._broadcast_timeout,
+                    self._reason(error),
                 )
 
-    async def _publish(self, entity: AuditLogEntity) -> None:
-        message = entity_message(entity)
-        try:
-            await self._gateway.publish_to_user_channel(entity.user_id, self._channel_type, message)
-        except Exception as error:
-            logger.error(
-                "Entry %s of user %s is committed, but was not broadcast: %s",
-                entity.id,
-                entity.user_id,
-                error,
-            )
-
-
-def _make_engine(url: str) -> AsyncEngine:
-    if is_sqlite(url):
-        return create_async_engine(async_sqlalchemy_url(url))
-    return create_async_engine(
-        async_sqlalchemy_url(url),
-        poolclass=NullPool,
-        connect_args={
-            "timeout": CONNECT_TIMEOUT,
-            # PgBouncer in transaction mode: no statement may outlive its transaction.
-            "statement_cache_size": 0,
-            "prepared_statement_cache_size": 0,
-            "prepared_statement_name_func": lambda: f"lykke_{uuid.uuid4().hex}",
-        },
-    )
+    def _reason(self, error: Exception) -> str:
+        """Only our own errors are known to hold no secrets."""
+        if isinstance(error, LykkeError):
+            return str(error)
+        if isinstance(error, TimeoutError):
+            return f"not done within {self._broadcast_timeout:g} s"
+        return type(error).__name__

@@ -267,7 +267,7 @@ class World:
         )
 
     def _look_up(self, request: Verify) -> tuple[list[HistoryRow], set[str]]:
-        visible, xmin = self._snapshot()
+        visible, _ = self._snapshot()
         covered, _ = _regions(request.cursor)
         there = {r.entry.id: r for r in visible}
         rows = [there[id] for id in request.ids if id in there]

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from lykke_cli.application.messages import Entry, decode
+from lykke_cli.application.messages import Arrival, Entry, decode
 from lykke_cli.cli.live_table import LiveTable
-from lykke_cli.cli.renderers import Arrival
 from lykke_cli.cli.terminal import ColorChoice, Terminal
 
 WIDTHS = [60, 80, 120, 200]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lykke_cli.application.messages import Entry, decode
+from lykke_cli.application.messages import Arrival, Entry, decode
 from lykke_cli.cli.renderers import Output, Renderer, make_renderer
 from lykke_cli.cli.terminal import ColorChoice, Terminal
 

@@ -99,6 +99,7 @@ def tail(
     Example: lykke tail 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 --since 15m
     """
     settings = options.settings(redis_url, database_url)
+    start, limit = options.moment(since), options.seconds(timeout)
     if (user_id is None) == (not all_users):
         raise UsageMistake("Give a USER_ID, or --all for every user.")
     has_history = not live_only and channel == "auditlog" and settings.database_url is not None
@@ -119,13 +120,13 @@ def tail(
             user_id=user_id,
             channel_type=channel,
             filters=options.filters(activity_type, entity_type, entity_id, until, query),
-            since=options.moment(since),
+            since=start,
             last=last,
         ),
         has_history=has_history,
         resume=resume,
         count=count,
-        timeout=options.seconds(timeout),
+        timeout=limit,
         ack=ack,
         file=options.entry_file(to_file, rotate, compress=compress),
         printing=options.Printing(output, utc=utc, unsafe=unsafe, color=color, quiet=quiet),

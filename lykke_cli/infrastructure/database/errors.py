@@ -1,107 +1,205 @@
-"""The drivers' errors, translated at the edge.
+"""The database drivers' errors, translated at the edge.
 
-They are told apart by SQLSTATE and by built-in types, so that no driver is imported here:
+One table for raw asyncpg and sqlite3 errors, for the same wrapped by SQLAlchemy, and for what the
+network raises. They are told apart by what they carry (an SQLSTATE, a SQLite result code) and by
+the module of their class, so that no driver is imported for the sake of its errors.
 https://www.postgresql.org/docs/current/errcodes-appendix.html
+https://www.sqlite.org/rescode.html
 """
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socket import gaierror
+from typing import NamedTuple
 
-from lykke_cli.application.errors import LoginRefused, SchemaMismatch, ServerUnavailable
+from lykke_cli.application.errors import (
+    BadInput,
+    LoginRefused,
+    SchemaMismatch,
+    ServerUnavailable,
+)
 from lykke_cli.domain.errors import LykkeError
 
-_REMEDY = "Set DATABASE_URL or give --database-url."
-_LOGIN = {"28000", "28P01"}
-_NO_DATABASE = "3D000"
-_NO_RIGHT = "42501"
-_SCHEMA = {"42P01", "42703", "3F000"}  # no such table, column, schema
-_AWAY_CLASSES = ("08", "53", "57", "58", "XX", "25")  # connection, resources, operator, system
+MAX_SHOWN_REASON = 200  # characters
+MAX_CHAIN = 8  # errors looked at behind the one that was raised
+
+
+class Situation(NamedTuple):
+    """What is raised, and its text about {url} and {reason}."""
+
+    kind: type[LykkeError]
+    text: str
+
+
+_UNREACHABLE = Situation(
+    ServerUnavailable,
+    "Cannot reach the database at {url} ({reason}). Check that it is running and that "
+    "DATABASE_URL or --database-url is right.",
+)
+_TOO_SLOW = Situation(
+    ServerUnavailable,
+    "The database at {url} did not answer in time ({reason}). Is it overloaded or behind a "
+    "firewall? Check DATABASE_URL or --database-url.",
+)
+_LOGIN = Situation(
+    LoginRefused,
+    "The database at {url} refused the login ({reason}). Check the user and the password in "
+    "DATABASE_URL.",
+)
+_RIGHT = Situation(
+    LoginRefused,
+    "The database at {url} does not permit this user to do that ({reason}). Reading needs "
+    "GRANT SELECT ON audit_logs, recording GRANT INSERT as well.",
+)
+_READ_ONLY = Situation(
+    LoginRefused,
+    "The database at {url} is read-only ({reason}). Recording needs one that can be written "
+    "to: set DATABASE_URL to the primary server or a writable file.",
+)
+_SCHEMA = Situation(
+    SchemaMismatch,
+    "The database at {url} does not fit ({reason}). Check that DATABASE_URL names the "
+    "application's database and that its migrations have run.",
+)
+_BUSY = Situation(
+    ServerUnavailable,
+    "The database at {url} is busy ({reason}). Try again, and look for a transaction that "
+    "stays open.",
+)
+_NO_FILE = Situation(
+    ServerUnavailable,
+    "Cannot open the database at {url} ({reason}). Check that the file exists and may be read, "
+    "and that DATABASE_URL or --database-url is right.",
+)
+_DATA = Situation(BadInput, "The database at {url} refused the data ({reason}).")
+_TWICE = Situation(BadInput, "The database at {url} holds an entry with this id ({reason}).")
+_OTHER = Situation(ServerUnavailable, "The database at {url} failed ({reason}).")
+
+# The longest prefix of the SQLSTATE decides.
+_SQLSTATES: dict[str, Situation] = {
+    "08": _UNREACHABLE,
+    "0P": _LOGIN,
+    "22": _DATA,
+    "23": _DATA,
+    "23505": _TWICE,
+    "25006": _READ_ONLY,
+    "28": _LOGIN,
+    "3D": _UNREACHABLE,
+    "3F": _SCHEMA,
+    "40": _BUSY,
+    "42501": _RIGHT,
+    "42703": _SCHEMA,  # undefined column
+    "42704": _SCHEMA,
+    "42804": _SCHEMA,
+    "42883": _SCHEMA,  # undefined function or operator: a column of an unexpected type
+    "428C9": _SCHEMA,  # a generated column
+    "42P01": _SCHEMA,  # undefined table
+    "53": _BUSY,
+    "55P03": _BUSY,
+    "57": _UNREACHABLE,  # shutting down, starting up
+    "57014": _TOO_SLOW,  # statement time-out
+}
+
+# The longest prefix of the result code's name decides.
+_SQLITE_CODES: dict[str, Situation] = {
+    "SQLITE_AUTH": _RIGHT,
+    "SQLITE_BUSY": _BUSY,
+    "SQLITE_CANTOPEN": _NO_FILE,
+    "SQLITE_CONSTRAINT": _DATA,
+    "SQLITE_CONSTRAINT_PRIMARYKEY": _TWICE,
+    "SQLITE_CONSTRAINT_UNIQUE": _TWICE,
+    "SQLITE_CORRUPT": _SCHEMA,
+    "SQLITE_ERROR": _SCHEMA,  # our statements are fixed: a table or a column is missing
+    "SQLITE_LOCKED": _BUSY,
+    "SQLITE_MISMATCH": _DATA,
+    "SQLITE_NOTADB": _SCHEMA,
+    "SQLITE_PERM": _NO_FILE,
+    "SQLITE_READONLY": _READ_ONLY,
+    "SQLITE_SCHEMA": _SCHEMA,
+    "SQLITE_TOOBIG": _DATA,
+}
+
+# Errors without a code, by package and name of their class and its bases; the most derived decides.
+_CLASSES: dict[str, Situation] = {
+    "asyncpg.InterfaceError": _UNREACHABLE,  # such as: the connection is closed
+    "asyncpg.InternalClientError": _UNREACHABLE,
+    "sqlite3.OperationalError": _OTHER,
+    "sqlite3.DatabaseError": _OTHER,
+    "sqlalchemy.TimeoutError": _BUSY,  # no connection of the pool became free
+    "sqlalchemy.DBAPIError": _OTHER,
+    "builtins.TimeoutError": _TOO_SLOW,
+    "builtins.OSError": _UNREACHABLE,
+}
 
 
 @contextmanager
-def database_errors(server: str) -> Iterator[None]:
-    """Translate what drivers and SQLAlchemy raise; `server` is the URL as it may be shown."""
+def database_errors(url_for_display: str) -> Iterator[None]:
+    """Translate what a database driver raises; `url_for_display` is shown as it is.
+
+    Raises ServerUnavailable, LoginRefused, SchemaMismatch or BadInput, chained to the driver's
+    error. Anything that does not come from a driver or the network passes unchanged.
+    """
     try:
         yield
     except LykkeError:
         raise
     except Exception as error:
-        translated = translate(error, server)
-        if translated is None:
+        chain = list(_chain(error))
+        found = _by_code(chain) or _by_class(chain)
+        if found is None:
             raise
-        raise translated from error
-
-
-def translate(error: BaseException, server: str) -> ServerUnavailable | None:
-    """The error a caller can act on; None for one that is not the database's."""
-    for cause in _chain(error):
-        state = getattr(cause, "sqlstate", None)
-        if isinstance(state, str):
-            return _of_state(state, cause, server)
-        if isinstance(cause, sqlite3.Error):
-            return _of_sqlite(cause, server)
-        if isinstance(cause, TimeoutError):
-            return ServerUnavailable(
-                f"The database at {server} did not answer in time. Is it overloaded or behind a "
-                f"firewall? {_REMEDY}"
-            )
-        if isinstance(cause, OSError):
-            reason = cause.strerror or str(cause)
-            return ServerUnavailable(
-                f"Cannot reach the database at {server} ({reason.lower()}). Is it running? "
-                f"{_REMEDY}"
-            )
-        if type(cause).__module__.startswith("asyncpg.") and "onnection" in type(cause).__name__:
-            return ServerUnavailable(f"The connection to the database at {server} was lost.")
-        if type(cause).__module__.startswith("asyncpg."):
-            return ServerUnavailable(f"The database at {server} cannot be used: {_text(cause)}.")
-    return None
-
-
-def _of_state(state: str, error: BaseException, server: str) -> ServerUnavailable | None:
-    if state in _LOGIN:
-        return LoginRefused(
-            f"The database at {server} refused the login. Check the user and the password in "
-            "DATABASE_URL."
-        )
-    if state == _NO_DATABASE:
-        return ServerUnavailable(
-            f"The database at {server} does not exist on that server. Check its name. {_REMEDY}"
-        )
-    if state == _NO_RIGHT:
-        return LoginRefused(
-            f"The database at {server} does not permit this ({_text(error)}). Reading needs: "
-            "GRANT SELECT ON audit_logs TO the role."
-        )
-    if state in _SCHEMA:
-        return SchemaMismatch(
-            f"The database at {server} has no audit log as expected ({_text(error)}). "
-            "Is it the application's database?"
-        )
-    if state.startswith(_AWAY_CLASSES):
-        return ServerUnavailable(f"The database at {server} is away ({_text(error)}).")
-    return None
-
-
-def _of_sqlite(error: sqlite3.Error, server: str) -> ServerUnavailable:
-    text = _text(error)
-    if "no such table" in text or "no such column" in text or "has no column" in text:
-        return SchemaMismatch(
-            f"The database at {server} has no audit log as expected ({text}). "
-            "Is it the application's database?"
-        )
-    return ServerUnavailable(f"Cannot use the database at {server} ({text}). {_REMEDY}")
+        situation, cause = found
+        text = situation.text.format(url=url_for_display, reason=_reason(cause))
+        raise situation.kind(text) from error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, what SQLAlchemy wraps in it, and its causes."""
+    """The error, and those it wraps."""
     current: BaseException | None = error
-    while current is not None:
+    for _ in range(MAX_CHAIN):
+        if current is None:
+            return
         yield current
-        original = getattr(current, "orig", None)
-        current = original if isinstance(original, BaseException) else current.__cause__
+        wrapped = getattr(current, "orig", None)
+        current = wrapped if isinstance(wrapped, BaseException) else current.__cause__
 
 
-def _text(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+def _by_code(chain: list[BaseException]) -> tuple[Situation, BaseException] | None:
+    for error in reversed(chain):
+        sqlstate = getattr(error, "sqlstate", None)
+        if isinstance(sqlstate, str):
+            return _longest_prefix(_SQLSTATES, sqlstate), error
+        name = getattr(error, "sqlite_errorname", None)
+        if isinstance(name, str):
+            return _longest_prefix(_SQLITE_CODES, name), error
+    return None
+
+
+def _by_class(chain: list[BaseException]) -> tuple[Situation, BaseException] | None:
+    for error in reversed(chain):
+        for kind in type(error).__mro__:
+            situation = _CLASSES.get(f"{kind.__module__.partition('.')[0]}.{kind.__name__}")
+            if situation is not None:
+                return situation, error
+    return None
+
+
+def _longest_prefix(table: dict[str, Situation], code: str) -> Situation:
+    fitting = [prefix for prefix in table if code.startswith(prefix)]
+    return table[max(fitting, key=len)] if fitting else _OTHER
+
+
+def _reason(error: BaseException) -> str:
+    """The driver's own words on one line; no driver puts a password there."""
+    if isinstance(error, gaierror):
+        text = error.strerror or "the name is not known"
+    elif isinstance(error, ConnectionRefusedError):
+        text = "connection refused"
+    elif isinstance(error, TimeoutError):
+        text = "timed out"
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    else:
+        text = str(error)
+    line = text.strip().partition("\n")[0].rstrip(".")
+    return line[:MAX_SHOWN_REASON] or type(error).__name__

@@ -18,7 +18,7 @@ from uuid import UUID
 import aiosqlite
 import orjson
 
-from lykke_cli.application.errors import SchemaMismatch
+from lykke_cli.application.errors import SchemaMismatch, ServerUnavailable
 from lykke_cli.application.gateways.history_protocol import (
     Cursor,
     HistoryChunk,
@@ -206,6 +206,11 @@ class SqliteHistory:
 
     async def _connect(self) -> aiosqlite.Connection:
         if self._connection is None:
+            if not self._path.is_file():
+                raise ServerUnavailable(
+                    f"There is no database file {self._path}: set DATABASE_URL or give "
+                    "--database-url."
+                )
             # mode=ro: a wrong path is an error, never a new and empty database.
             uri = f"file:{quote(str(self._path))}?mode=ro"
             self._connection = await aiosqlite.connect(

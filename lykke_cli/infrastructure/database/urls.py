@@ -1,66 +1,171 @@
-"""Database URLs: what is accepted, what each driver wants, and what may be shown."""
+"""Database URLs: understood in one place, shown without secrets.
 
+A malformed URL raises UsageMistake, whose text never repeats the URL: a password with an unquoted
+`/` or `#` in it can end up in any part.
+"""
+
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from lykke_cli.application.errors import UsageMistake
 
-_POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg")
+CONNECT_TIMEOUT = 5.0  # seconds
+COMMAND_TIMEOUT = 60.0  # seconds for one statement
+BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock on a SQLite file
+
+_POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg")
 _SQLITE = ("sqlite", "sqlite+aiosqlite")
+_CACHE_SIZES = ("statement_cache_size", "prepared_statement_cache_size")
+# Options of libpq and SQLAlchemy that asyncpg would pass on as settings the server does not know.
+_DROPPED = {
+    *_CACHE_SIZES,
+    *("channel_binding", "command_timeout", "connect_timeout", "fallback_application_name"),
+    *("gssdelegation", "gssencmode", "hostaddr", "keepalives", "keepalives_count"),
+    *("keepalives_idle", "keepalives_interval", "load_balance_hosts", "prepared_statement_name"),
+    *("require_auth", "requirepeer", "sslcertmode", "sslcompression", "sslsni"),
+    *("tcp_user_timeout", "timeout"),
+}
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:@\s]*)(:[0-9]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Postgres:
+    """A PostgreSQL URL, every part decoded except `hosts`, which may be a list."""
+
+    user: str
+    password: str
+    hosts: str
+    database: str
+    options: dict[str, str]
 
 
 def is_sqlite(url: str) -> bool:
     """True for SQLite, False for PostgreSQL; raises UsageMistake for anything else."""
-    return _split(url).scheme in _SQLITE
+    scheme = url.partition(":")[0].lower()
+    if scheme in _SQLITE:
+        return True
+    if scheme in _POSTGRES:
+        return False
+    raise UsageMistake(
+        "The database URL has a scheme that is not supported: write it like "
+        "postgresql://user:password@host:5432/database or sqlite:///path/to/file.db."
+    )
 
 
 def display_url(url: str) -> str:
-    """The URL without password and query."""
-    parts = _split(url)
-    if parts.scheme in _SQLITE:
+    """The URL without its password and options: fit to be shown, and the same for the same place.
+
+    Raises UsageMistake for a malformed URL.
+    """
+    if is_sqlite(url):
         return f"sqlite:///{sqlite_path(url)}"
-    user = f"{parts.username}@" if parts.username else ""
-    host = parts.hostname or dict(parse_qsl(parts.query)).get("host", "localhost")
-    host = f"[{host}]" if ":" in host else host
-    return f"postgresql://{user}{host}:{parts.port or 5432}{parts.path}"
-
-
-def sqlite_path(url: str) -> Path:
-    """The file of a SQLite URL: sqlite:///relative or sqlite:////absolute."""
-    parts = _split(url)
-    path = unquote(url.split("://", 1)[1].split("?", 1)[0])
-    if parts.scheme not in _SQLITE or not path.startswith("/") or path == "/":
-        raise UsageMistake("The SQLite URL names no file: write it like sqlite:////folder/file.db.")
-    return Path(path[1:])
+    parts = _postgres(url)
+    user = parts.user or parts.options.get("user", "")
+    database = parts.database or parts.options.get("dbname") or parts.options.get("database", "")
+    host = parts.hosts
+    if host and not re.search(r":[0-9]+$", host):
+        host += f":{parts.options.get('port', 5432)}"
+    where = [(name, value) for name, value in parts.options.items() if name in ("host", "port")]
+    query = "" if host or not where else "?" + urlencode(sorted(where), safe="/,:")
+    return f"postgresql://{quote(user, safe='') + '@' if user else ''}{host}/{database}{query}"
 
 
 def asyncpg_dsn(url: str) -> str:
-    """The URL as asyncpg takes it (libpq's parameters included)."""
-    parts = _split(url)
-    if parts.scheme not in _POSTGRES:
-        raise UsageMistake(f"{display_url(url)} is not a PostgreSQL URL.")
-    return urlunsplit(parts._replace(scheme="postgresql"))
+    """The URL as asyncpg reads it; raises UsageMistake when it is malformed or not PostgreSQL's."""
+    if is_sqlite(url):
+        raise UsageMistake("The database URL names a SQLite file where PostgreSQL is needed.")
+    parts = _postgres(url)
+    options = {k: v for k, v in parts.options.items() if k not in _DROPPED}
+    if "ssl" in options:  # SQLAlchemy's name for it
+        options.setdefault("sslmode", options.pop("ssl"))
+    options.setdefault("application_name", "lykke")
+    login = quote(parts.user, safe="")
+    if parts.password:
+        login += f":{quote(parts.password, safe='')}"
+    query = urlencode(options, quote_via=quote, safe="")
+    return (
+        f"postgresql://{login + '@' if login else ''}{parts.hosts}"
+        f"/{quote(parts.database, safe='')}?{query}"
+    )
 
 
-def async_sqlalchemy_url(url: str) -> str:
-    """The URL as SQLAlchemy takes it, with the asynchronous driver."""
-    parts = _split(url)
-    if parts.scheme in _SQLITE:
-        return f"sqlite+aiosqlite:///{quote(str(sqlite_path(url)))}"
-    query = [("ssl" if key == "sslmode" else key, value) for key, value in parse_qsl(parts.query)]
-    scheme = "postgresql+asyncpg"
-    return urlunsplit(parts._replace(scheme=scheme, query=urlencode(query)))
+def sqlite_path(url: str) -> Path:
+    """The file of sqlite:///relative or sqlite:////absolute, percent-decoded as SQLAlchemy does.
+
+    Raises UsageMistake for a malformed URL, another scheme, and a database in memory.
+    """
+    if not is_sqlite(url):
+        raise UsageMistake("The database URL names PostgreSQL where a SQLite file is needed.")
+    rest = url.partition(":")[2].partition("?")[0]
+    path = unquote(rest.removeprefix("///"))
+    if not rest.startswith("///") or path in ("", ":memory:") or path.startswith("file:"):
+        raise UsageMistake(
+            "The database URL must name a SQLite file: sqlite:///relative/file.db or "
+            "sqlite:////absolute/file.db."
+        )
+    return Path(path)
 
 
-def _split(url: str) -> SplitResult:
+def engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
+    """The URL and connect_args for SQLAlchemy's `create_async_engine`.
+
+    The password and libpq's options (sslmode, sslrootcert, host=/socket, ...) travel in
+    connect_args, where neither the engine's text nor an error of SQLAlchemy's can show them.
+    Raises UsageMistake.
+    """
+    if is_sqlite(url):
+        # mode=rw: a wrong path is an error, never a new and empty database.
+        file = quote("file:" + quote(str(sqlite_path(url))))  # for SQLite, and for SQLAlchemy
+        return f"sqlite+aiosqlite:///{file}?mode=rw&uri=true", {"timeout": BUSY_TIMEOUT}
+    options = _postgres(url).options
+    arguments: dict[str, Any] = {
+        "dsn": asyncpg_dsn(url),
+        "timeout": _number(options, "connect_timeout", CONNECT_TIMEOUT),
+        "command_timeout": COMMAND_TIMEOUT,
+    }
+    for name in _CACHE_SIZES:
+        if name in options:
+            arguments[name] = int(_number(options, name, 0))
+    return "postgresql+asyncpg://", arguments
+
+
+def _postgres(url: str) -> _Postgres:
+    malformed = UsageMistake(
+        "The database URL is malformed: write it like "
+        "postgresql://user:password@host:5432/database, with special characters in the password "
+        "percent-encoded (@ is %40, / is %2F, # is %23)."
+    )
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises ValueError when it is not a number
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in _POSTGRES + _SQLITE:
-        raise UsageMistake(
-            "The database URL is malformed: write it like "
-            "postgresql://user:password@host:5432/name or sqlite:////folder/file.db."
+        options = dict(
+            parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         )
-    return parts
+    except ValueError:
+        raise malformed from None
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    if (
+        parts.fragment
+        or "@" in parts.path
+        or not url.partition(":")[2].startswith("//")
+        or any(not re.fullmatch(r"[a-z_]+", name) for name in options)
+        or not all(_HOST.fullmatch(host) for host in hosts.split(","))
+    ):
+        raise malformed
+    return _Postgres(
+        user=unquote(user),
+        password=unquote(password),
+        hosts=hosts,
+        database=unquote(parts.path.removeprefix("/")),
+        options={name: value for name, value in options.items() if value},
+    )
+
+
+def _number(options: dict[str, str], name: str, default: float) -> float:
+    try:
+        return float(options.get(name, default))
+    except ValueError:
+        raise UsageMistake(f"The database URL's option {name} must be a number.") from None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
+from weakref import WeakSet
 
 from lykke_cli.application.errors import (
     ServerUnavailable,
@@ -26,7 +27,7 @@ class MemoryPubSubGateway:
 
     def __init__(self) -> None:
         self.published: list[tuple[str, bytes]] = []
-        self._subscriptions: list[MemorySubscription] = []
+        self._subscriptions: WeakSet[MemorySubscription] = WeakSet()
         self._reachable = True
         self._restored = asyncio.Event()
 
@@ -85,11 +86,10 @@ class MemoryPubSubGateway:
     def _attach(self, subscription: "MemorySubscription") -> None:
         if not self._reachable:
             raise ServerUnavailable("The gateway in memory was disconnected.")
-        self._subscriptions.append(subscription)
+        self._subscriptions.add(subscription)
 
     def _detach(self, subscription: "MemorySubscription") -> None:
-        if subscription in self._subscriptions:
-            self._subscriptions.remove(subscription)
+        self._subscriptions.discard(subscription)
 
 
 class MemorySubscription:

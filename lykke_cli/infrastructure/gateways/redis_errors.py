@@ -1,5 +1,6 @@
 """redis-py's errors, translated at the edge; and URLs fit to be shown."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -68,6 +69,6 @@ def reason(error: BaseException) -> str:
     cause: BaseException = error
     while (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror.lower()
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno).lower()  # asyncio's own text repeats it too
     return str(cause).rstrip(".") or type(cause).__name__

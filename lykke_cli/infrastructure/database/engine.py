@@ -1,0 +1,36 @@
+"""SQLAlchemy engines from database URLs, and engines fit to be shown."""
+
+from uuid import uuid4
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from lykke_cli.infrastructure.database.urls import engine_arguments, is_sqlite
+
+
+def make_engine(url: str, *, statement_cache: bool = True) -> AsyncEngine:
+    """An engine for `url`; it connects on first use, and is to be disposed of after the last.
+
+    Without `statement_cache`, or with prepared_statement_cache_size=0 in the URL, it works through
+    PgBouncer in transaction mode: nothing prepared outlives its transaction. Raises UsageMistake.
+    """
+    target, arguments = engine_arguments(url)
+    if is_sqlite(url):
+        return create_async_engine(target, connect_args=arguments)
+    if statement_cache and arguments.get("prepared_statement_cache_size") != 0:
+        return create_async_engine(target, connect_args=arguments, pool_pre_ping=True)
+    arguments |= {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        # Numbered names, the default, meet those of other clients on the same server connection.
+        "prepared_statement_name_func": lambda: f"lykke_{uuid4().hex}",
+    }
+    return create_async_engine(target, connect_args=arguments, poolclass=NullPool)
+
+
+def display_engine(engine: AsyncEngine) -> str:
+    """Where the engine connects to, without password and options."""
+    url = engine.url
+    place = URL.create(url.get_backend_name(), url.username, None, url.host, url.port, url.database)
+    return place.render_as_string()

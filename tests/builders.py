@@ -1,0 +1,101 @@
+"""Entries in one line."""
+
+import asyncio
+import sqlite3
+import uuid
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import orjson
+
+from lykke_cli.application.messages import encode, entity_message
+from lykke_cli.domain.audit_log import AuditLogEntity
+
+
+def entity(
+    user_id: uuid.UUID | None = None,
+    activity_type: str = "TASK_COMPLETED",
+    occurred_at: datetime | None = None,
+    meta: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> AuditLogEntity:
+    return AuditLogEntity(
+        user_id=user_id or uuid.uuid4(),
+        activity_type=activity_type,
+        occurred_at=occurred_at or datetime.now(UTC),
+        meta=meta,
+        **fields,
+    )
+
+
+def wire(entity: AuditLogEntity, **changes: Any) -> bytes:
+    """The entity's live message."""
+    return encode(entity_message(entity) | changes)
+
+
+COLUMNS = ("id", "user_id", "activity_type", "occurred_at", "entity_id", "entity_type", "meta")
+INSERT = f"""
+    INSERT INTO audit_logs ({", ".join(COLUMNS)}) VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""  # noqa: S608
+INSERT_WITH_DATE = f"""
+    INSERT INTO audit_logs ({", ".join(COLUMNS)}, date)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $4::timestamp::date)
+"""  # noqa: S608
+
+
+def row(entity: AuditLogEntity, *, with_zone: bool = False) -> tuple[Any, ...]:
+    """The arguments of INSERT."""
+    moment = entity.occurred_at
+    return (
+        entity.id,
+        entity.user_id,
+        entity.activity_type,
+        moment if with_zone else moment.replace(tzinfo=None),
+        entity.entity_id,
+        entity.entity_type,
+        None if entity.meta is None else orjson.dumps(dict(entity.meta)).decode(),
+    )
+
+
+async def insert(url: str, entities: Iterable[AuditLogEntity]) -> None:
+    """Commit rows as the application would, without broadcasting."""
+    rows = list(entities)
+    if url.startswith("sqlite"):
+        await asyncio.to_thread(_insert_sqlite, url.removeprefix("sqlite:///"), rows)
+        return
+    connection = await asyncpg.connect(url)
+    try:
+        columns = dict(
+            await connection.fetch(
+                "SELECT column_name, data_type FROM information_schema.columns "
+                "WHERE table_name = 'audit_logs'"
+            )
+        )
+        with_zone = columns["occurred_at"] == "timestamp with time zone"
+        statement = INSERT_WITH_DATE if "date" in columns else INSERT
+        await connection.executemany(statement, [row(e, with_zone=with_zone) for e in rows])
+    finally:
+        await connection.close()
+
+
+def _insert_sqlite(path: str, entities: list[AuditLogEntity]) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        names = [
+            name
+            for (name,) in connection.execute(
+                "SELECT name FROM pragma_table_info(?)", ["audit_logs"]
+            )
+        ]
+        rows = []
+        for e in entities:
+            moment = e.occurred_at.replace(tzinfo=None).isoformat(" ", "microseconds")
+            values = [value.hex if isinstance(value, uuid.UUID) else value for value in row(e)]
+            values[3] = moment
+            rows.append([*values, moment[:10]][: len(names) - 1])
+        marks = ", ".join("?" * len(rows[0]))
+        columns = ", ".join([*COLUMNS, "date"][: len(names) - 1])
+        connection.executemany(f"INSERT INTO audit_logs ({columns}) VALUES ({marks})", rows)  # noqa: S608
+        connection.commit()

@@ -1,0 +1,106 @@
+"""Every way a server can be missing: one line, the server without its password, the remedy."""
+
+import uuid
+
+import pytest
+
+from lykke_cli.cli.exit_codes import ExitCode
+from tests.cli_process import Result, run_lykke
+from tests.servers import PostgresServer, RedisServer
+
+NOWHERE = "127.0.0.1:1"
+USER = uuid.UUID(int=1)
+
+
+def assert_one_line(result: Result, code: ExitCode, *parts: str) -> None:
+    assert result.status == code, result.stderr
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("lykke: 0 printed")]
+    lines = [line for line in lines if not line.startswith("lykke: following")]
+    assert len(lines) == 1, result.stderr
+    for part in parts:
+        assert part in lines[0]
+    assert "Traceback" not in result.stderr
+    assert "s3cret" not in result.stderr
+
+
+@pytest.mark.parametrize("command", [["tail"], ["publish"]])
+def test_redis_is_not_there(command: list[str]) -> None:
+    result = run_lykke(*command, USER, "--redis-url", f"redis://:s3cret@{NOWHERE}/2")
+    assert_one_line(result, ExitCode.UNAVAILABLE, f"redis://{NOWHERE}/2", "REDIS_URL", "refused")
+
+
+@pytest.mark.parametrize("command", [["backfill"], ["record"], ["tail"]])
+def test_the_database_is_not_there(redis_server: RedisServer, command: list[str]) -> None:
+    url = f"postgresql://me:s3cret@{NOWHERE}/audit"
+    more = ["X"] if command == ["record"] else []
+    result = run_lykke(
+        *command, USER, *more, env={"DATABASE_URL": url, "REDIS_URL": redis_server.url}
+    )
+    assert_one_line(result, ExitCode.UNAVAILABLE, f"me@{NOWHERE}/audit", "DATABASE_URL")
+
+
+@pytest.mark.parametrize("command", [["backfill"], ["record"]])
+def test_the_database_refuses_the_password(
+    postgres_server: PostgresServer, redis_server: RedisServer, command: list[str]
+) -> None:
+    url = postgres_server.url("postgres", "reader", "s3cret")
+    more = ["X"] if command == ["record"] else []
+    result = run_lykke(
+        *command, USER, *more, env={"DATABASE_URL": url, "REDIS_URL": redis_server.url}
+    )
+    assert_one_line(result, ExitCode.UNAVAILABLE, "reader@", "password")
+
+
+@pytest.mark.parametrize("command", [["backfill"], ["record"]])
+def test_the_table_is_missing(
+    postgres_server: PostgresServer, redis_server: RedisServer, command: list[str]
+) -> None:
+    env = {"DATABASE_URL": postgres_server.url("template1"), "REDIS_URL": redis_server.url}
+    more = ["X"] if command == ["record"] else []
+    assert_one_line(run_lykke(*command, USER, *more, env=env), ExitCode.UNAVAILABLE, "audit_logs")
+
+
+@pytest.mark.parametrize("command", [["backfill"], ["record"]])
+def test_a_column_is_missing(
+    postgres_server: PostgresServer,
+    postgres_database: str,
+    redis_server: RedisServer,
+    command: list[str],
+) -> None:
+    postgres_server.execute("ALTER TABLE audit_logs DROP COLUMN meta", postgres_database)
+    env = {
+        "DATABASE_URL": postgres_server.url(postgres_database),
+        "REDIS_URL": redis_server.url,
+    }
+    more = ["X"] if command == ["record"] else []
+    assert_one_line(run_lykke(*command, USER, *more, env=env), ExitCode.UNAVAILABLE, "meta")
+
+
+@pytest.mark.parametrize("url", ["redis://", "http://h", "redis://h:port", "localhost:6379", "x"])
+def test_a_malformed_redis_url(url: str) -> None:
+    assert_one_line(run_lykke("publish", USER, "--redis-url", url), ExitCode.USAGE, "redis://")
+
+
+@pytest.mark.parametrize("url", ["mysql://h/d", "postgresql://h:port/d", "x", "sqlite://"])
+def test_a_malformed_database_url(url: str) -> None:
+    result = run_lykke("backfill", USER, "--database-url", url)
+    assert_one_line(result, ExitCode.USAGE, "The database URL", "://")
+
+
+def test_debug_shows_the_traceback_without_the_password() -> None:
+    result = run_lykke("--debug", "publish", USER, "--redis-url", f"redis://:s3cret@{NOWHERE}")
+    assert result.status == ExitCode.UNAVAILABLE
+    assert "Traceback" in result.stderr
+    assert "s3cret" not in result.stderr
+
+
+def test_an_unknown_command_suggests_the_one_meant() -> None:
+    result = run_lykke("tial", USER)
+    assert result.status == ExitCode.USAGE
+    assert "tail" in result.stderr
+
+
+def test_no_arguments_show_the_help() -> None:
+    result = run_lykke()
+    assert result.status == ExitCode.USAGE
+    assert "tail" in result.stdout.decode() + result.stderr

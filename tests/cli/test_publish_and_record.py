@@ -1,0 +1,154 @@
+"""`lykke publish` and `lykke record`."""
+
+import uuid
+from pathlib import Path
+
+import orjson
+import pytest
+
+from lykke_cli.application.messages import Entry, decode
+from tests.cli_process import LykkeProcess, run_lykke
+from tests.servers import RedisServer
+
+BIG = b'{"n":123456789012345678901234567890,"x":1.10}'
+
+
+def test_a_test_message_tells_its_subscribers(env: dict[str, str]) -> None:
+    user = uuid.uuid4()
+    result = run_lykke("publish", user, env=env)
+    assert (result.status, result.stdout) == (0, f"auditlog:{user}: 0 subscribers\n".encode())
+    with LykkeProcess("tail", user, "--count", 1, env=env) as tail:
+        tail.wait_for("following")
+        assert b": 1 subscriber\n" in run_lykke("publish", user, env=env).stdout
+        assert tail.row()["type"] == "test"
+
+
+def test_data_arrives_to_the_digit(env: dict[str, str]) -> None:
+    user = uuid.uuid4()
+    with LykkeProcess("tail", user, "-o", "raw", env=env) as tail:
+        tail.wait_for("following")
+        run_lykke("publish", user, "--data", BIG.decode(), env=env)
+        assert tail.line() == BIG + b"\n"
+
+
+def test_an_acknowledgment_names_its_entry(env: dict[str, str]) -> None:
+    user, event = uuid.uuid4(), uuid.uuid4()
+    with LykkeProcess("tail", user, env=env) as tail:
+        tail.wait_for("following")
+        assert run_lykke("publish", user, "--ack", event, env=env).status == 0
+        row = tail.row()
+    assert (row["type"], row["event_id"]) == ("acknowledgment", str(event))
+    assert row["received_at"].endswith("Z")
+
+
+@pytest.mark.parametrize("how", ["-", "--file=-", "file"])
+def test_ndjson_from_stdin_or_a_file(env: dict[str, str], tmp_path: Path, how: str) -> None:
+    user, lines = uuid.uuid4(), b'{"n":1}\n\n{"n":2}\n'
+    (tmp_path / "lines").write_bytes(lines)
+    where = f"--file={tmp_path / 'lines'}" if how == "file" else how
+    with LykkeProcess("tail", user, "--channel", "notification", env=env) as tail:
+        tail.wait_for("following")
+        result = run_lykke(
+            "publish", user, where, "--channel", "notification", "--json", env=env, input=lines
+        )
+        assert [tail.row(), tail.row()] == [{"n": 1}, {"n": 2}]
+    assert orjson.loads(result.stdout) == {
+        "channel": f"notification:{user}",
+        "messages": 2,
+        "subscribers": 1,
+    }
+
+
+def test_too_few_subscribers_is_exit_code_4(env: dict[str, str]) -> None:
+    result = run_lykke("publish", uuid.uuid4(), "--require-subscribers", 1, env=env)
+    assert result.status == 4
+    assert "1 subscribers were required, 0 got it" in result.stderr
+
+
+@pytest.mark.parametrize("data", ["{", "[1]", '{"a":NaN}', "nonsense"])
+def test_bad_json_is_one_line_and_exit_code_5(env: dict[str, str], data: str) -> None:
+    result = run_lykke("publish", uuid.uuid4(), "--data", data, env=env)
+    assert result.status == 5
+    assert len(result.stderr.splitlines()) == 1
+    assert "--data, line 1: not" in result.stderr
+
+
+def test_a_bad_line_says_what_was_published(env: dict[str, str]) -> None:
+    result = run_lykke("publish", uuid.uuid4(), "-", env=env, input=b'{"n":1}\n{"n":\n{"n":3}\n')
+    assert result.status == 5
+    assert "stdin, line 2: not JSON" in result.stderr
+    assert "The 1 before it were published" in result.stderr
+
+
+def test_an_unreadable_file_is_exit_code_5(env: dict[str, str], tmp_path: Path) -> None:
+    result = run_lykke("publish", uuid.uuid4(), "--file", tmp_path / "none", env=env)
+    assert result.status == 5
+    assert "Cannot read" in result.stderr and "No such file" in result.stderr
+
+
+def test_one_source_at_a_time(env: dict[str, str]) -> None:
+    result = run_lykke("publish", uuid.uuid4(), "-", "--data", "{}", env=env)
+    assert result.status == 2
+
+
+def test_record_commits_then_broadcasts(owner_env: dict[str, str]) -> None:
+    user, thing = uuid.uuid4(), uuid.uuid4()
+    with LykkeProcess("tail", user, "--live-only", env=owner_env) as tail:
+        tail.wait_for("following")
+        result = run_lykke(
+            *("record", user, "TaskCompletedEvent", "--meta", '{"n": 1}'),
+            *("--entity-id", thing, "--entity-type", "task", "--occurred-at", "2026-01-01"),
+            env=owner_env,
+        )
+        live = tail.row()
+    assert result.status == 0
+    assert result.rows == [live]
+    assert live["occurred_at"] == "2026-01-01T00:00:00.000000Z"
+    history = run_lykke("backfill", user, "--limit", 9, env=owner_env)
+    assert history.rows == [live]
+
+
+def test_record_without_redis_is_committed_and_says_so(owner_env: dict[str, str]) -> None:
+    user = uuid.uuid4()
+    result = run_lykke("record", user, "X", "--redis-url", "redis://127.0.0.1:1", env=owner_env)
+    assert result.status == 0
+    assert "was committed, but its broadcast failed" in result.stderr
+    assert isinstance(decode(result.stdout.strip()), Entry)
+    assert len(run_lykke("backfill", user, "--limit", 9, env=owner_env).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["X", "--meta", "[1]"], 5, "--meta"),
+        (["X", "--meta", "{"], 5, "--meta"),
+        ([""], 5, "activity_type"),
+        (["X", "--entity-id", "7"], 2, "'7' is not a UUID"),
+    ],
+)
+def test_bad_input_to_record(
+    owner_env: dict[str, str], arguments: list[str], status: int, message: str
+) -> None:
+    result = run_lykke("record", uuid.uuid4(), *arguments, env=owner_env)
+    assert (result.status, len(result.stderr.splitlines())) == (status, 1)
+    assert message in result.stderr
+
+
+def test_record_needs_a_database(env: dict[str, str]) -> None:
+    result = run_lykke("record", uuid.uuid4(), "X", env=env)
+    assert result.status == 2
+    assert "DATABASE_URL" in result.stderr
+
+
+def test_a_reader_may_not_record(database_env: dict[str, str]) -> None:
+    result = run_lykke("record", uuid.uuid4(), "X", env=database_env)
+    assert result.status == 3
+    assert "permission denied" in result.stderr.lower()
+
+
+def test_wrong_password_for_redis(redis_server: RedisServer) -> None:
+    url = f"redis://:s3cret@127.0.0.1:{redis_server.port}"
+    result = run_lykke("publish", uuid.uuid4(), "--redis-url", url)
+    assert result.status == 3
+    assert "s3cret" not in result.stderr
+    assert f"redis://127.0.0.1:{redis_server.port}" in result.stderr

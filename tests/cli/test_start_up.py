@@ -1,0 +1,78 @@
+"""Start-up pays only for what the command needs: asserted on what was imported, not on time."""
+
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from tests.cli_process import environment
+from tests.servers import RedisServer
+
+_HEAVY = ("redis", "sqlalchemy", "asyncpg", "aiosqlite", "rich.live", "rich.progress")
+_RUN = """
+import sys
+sys.argv = ["lykke", *sys.argv[1:]]
+from lykke_cli.__main__ import main
+try:
+    status = main()
+except SystemExit as stop:
+    status = stop.code
+print("MODULES", *sorted(sys.modules), file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def imported(*arguments: object, **env: str) -> set[str]:
+    """The modules which a run of lykke has imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment(env),
+        check=False,
+        timeout=20,
+    )
+    marked = [line for line in done.stderr.splitlines() if line.startswith("MODULES")]
+    assert marked, done.stderr
+    return set(marked[0].split()[1:])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], ["tail", "--help"], ["publish", "--help"], ["demo", "--help"]],
+)
+def test_help_and_version_import_no_driver(arguments: list[str]) -> None:
+    assert not imported(*arguments) & set(_HEAVY)
+
+
+def test_version_does_not_even_build_the_command_line() -> None:
+    assert "typer" not in imported("--version")
+
+
+def test_completion_imports_no_driver() -> None:
+    modules = imported(
+        _LYKKE_COMPLETE="complete_bash",
+        COMP_WORDS="lykke tail --chan",
+        COMP_CWORD="2",
+        _TYPER_COMPLETE_ARGS="lykke tail --chan",
+    )
+    assert "typer" in modules
+    assert not modules & set(_HEAVY)
+
+
+def test_publish_imports_no_database(redis_server: RedisServer) -> None:
+    modules = imported("publish", uuid.uuid4(), REDIS_URL=redis_server.url)
+    assert "redis" in modules
+    assert not modules & {"sqlalchemy", "asyncpg", "aiosqlite"}
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, lykke_cli; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+    )
+    assert not set(done.stdout.split()) & {*_HEAVY, "typer", "asyncio", "orjson"}

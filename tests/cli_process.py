@@ -1,0 +1,199 @@
+"""`lykke` as a real process: run to its end, or driven while it runs."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Any, Self
+
+import orjson
+
+DEADLINE = 20.0  # seconds
+
+
+@dataclass(frozen=True)
+class Result:
+    stdout: bytes
+    stderr: str
+    status: int
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """stdout as NDJSON."""
+        return [orjson.loads(line) for line in self.stdout.splitlines()]
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "lykke_cli", *map(str, arguments)]
+
+
+def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The test's environment; warnings are errors there too."""
+    return {**os.environ, "PYTHONPATH": os.getcwd(), **(changes or {})}
+
+
+def run_lykke(
+    *arguments: object,
+    env: Mapping[str, str] | None = None,
+    input: bytes = b"",
+    timeout: float = DEADLINE,
+) -> Result:
+    done = subprocess.run(
+        command(*arguments),
+        input=input,
+        capture_output=True,
+        env=environment(env),
+        timeout=timeout,
+        check=False,
+    )
+    return Result(done.stdout, done.stderr.decode(), done.returncode)
+
+
+class LykkeProcess:
+    """A running `lykke`; killed at the end of the block, whatever happened.
+
+    `terminal` gives it a pseudo-terminal of so many columns for stdout and stderr together;
+    `reading=False` leaves stdout unread until `resume_reading`.
+    """
+
+    def __init__(
+        self,
+        *arguments: object,
+        env: Mapping[str, str] | None = None,
+        terminal: int | None = None,
+        reading: bool = True,
+    ) -> None:
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._out: list[bytes] = []
+        self._err: list[bytes] = []
+        self._said = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        err: IO[bytes] | None
+        if terminal is None:
+            self.process = subprocess.Popen(
+                command(*arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment(env),
+            )
+            out, err = self.process.stdout, self.process.stderr
+        else:
+            master, slave = pty.openpty()
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, terminal, 0, 0))
+            self.process = subprocess.Popen(
+                command(*arguments),
+                stdin=slave,
+                stdout=slave,
+                stderr=slave,
+                env={"TERM": "xterm-256color", **environment(env)},
+                start_new_session=True,
+            )
+            os.close(slave)
+            out, err = os.fdopen(master, "rb", 0), None
+        assert out is not None
+        self._stdout = out
+        if reading:
+            self.resume_reading()
+        if err is not None:
+            self._start(self._read_err, err)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+        self._stdout.close()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+        if exc is not None:
+            sys.stderr.write(f"--- stderr of lykke\n{self.stderr}")
+
+    @property
+    def stdout(self) -> bytes:
+        return b"".join(self._out)
+
+    @property
+    def stderr(self) -> str:
+        return b"".join(self._err).decode()
+
+    def resume_reading(self) -> None:
+        self._start(self._read_out, self._stdout)
+
+    def line(self, timeout: float = DEADLINE) -> bytes:
+        """The next line of stdout; fails when there is none in time."""
+        try:
+            line = self._lines.get(timeout=timeout)
+        except queue.Empty:
+            raise AssertionError(f"no line in {timeout} s; stderr: {self.stderr}") from None
+        assert line is not None, f"stdout ended; stderr: {self.stderr}"
+        return line
+
+    def row(self, timeout: float = DEADLINE) -> dict[str, Any]:
+        """The next line as JSON."""
+        value: dict[str, Any] = orjson.loads(self.line(timeout))
+        return value
+
+    def wait_for(self, text: str, timeout: float = DEADLINE, times: int = 1) -> None:
+        """Wait until stderr (on a terminal, the screen) has `text`, so many times."""
+
+        def said() -> bool:
+            return (self.stderr + self.stdout.decode("utf-8", "replace")).count(text) >= times
+
+        with self._said:
+            if not self._said.wait_for(said, timeout):
+                raise AssertionError(f"no {text!r} in {timeout} s: {self.stderr}{self.stdout!r}")
+
+    def send(self, number: int = signal.SIGINT) -> None:
+        self.process.send_signal(number)
+
+    def finish(self, timeout: float = DEADLINE) -> Result:
+        """Wait for its end."""
+        status = self.process.wait(timeout)
+        for thread in self._threads:
+            thread.join(timeout)
+        return Result(self.stdout, self.stderr, status)
+
+    def stop(self, number: int = signal.SIGINT) -> Result:
+        """Signal it, and wait for its end."""
+        self.send(number)
+        return self.finish()
+
+    def _start(self, target: Any, stream: IO[bytes]) -> None:
+        thread = threading.Thread(target=target, args=(stream,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _read_out(self, stream: IO[bytes]) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a pty ends with EIO
+            for line in stream:
+                with self._said:
+                    self._out.append(line)
+                    self._said.notify_all()
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def _read_err(self, stream: IO[bytes]) -> None:
+        with contextlib.suppress(ValueError):
+            for line in stream:
+                with self._said:
+                    self._err.append(line)
+                    self._said.notify_all()

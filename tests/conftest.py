@@ -1,0 +1,98 @@
+"""Fixtures: real servers, and an environment without the developer's own settings."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
+from tests.servers import READER_PASSWORD, PostgresServer, RedisServer
+
+_PRIVATE = ("REDIS_URL", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name in _PRIVATE or name.startswith(("LYKKE_", "PG", "_LYKKE")):
+            if name != "LYKKE_TEST_SERVERS":
+                monkeypatch.delenv(name)
+    for name, folder in (("HOME", ""), ("XDG_STATE_HOME", "state"), ("XDG_CONFIG_HOME", "config")):
+        monkeypatch.setenv(name, str(tmp_path / folder))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """Shared: use a user id of your own."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """One that a test may kill and freeze."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Shared: use a database of your own."""
+    with PostgresServer() as server:
+        server.make_templates()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _postgres_original() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        server.make_templates()
+        server.stop()
+        yield server
+
+
+@pytest.fixture
+def own_postgres(_postgres_original: PostgresServer) -> Iterator[PostgresServer]:
+    """One that a test may kill."""
+    with PostgresServer(_postgres_original) as server:
+        yield server
+
+
+@pytest.fixture
+def make_postgres_database(postgres_server: PostgresServer) -> Iterator[Callable[..., str]]:
+    """Makes fresh databases with the table in its variants; gives their names."""
+    made: list[str] = []
+
+    def make(*, timestamptz: bool = False, date_column: bool = False) -> str:
+        made.append(postgres_server.make_database(timestamptz=timestamptz, date_column=date_column))
+        return made[-1]
+
+    yield make
+    for name in made:
+        postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def postgres_database(make_postgres_database: Callable[..., str]) -> str:
+    return make_postgres_database()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, postgres_database: str) -> str:
+    """The fresh database, as its owner."""
+    return postgres_server.url(postgres_database)
+
+
+@pytest.fixture
+def postgres_reader_url(postgres_server: PostgresServer, postgres_database: str) -> str:
+    """The same database, for a role that has only SELECT."""
+    return postgres_server.url(postgres_database, "reader", READER_PASSWORD)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A fresh SQLite database with the table."""
+    path = tmp_path / "audit.db"
+    create_sqlite_table(path)
+    return f"sqlite:///{path}"

@@ -1,0 +1,266 @@
+"""What every history does: on SQLite and on PostgreSQL in its variants, with SELECT alone."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from lykke_cli.application.errors import LoginRefused, SchemaMismatch, ServerUnavailable
+from lykke_cli.application.gateways.history_protocol import (
+    Cursor,
+    HistoryChunk,
+    HistoryProtocol,
+    Selection,
+)
+from lykke_cli.application.messages import Entry
+from lykke_cli.bootstrap import make_history
+from lykke_cli.domain.audit_log import AuditLogEntity
+from lykke_cli.infrastructure.settings import Settings
+from tests.builders import entity, insert
+from tests.servers import READER_PASSWORD, PostgresServer
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class Database:
+    history: HistoryProtocol
+    url: str
+
+
+@pytest.fixture(params=["sqlite", "timestamp", "timestamptz", "date"])
+async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    if request.param == "sqlite":
+        url = reader = request.getfixturevalue("sqlite_url")
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        make: Callable[..., str] = request.getfixturevalue("make_postgres_database")
+        name = make(timestamptz=request.param == "timestamptz", date_column=request.param == "date")
+        url, reader = server.url(name), server.url(name, "reader", READER_PASSWORD)
+    async with make_history(Settings(database_url=reader)) as history:
+        yield Database(history, url)
+
+
+@pytest.fixture
+def user() -> UUID:
+    return uuid.uuid4()
+
+
+async def chunks_of(history: HistoryProtocol, *args: object, **kw: object) -> list[HistoryChunk]:
+    return [chunk async for chunk in history.begin(*args, **kw)]  # type: ignore[arg-type]
+
+
+async def changes(
+    history: HistoryProtocol, selection: Selection, cursor: Cursor, **options: bool
+) -> tuple[list[str], Cursor]:
+    """The ids of what was committed since, and the next cursor."""
+    chunks = [chunk async for chunk in history.changes(selection, cursor, **options)]
+    return ids(chunks), chunks[-1].cursor
+
+
+def ids(chunks: Sequence[HistoryChunk]) -> list[str]:
+    return [row.entry.id for chunk in chunks for row in chunk.rows]
+
+
+def ids_of(entities: Sequence[AuditLogEntity]) -> list[str]:
+    return [str(e.id) for e in entities]
+
+
+def at(minute: float, user: UUID, **fields: object) -> AuditLogEntity:
+    return entity(user, occurred_at=NOON + timedelta(minutes=minute), **fields)  # type: ignore[arg-type]
+
+
+async def test_an_entry_comes_back_as_it_was(database: Database, user: UUID) -> None:
+    full = at(
+        0,
+        user,
+        activity_type="TaskCompletedEvent",
+        meta={"n": 1, "x": {"y": [None, "æ\n"]}},
+        entity_id=uuid.uuid4(),
+        entity_type="task",
+    )
+    bare = at(1, user)
+    await insert(database.url, [full, bare])
+    [chunk, *_] = [
+        c for c in await chunks_of(database.history, Selection(user_id=user), last=5) if c.rows
+    ]
+    first, second = (row.entry for row in chunk.rows)
+    assert first.to_dict() == {
+        "id": str(full.id),
+        "user_id": str(user),
+        "activity_type": "TaskCompletedEvent",
+        "occurred_at": "2026-05-01T12:00:00.000000Z",
+        "entity_id": str(full.entity_id),
+        "entity_type": "task",
+        "meta": {"n": 1, "x": {"y": [None, "æ\n"]}},
+    }
+    assert second.to_dict()["meta"] is None
+
+
+async def test_begin_prints_nothing_unless_asked(database: Database, user: UUID) -> None:
+    await insert(database.url, [at(0, user)])
+    chunks = await chunks_of(database.history, Selection(user_id=user))
+    assert ids(chunks) == []
+    assert chunks[-1].last
+
+
+async def test_begin_since_is_inclusive_and_in_order(database: Database, user: UUID) -> None:
+    entities = [at(minute, user) for minute in (3, 1, 2, 0)]
+    await insert(database.url, entities)
+    chunks = await chunks_of(
+        database.history, Selection(user_id=user), since=NOON + timedelta(minutes=1)
+    )
+    assert ids(chunks) == ids_of([entities[1], entities[2], entities[0]])
+    assert [chunk.last for chunk in chunks][-1]
+
+
+@pytest.mark.parametrize(("last", "expected"), [(0, []), (2, [2, 3]), (9, [0, 1, 2, 3])])
+async def test_begin_with_the_newest(
+    database: Database, user: UUID, last: int, expected: list[int]
+) -> None:
+    entities = [at(minute, user) for minute in (0, 1, 2, 2)]
+    entities[2:] = sorted(entities[2:], key=lambda e: e.id)
+    await insert(database.url, entities)
+    await insert(database.url, [at(9, uuid.uuid4())])
+    chunks = await chunks_of(database.history, Selection(user_id=user), last=last)
+    assert ids(chunks) == ids_of([entities[i] for i in expected])
+
+
+@pytest.mark.parametrize("recent_only", [False, True])
+async def test_changes_are_what_was_committed_since(
+    database: Database, user: UUID, recent_only: bool
+) -> None:
+    selection = Selection(user_id=user)
+    now = datetime.now(UTC)
+    await insert(database.url, [entity(user, occurred_at=now)])
+    cursor = (await chunks_of(database.history, selection))[-1].cursor
+    found, cursor = await changes(database.history, selection, cursor, recent_only=recent_only)
+    assert found == []
+    new = [entity(user, occurred_at=now - timedelta(minutes=n)) for n in (1, 2)]
+    await insert(database.url, new)
+    found, cursor = await changes(database.history, selection, cursor, recent_only=recent_only)
+    assert found == ids_of(new[::-1])
+    assert (await changes(database.history, selection, cursor, recent_only=recent_only))[0] == []
+
+
+async def test_what_is_back_dated_by_days_is_a_change_all_the_same(
+    database: Database, user: UUID
+) -> None:
+    selection = Selection(user_id=user)
+    await insert(database.url, [entity(user)])
+    cursor = (await chunks_of(database.history, selection))[-1].cursor
+    back_dated = entity(user, occurred_at=datetime.now(UTC) - timedelta(days=30))
+    await insert(database.url, [back_dated])
+    # A recent read may pass it over, but then its cursor must not claim to cover it.
+    recent, cursor = await changes(database.history, selection, cursor, recent_only=True)
+    full, _ = await changes(database.history, selection, cursor)
+    assert [*recent, *full] == [str(back_dated.id)]
+
+
+async def test_a_read_goes_on_from_any_of_its_chunks(database: Database, user: UUID) -> None:
+    entities = [at(n, user) for n in range(25)]
+    await insert(database.url, entities)
+    database.history._chunk_rows = 10  # type: ignore[attr-defined]
+    selection = Selection(user_id=user)
+    chunks = await chunks_of(database.history, selection, since=NOON)
+    for stop in range(len(chunks)):
+        before = ids(chunks[: stop + 1])
+        later = await insert_one_more(database, user, stop)
+        after, _ = await changes(database.history, selection, chunks[stop].cursor)
+        assert sorted([*before, *after]) == sorted(ids_of([*entities, *later]))
+
+
+_extra: dict[UUID, list[AuditLogEntity]] = {}
+
+
+async def insert_one_more(database: Database, user: UUID, number: int) -> list[AuditLogEntity]:
+    """One committed since, back-dated into the middle of what was read."""
+    made = _extra.setdefault(user, [])
+    made.append(at(number * 3 + 0.5, user))
+    await insert(database.url, made[-1:])
+    return made
+
+
+async def test_verify_tells_covered_new_and_absent_apart(database: Database, user: UUID) -> None:
+    selection = Selection(user_id=user)
+    old, new = entity(user), entity(user)
+    await insert(database.url, [old])
+    cursor = (await chunks_of(database.history, selection))[-1].cursor
+    await insert(database.url, [new])
+    absent = str(uuid.uuid4())
+    rows, missing = await database.history.verify(
+        selection, cursor, [str(old.id), str(new.id), absent]
+    )
+    assert [row.entry.id for row in rows] == [str(new.id)]
+    assert missing == {absent}
+
+
+async def test_a_selection_narrows(database: Database, user: UUID) -> None:
+    thing = uuid.uuid4()
+    wanted = at(0, user, activity_type="A", entity_type="task", entity_id=thing)
+    others = [
+        at(1, user, activity_type="B", entity_type="task", entity_id=thing),
+        at(2, user, activity_type="A", entity_type="x", entity_id=thing),
+        at(3, user, activity_type="A", entity_type="task", entity_id=uuid.uuid4()),
+        at(4, uuid.uuid4(), activity_type="A", entity_type="task", entity_id=thing),
+    ]
+    await insert(database.url, [wanted, *others])
+    selection = Selection(
+        user_id=user, activity_types=("A", "C"), entity_type="task", entity_id=thing
+    )
+    assert await streamed(database.history, selection) == ids_of([wanted])
+    assert await database.history.count(selection) == 1
+    assert await database.history.count(Selection(user_id=None)) == 5
+
+
+async def streamed(history: HistoryProtocol, selection: Selection, **options: object) -> list[str]:
+    found: list[Entry] = []
+    async for entries in history.stream(selection, **options):  # type: ignore[arg-type]
+        found += entries
+    return [entry.id for entry in found]
+
+
+async def test_a_stream_is_bounded_and_ordered(database: Database, user: UUID) -> None:
+    entities = [at(n, user) for n in range(6)]
+    await insert(database.url, entities[::-1])
+    selection = Selection(user_id=user)
+    between = {"since": NOON + timedelta(minutes=1), "until": NOON + timedelta(minutes=4)}
+    assert await streamed(database.history, selection, **between) == ids_of(entities[1:4])
+    newest = await streamed(database.history, selection, **between, newest_first=True, limit=2)
+    assert newest == ids_of(entities[3:1:-1])
+    assert await database.history.count(selection, **between) == 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("data", [{}, {"kind": "other"}, {"kind": "sqlite", "regions": [1]}])
+async def test_a_foreign_cursor_is_noticed(
+    database: Database, user: UUID, data: dict[str, object]
+) -> None:
+    await insert(database.url, [entity(user)])
+    chunks = [c async for c in database.history.changes(Selection(user_id=user), Cursor(data))]
+    assert chunks[-1].notice is not None
+
+
+async def test_a_missing_table_is_a_clear_error(
+    request: pytest.FixtureRequest, postgres_server: PostgresServer
+) -> None:
+    async with make_history(Settings(database_url=postgres_server.url("template1"))) as history:
+        with pytest.raises(SchemaMismatch, match="audit_logs"):
+            await history.count(Selection(user_id=None))
+
+
+async def test_a_wrong_password_is_a_clear_error(postgres_server: PostgresServer) -> None:
+    url = postgres_server.url("postgres", "reader", "s3cret-guess")
+    async with make_history(Settings(database_url=url)) as history:
+        with pytest.raises(LoginRefused) as caught:
+            await history.count(Selection(user_id=None))
+    assert "s3cret-guess" not in str(caught.value)
+
+
+async def test_a_missing_sqlite_file_is_not_created(tmp_path: object) -> None:
+    url = f"sqlite:///{tmp_path}/none.db"
+    async with make_history(Settings(database_url=url)) as history:
+        with pytest.raises(ServerUnavailable, match=r"none\.db"):
+            await history.count(Selection(user_id=None))
