@@ -14,11 +14,18 @@ if TYPE_CHECKING:
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
 
 
-def make_gateway(settings: Settings) -> "PubSubGatewayProtocol":
-    """The gateway to Redis; connects on first use. Raises UsageMistake for a malformed URL."""
+def make_gateway(
+    settings: Settings, *, health_interval: float | None = None
+) -> "PubSubGatewayProtocol":
+    """The gateway to Redis; connects on first use. Raises UsageMistake for a malformed URL.
+
+    `health_interval` is in seconds; without it the gateway's own is used.
+    """
     from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
 
-    return RedisPubSubGateway(settings.redis_url)
+    if health_interval is None:
+        return RedisPubSubGateway(settings.redis_url)
+    return RedisPubSubGateway(settings.redis_url, health_interval=health_interval)
 
 
 def make_history(settings: Settings) -> "HistoryProtocol":

@@ -21,6 +21,19 @@ import orjson
 DEADLINE = 20.0  # seconds
 
 
+_WRONG_CLOCK = """
+import datetime, sys
+right = datetime.datetime
+class datetime_(right):
+    @classmethod
+    def now(cls, tz=None):
+        return right.now(tz) + datetime.timedelta(seconds={offset})
+datetime.datetime = datetime_
+from lykke_cli.__main__ import main
+sys.exit(main())
+"""
+
+
 @dataclass(frozen=True)
 class Result:
     stdout: bytes
@@ -62,7 +75,7 @@ def run_lykke(
 class LykkeProcess:
     """A running `lykke`; killed at the end of the block, whatever happened.
 
-    `terminal` gives it a pseudo-terminal of so many columns for stdout and stderr together;
+    `clock_offset` sets its clock so many seconds wrong. `terminal` gives it a pseudo-terminal of so many columns for stdout and stderr together;
     `reading=False` leaves stdout unread until `resume_reading`.
     """
 
@@ -72,6 +85,7 @@ class LykkeProcess:
         env: Mapping[str, str] | None = None,
         terminal: int | None = None,
         reading: bool = True,
+        clock_offset: float = 0,
     ) -> None:
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._out: list[bytes] = []
@@ -79,9 +93,12 @@ class LykkeProcess:
         self._said = threading.Condition()
         self._threads: list[threading.Thread] = []
         err: IO[bytes] | None
+        line = command(*arguments)
+        if clock_offset:
+            line[1:3] = ["-c", _WRONG_CLOCK.format(offset=clock_offset)]
         if terminal is None:
             self.process = subprocess.Popen(
-                command(*arguments),
+                line,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -92,7 +109,7 @@ class LykkeProcess:
             master, slave = pty.openpty()
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, terminal, 0, 0))
             self.process = subprocess.Popen(
-                command(*arguments),
+                line,
                 stdin=slave,
                 stdout=slave,
                 stderr=slave,

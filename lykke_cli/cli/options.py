@@ -230,6 +230,14 @@ def seconds(text: str | None) -> float | None:
     return None if text is None else parse_duration(text).total_seconds()
 
 
+def interval(text: str) -> float:
+    """A duration option's value that must not be zero, in seconds."""
+    value = parse_duration(text).total_seconds()
+    if value <= 0:
+        raise UsageMistake(f"{text!r} is no interval: write it like 10s or 1m.")
+    return value
+
+
 def size(text: str) -> int:
     """A size in bytes: `100M`, `2G`, `500K`; raises UsageMistake."""
     match = re.fullmatch(r"(\d{1,12})([KMG]?)(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)

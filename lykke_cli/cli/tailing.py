@@ -39,6 +39,8 @@ class Tailing:
         count: int | None,
         timeout: float | None,
         ack: bool,
+        reconcile: float,
+        health_interval: float,
         file: EntryFile | None,
         printing: options.Printing,
     ) -> None:
@@ -49,13 +51,15 @@ class Tailing:
         self._count = count
         self._timeout = timeout
         self._ack = ack
+        self._reconcile = reconcile
+        self._health_interval = health_interval
         self._file = file
         self._printing = printing
         self._terminal = options.terminal(printing.color)
         self._reporter = Reporter(self._terminal, quiet=printing.quiet, with_history=has_history)
 
     async def run(self) -> None:
-        gateway = make_gateway(self._settings)
+        gateway = make_gateway(self._settings, health_interval=self._health_interval)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(gateway.close)
             history = None
@@ -65,9 +69,8 @@ class Tailing:
             if history is not None:
                 place = self._open_place(stack, history.identity)
             request, sink = self._open_output(place)
-            follower = Follower(
-                Tail(gateway, history, request), sink, self._reporter, place, count=self._count
-            )
+            tail = Tail(gateway, history, request, reconcile_interval=self._reconcile)
+            follower = Follower(tail, sink, self._reporter, place, count=self._count)
             if self._ack:
                 follower.acknowledge_through(gateway, request.channel_type)
             await follower.run(self._timeout)

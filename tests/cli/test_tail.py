@@ -8,6 +8,7 @@ import signal
 import subprocess
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 import pytest
@@ -103,8 +104,18 @@ def test_filters_narrow_history_and_live(
     redis_server: RedisServer, database_env: dict[str, str], postgres_url: str
 ) -> None:
     user, thing = uuid.uuid4(), uuid.uuid4()
-    wanted = {"activity_type": "A", "entity_id": thing, "entity_type": "task", "meta": {"n": 5}}
-    others = [{"activity_type": "B"}, {"entity_id": None}, {"entity_type": "x"}, {"meta": {"n": 1}}]
+    wanted: dict[str, Any] = {
+        "activity_type": "A",
+        "entity_id": thing,
+        "entity_type": "task",
+        "meta": {"n": 5},
+    }
+    others: list[dict[str, Any]] = [
+        {"activity_type": "B"},
+        {"entity_id": None},
+        {"entity_type": "x"},
+        {"meta": {"n": 1}},
+    ]
     history = [entity(user, **wanted), *(entity(user, **wanted | other) for other in others)]
     live = [entity(user, **wanted), *(entity(user, **wanted | other) for other in others)]
     store(postgres_url, *history)
@@ -152,7 +163,7 @@ def test_ack_answers_each_entry_and_does_not_print_its_own(
             publish(redis_server, user, b'{"n":1}')
             assert tail.row() == {"n": 1}
             tail.finish()
-        messages = []
+        messages: list[dict[str, Any]] = []
         while len(messages) < 3:
             message = listener.get_message(timeout=5)
             assert message is not None or len(messages) == 0, messages

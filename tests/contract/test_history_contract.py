@@ -231,7 +231,7 @@ async def test_a_stream_is_bounded_and_ordered(database: Database, user: UUID) -
     assert await streamed(database.history, selection, **between) == ids_of(entities[1:4])
     newest = await streamed(database.history, selection, **between, newest_first=True, limit=2)
     assert newest == ids_of(entities[3:1:-1])
-    assert await database.history.count(selection, **between) == 3  # type: ignore[arg-type]
+    assert await database.history.count(selection, **between) == 3
 
 
 @pytest.mark.parametrize("data", [{}, {"kind": "other"}, {"kind": "sqlite", "regions": [1]}])

@@ -79,6 +79,24 @@ def tail(
     to_file: ToFile = None,
     rotate: Rotate = None,
     compress: Compress = False,
+    reconcile: Annotated[
+        str,
+        typer.Option(
+            "--reconcile",
+            metavar="DURATION",
+            help="How often to look in the database for lost broadcasts.",
+            rich_help_panel="Reliability",
+        ),
+    ] = "30s",
+    health_interval: Annotated[
+        str,
+        typer.Option(
+            "--health-interval",
+            metavar="DURATION",
+            help="Silence after which Redis is asked for a sign of life; given up after as much.",
+            rich_help_panel="Reliability",
+        ),
+    ] = "10s",
     activity_type: ActivityTypes = None,
     entity_type: EntityType = None,
     entity_id: EntityId = None,
@@ -128,6 +146,8 @@ def tail(
         count=count,
         timeout=limit,
         ack=ack,
+        reconcile=options.interval(reconcile),
+        health_interval=options.interval(health_interval),
         file=options.entry_file(to_file, rotate, compress=compress),
         printing=options.Printing(output, utc=utc, unsafe=unsafe, color=color, quiet=quiet),
     )

@@ -1,0 +1,61 @@
+"""A TCP proxy that can swallow bytes: connections stay open, nothing gets through."""
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import Self
+
+
+class Proxy:
+    """Forwards a free loopback port to `target`, until told to swallow."""
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self._target = target
+        self._flowing = True
+        self._ready = threading.Event()
+        self._stop: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        assert self._loop is not None and self._stop is not None
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def swallow(self) -> None:
+        """From now on every byte disappears."""
+        self._flowing = False
+
+    def restore(self) -> None:
+        """New bytes get through again; those swallowed are gone."""
+        self._flowing = True
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.CancelledError):
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                if self._flowing:
+                    writer.write(data)
+                    await writer.drain()
+        finally:
+            writer.close()

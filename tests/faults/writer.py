@@ -1,0 +1,124 @@
+"""An application that never stops: commits entries, and publishes those it can."""
+
+import asyncio
+import random
+import threading
+import uuid
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import asyncpg
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from lykke_cli.domain.audit_log import AuditLogEntity
+from tests.builders import INSERT, entity, row, wire
+from tests.cli_process import LykkeProcess
+from tests.servers import PostgresServer, RedisServer, run_apart, wait_until
+
+PAUSE = 0.005  # seconds between two entries
+
+
+class Writer:
+    """Writes for one user in a thread of its own until the block ends.
+
+    `lose` is the share of broadcasts that never happen. What cannot be committed is tried again as
+    another entry; what cannot be published is not.
+    """
+
+    def __init__(
+        self, postgres: PostgresServer, database: str, redis_server: RedisServer, *, lose: float = 0
+    ) -> None:
+        self.user = uuid.uuid4()
+        self._postgres = postgres
+        self._url = postgres.url(database)
+        self._redis_server = redis_server
+        self._lose = lose
+        self._random = random.Random(1)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._write()), daemon=True)
+        self.written = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    def wait_for(self, more: int) -> None:
+        """Wait until so many more entries were committed."""
+        goal = self.written + more
+        wait_until(lambda: self.written >= goal, f"{more} more entries are written")
+
+    async def _write(self) -> None:
+        connection: asyncpg.Connection | None = None
+        client = redis.Redis(
+            port=self._redis_server.port,
+            socket_timeout=0.3,
+            socket_connect_timeout=0.3,
+            retry=Retry(NoBackoff(), 0),
+        )
+        while not self._stop.is_set():
+            new = self._entry()
+            try:
+                if connection is None or connection.is_closed():
+                    connection = await asyncpg.connect(self._url, timeout=2)
+                await connection.execute(INSERT, *row(new))
+            except Exception:  # whatever asyncpg makes of a server that dies
+                if connection is not None:
+                    connection.terminate()
+                connection = None
+                await asyncio.sleep(0.05)
+                continue
+            self.written += 1
+            if self._random.random() >= self._lose:
+                with suppress(redis.RedisError):
+                    await asyncio.to_thread(client.publish, f"auditlog:{self.user}", wire(new))
+            await asyncio.sleep(PAUSE)
+        if connection is not None:
+            await connection.close()
+        client.close()
+
+    def _entry(self) -> AuditLogEntity:
+        """Some are back-dated, a few by days."""
+        age = self._random.choice([0.0] * 8 + [3600.0, 86400.0 * 30])
+        moment = datetime.now(UTC) - timedelta(seconds=age)
+        return entity(self.user, occurred_at=moment, meta={"n": self.written})
+
+    def committed(self) -> Counter[str]:
+        """What the database holds."""
+
+        async def read() -> Counter[str]:
+            connection = await asyncpg.connect(self._url)
+            try:
+                rows = await connection.fetch(
+                    "SELECT id::text FROM audit_logs WHERE user_id = $1", self.user
+                )
+                return Counter(record[0] for record in rows)
+            finally:
+                await connection.close()
+
+        return run_apart(read)
+
+    def assert_printed_exactly_once(self, *tails: LykkeProcess, deadline: float = 30) -> None:
+        """After the writer has stopped: every tail prints what is missing, and nothing twice."""
+        self.stop()
+        committed = self.committed()
+        assert committed
+        for tail in tails:
+            wait_until(
+                lambda tail=tail: tail.stdout.count(b"\n") >= len(committed),  # type: ignore[misc]
+                "everything committed is printed",
+                deadline,
+            )
+            result = tail.stop()
+            assert Counter(line["id"] for line in result.rows) == committed
+            assert result.status == 130
