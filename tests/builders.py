@@ -83,19 +83,15 @@ async def insert(url: str, entities: Iterable[AuditLogEntity]) -> None:
 
 def _insert_sqlite(path: str, entities: list[AuditLogEntity]) -> None:
     with closing(sqlite3.connect(path)) as connection:
-        names = [
-            name
-            for (name,) in connection.execute(
-                "SELECT name FROM pragma_table_info(?)", ["audit_logs"]
-            )
-        ]
+        found = connection.execute("SELECT name FROM pragma_table_info('audit_logs')")
+        columns = [*COLUMNS, "date"] if ("date",) in found.fetchall() else [*COLUMNS]
         rows = []
         for e in entities:
             moment = e.occurred_at.replace(tzinfo=None).isoformat(" ", "microseconds")
             values = [value.hex if isinstance(value, uuid.UUID) else value for value in row(e)]
-            values[3] = moment
-            rows.append([*values, moment[:10]][: len(names) - 1])
-        marks = ", ".join("?" * len(rows[0]))
-        columns = ", ".join([*COLUMNS, "date"][: len(names) - 1])
-        connection.executemany(f"INSERT INTO audit_logs ({columns}) VALUES ({marks})", rows)  # noqa: S608
+            values[COLUMNS.index("occurred_at")] = moment
+            rows.append([*values, moment[:10]][: len(columns)])
+        marks = ", ".join("?" * len(columns))
+        names = ", ".join(columns)
+        connection.executemany(f"INSERT INTO audit_logs ({names}) VALUES ({marks})", rows)  # noqa: S608
         connection.commit()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
@@ -51,8 +51,8 @@ def command(*arguments: object) -> list[str]:
 
 
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The test's environment; warnings are errors there too."""
-    return {**os.environ, "PYTHONPATH": os.getcwd(), **(changes or {})}
+    """The test's environment, which a fixture has scrubbed; warnings are errors there too."""
+    return {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONWARNINGS": "error", **(changes or {})}
 
 
 def run_lykke(
@@ -75,8 +75,10 @@ def run_lykke(
 class LykkeProcess:
     """A running `lykke`; killed at the end of the block, whatever happened.
 
-    `clock_offset` sets its clock so many seconds wrong. `terminal` gives it a pseudo-terminal of so many columns for stdout and stderr together;
-    `reading=False` leaves stdout unread until `resume_reading`.
+    `clock_offset` sets its clock so many seconds wrong.
+    `terminal` gives it a pseudo-terminal of so
+    many columns for stdout and stderr together; `reading=False` leaves stdout unread until
+    `resume_reading`.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class LykkeProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment(env),
+                start_new_session=True,
             )
             out, err = self.process.stdout, self.process.stderr
         else:
@@ -134,8 +137,9 @@ class LykkeProcess:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.process.kill()
-        self.process.wait()
+        if self.process.returncode is None:  # then its pid cannot be another's by now
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
         for thread in self._threads:
             thread.join(DEADLINE)
         self._stdout.close()
@@ -150,7 +154,7 @@ class LykkeProcess:
 
     @property
     def stderr(self) -> str:
-        return b"".join(self._err).decode()
+        return b"".join(self._err).decode("utf-8", "replace")
 
     def resume_reading(self) -> None:
         self._start(self._read_out, self._stdout)
@@ -200,17 +204,24 @@ class LykkeProcess:
         thread.start()
 
     def _read_out(self, stream: IO[bytes]) -> None:
-        with contextlib.suppress(OSError, ValueError):  # a pty ends with EIO
-            for line in stream:
-                with self._said:
-                    self._out.append(line)
-                    self._said.notify_all()
-                self._lines.put(line)
+        rest = b""
+        for chunk in self._chunks(stream, self._out):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._lines.put(line + b"\n")
+        if rest:
+            self._lines.put(rest)
         self._lines.put(None)
 
     def _read_err(self, stream: IO[bytes]) -> None:
-        with contextlib.suppress(ValueError):
-            for line in stream:
+        for _ in self._chunks(stream, self._err):
+            pass
+
+    def _chunks(self, stream: IO[bytes], kept: list[bytes]) -> Iterator[bytes]:
+        """What comes, as it comes: a progress bar ends no line."""
+        with contextlib.suppress(OSError, ValueError):  # a pty ends with EIO
+            while chunk := os.read(stream.fileno(), 65536):
                 with self._said:
-                    self._err.append(line)
+                    kept.append(chunk)
                     self._said.notify_all()
+                yield chunk

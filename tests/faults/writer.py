@@ -33,8 +33,7 @@ class Writer:
         self, postgres: PostgresServer, database: str, redis_server: RedisServer, *, lose: float = 0
     ) -> None:
         self.user = uuid.uuid4()
-        self._postgres = postgres
-        self._url = postgres.url(database)
+        self.url = postgres.url(database)
         self._redis_server = redis_server
         self._lose = lose
         self._random = random.Random(1)
@@ -70,7 +69,7 @@ class Writer:
             new = self._entry()
             try:
                 if connection is None or connection.is_closed():
-                    connection = await asyncpg.connect(self._url, timeout=2)
+                    connection = await asyncpg.connect(self.url, timeout=2)
                 await connection.execute(INSERT, *row(new))
             except Exception:  # whatever asyncpg makes of a server that dies
                 if connection is not None:
@@ -97,7 +96,7 @@ class Writer:
         """What the database holds."""
 
         async def read() -> Counter[str]:
-            connection = await asyncpg.connect(self._url)
+            connection = await asyncpg.connect(self.url)
             try:
                 rows = await connection.fetch(
                     "SELECT id::text FROM audit_logs WHERE user_id = $1", self.user
