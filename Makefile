@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check lint types layers install clean
+.PHONY: demo test check lint types layers picture bench install clean
 
 install: $(STAMP)
 
@@ -32,6 +32,9 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint types layers test
+
+picture: $(STAMP)
+	TERM=xterm-256color $(BIN)/python -m tests.picture.make
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -44,7 +44,7 @@ def own_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def _postgres_original() -> Iterator[PostgresServer]:
-    """Stopped: what the others start from, as a copy takes a tenth of initdb's time."""
+    """Stopped: what the others start from, as a copy is made faster than by initdb."""
     with PostgresServer() as server:
         server.make_templates()
         server.stop()

@@ -28,8 +28,11 @@ from urllib.parse import quote
 
 import asyncpg
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 T = TypeVar("T")
+_AT_ONCE = Retry(NoBackoff(), 0)
 DEADLINE = 20.0  # seconds for anything to start or stop
 START_ATTEMPTS = 5  # a free port may be taken by another process before the server has it
 ADMIN_PASSWORD = "p%s@ss word"  # needs quoting in a URL, as real ones do
@@ -334,10 +337,7 @@ class RedisServer(Server):
         return self.folder / "socket"
 
     def client(self) -> "redis.Redis":
-        return self._client(self.port)
-
-    def _client(self, port: int) -> "redis.Redis":
-        return redis.Redis(port=port, password=self._password, socket_timeout=DEADLINE)
+        return redis.Redis(port=self.port, password=self._password, socket_timeout=DEADLINE)
 
     def _command(self, port: int) -> tuple[list[str], dict[str, Any]]:
         secret = ["--requirepass", self._password] if self._password else []
@@ -353,9 +353,9 @@ class RedisServer(Server):
 
     def _answers(self, port: int) -> bool:
         try:
-            with self._client(port) as client:
+            with redis.Redis(port=port, password=self._password, retry=_AT_ONCE) as client:
                 return bool(client.config_get("dir")["dir"] == str(self.folder))
-        except (redis.ConnectionError, redis.ResponseError):
+        except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):
             return False
 
 
@@ -378,8 +378,7 @@ class PostgresServer(Server):
             if template is None:
                 self._initialise()
             else:
-                shutil.copytree(template._data, self._data)
-                self._give_away(self._data)
+                subprocess.run(["cp", "-Rp", template._data, self._data], check=True)
         except BaseException:
             self.close()
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -33,20 +34,21 @@ async def read_range(
     left = wanted.limit
     in_sql = left if filters.query is None else None
     if wanted.since is None and filters.until is None and in_sql is not None:
-        async for chunk in history.begin(selection, last=in_sql):
-            if chunk.rows:
-                yield [Arrival(row.entry, "history", "") for row in chunk.rows]
+        async with aclosing(history.begin(selection, last=in_sql)) as chunks:
+            async for chunk in chunks:
+                if chunk.rows:
+                    yield [Arrival(row.entry, "history", "") for row in chunk.rows]
         return
-    async for entries in history.stream(
-        selection, since=wanted.since, until=filters.until, limit=in_sql
-    ):
-        matching = [Arrival(e, "history", "") for e in entries if filters.matches(e)][:left]
-        if matching:
-            yield matching
-        if left is not None:
-            left -= len(matching)
-            if left <= 0:
-                return
+    stream = history.stream(selection, since=wanted.since, until=filters.until, limit=in_sql)
+    async with aclosing(stream):
+        async for entries in stream:
+            matching = [Arrival(e, "history", "") for e in entries if filters.matches(e)][:left]
+            if matching:
+                yield matching
+            if left is not None:
+                left -= len(matching)
+                if left <= 0:
+                    return
 
 
 async def catch_up(
@@ -69,18 +71,19 @@ async def catch_up(
     else:
         chunks = history.changes(selection, resume.cursor)
     noticed = False
-    async for chunk in chunks:
-        if chunk.notice is not None and not noticed:
-            noticed = True
-            yield Notice(chunk.notice)
-        for action in merge.chunk(chunk):
-            match action:
-                case Print(arrivals):
-                    wanted = [a for a in arrivals if filters.matches(a.message)]
-                    if wanted:
-                        yield Print(wanted)
-                case Save():
-                    yield action
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if chunk.notice is not None and not noticed:
+                noticed = True
+                yield Notice(chunk.notice)
+            for action in merge.chunk(chunk):
+                match action:
+                    case Print(arrivals):
+                        wanted = [a for a in arrivals if filters.matches(a.message)]
+                        if wanted:
+                            yield Print(wanted)
+                    case Save():
+                        yield action
 
 
 class Replayer:

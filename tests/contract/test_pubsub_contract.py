@@ -5,56 +5,92 @@ import gc
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import fakeredis
 import pytest
 
-from lykke_cli import MemoryPubSubGateway, PubSubGatewayProtocol, RedisPubSubGateway, Unreadable
-from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
+from lykke_cli import (
+    Gap,
+    LykkeError,
+    MemoryPubSubGateway,
+    PubSubGatewayProtocol,
+    PubSubSubscription,
+    RedisPubSubGateway,
+    Unreadable,
+)
+from lykke_cli.application.errors import SubscriptionClosed, SubscriptionLost, UsageMistake
 from tests.servers import RedisServer
 
 AT_ONCE = 0.05  # seconds in which nothing is expected to come
 SOON = 5.0  # seconds in which it must
+HEALTH_INTERVAL = 0.2  # seconds, where nothing else tells of an outage
 
 
 @dataclass
 class Setup:
     gateway: PubSubGatewayProtocol
     publish: Callable[[str, bytes], Awaitable[object]]
+    break_connections: Callable[[], Awaitable[object]]
     user: UUID
     other: UUID
 
 
+@asynccontextmanager
+async def in_memory() -> AsyncIterator[Setup]:
+    async def publish(channel: str, payload: bytes) -> int:
+        return gateway.publish(channel, payload)
+
+    async def break_connections() -> None:
+        gateway.disconnect()
+        gateway.restore()
+
+    async with MemoryPubSubGateway() as gateway:
+        yield Setup(gateway, publish, break_connections, uuid.uuid4(), uuid.uuid4())
+
+
+@asynccontextmanager
+async def on_fakeredis() -> AsyncIterator[Setup]:
+    server = fakeredis.FakeServer()
+
+    async def break_connections() -> None:
+        server.connected = False
+        await asyncio.sleep(3 * HEALTH_INTERVAL)  # it is noticed only when it is asked
+        server.connected = True
+
+    client = fakeredis.FakeAsyncRedis(server=server)
+    async with RedisPubSubGateway(client=client, health_interval=HEALTH_INTERVAL) as gateway:
+        yield Setup(gateway, client.publish, break_connections, uuid.uuid4(), uuid.uuid4())
+    await client.aclose()
+
+
+@asynccontextmanager
+async def on_redis(server: RedisServer) -> AsyncIterator[Setup]:
+    async def publish(channel: str, payload: bytes) -> object:
+        with server.client() as client:
+            return await asyncio.to_thread(client.publish, channel, payload)
+
+    async def break_connections() -> None:
+        with server.client() as client:
+            await asyncio.to_thread(client.client_kill_filter, _type="pubsub")
+
+    async with RedisPubSubGateway(server.url) as gateway:
+        yield Setup(gateway, publish, break_connections, uuid.uuid4(), uuid.uuid4())
+
+
 @pytest.fixture(params=["memory", "fakeredis", "redis"])
 async def setup(request: pytest.FixtureRequest) -> AsyncIterator[Setup]:
-    user, other = uuid.uuid4(), uuid.uuid4()
-    async with AsyncExitStack() as stack:
-        if request.param == "memory":
-            memory = await stack.enter_async_context(MemoryPubSubGateway())
-
-            async def publish(channel: str, payload: bytes) -> int:
-                return memory.publish(channel, payload)
-
-            yield Setup(memory, publish, user, other)
-        elif request.param == "fakeredis":
-            client = fakeredis.FakeAsyncRedis()
-            gateway = await stack.enter_async_context(RedisPubSubGateway(client=client))
-            yield Setup(gateway, client.publish, user, other)
-        else:
-            server: RedisServer = request.getfixturevalue("redis_server")
-            gateway = await stack.enter_async_context(RedisPubSubGateway(server.url))
-
-            async def publish_for_real(channel: str, payload: bytes) -> object:
-                def publish() -> object:
-                    with server.client() as client:
-                        return client.publish(channel, payload)
-
-                return await asyncio.to_thread(publish)
-
-            yield Setup(gateway, publish_for_real, user, other)
+    if request.param == "memory":
+        context = in_memory()
+    elif request.param == "fakeredis":
+        context = on_fakeredis()
+    else:
+        context = on_redis(request.getfixturevalue("redis_server"))
+    async with context as made:
+        yield made
 
 
 async def test_what_is_published_after_entering_arrives(setup: Setup) -> None:
@@ -172,6 +208,87 @@ async def test_closing_twice_is_harmless_and_ends_the_subscription(setup: Setup)
             await subscription.send_message({})
     with pytest.raises(SubscriptionClosed):
         await subscription.get_deliveries(AT_ONCE)
+
+
+@pytest.mark.parametrize("closing", ["subscription", "gateway"])
+async def test_closing_ends_a_wait(setup: Setup, closing: str) -> None:
+    async with setup.gateway.subscribe_to_user_channel(setup.user, "auditlog") as subscription:
+        waiting = asyncio.create_task(subscription.get_message())
+        await asyncio.sleep(0)
+        await (subscription if closing == "subscription" else setup.gateway).close()
+        with pytest.raises(SubscriptionClosed):
+            await asyncio.wait_for(waiting, SOON)
+
+
+async def test_closing_keeps_what_was_not_read_from_being_read(setup: Setup) -> None:
+    async with setup.gateway.subscribe_to_user_channel(setup.user, "auditlog") as subscription:
+        await setup.publish(f"auditlog:{setup.user}", b"{}")
+        await setup.publish(f"auditlog:{setup.user}", b"{}")
+        assert await subscription.get_message(SOON) == {}
+        await subscription.close()
+        with pytest.raises(SubscriptionClosed):
+            await subscription.get_message(SOON)
+
+
+async def test_a_subscription_is_used_in_its_context(setup: Setup) -> None:
+    subscription = setup.gateway.subscribe_to_user_channel(setup.user, "auditlog")
+    for use in (subscription.get_message, subscription.get_deliveries):
+        with pytest.raises(LykkeError, match="async with"):
+            await use(AT_ONCE)
+    with pytest.raises(LykkeError, match="async with"):
+        await subscription.send_message({})
+    async with subscription:
+        with pytest.raises(UsageMistake):
+            await subscription.__aenter__()
+        await setup.publish(f"auditlog:{setup.user}", b"{}")
+        assert await subscription.get_message(SOON) == {}
+    with pytest.raises(SubscriptionClosed):
+        await subscription.__aenter__()
+
+
+async def test_two_waits_on_one_subscription_share_the_messages(setup: Setup) -> None:
+    async with setup.gateway.subscribe_to_user_channel(setup.user, "auditlog") as subscription:
+        waiting = asyncio.gather(subscription.get_message(SOON), subscription.get_message(SOON))
+        assert await subscription.get_message(AT_ONCE) is None
+        await setup.publish(f"auditlog:{setup.user}", b'{"n": 1}')
+        await setup.publish(f"auditlog:{setup.user}", b'{"n": 2}')
+        assert list(await waiting) == [{"n": 1}, {"n": 2}]
+
+
+async def test_a_break_is_told_when_it_is_not_to_be_mended(setup: Setup) -> None:
+    subscribe = setup.gateway.subscribe_to_user_channel
+    async with subscribe(setup.user, "auditlog", reconnect=False) as subscription:
+        await asyncio.gather(setup.break_connections(), expect_loss(subscription))
+        with pytest.raises(SubscriptionLost):  # and stays told
+            await subscription.get_deliveries(SOON)
+
+
+async def expect_loss(subscription: PubSubSubscription) -> None:
+    with pytest.raises(SubscriptionLost):
+        await subscription.get_message(SOON)
+
+
+async def test_a_break_is_mended_and_its_gap_told(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    gaps: list[Gap] = []
+    told = asyncio.Event()
+
+    def on_gap(gap: Gap) -> None:
+        gaps.append(gap)
+        told.set()
+
+    subscribe = setup.gateway.subscribe_to_user_channel
+    async with subscribe(setup.user, "auditlog", on_gap=on_gap) as subscription:
+        started = datetime.now(UTC)
+        waiting = asyncio.create_task(subscription.get_message())
+        await setup.break_connections()
+        await asyncio.wait_for(told.wait(), SOON)
+        await setup.publish(f"auditlog:{setup.user}", b'{"n": 1}')
+        assert await asyncio.wait_for(waiting, SOON) == {"n": 1}
+        [gap] = gaps
+        assert started <= gap.started_at <= gap.ended_at <= datetime.now(UTC)
+        assert f"Subscribed to auditlog:{setup.user} again" in caplog.text
 
 
 async def test_a_forgotten_subscription_is_warned_of(setup: Setup) -> None:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -78,6 +78,7 @@ async def entries(database: Database) -> list[AuditLogEntity]:
         ({"limit": 2}, [0, 1]),
         ({"limit": 0}, []),
         ({"since": minutes(1)}, [1, 2, 3]),
+        ({"since": minutes(1).astimezone(timezone(timedelta(hours=9)))}, [1, 2, 3]),
         ({"until": minutes(1)}, [0]),
         ({"since": minutes(1), "until": minutes(3)}, [1, 2]),
         ({"activity_types": ["TASK_COMPLETED", "TaskCompletedEvent"]}, [0, 3]),

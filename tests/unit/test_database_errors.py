@@ -155,9 +155,9 @@ def test_a_long_reason_is_cut() -> None:
     assert len(str(_raised(OSError(5, "x" * 10_000)))) < 500
 
 
-async def test_a_missing_sqlite_file(tmp_path: Path) -> None:
+def test_a_missing_sqlite_file(tmp_path: Path) -> None:
     with pytest.raises(ServerUnavailable, match="Cannot open"), database_errors("sqlite:///x"):
-        await aiosqlite.connect(f"file:{tmp_path}/gone?mode=ro", uri=True)
+        sqlite3.connect(f"file:{tmp_path}/gone?mode=ro", uri=True)
 
 
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """SQLAlchemy engines from database URLs, and engines fit to be shown."""
 
+import sqlite3
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -17,7 +19,9 @@ def make_engine(url: str, *, statement_cache: bool = True) -> AsyncEngine:
     """
     target, arguments = engine_arguments(url)
     if is_sqlite(url):
-        return create_async_engine(target, connect_args=arguments)
+        engine = create_async_engine(target, connect_args=arguments)
+        event.listen(engine.sync_engine, "do_connect", _try_to_open)
+        return engine
     if statement_cache and arguments.get("prepared_statement_cache_size") != 0:
         return create_async_engine(target, connect_args=arguments, pool_pre_ping=True)
     arguments |= {
@@ -27,6 +31,14 @@ def make_engine(url: str, *, statement_cache: bool = True) -> AsyncEngine:
         "prepared_statement_name_func": lambda: f"lykke_{uuid4().hex}",
     }
     return create_async_engine(target, connect_args=arguments, poolclass=NullPool)
+
+
+def _try_to_open(_: object, __: object, arguments: list[Any], ___: object) -> None:
+    """Find a missing file before aiosqlite does.
+
+    Its thread would go on after the failure, and print a traceback when the event loop has ended.
+    """
+    sqlite3.connect(arguments[0], uri=True).close()
 
 
 def display_engine(engine: AsyncEngine) -> str:

@@ -1,6 +1,7 @@
 """PubSubGatewayProtocol within one process: for the tests of applications, and our own."""
 
 import asyncio
+import logging
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -20,6 +21,9 @@ from lykke_cli.application.gateways.pubsub_protocol import Delivery, Gap, Unread
 from lykke_cli.application.messages import decode_object, encode
 
 MOST_WAITING = 10_000  # messages; a subscriber slower than that is cut off, as Redis does
+MOST_AT_ONCE = 1_000  # deliveries
+
+logger = logging.getLogger(__name__)
 
 
 class MemoryPubSubGateway:
@@ -28,8 +32,8 @@ class MemoryPubSubGateway:
     def __init__(self) -> None:
         self.published: list[tuple[str, bytes]] = []
         self._subscriptions: WeakSet[MemorySubscription] = WeakSet()
+        self._cut_off: WeakSet[MemorySubscription] = WeakSet()
         self._reachable = True
-        self._restored = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,26 +74,28 @@ class MemoryPubSubGateway:
     def disconnect(self) -> None:
         """Begin an outage: subscriptions break, and nothing can be published."""
         self._reachable = False
-        self._restored.clear()
         for subscription in list(self._subscriptions):
             subscription.cut_off()
 
     def restore(self) -> None:
         """End the outage."""
         self._reachable = True
-        self._restored.set()
+        for subscription in list(self._cut_off):
+            subscription._something.set()
 
     async def close(self) -> None:
-        for subscription in list(self._subscriptions):
+        for subscription in [*self._subscriptions, *self._cut_off]:
             await subscription.close()
 
     def _attach(self, subscription: "MemorySubscription") -> None:
         if not self._reachable:
             raise ServerUnavailable("The gateway in memory was disconnected.")
         self._subscriptions.add(subscription)
+        self._cut_off.discard(subscription)
 
-    def _detach(self, subscription: "MemorySubscription") -> None:
+    def _detach(self, subscription: "MemorySubscription", *, cut_off: bool = False) -> None:
         self._subscriptions.discard(subscription)
+        (self._cut_off.add if cut_off else self._cut_off.discard)(subscription)
 
 
 class MemorySubscription:
@@ -113,9 +119,14 @@ class MemorySubscription:
         self._ready: deque[Delivery] = deque()
         self._something = asyncio.Event()
         self._open = False
+        self._closed = False
         self._lost_at: datetime | None = None
 
     async def __aenter__(self) -> Self:
+        if self._closed:
+            raise SubscriptionClosed
+        if self._open:
+            raise UsageMistake("The subscription is open already.")
         self._gateway._attach(self)
         self._open = True
         return self
@@ -148,7 +159,7 @@ class MemorySubscription:
 
     def cut_off(self) -> None:
         """The connection breaks; what had not been read is lost."""
-        self._gateway._detach(self)
+        self._gateway._detach(self, cut_off=True)
         self._ready.clear()
         self._lost_at = datetime.now(UTC)
         self._something.set()
@@ -161,45 +172,52 @@ class MemorySubscription:
     async def get_deliveries(self, timeout: float | None = None) -> list[Delivery]:
         if not await self._wait(timeout):
             return []
-        ready = list(self._ready)
-        self._ready.clear()
-        return ready
+        return [self._ready.popleft() for _ in range(min(len(self._ready), MOST_AT_ONCE))]
 
     async def send_message(self, message: Mapping[str, Any]) -> int:
-        if not self._open:
-            raise SubscriptionClosed
+        self._check_open()
         if self._user_id is None:
             raise UsageMistake("A subscription to every user has no channel of its own to send to.")
         return self._gateway.publish(self._channel, encode(message))
 
     async def close(self) -> None:
+        self._closed = True
         self._open = False
         self._gateway._detach(self)
         self._something.set()
 
     async def _wait(self, timeout: float | None) -> bool:
         """True when a message is there."""
+        self._check_open()
         try:
             async with asyncio.timeout(timeout):
                 while not self._ready:
-                    if not self._open:
-                        raise SubscriptionClosed
                     if self._lost_at is not None:
                         await self._recover(self._lost_at)
                     else:
                         self._something.clear()
                         await self._something.wait()
+                    self._check_open()
         except TimeoutError:
             return False
         return True
 
     async def _recover(self, lost_at: datetime) -> None:
         if not self._reconnect:
-            self._lost_at = None
             raise SubscriptionLost("The connection of the gateway in memory was cut.")
         if not self._gateway._reachable:
-            await self._gateway._restored.wait()
+            self._something.clear()
+            await self._something.wait()
+            return
         self._gateway._attach(self)
         self._lost_at = None
+        gap = Gap(lost_at, datetime.now(UTC))
+        logger.warning("Subscribed to %s again; messages may be missing.", self._channel)
         if self._on_gap is not None:
-            self._on_gap(Gap(lost_at, datetime.now(UTC)))
+            self._on_gap(gap)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SubscriptionClosed
+        if not self._open:
+            raise SubscriptionClosed("The subscription is not open: use it in `async with`.")

@@ -1,37 +1,19 @@
-"""redis-py's errors, translated at the edge; and URLs fit to be shown."""
+"""redis-py's errors, translated at the edge."""
 
 import os
+import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from redis import exceptions
 
-from lykke_cli.application.errors import LoginRefused, ServerUnavailable, UsageMistake
+from lykke_cli.application.errors import LoginRefused, ServerUnavailable
 
-_SCHEMES = ("redis", "rediss", "unix")
-_REMEDY = "Is it running? Set REDIS_URL or give --redis-url."
-
-
-def display_url(url: str) -> str:
-    """The URL without password and query; raises UsageMistake for one that is malformed."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in _SCHEMES or (parts.scheme != "unix" and not parts.hostname):
-        raise UsageMistake(
-            "The Redis URL is malformed: write it like redis://user:password@host:6379/0, "
-            "rediss://... or unix:///path."
-        )
-    user = f"{parts.username}@" if parts.username else ""
-    if parts.scheme == "unix":
-        return f"unix://{user}{parts.path}"
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    path = parts.path if parts.path.strip("/") else ""
-    return f"{parts.scheme}://{user}{host}:{port or 6379}{path}"
+MOST_SHOWN = 200  # characters of a reason
+_REMEDY = "Set REDIS_URL or give --redis-url."
+_LOGIN = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+_ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 
 
 @contextmanager
@@ -39,36 +21,62 @@ def redis_errors(server: str) -> Iterator[None]:
     """Translate what redis-py raises; `server` is the URL as it may be shown."""
     try:
         yield
-    except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-        raise LoginRefused(
-            f"Redis at {server} refused the login ({reason(error)}). Check the user and the "
-            "password in REDIS_URL."
-        ) from error
-    except exceptions.NoPermissionError as error:
-        raise LoginRefused(
-            f"Redis at {server} does not permit this user to do that ({reason(error)}). "
-            "Ask for the right with ACL SETUSER."
-        ) from error
-    except (exceptions.TimeoutError, TimeoutError) as error:
-        raise ServerUnavailable(
-            f"Redis at {server} did not answer in time. Is it overloaded or behind a firewall? "
-            "Set REDIS_URL or give --redis-url."
-        ) from error
-    except exceptions.ResponseError as error:
-        raise ServerUnavailable(
-            f"Redis at {server} refused a command ({reason(error)})."
-        ) from error
     except (exceptions.RedisError, OSError) as error:
-        raise ServerUnavailable(
-            f"Cannot reach Redis at {server} ({reason(error)}). {_REMEDY}"
-        ) from error
+        raise translate(error, server) from error
+
+
+def translate(error: BaseException, server: str) -> ServerUnavailable:
+    """What to raise instead: one line with the server, the reason and the remedy."""
+    causes = _chain(error)
+    why = reason(error)
+    if any(isinstance(cause, _LOGIN) for cause in causes):
+        return LoginRefused(
+            f"Redis at {server} refused the login ({why}). "
+            "Check the user and the password in REDIS_URL."
+        )
+    if any(isinstance(cause, exceptions.NoPermissionError) for cause in causes):
+        return LoginRefused(
+            f"Redis at {server} does not permit this user to do that ({why}). "
+            "Ask for the right with ACL SETUSER."
+        )
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return ServerUnavailable(
+            f"Cannot reach Redis at {server} ({why}). Check its certificate, or whether it "
+            f"speaks TLS at all. {_REMEDY}"
+        )
+    if any(isinstance(cause, exceptions.TimeoutError | TimeoutError) for cause in causes):
+        return ServerUnavailable(
+            f"Redis at {server} did not answer in time. Is it overloaded or behind a firewall? "
+            f"{_REMEDY}"
+        )
+    if any(isinstance(cause, exceptions.ResponseError) for cause in causes):
+        database = "Check the database number in REDIS_URL. " if "DB index" in why else ""
+        return ServerUnavailable(f"Redis at {server} refused a command ({why}). {database}".strip())
+    return ServerUnavailable(f"Cannot reach Redis at {server} ({why}). Is it running? {_REMEDY}")
 
 
 def reason(error: BaseException) -> str:
-    """The error's innermost reason: redis-py's own text repeats the address."""
-    cause: BaseException = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
-        cause = inner
-    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
-        return os.strerror(cause.errno).lower()  # asyncio's own text repeats it too
-    return str(cause).rstrip(".") or type(cause).__name__
+    """The innermost reason, on one line: redis-py's own text repeats the address."""
+    cause = _chain(error)[-1]
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError) and cause.reason:
+        return cause.reason.replace("_", " ").lower()
+    if isinstance(cause, OSError):
+        if cause.strerror:
+            return cause.strerror.lower()
+        numbers = _ERRNO.findall(str(cause))  # several addresses were tried, each in vain
+        if numbers:
+            return os.strerror(int(numbers[-1])).lower()
+    text = " ".join(str(cause).split()).rstrip(".")
+    return text[:MOST_SHOWN] or type(cause).__name__
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and what caused it, outermost first."""
+    chain = [error]
+    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        if inner in chain or not isinstance(inner, exceptions.RedisError | OSError):
+            break
+        chain.append(inner)
+    return chain

@@ -1,12 +1,8 @@
-"""PubSubGatewayProtocol on Redis.
-
-redis-py, left to itself, takes a lost subscription up again without a word, and never notices a
-server that has frozen. So nothing is retried below this module: a broken connection is an event,
-and a silent one is asked (PING) and given up when it does not answer.
-"""
+"""PubSubGatewayProtocol on Redis."""
 
 import asyncio
 import logging
+import math
 import os
 import re
 import warnings
@@ -16,14 +12,16 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
+from weakref import WeakSet
 
 from redis import exceptions
-from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 
-from lykke_cli.application.backoff import Backoff
+from lykke_cli._version import __version__
+from lykke_cli.application.backoff import CAP, Backoff
 from lykke_cli.application.errors import (
     ServerUnavailable,
     SubscriptionClosed,
@@ -32,12 +30,15 @@ from lykke_cli.application.errors import (
 )
 from lykke_cli.application.gateways.pubsub_protocol import Delivery, Gap, Unreadable, channel_name
 from lykke_cli.application.messages import decode_object, encode
-from lykke_cli.infrastructure.gateways.redis_errors import display_url, reason, redis_errors
+from lykke_cli.domain.errors import LykkeError
+from lykke_cli.infrastructure.gateways.redis_connection import CLIENT_NAME, SubscribedConnection
+from lykke_cli.infrastructure.gateways.redis_errors import reason, redis_errors
+from lykke_cli.infrastructure.gateways.redis_urls import parse_redis_url
 
 DEFAULT_URL = "redis://localhost:6379"
 CONNECT_TIMEOUT = 5.0  # seconds to connect and to be confirmed as subscribed
 HEALTH_INTERVAL = 10.0  # seconds of silence after which the server is asked for a sign of life
-MOST_DELIVERIES = 1_000  # in one answer of get_deliveries
+STEADY = CAP  # seconds after which a connection counts as good, and back-off starts afresh
 _GLOB = re.compile(r"([*?\[\]\\^])")
 
 logger = logging.getLogger(__name__)
@@ -47,9 +48,9 @@ class RedisPubSubGateway:
     """One pooled client, made on first use.
 
     `url` (REDIS_URL, or redis://localhost:6379) may be redis://, rediss:// or unix://. A `client`
-    of one's own takes its place; it must not decode responses. A server that is silent for
-    `health_interval` seconds is asked, and given up after as many again. Raises UsageMistake for a
-    malformed URL.
+    of one's own takes its place, and stays open when the gateway closes. A server that is silent
+    for `health_interval` seconds is asked, and given up after as many again. Raises UsageMistake
+    for a malformed URL.
     """
 
     def __init__(
@@ -60,11 +61,17 @@ class RedisPubSubGateway:
         connect_timeout: float = CONNECT_TIMEOUT,
         health_interval: float = HEALTH_INTERVAL,
     ) -> None:
-        self._url = url or os.environ.get("REDIS_URL") or DEFAULT_URL
-        self._server = "the given client" if client is not None else display_url(self._url)
+        self._options: dict[str, Any] | None = None
+        self._server = "the address of the given client"
+        if client is None:
+            address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_URL)
+            self._options, self._server = address.options, address.display
         self._client = client
         self._connect_timeout = connect_timeout
         self._health_interval = health_interval
+        self._subscriptions: WeakSet[RedisSubscription] = WeakSet()
+        self._links: set[SubscribedConnection] = set()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,6 +91,8 @@ class RedisPubSubGateway:
         with redis_errors(self._server):
             try:
                 return int(await self._redis().publish(channel, data))
+            except (exceptions.AuthenticationError, exceptions.AuthorizationError):
+                raise
             except exceptions.ConnectionError:
                 # A pooled connection may have died since its last use: a new one decides.
                 return int(await self._redis().publish(channel, data))
@@ -96,36 +105,60 @@ class RedisPubSubGateway:
         reconnect: bool = True,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> "RedisSubscription":
-        return RedisSubscription(
-            self,
-            user_id,
-            channel_type,
-            reconnect=reconnect,
-            on_gap=on_gap,
-            connect_timeout=self._connect_timeout,
-            health_interval=self._health_interval,
+        subscription = RedisSubscription(
+            self, user_id, channel_type, reconnect=reconnect, on_gap=on_gap
         )
+        self._subscriptions.add(subscription)
+        return subscription
 
     async def close(self) -> None:
+        self._closed = True
+        for subscription in list(self._subscriptions):
+            await subscription.close()
+        for link in list(self._links):  # of subscriptions that were forgotten
+            await self._disconnect(link)
         client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        if client is not None and self._options is not None:
+            try:
+                await client.aclose()
+            except (exceptions.RedisError, OSError) as error:
+                logger.debug("Closing the connections to %s failed: %s", self._server, error)
+
+    async def _connect(self, user_id: UUID | None, channel_type: str) -> SubscribedConnection:
+        """A connection of its own, subscribed; raises ServerUnavailable."""
+        if user_id is None:
+            pattern = _GLOB.sub(r"\\\1", channel_type)
+            command, channel = "PSUBSCRIBE", channel_name(pattern, None)
+        else:
+            command, channel = "SUBSCRIBE", channel_name(channel_type, user_id)
+        with redis_errors(self._server):
+            link = await SubscribedConnection.open(
+                self._redis().connection_pool,
+                command,
+                channel,
+                timeout=self._connect_timeout,
+                health=self._health_interval,
+            )
+        self._links.add(link)
+        return link
+
+    async def _disconnect(self, link: SubscribedConnection) -> None:
+        self._links.discard(link)
+        await link.close()
 
     def _redis(self) -> "Redis":
+        if self._closed:
+            raise LykkeError("The gateway was closed.")
         if self._client is None:
-            try:
-                self._client = Redis.from_url(
-                    self._url,
-                    protocol=2,  # a subscribed connection answers a PING in the message stream
-                    retry=Retry(NoBackoff(), 0),
-                    socket_connect_timeout=self._connect_timeout,
-                    socket_timeout=self._connect_timeout,
-                    health_check_interval=0,
-                )
-            except (ValueError, TypeError, AttributeError):
-                raise UsageMistake(
-                    f"The Redis URL {self._server} has an option that is not understood."
-                ) from None
+            options: dict[str, Any] = {
+                "socket_timeout": self._connect_timeout,
+                "socket_connect_timeout": self._connect_timeout,
+                **(self._options or {}),
+                "protocol": 2,
+                "retry": Retry(NoBackoff(), 0),
+                "driver_info": DriverInfo(name=CLIENT_NAME, lib_version=__version__),
+            }
+            self._client = Redis.from_pool(ConnectionPool(**options))
         return self._client
 
 
@@ -140,8 +173,6 @@ class RedisSubscription:
         *,
         reconnect: bool,
         on_gap: Callable[[Gap], None] | None,
-        connect_timeout: float,
-        health_interval: float,
     ) -> None:
         self._gateway = gateway
         self._user_id = user_id
@@ -149,22 +180,29 @@ class RedisSubscription:
         self._channel = channel_name(channel_type, user_id)
         self._reconnect = reconnect
         self._on_gap = on_gap
-        self._connect_timeout = connect_timeout
-        self._health_interval = health_interval
-        self._pubsub: PubSub | None = None
         self._entered = False
         self._closed = False
+        self._turn = asyncio.Lock()
         self._ready: deque[Delivery] = deque()
-        self._silence = 0.0  # seconds waited since the last sign of life
-        self._asked = False
+        self._link: SubscribedConnection | None = None
+        self._attempt: asyncio.Task[SubscribedConnection] | None = None
         self._backoff = Backoff()
+        self._loss = ""
         self._lost_at: datetime | None = None
 
     async def __aenter__(self) -> Self:
         if self._closed:
             raise SubscriptionClosed
-        await self._open()
+        if self._entered:
+            raise UsageMistake("The subscription is open already.")
+        link = await self._gateway._connect(self._user_id, self._channel_type)
         self._entered = True
+        try:
+            self._check_open()
+        except SubscriptionClosed:  # meanwhile
+            await self._gateway._disconnect(link)
+            raise
+        self._link = link
         return self
 
     async def __aexit__(
@@ -176,38 +214,23 @@ class RedisSubscription:
         await self.close()
 
     def __del__(self) -> None:
-        if self._pubsub is not None:
+        if self._link is not None or self._attempt is not None:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)
 
     async def get_message(self, timeout: float | None = None) -> dict[str, Any] | Unreadable | None:
-        if not self._ready:
-            self._ready.extend(await self.get_deliveries(timeout))
-        return decode_object(self._ready.popleft().payload) if self._ready else None
+        if not await self._wait(timeout):
+            return None
+        return decode_object(self._ready.popleft().payload)
 
     async def get_deliveries(self, timeout: float | None = None) -> list[Delivery]:
-        if self._closed or not self._entered:
-            raise SubscriptionClosed
-        if self._ready:
-            ready = list(self._ready)
-            self._ready.clear()
-            return ready
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    if self._pubsub is None:
-                        await self._open_again()
-                    try:
-                        return await self._receive()
-                    except SubscriptionLost as error:
-                        if not self._reconnect:
-                            raise
-                        logger.warning("%s; subscribing to it again", error)
-        except TimeoutError:
+        if not await self._wait(timeout):
             return []
+        ready = list(self._ready)
+        self._ready.clear()
+        return ready
 
     async def send_message(self, message: Mapping[str, Any]) -> int:
-        if self._closed or not self._entered:
-            raise SubscriptionClosed
+        self._check_open()
         if self._user_id is None:
             raise UsageMistake("A subscription to every user has no channel of its own to send to.")
         return await self._gateway.publish_to_user_channel(
@@ -216,42 +239,94 @@ class RedisSubscription:
 
     async def close(self) -> None:
         self._closed = True
-        await self._drop()
+        link, self._link = self._link, None
+        attempt, self._attempt = self._attempt, None
+        if link is not None:
+            await self._gateway._disconnect(link)
+        if attempt is not None:
+            attempt.cancel()
+            await asyncio.wait({attempt})
+            if not attempt.cancelled() and attempt.exception() is None:
+                await self._gateway._disconnect(attempt.result())
 
-    async def _open(self) -> None:
-        """Subscribe and wait for the server's confirmation."""
-        server = self._gateway._server
-        with redis_errors(server):
-            self._pubsub = self._gateway._redis().pubsub()
+    async def _wait(self, timeout: float | None) -> bool:
+        """True when a delivery is ready. A cancelled wait leaves everything as it was."""
+        self._check_open()
+        if self._ready:
+            return True
+        clock = asyncio.get_running_loop().time
+        deadline = math.inf if timeout is None else clock() + timeout
+        if self._turn.locked():
             try:
-                async with asyncio.timeout(self._connect_timeout):
-                    if self._user_id is None:
-                        pattern = _GLOB.sub(r"\\\1", self._channel_type)
-                        await self._pubsub.psubscribe(f"{pattern}:*")
-                    else:
-                        await self._pubsub.subscribe(self._channel)
-                    while await self._pubsub.get_message(timeout=self._connect_timeout) is None:
-                        pass
-            except BaseException:
-                await self._drop()
-                raise
-        self._silence, self._asked = 0.0, False
+                async with asyncio.timeout(timeout):
+                    await self._turn.acquire()
+            except TimeoutError:
+                return False
+        else:
+            await self._turn.acquire()
+        try:
+            while not self._ready:
+                self._check_open()
+                if not await self._step(deadline):
+                    return False
+        finally:
+            self._turn.release()
+        return True
 
-    async def _open_again(self) -> None:
-        """Subscribe after a loss, however long it takes, and report the gap."""
-        while True:
-            await asyncio.sleep(self._backoff.next())
-            try:
-                await self._open()
-            except ServerUnavailable as error:
-                logger.debug("%s", error)
-            else:
-                break
-        self._backoff.reset()
-        now = datetime.now(UTC)
-        gap = Gap(self._lost_at or now, now)
+    async def _step(self, deadline: float) -> bool:
+        """Read, or come a step nearer to it; False when the loop's time reaches `deadline`."""
+        link = self._link
+        if link is None:
+            if not self._reconnect:
+                raise SubscriptionLost(self._loss)
+            return await self._resume(deadline)
+        try:
+            return await link.read_into(self._ready, deadline)
+        except (exceptions.RedisError, OSError) as error:
+            await self._gateway._disconnect(link)
+            if self._closed:
+                raise SubscriptionClosed from None
+            self._link = None
+            self._lost_at = datetime.now(UTC)
+            self._loss = (
+                f"The connection to Redis at {self._gateway._server} was lost ({reason(error)})."
+            )
+            if asyncio.get_running_loop().time() - link.opened > STEADY:
+                self._backoff.reset()
+            if not self._reconnect:
+                raise SubscriptionLost(self._loss) from error
+            logger.warning("%s Subscribing to %s again.", self._loss, self._channel)
+            return True
+
+    async def _resume(self, deadline: float) -> bool:
+        """Subscribe after a loss; an attempt goes on when a caller's time is over."""
+        if self._attempt is None:
+            self._attempt = asyncio.create_task(self._try_again(self._backoff.next()))
+        attempt = self._attempt
+        now = asyncio.get_running_loop().time()
+        left = None if deadline == math.inf else max(0.0, deadline - now)
+        await asyncio.wait({attempt}, timeout=left)
+        self._check_open()
+        if not attempt.done():
+            return False
+        self._attempt = None
+        try:
+            self._link = attempt.result()
+        except ServerUnavailable as error:
+            if str(error) != self._loss:
+                self._loss = str(error)
+                logger.warning("%s", error)
+        else:
+            self._report(Gap(self._lost_at or self._link.confirmed_at, self._link.confirmed_at))
+        return True
+
+    async def _try_again(self, delay: float) -> SubscribedConnection:
+        await asyncio.sleep(delay)
+        return await self._gateway._connect(self._user_id, self._channel_type)
+
+    def _report(self, gap: Gap) -> None:
         logger.warning(
-            "Subscribed to %s again; messages from %s to %s may be missing",
+            "Subscribed to %s again; messages from %s to %s may be missing.",
             self._channel,
             gap.started_at.isoformat(timespec="milliseconds"),
             gap.ended_at.isoformat(timespec="milliseconds"),
@@ -259,59 +334,8 @@ class RedisSubscription:
         if self._on_gap is not None:
             self._on_gap(gap)
 
-    async def _receive(self) -> list[Delivery]:
-        """What is there, at least one; raises SubscriptionLost."""
-        try:
-            deliveries = _delivery(await self._next())
-            while not deliveries:
-                deliveries = _delivery(await self._next())
-            while self._pubsub is not None and len(deliveries) < MOST_DELIVERIES:
-                more = await self._pubsub.get_message(timeout=0)  # what has arrived already
-                if more is None:
-                    break
-                deliveries += _delivery(more)
-            return deliveries
-        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-            self._lost_at = datetime.now(UTC)
-            await self._drop()
-            raise SubscriptionLost(
-                f"The connection to Redis at {self._gateway._server} was lost ({reason(error)})."
-            ) from error
-
-    async def _next(self) -> dict[str, Any]:
-        """The next thing the server says; asks it when it is silent for too long."""
-        pubsub = self._pubsub
-        if pubsub is None:
+    def _check_open(self) -> None:
+        if self._closed:
             raise SubscriptionClosed
-        loop = asyncio.get_running_loop()
-        while True:
-            # Only time spent waiting here is silence: while our own side was busy, what the server
-            # said has piled up in the socket.
-            started = loop.time()
-            try:
-                said = await pubsub.get_message(timeout=self._health_interval - self._silence)
-            except exceptions.ResponseError:
-                said = {"type": "pong"}  # it may not be permitted to ask, but it answered
-            finally:
-                self._silence += loop.time() - started
-            if said is not None:
-                self._silence, self._asked = 0.0, False
-                return dict(said)
-            if self._silence >= self._health_interval:
-                if self._asked:
-                    raise exceptions.TimeoutError(
-                        f"no sign of life for {2 * self._health_interval:g} s"
-                    )
-                self._silence, self._asked = 0.0, True
-                await pubsub.ping()
-
-    async def _drop(self) -> None:
-        pubsub, self._pubsub = self._pubsub, None
-        if pubsub is not None:
-            await pubsub.aclose()  # type: ignore[no-untyped-call]
-
-
-def _delivery(said: Mapping[str, Any]) -> list[Delivery]:
-    if said["type"] not in ("message", "pmessage"):
-        return []
-    return [Delivery(said["channel"].decode("utf-8", "replace"), said["data"])]
+        if not self._entered:
+            raise SubscriptionClosed("The subscription is not open: use it in `async with`.")

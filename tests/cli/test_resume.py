@@ -1,0 +1,162 @@
+"""`--resume` and `backfill` without a range: going on from the stored place."""
+
+import asyncio
+import os
+import uuid
+from pathlib import Path
+
+from tests.builders import entity, insert, wire
+from tests.cli_process import LykkeProcess, run_lykke
+from tests.servers import RedisServer
+
+
+def store(url: str, *entities: object) -> None:
+    asyncio.run(insert(url, entities))  # type: ignore[arg-type]
+
+
+def publish(server: RedisServer, user: uuid.UUID, payload: bytes) -> None:
+    with server.client() as client:
+        client.publish(f"auditlog:{user}", payload)
+
+
+def test_resume_goes_on_where_the_last_run_ended(
+    redis_server: RedisServer, database_env: dict[str, str], postgres_url: str
+) -> None:
+    user = uuid.uuid4()
+    first, live, missed = entity(user), entity(user), entity(user)
+    store(postgres_url, first)
+    with LykkeProcess("tail", user, "-n", 5, "--count", 2, env=database_env) as tail:
+        assert tail.row()["id"] == str(first.id)
+        store(postgres_url, live)
+        publish(redis_server, user, wire(live))
+        assert tail.finish().rows[-1]["id"] == str(live.id)
+    store(postgres_url, missed)
+    result = run_lykke("tail", user, "--resume", "--count", 1, env=database_env)
+    assert [row["id"] for row in result.rows] == [str(missed.id)]
+    again = run_lykke("tail", user, "--resume", "--timeout", "1s", env=database_env)
+    assert again.rows == []
+
+
+def test_an_interrupted_run_is_gone_on_from_exactly(
+    redis_server: RedisServer, database_env: dict[str, str], postgres_url: str
+) -> None:
+    user, entities = uuid.uuid4(), []
+    for _ in range(3):
+        with LykkeProcess("tail", user, "--resume", env=database_env) as tail:
+            tail.wait_for("following")
+            new = entity(user)
+            entities.append(str(new.id))
+            store(postgres_url, new)
+            publish(redis_server, user, wire(new))
+            assert tail.row()["id"] == str(new.id)
+            assert tail.stop().status == 130
+    publish(redis_server, user, wire(new))  # a late repetition reaches nobody
+    result = run_lykke("tail", user, "--resume", "--timeout", "1s", env=database_env)
+    assert result.rows == []
+
+
+def test_the_first_resume_says_that_it_is_the_first(database_env: dict[str, str]) -> None:
+    result = run_lykke("tail", uuid.uuid4(), "--resume", "--timeout", "500ms", env=database_env)
+    assert "no place is stored yet" in result.stderr
+
+
+def test_backfill_without_a_range_is_what_came_since(
+    database_env: dict[str, str], postgres_url: str
+) -> None:
+    user, first, second = uuid.uuid4(), entity(), entity()
+    first, second = entity(user), entity(user)
+    store(postgres_url, first)
+    result = run_lykke("backfill", user, env=database_env)
+    assert [row["id"] for row in result.rows] == [str(first.id)]
+    assert "reading the last 24 hours" in result.stderr
+    store(postgres_url, second)
+    result = run_lykke("backfill", user, env=database_env)
+    assert [row["id"] for row in result.rows] == [str(second.id)]
+    assert "24 hours" not in result.stderr
+    assert run_lykke("backfill", user, env=database_env).rows == []
+
+
+def test_one_place_is_used_by_one_run_at_a_time(database_env: dict[str, str]) -> None:
+    user = uuid.uuid4()
+    with LykkeProcess("tail", user, "--resume", env=database_env) as tail:
+        tail.wait_for("following")
+        result = run_lykke("tail", user, "--resume", env=database_env)
+        assert result.status == 2
+        assert f"Another lykke (process {tail.process.pid})" in result.stderr
+        # One that need not resume runs beside it.
+        assert run_lykke("tail", user, "--timeout", "300ms", env=database_env).status == 0
+
+
+def test_a_damaged_place_is_set_aside(
+    database_env: dict[str, str], postgres_url: str, tmp_path: Path
+) -> None:
+    user = uuid.uuid4()
+    store(postgres_url, entity(user))
+    assert run_lykke("backfill", user, env=database_env).status == 0
+    [state] = (tmp_path / "state" / "lykke" / "cursors").glob("*.json")
+    for damage in (b"", b"{", b"[1]", b"\xff", state.read_bytes().replace(b"cursor", b"curses")):
+        state.write_bytes(damage)
+        result = run_lykke("backfill", user, env=database_env)
+        assert result.status == 0
+        assert "damaged" in result.stderr
+        assert len(result.rows) == 1
+        assert state.with_suffix(".damaged").exists()
+
+
+def test_the_place_is_private(database_env: dict[str, str], tmp_path: Path) -> None:
+    run_lykke("backfill", uuid.uuid4(), env=database_env)
+    [state] = (tmp_path / "state" / "lykke" / "cursors").glob("*.json")
+    assert state.stat().st_mode & 0o777 == 0o600
+    assert b"password" not in state.read_bytes()
+    assert database_env["DATABASE_URL"].split(":")[2].split("@")[0].encode() not in b"".join(
+        state.read_bytes().split(b'"user"')[:1]
+    ).replace(b"reader@", b"")
+
+
+def test_a_place_that_is_a_symbolic_link_is_not_followed(
+    database_env: dict[str, str], tmp_path: Path
+) -> None:
+    user = uuid.uuid4()
+    run_lykke("backfill", user, env=database_env)
+    [state] = (tmp_path / "state" / "lykke" / "cursors").glob("*.json")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(state.read_bytes())
+    state.unlink()
+    os.symlink(elsewhere, state)
+    result = run_lykke("backfill", user, env=database_env)
+    assert result.status == 5
+    assert str(state) in result.stderr
+
+
+def test_replayed_entries_reach_who_was_away_and_nobody_twice(
+    database_env: dict[str, str], postgres_url: str
+) -> None:
+    user = uuid.uuid4()
+    entities = [entity(user) for _ in range(3)]
+    store(postgres_url, *entities)
+    with (
+        LykkeProcess("tail", user, "-n", 9, env=database_env) as has_them,
+        LykkeProcess("tail", user, "--live-only", "-o", "raw", env=database_env) as was_away,
+    ):
+        printed = [has_them.row()["id"] for _ in entities]
+        was_away.wait_for("following")
+        result = run_lykke("backfill", user, "--since", "1h", "--replay", env=database_env)
+        assert result.status == 0
+        assert "3 replayed" in result.stderr
+        assert result.stdout == b""
+        replayed = [was_away.row() for _ in entities]
+        assert [row["id"] for row in replayed] == printed
+        assert all(row["replayed"] is True for row in replayed)
+        new = entity(user)
+        store(postgres_url, new)
+        run_lykke("publish", user, "--data", wire(new).decode(), env=database_env)
+        assert has_them.row()["id"] == str(new.id)  # and none of the replayed before it
+
+
+def test_replay_keeps_to_its_rate(database_env: dict[str, str], postgres_url: str) -> None:
+    user = uuid.uuid4()
+    store(postgres_url, *(entity(user) for _ in range(4)))
+    result = run_lykke(
+        "backfill", user, "--since", "1h", "--replay", "--rate", "10", env=database_env
+    )
+    assert float(result.stderr.split(" in ")[1].split()[0]) >= 0.3

@@ -1,0 +1,395 @@
+"""The gateway on a real server: what it leaves behind, what it survives, what it says."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from lykke_cli import Gap, RedisPubSubGateway
+from lykke_cli.application.errors import (
+    LoginRefused,
+    ServerUnavailable,
+    SubscriptionClosed,
+    SubscriptionLost,
+)
+from lykke_cli.infrastructure.gateways.redis_pubsub import RedisSubscription
+from tests.servers import RedisServer, wait_until
+
+USER = uuid.UUID(int=7)
+CHANNEL = f"auditlog:{USER}"
+SOON = 10.0  # seconds in which what is expected must come
+SHORT = 0.2  # seconds: a health interval for tests
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let the loop run until it is so; the test's time-out is the limit."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def clients(server: RedisServer, **wanted: str) -> list[dict[str, Any]]:
+    """The server's clients without the one that asks."""
+    with server.client() as client:
+        own = client.client_id()
+        everyone = [c for c in client.client_list() if c["id"] != str(own)]
+    return [c for c in everyone if all(c[name] == value for name, value in wanted.items())]
+
+
+def assert_none_left(server: RedisServer) -> None:
+    wait_until(lambda: not clients(server), "the connections are gone")
+
+
+def publish(server: RedisServer, payload: bytes = b"{}") -> int:
+    with server.client() as client:
+        return int(client.publish(CHANNEL, payload))
+
+
+@asynccontextmanager
+async def subscribed(
+    server: RedisServer, health_interval: float = SOON, **options: Any
+) -> AsyncIterator[RedisSubscription]:
+    async with RedisPubSubGateway(server.url, health_interval=health_interval) as gateway:
+        async with gateway.subscribe_to_user_channel(USER, "auditlog", **options) as subscription:
+            yield subscription
+
+
+async def test_nothing_is_connected_before_it_is_needed(own_redis: RedisServer) -> None:
+    gateway = RedisPubSubGateway(own_redis.url)
+    gateway.subscribe_to_user_channel(USER, "auditlog")
+    assert not clients(own_redis)
+    await gateway.close()
+    await gateway.close()
+
+
+async def test_the_pool_is_reused_and_released(own_redis: RedisServer) -> None:
+    async with RedisPubSubGateway(own_redis.url) as gateway:
+        for _ in range(3):
+            await gateway.publish_to_user_channel(USER, "auditlog", {})
+        [client] = clients(own_redis)
+        assert client["lib-name"] == "lykke"
+    assert_none_left(own_redis)
+    with pytest.raises(Exception, match="The gateway was closed"):
+        await gateway.publish_to_user_channel(USER, "auditlog", {})
+    assert not clients(own_redis)
+
+
+async def test_leaving_the_context_releases_the_connection(own_redis: RedisServer) -> None:
+    async with RedisPubSubGateway(own_redis.url) as gateway:
+        async with gateway.subscribe_to_user_channel(USER, "auditlog"):
+            assert len(clients(own_redis, name="lykke", sub="1")) == 1
+        assert_none_left(own_redis)
+
+
+async def test_close_releases_the_connection(own_redis: RedisServer) -> None:
+    async with RedisPubSubGateway(own_redis.url) as gateway:
+        async with gateway.subscribe_to_user_channel(USER, "auditlog") as subscription:
+            await subscription.close()
+            assert_none_left(own_redis)
+
+
+async def test_closing_the_gateway_releases_every_connection(own_redis: RedisServer) -> None:
+    gateway = RedisPubSubGateway(own_redis.url)
+    async with (
+        gateway.subscribe_to_user_channel(USER, "auditlog") as one,
+        gateway.subscribe_to_user_channel(None, "auditlog"),
+    ):
+        waiting = asyncio.create_task(one.get_message())
+        await gateway.publish_to_user_channel(uuid.uuid4(), "auditlog", {})
+        assert len(clients(own_redis)) == 3
+        await gateway.close()
+        assert_none_left(own_redis)
+        with pytest.raises(SubscriptionClosed):
+            await waiting
+        assert not clients(own_redis)
+
+
+async def test_cancellation_releases_the_connection(own_redis: RedisServer) -> None:
+    async def follow() -> None:
+        async with subscribed(own_redis) as subscription:
+            await subscription.get_message()
+
+    following = asyncio.create_task(follow())
+    await until(lambda: clients(own_redis, sub="1"))
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    assert following.cancelled()
+    assert_none_left(own_redis)
+
+
+async def test_cancellation_while_subscribing_releases_the_connection(
+    own_redis: RedisServer,
+) -> None:
+    async with RedisPubSubGateway(own_redis.url) as gateway:
+        own_redis.freeze()
+        entering = asyncio.create_task(
+            gateway.subscribe_to_user_channel(USER, "auditlog").__aenter__()
+        )
+        await asyncio.sleep(SHORT)
+        entering.cancel()
+        await asyncio.gather(entering, return_exceptions=True)
+        assert entering.cancelled()
+        own_redis.thaw()
+        assert_none_left(own_redis)
+
+
+async def test_closing_during_an_outage_leaves_nothing(own_redis: RedisServer) -> None:
+    async with subscribed(own_redis) as subscription:
+        waiting = asyncio.create_task(subscription.get_message())
+        own_redis.kill()
+        await until(lambda: subscription._attempt is not None)
+        await subscription.close()
+        with pytest.raises(SubscriptionClosed):
+            await waiting
+        own_redis.start()
+        assert not clients(own_redis)
+
+
+@pytest.mark.parametrize("patience", [None, 0.001], ids=["one wait", "polling"])
+async def test_a_killed_server_makes_a_gap(own_redis: RedisServer, patience: float | None) -> None:
+    gaps: list[Gap] = []
+    async with subscribed(own_redis, on_gap=gaps.append) as subscription:
+
+        async def next_message() -> object:
+            while True:
+                message = await subscription.get_message(patience)
+                if message is not None:
+                    return message
+
+        waiting = asyncio.create_task(next_message())
+        own_redis.kill()
+        await until(lambda: subscription._attempt is not None)
+        own_redis.start()
+        await until(lambda: gaps)
+        assert await subscription.send_message({"n": 1}) == 1
+        assert await waiting == {"n": 1}
+        [gap] = gaps
+        assert gap.started_at < gap.ended_at
+
+
+async def test_what_came_before_a_break_is_delivered_before_its_gap(own_redis: RedisServer) -> None:
+    gaps: list[Gap] = []
+    async with subscribed(own_redis, on_gap=gaps.append) as subscription:
+        for number in range(3):
+            assert publish(own_redis, b'{"n": %d}' % number) == 1
+        own_redis.kill()
+        assert [await subscription.get_message(SOON) for _ in range(3)] == [
+            {"n": 0},
+            {"n": 1},
+            {"n": 2},
+        ]
+        assert not gaps
+        own_redis.start()
+        assert await subscription.get_message(0) is None
+        waiting = asyncio.create_task(subscription.get_message())
+        await until(lambda: gaps)
+        waiting.cancel()
+
+
+async def test_a_frozen_server_is_noticed(own_redis: RedisServer) -> None:
+    async with subscribed(own_redis, SHORT, reconnect=False) as subscription:
+        own_redis.freeze()
+        with pytest.raises(SubscriptionLost, match="no sign of life"):
+            await asyncio.wait_for(subscription.get_message(), SOON)
+        own_redis.thaw()
+        with pytest.raises(SubscriptionLost):
+            await subscription.get_message()
+
+
+async def test_a_frozen_server_is_noticed_by_one_who_only_polls(own_redis: RedisServer) -> None:
+    async with subscribed(own_redis, SHORT, reconnect=False) as subscription:
+        own_redis.freeze()
+        with pytest.raises(SubscriptionLost, match="no sign of life"):
+            while True:
+                assert await subscription.get_message(0) is None
+                await asyncio.sleep(0.01)
+
+
+async def test_a_quiet_server_is_asked_and_kept(own_redis: RedisServer) -> None:
+    gaps: list[Gap] = []
+    async with subscribed(own_redis, SHORT, on_gap=gaps.append) as subscription:
+        assert await subscription.get_message(5 * SHORT) is None
+        assert clients(own_redis, sub="1", cmd="ping")
+        publish(own_redis)
+        assert await subscription.get_message(SOON) == {}
+    assert not gaps
+
+
+async def test_our_own_slowness_is_not_taken_for_silence(own_redis: RedisServer) -> None:
+    async with subscribed(own_redis, SHORT, reconnect=False) as subscription:
+        waiting = asyncio.create_task(subscription.get_message())
+        link = subscription._link
+        assert link is not None
+        own_redis.freeze()
+        await until(lambda: link._asked)
+        own_redis.thaw()  # it answers, but nobody looks
+        time.sleep(3 * SHORT)  # noqa: ASYNC251
+        publish(own_redis)
+        assert await waiting == {}
+
+
+async def test_a_cancelled_wait_keeps_the_connection(own_redis: RedisServer) -> None:
+    gaps: list[Gap] = []
+    async with subscribed(own_redis, 0.01, on_gap=gaps.append) as subscription:
+        before = clients(own_redis, sub="1")
+        for _ in range(200):
+            await subscription.get_message(0.001)
+            waiting = asyncio.create_task(subscription.get_message())
+            await asyncio.sleep(0.0005)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        [after] = clients(own_redis, sub="1")
+        assert [after["id"]] == [client["id"] for client in before]
+        publish(own_redis)
+        assert await subscription.get_message(SOON) == {}
+    assert not gaps
+
+
+async def test_a_subscriber_that_the_server_cuts_off_gets_a_gap(own_redis: RedisServer) -> None:
+    gaps: list[Gap] = []
+    with own_redis.client() as client:
+        client.config_set("client-output-buffer-limit", "pubsub 65536 65536 0")
+    async with subscribed(own_redis, on_gap=gaps.append) as subscription:
+        while publish(own_redis, b'{"x": "%s"}' % (b"x" * 1_000_000)):
+            pass
+        waiting = asyncio.create_task(subscription.get_deliveries(SOON))
+        while not gaps:
+            await waiting
+            waiting = asyncio.create_task(subscription.get_deliveries(SOON))
+            await asyncio.wait({waiting}, timeout=SHORT)
+        waiting.cancel()
+
+
+async def test_publishing_goes_on_after_a_restart(own_redis: RedisServer) -> None:
+    async with RedisPubSubGateway(own_redis.url) as gateway:
+        await asyncio.gather(
+            *(gateway.publish_to_user_channel(USER, "auditlog", {}) for _ in range(5))
+        )
+        own_redis.restart()
+        assert await gateway.publish_to_user_channel(USER, "auditlog", {}) == 0
+
+
+async def test_a_frozen_server_is_unavailable(own_redis: RedisServer) -> None:
+    async with RedisPubSubGateway(own_redis.url, connect_timeout=SHORT) as gateway:
+        await gateway.publish_to_user_channel(USER, "auditlog", {})
+        own_redis.freeze()
+        with pytest.raises(ServerUnavailable, match="did not answer in time"):
+            await gateway.publish_to_user_channel(USER, "auditlog", {})
+        with pytest.raises(ServerUnavailable, match="did not answer in time"):
+            await gateway.subscribe_to_user_channel(USER, "auditlog").__aenter__()
+
+
+async def test_the_first_connect_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://me:s3cret@127.0.0.1:1/2")
+    async with RedisPubSubGateway() as gateway:
+        with pytest.raises(ServerUnavailable) as caught:
+            await gateway.subscribe_to_user_channel(USER, "auditlog").__aenter__()
+        assert str(caught.value) == (
+            "Cannot reach Redis at redis://me@127.0.0.1:1/2 (connection refused). "
+            "Is it running? Set REDIS_URL or give --redis-url."
+        )
+        with pytest.raises(ServerUnavailable, match="refused"):
+            await gateway.publish_to_user_channel(USER, "auditlog", {})
+
+
+async def test_a_user_who_may_only_subscribe(own_redis: RedisServer) -> None:
+    with own_redis.client() as client:
+        client.execute_command(
+            *("ACL SETUSER watcher on >s3cret resetchannels -@all +subscribe &auditlog:*").split()
+        )
+    url = f"redis://watcher:s3cret@127.0.0.1:{own_redis.port}"
+    gaps: list[Gap] = []
+    async with RedisPubSubGateway(url, health_interval=SHORT) as gateway:
+        subscribe = gateway.subscribe_to_user_channel
+        async with subscribe(USER, "auditlog", on_gap=gaps.append) as subscription:
+            assert await subscription.get_message(5 * SHORT) is None  # it may not even PING
+            publish(own_redis)
+            assert await subscription.get_message(SOON) == {}
+            with pytest.raises(LoginRefused, match="'publish'"):
+                await subscription.send_message({})
+        with pytest.raises(LoginRefused, match="watcher@127"):
+            await subscribe(USER, "notification").__aenter__()
+        with pytest.raises(LoginRefused, match="psubscribe"):
+            await subscribe(None, "auditlog").__aenter__()
+    assert not gaps
+
+
+@pytest.mark.parametrize("login", ["", ":wr0ng@", "nobody:wr0ng@"])
+@pytest.mark.parametrize("scheme", ["redis", "unix"])
+async def test_a_refused_login(login: str, scheme: str) -> None:
+    with RedisServer(password="s3cret") as server:
+        where = f"127.0.0.1:{server.port}" if scheme == "redis" else str(server.socket_path)
+        async with RedisPubSubGateway(f"{scheme}://{login}{where}") as gateway:
+            with pytest.raises(LoginRefused) as caught:
+                await gateway.subscribe_to_user_channel(USER, "auditlog").__aenter__()
+            assert where in str(caught.value)
+            assert "wr0ng" not in str(caught.value)
+            with pytest.raises(LoginRefused):
+                await gateway.publish_to_user_channel(USER, "auditlog", {})
+        assert_none_left(server)
+
+
+async def test_a_password_where_none_is_wanted(redis_server: RedisServer) -> None:
+    url = f"redis://:s3cret@127.0.0.1:{redis_server.port}"
+    async with RedisPubSubGateway(url) as gateway:
+        with pytest.raises(LoginRefused) as caught:
+            await gateway.publish_to_user_channel(USER, "auditlog", {})
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_a_password_with_special_characters() -> None:
+    with RedisServer(password="p%s@ss/w#rd?") as server:
+        async with subscribed(server) as subscription:
+            assert await subscription.send_message({}) == 1
+
+
+async def test_a_unix_socket(own_redis: RedisServer) -> None:
+    url = f"unix://{own_redis.socket_path}?db=2"
+    async with RedisPubSubGateway(url) as gateway:
+        async with gateway.subscribe_to_user_channel(USER, "auditlog") as subscription:
+            assert await subscription.send_message({"n": 1}) == 1
+            assert await subscription.get_message(SOON) == {"n": 1}
+            assert {client["db"] for client in clients(own_redis)} == {"2"}
+    async with RedisPubSubGateway(f"unix://{own_redis.folder}/gone") as gateway:
+        with pytest.raises(ServerUnavailable, match="no such file"):
+            await gateway.publish_to_user_channel(USER, "auditlog", {})
+
+
+async def test_the_database_number(own_redis: RedisServer) -> None:
+    async with RedisPubSubGateway(f"{own_redis.url}/3") as gateway:
+        async with gateway.subscribe_to_user_channel(USER, "auditlog") as subscription:
+            assert await subscription.send_message({}) == 1
+            assert [client["db"] for client in clients(own_redis)] == ["3", "3"]
+    async with RedisPubSubGateway(f"{own_redis.url}/99") as gateway:
+        with pytest.raises(ServerUnavailable, match="Check the database number"):
+            await gateway.publish_to_user_channel(USER, "auditlog", {})
+        with pytest.raises(ServerUnavailable, match="Check the database number"):
+            await gateway.subscribe_to_user_channel(USER, "auditlog").__aenter__()
+
+
+async def test_options_of_other_programs_in_the_url_change_nothing(own_redis: RedisServer) -> None:
+    url = f"{own_redis.url}?decode_responses=True&protocol=3&health_check_interval=1"
+    async with RedisPubSubGateway(url) as gateway:
+        async with gateway.subscribe_to_user_channel(USER, "auditlog") as subscription:
+            publish(own_redis, b"\xff")
+            [delivery] = await subscription.get_deliveries(SOON)
+            assert (delivery.channel, delivery.payload) == (CHANNEL, b"\xff")
+
+
+async def test_a_reconnection_that_is_refused_is_told_and_tried_again(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    gaps: list[Gap] = []
+    async with subscribed(own_redis, on_gap=gaps.append) as subscription:
+        waiting = asyncio.create_task(subscription.get_message())
+        with own_redis.client() as admin:
+            admin.config_set("requirepass", "s3cret")
+            admin.client_kill_filter(_type="pubsub")
+            await until(lambda: "refused the login" in caplog.text)
+            admin.config_set("requirepass", "")
+        await until(lambda: gaps)
+        waiting.cancel()
+    assert "s3cret" not in caplog.text
