@@ -47,5 +47,8 @@ def make_unit_of_work(
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
 
     return SqlAlchemyUnitOfWork(
-        settings.required_database_url(), gateway, channel_type=channel_type
+        settings.required_database_url(),
+        gateway,
+        channel_type=channel_type,
+        statement_cache=False,  # there may be a PgBouncer in transaction mode between
     )

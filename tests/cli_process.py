@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import os
 import pty
 import queue
@@ -15,8 +16,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
+from unittest import mock
 
 import orjson
+
+from lykke_cli.cli.app import run
 
 DEADLINE = 20.0  # seconds
 
@@ -51,8 +55,9 @@ def command(*arguments: object) -> list[str]:
 
 
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The test's environment, which a fixture has scrubbed; warnings are errors there too."""
-    return {**os.environ, "PYTHONPATH": os.getcwd(), **(changes or {})}
+    """The test's environment, which a fixture has scrubbed, with this tree's code to import."""
+    path = os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, **(changes or {})}
 
 
 def run_lykke(
@@ -70,6 +75,20 @@ def run_lykke(
         check=False,
     )
     return Result(done.stdout, done.stderr.decode(), done.returncode)
+
+
+def call_lykke(*arguments: object, env: Mapping[str, str] | None = None) -> Result:
+    """`lykke` within this process: for what ends before it begins, such as a wrong argument."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with (
+        mock.patch.dict(os.environ, env or {}),
+        mock.patch.object(sys, "stdout", out),
+        mock.patch.object(sys, "stderr", err),
+    ):
+        status = run(list(map(str, arguments)))
+    for stream in (out, err):
+        stream.seek(0)
+    return Result(out.read().encode(), err.read(), status)
 
 
 class LykkeProcess:

@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
+from tests.databases import DatabasePool
 from tests.servers import READER_PASSWORD, PostgresServer, RedisServer
 
 _PRIVATE = ("REDIS_URL", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(autouse=True)
@@ -65,18 +71,24 @@ def own_postgres(_postgres_original: PostgresServer) -> Iterator[PostgresServer]
         yield server
 
 
+@pytest.fixture(scope="session")
+def _database_pool(postgres_server: PostgresServer) -> DatabasePool:
+    return DatabasePool(postgres_server)
+
+
 @pytest.fixture
-def make_postgres_database(postgres_server: PostgresServer) -> Iterator[Callable[..., str]]:
-    """Makes fresh databases with the table in its variants; gives their names."""
-    made: list[str] = []
+def make_postgres_database(_database_pool: DatabasePool) -> Iterator[Callable[..., str]]:
+    """Gives the names of databases with an empty table in one of its variants."""
+    taken: list[tuple[str, tuple[bool, bool]]] = []
 
     def make(*, timestamptz: bool = False, date_column: bool = False) -> str:
-        made.append(postgres_server.make_database(timestamptz=timestamptz, date_column=date_column))
-        return made[-1]
+        variant = (timestamptz, date_column)
+        taken.append((_database_pool.take(variant), variant))
+        return taken[-1][0]
 
     yield make
-    for name in made:
-        postgres_server.drop_database(name)
+    for name, variant in taken:
+        _database_pool.give_back(name, variant)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
-from tests.cli_process import Result, run_lykke
+from tests.cli_process import Result, call_lykke, run_lykke
 from tests.servers import PostgresServer, RedisServer
 
 NOWHERE = "127.0.0.1:1"
@@ -78,12 +78,12 @@ def test_a_column_is_missing(
 
 @pytest.mark.parametrize("url", ["redis://", "http://h", "redis://h:port", "localhost:6379", "x"])
 def test_a_malformed_redis_url(url: str) -> None:
-    assert_one_line(run_lykke("publish", USER, "--redis-url", url), ExitCode.USAGE, "redis://")
+    assert_one_line(call_lykke("publish", USER, "--redis-url", url), ExitCode.USAGE, "redis://")
 
 
 @pytest.mark.parametrize("url", ["mysql://h/d", "postgresql://h:port/d", "x", "sqlite://"])
 def test_a_malformed_database_url(url: str) -> None:
-    result = run_lykke("backfill", USER, "--database-url", url)
+    result = call_lykke("backfill", USER, "--database-url", url)
     assert_one_line(result, ExitCode.USAGE, "The database URL", "://")
 
 

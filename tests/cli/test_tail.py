@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from tests.builders import entity, insert, wire
-from tests.cli_process import LykkeProcess, Result, command, environment, run_lykke
+from tests.cli_process import LykkeProcess, Result, call_lykke, command, environment, run_lykke
 from tests.servers import RedisServer
 
 KEYS = ["id", "user_id", "activity_type", "occurred_at", "entity_id", "entity_type", "meta"]
@@ -287,7 +287,7 @@ def test_quiet_says_nothing(redis_server: RedisServer, env: dict[str, str]) -> N
     ],
 )
 def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
-    result = run_lykke("tail", *arguments)
+    result = call_lykke("tail", *arguments)
     assert result.status == 2
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -211,8 +211,10 @@ async def test_closing_twice_is_harmless_and_ends_the_subscription(setup: Setup)
 
 
 @pytest.mark.parametrize("closing", ["subscription", "gateway"])
-async def test_closing_ends_a_wait(setup: Setup, closing: str) -> None:
-    async with setup.gateway.subscribe_to_user_channel(setup.user, "auditlog") as subscription:
+@pytest.mark.parametrize("reconnect", [True, False])
+async def test_closing_ends_a_wait(setup: Setup, closing: str, reconnect: bool) -> None:
+    subscribe = setup.gateway.subscribe_to_user_channel
+    async with subscribe(setup.user, "auditlog", reconnect=reconnect) as subscription:
         waiting = asyncio.create_task(subscription.get_message())
         await asyncio.sleep(0)
         await (subscription if closing == "subscription" else setup.gateway).close()
@@ -249,6 +251,7 @@ async def test_a_subscription_is_used_in_its_context(setup: Setup) -> None:
 async def test_two_waits_on_one_subscription_share_the_messages(setup: Setup) -> None:
     async with setup.gateway.subscribe_to_user_channel(setup.user, "auditlog") as subscription:
         waiting = asyncio.gather(subscription.get_message(SOON), subscription.get_message(SOON))
+        await asyncio.sleep(0)
         assert await subscription.get_message(AT_ONCE) is None
         await setup.publish(f"auditlog:{setup.user}", b'{"n": 1}')
         await setup.publish(f"auditlog:{setup.user}", b'{"n": 2}')

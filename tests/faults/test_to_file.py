@@ -36,6 +36,7 @@ def ids_in(*paths: Path) -> Counter[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_killed_at_fifty_random_moments(
     postgres_server: PostgresServer,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli_process import run_lykke
+from tests.cli_process import call_lykke
 from tests.servers import RedisServer
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -44,6 +44,6 @@ def test_there_are_snippets_and_commands() -> None:
 def test_every_option_shown_exists(line: str) -> None:
     words = shlex.split(line.replace("\\`", "'").replace("$U", "x"))
     command = words[1]
-    text = run_lykke(command, "--help", env={"COLUMNS": "200"}).stdout.decode()
+    text = call_lykke(command, "--help", env={"COLUMNS": "200"}).stdout.decode()
     for option in (word.split("=")[0] for word in words[2:] if word.startswith("-")):
         assert option == "-" or option in text

@@ -27,7 +27,7 @@ SHORT = 0.2  # seconds: a health interval for tests
 
 async def until(condition: Callable[[], Any]) -> None:
     """Let the loop run until it is so; the test's time-out is the limit."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 
@@ -176,6 +176,7 @@ async def test_what_came_before_a_break_is_delivered_before_its_gap(own_redis: R
         for number in range(3):
             assert publish(own_redis, b'{"n": %d}' % number) == 1
         own_redis.kill()
+        await asyncio.sleep(SHORT)  # the end is in the buffer too, behind the messages
         assert [await subscription.get_message(SOON) for _ in range(3)] == [
             {"n": 0},
             {"n": 1},
@@ -218,9 +219,17 @@ async def test_a_quiet_server_is_asked_and_kept(own_redis: RedisServer) -> None:
     assert not gaps
 
 
-async def test_our_own_slowness_is_not_taken_for_silence(own_redis: RedisServer) -> None:
+@pytest.mark.parametrize("patience", [None, 0], ids=["one wait", "polling"])
+async def test_our_own_slowness_is_not_taken_for_silence(
+    own_redis: RedisServer, patience: float | None
+) -> None:
+    async def next_message() -> object:
+        while (message := await subscription.get_message(patience)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        return message
+
     async with subscribed(own_redis, SHORT, reconnect=False) as subscription:
-        waiting = asyncio.create_task(subscription.get_message())
+        waiting = asyncio.create_task(next_message())
         link = subscription._link
         assert link is not None
         own_redis.freeze()
@@ -232,10 +241,14 @@ async def test_our_own_slowness_is_not_taken_for_silence(own_redis: RedisServer)
 
 
 async def test_a_cancelled_wait_keeps_the_connection(own_redis: RedisServer) -> None:
+    def pings() -> int:
+        with own_redis.client() as client:
+            return int(client.info("commandstats").get("cmdstat_ping", {}).get("calls", 0))
+
     gaps: list[Gap] = []
-    async with subscribed(own_redis, 0.01, on_gap=gaps.append) as subscription:
-        before = clients(own_redis, sub="1")
-        for _ in range(200):
+    async with subscribed(own_redis, SHORT, on_gap=gaps.append) as subscription:
+        before, enough = clients(own_redis, sub="1"), pings() + 3
+        while pings() < enough:
             await subscription.get_message(0.001)
             waiting = asyncio.create_task(subscription.get_message())
             await asyncio.sleep(0.0005)

@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from tests import servers
+from tests.cli_process import environment
 from tests.servers import PostgresServer, RedisServer, wait_until
 
 _STARTS_BOTH = """
@@ -25,6 +26,7 @@ print(redis.pid, redis.folder, postgres.pid, postgres.folder, flush=True)
 time.sleep(600)
 """
 _BUSY = "DO $$ BEGIN FOR i IN 1..2000000000 LOOP END LOOP; END $$"
+_STATE = "SELECT state FROM pg_stat_activity WHERE pid = $1"
 
 
 def _is_running(pid: int) -> bool:
@@ -43,9 +45,10 @@ def _is_running(pid: int) -> bool:
 
 @pytest.mark.parametrize("origin", ["path", "wheel"])
 def test_servers_are_gone_when_the_tests_are_killed(origin: str) -> None:
-    environment = {**os.environ, "LYKKE_TEST_SERVERS": origin, "PYTHONPATH": os.getcwd()}
     process = subprocess.Popen(
-        [sys.executable, "-c", _STARTS_BOTH], stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", _STARTS_BOTH],
+        stdout=subprocess.PIPE,
+        env=environment({"LYKKE_TEST_SERVERS": origin}),
     )
     try:
         assert process.stdout is not None
@@ -132,12 +135,16 @@ def test_a_restarted_postgres_keeps_its_data(own_postgres: PostgresServer) -> No
 
 async def test_killing_postgres_ends_its_busy_children(own_postgres: PostgresServer) -> None:
     connection = await asyncpg.connect(own_postgres.url())
+    watcher = await asyncpg.connect(own_postgres.url())
     pid = await connection.fetchval("SELECT pg_backend_pid()")
     busy = asyncio.create_task(connection.execute(_BUSY))
-    await asyncio.sleep(0)
+    async with asyncio.timeout(servers.DEADLINE):
+        while await watcher.fetchval(_STATE, pid) != "active":
+            pass
+    watcher.terminate()
     own_postgres.kill()
-    assert not _is_running(pid)
-    own_postgres.restart()
+    wait_until(lambda: not _is_running(pid), "the busy process ends", 5)
+    own_postgres.start()
     own_postgres.execute("SELECT 1")
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await busy

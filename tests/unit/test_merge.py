@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -9,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from lykke_cli.application.merge import Merge, ReadKind
 from tests.unit.merge_world import World
 
-SCHEDULES = 1250
-STEPS = 40
+SCHEDULES = 1_000  # of each kind
+STEPS = 30
 
 indexes = st.integers(0, 7)
 ages = st.sampled_from(
@@ -144,3 +145,4 @@ TestPrimary.settings = settings(
 )
 TestReplica = SchedulesOnReplica.TestCase
 TestReplica.settings = TestPrimary.settings
+pytestmark = pytest.mark.long

@@ -1,5 +1,6 @@
 """Every error of redis-py becomes one of ours, on one line; every URL is shown without secrets."""
 
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -46,10 +47,10 @@ def tls_error() -> ssl.SSLError:
     return error
 
 
-REFUSED = ConnectionRefusedError(111, "Connection refused")
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 6379)")
 SEVERAL = OSError(
-    "Multiple exceptions: [Errno 111] Connect call failed ('::1', 6379, 0, 0), "
-    "[Errno 111] Connect call failed ('127.0.0.1', 6379)"
+    f"Multiple exceptions: [Errno {errno.ECONNREFUSED}] Connect call failed ('::1', 6379, 0, 0), "
+    f"[Errno {errno.ECONNREFUSED}] Connect call failed ('127.0.0.1', 6379)"
 )
 UNKNOWN = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 ERROR = exceptions.ConnectionError("Error 111 connecting to host:6379.")
@@ -58,7 +59,7 @@ UNAVAILABLE = {
     "refused": (wrapped(ERROR, REFUSED), "(connection refused). Is it running?"),
     "refused at each address": (wrapped(ERROR, SEVERAL), "(connection refused)"),
     "unknown host": (wrapped(ERROR, UNKNOWN), "(name or service not known)"),
-    "socket missing": (wrapped(ERROR, FileNotFoundError(2, "No such file")), "(no such file)"),
+    "socket missing": (wrapped(ERROR, FileNotFoundError(2, "")), "(no such file or directory)"),
     "reset": (bare(ConnectionResetError(104, "Connection reset by peer")), "reset by peer"),
     "closed": (bare(exceptions.ConnectionError("Connection closed by server.")), "by server)."),
     "time-out": (bare(exceptions.TimeoutError("Timeout reading")), "did not answer in time"),

@@ -80,6 +80,7 @@ class SubscribedConnection:
     async def close(self) -> None:
         """Let the connection go; it does not wait for the server."""
         await self._connection.disconnect(nowait=True)
+        await asyncio.sleep(0)  # in which the loop closes the socket
 
     async def _next(self, deadline: float) -> list[Any] | None:
         """The next thing the server says; asks it when it is silent for too long."""

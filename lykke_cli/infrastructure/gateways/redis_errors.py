@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,8 +64,10 @@ def reason(error: BaseException) -> str:
     if isinstance(cause, ssl.SSLError) and cause.reason:
         return cause.reason.replace("_", " ").lower()
     if isinstance(cause, OSError):
-        if cause.strerror:
-            return cause.strerror.lower()
+        if isinstance(cause, socket.gaierror):
+            return str(cause.strerror).lower()
+        if cause.errno:
+            return os.strerror(cause.errno).lower()
         numbers = _ERRNO.findall(str(cause))  # several addresses were tried, each in vain
         if numbers:
             return os.strerror(int(numbers[-1])).lower()

@@ -34,20 +34,16 @@ class RedisAddress:
 def parse_redis_url(url: str) -> RedisAddress:
     """What the URL means; raises UsageMistake, without the URL, when it means nothing."""
     parts, port = _split(url)
-    try:
-        options: dict[str, Any] = dict(parse_url(url))
-    except ValueError as error:
-        raise _malformed(str(error).rstrip(".")) from None
+    options = _options(url)
+    if options is None:
+        raise _malformed("it has an option with a value that makes no sense")
     for name in set(options) - _TAKEN - {"host", "port", "path", "connection_class"}:
         if name in _IGNORED:
             del options[name]
         elif not (parts.scheme == "rediss" and name.startswith("ssl_")):
             raise _malformed(f"it has an option that is not understood, {name[:40]!r}")
-    try:
-        made = {name: value for name, value in options.items() if name != "connection_class"}
-        options.get("connection_class", Connection)(**made)  # connects to nothing yet
-    except (TypeError, ValueError, AttributeError, RedisError):
-        raise _malformed("it has an option that is not understood") from None
+    if not _are_accepted(options):
+        raise _malformed("it has an option that is not understood")
     return RedisAddress(_display(parts, port, options), options)
 
 
@@ -56,12 +52,36 @@ def display_url(url: str) -> str:
     return parse_redis_url(url).display
 
 
-def _split(url: str) -> tuple[SplitResult, int | None]:
+def _options(url: str) -> dict[str, Any] | None:
+    try:
+        return dict(parse_url(url))
+    except ValueError:
+        return None
+
+
+def _are_accepted(options: dict[str, Any]) -> bool:
+    arguments = {name: value for name, value in options.items() if name != "connection_class"}
+    try:
+        options.get("connection_class", Connection)(**arguments)  # connects to nothing yet
+    except (TypeError, ValueError, AttributeError, RedisError):
+        return False
+    return True
+
+
+def _parts(url: str) -> tuple[SplitResult, int | None] | None:
     try:
         parts = urlsplit(url)
-        port = parts.port
+        return parts, parts.port
     except ValueError:
-        raise _malformed() from None
+        return None
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    # What the standard library says of a bad URL quotes it: nothing of that is kept.
+    found = _parts(url)
+    if found is None:
+        raise _malformed()
+    parts, port = found
     rest = parts.path + parts.query + parts.fragment
     if parts.fragment or ("@" in rest and "@" not in parts.netloc and parts.scheme != "unix"):
         raise _malformed("special characters in the password are written as %23 for # and so on")
