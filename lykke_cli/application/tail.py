@@ -45,7 +45,10 @@ QUEUE_LENGTH = 8  # batches between the readers and the output: a slow output sl
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The server confirmed the subscription."""
+    """The server confirmed the subscription, and with a history its first snapshot was taken.
+
+    Whatever is committed from then on is printed.
+    """
 
     channel: str
     gap: Gap | None
@@ -148,6 +151,7 @@ class Tail:
         self._history_failed = False
         self._history_worked = False
         self._connected = False
+        self._unannounced: Connected | None = None
         self._recovered = 0
         self._noticed: set[str] = set()
 
@@ -194,7 +198,10 @@ class Tail:
                 yield from self._carry_out(self._merge.verified(rows, absent))
             case Connected():
                 self._connected = True
-                yield happened
+                if self._history is None or self._history_worked:
+                    yield happened
+                else:
+                    self._unannounced = happened
                 yield from self._carry_out(self._merge.subscribed())
             case Disconnected():
                 self._connected = False
@@ -220,6 +227,9 @@ class Tail:
 
     def _take_chunk(self, chunk: HistoryChunk) -> Iterator[Event]:
         self._history_worked = True
+        if self._unannounced is not None:
+            yield self._unannounced
+            self._unannounced = None
         if chunk.notice is not None and chunk.notice not in self._noticed:
             self._noticed.add(chunk.notice)
             yield Notice(chunk.notice)

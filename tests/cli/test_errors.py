@@ -14,8 +14,7 @@ USER = uuid.UUID(int=1)
 
 def assert_one_line(result: Result, code: ExitCode, *parts: str) -> None:
     assert result.status == code, result.stderr
-    lines = [line for line in result.stderr.splitlines() if not line.startswith("lykke: 0 printed")]
-    lines = [line for line in lines if not line.startswith("lykke: following")]
+    lines = result.stderr.splitlines()
     assert len(lines) == 1, result.stderr
     for part in parts:
         assert part in lines[0]
