@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from unittest import mock
 import orjson
 
 from lykke_cli.cli.app import run
+from tests.forked import ForkedProcess
 
 DEADLINE = 20.0  # seconds
 
@@ -66,15 +68,27 @@ def run_lykke(
     input: bytes = b"",
     timeout: float = DEADLINE,
 ) -> Result:
-    done = subprocess.run(
-        command(*arguments),
-        input=input,
-        capture_output=True,
-        env=environment(env),
-        timeout=timeout,
-        check=False,
-    )
-    return Result(done.stdout, done.stderr.decode(), done.returncode)
+    with (
+        tempfile.TemporaryFile() as stdin,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
+        stdin.write(input)
+        stdin.seek(0)
+        process = ForkedProcess(
+            list(map(str, arguments)),
+            environment(env),
+            stdin.fileno(),
+            out.fileno(),
+            err.fileno(),
+        )
+        try:
+            status = process.wait(timeout)
+        finally:
+            process.kill()
+        out.seek(0)
+        err.seek(0)
+        return Result(out.read(), err.read().decode(), status)
 
 
 def call_lykke(*arguments: object, env: Mapping[str, str] | None = None) -> Result:
@@ -113,30 +127,32 @@ class LykkeProcess:
         self._err: list[bytes] = []
         self._said = threading.Condition()
         self._threads: list[threading.Thread] = []
-        err: IO[bytes] | None
-        line = command(*arguments)
-        if clock_offset:
-            line[1:3] = ["-c", _WRONG_CLOCK.format(offset=clock_offset)]
+        self._stderr: IO[bytes] | None = None
+        err: IO[bytes] | None = None
+        self.process: ForkedProcess | subprocess.Popen[bytes]
         if terminal is None:
-            self.process = subprocess.Popen(
-                line,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment(env),
-                start_new_session=True,
-            )
-            out, err = self.process.stdout, self.process.stderr
+            (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
+            with open(os.devnull, "rb") as nothing:
+                self.process = self._start_process(
+                    arguments,
+                    environment(env),
+                    clock_offset,
+                    nothing.fileno(),
+                    out_write,
+                    err_write,
+                )
+            os.close(out_write)
+            os.close(err_write)
+            out, err = open(out_read, "rb", 0), open(err_read, "rb", 0)
+            self._stderr = err
         else:
             master, slave = pty.openpty()
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, terminal, 0, 0))
-            self.process = subprocess.Popen(
-                line,
-                stdin=slave,
-                stdout=slave,
-                stderr=slave,
-                env={"TERM": "xterm-256color", **environment(env)},
-                start_new_session=True,
+            self.process = self._start_process(
+                arguments,
+                {"TERM": "xterm-256color", **environment(env)},
+                clock_offset,
+                *(slave, slave, slave),
             )
             os.close(slave)
             out, err = os.fdopen(master, "rb", 0), None
@@ -147,6 +163,26 @@ class LykkeProcess:
         if err is not None:
             self._start(self._read_err, err)
 
+    def _start_process(
+        self,
+        arguments: tuple[object, ...],
+        env: dict[str, str],
+        clock_offset: float,
+        *streams: int,
+    ) -> "ForkedProcess | subprocess.Popen[bytes]":
+        words = list(map(str, arguments))
+        if not clock_offset:
+            return ForkedProcess(words, env, *streams)
+        stdin, stdout, stderr = streams
+        return subprocess.Popen(
+            [sys.executable, "-c", _WRONG_CLOCK.format(offset=clock_offset), *words],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=env,
+            start_new_session=True,
+        )
+
     def __enter__(self) -> Self:
         return self
 
@@ -156,14 +192,15 @@ class LykkeProcess:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.process.returncode is None:  # then its pid cannot be another's by now
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         for thread in self._threads:
             thread.join(DEADLINE)
         self._stdout.close()
-        if self.process.stderr is not None:
-            self.process.stderr.close()
+        if self._stderr is not None:
+            self._stderr.close()
         if exc is not None:
             sys.stderr.write(f"--- stderr of lykke\n{self.stderr}")
 

@@ -10,6 +10,8 @@ _SHAPE = """
         || (SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles
             WHERE has_table_privilege(rolname, 'audit_logs', 'SELECT') AND NOT rolsuper)
         || (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+        || (SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+            WHERE d.datname = current_database())
     FROM pg_attribute WHERE attrelid = to_regclass('audit_logs') AND attnum > 0
 """
 
@@ -43,10 +45,10 @@ class DatabasePool:
             self._server.drop_database(name)
 
     async def _shape(self, name: str, *, empty: bool) -> object:
-        connection = await asyncpg.connect(self._server.url(name), timeout=10)
+        connection = await self._server.connect(name)
         try:
             if empty:  # a test that left a transaction open loses its database
-                await connection.execute("SET lock_timeout = '1s'; TRUNCATE audit_logs")
+                await connection.execute("SET lock_timeout = '1s'; DELETE FROM audit_logs")
             return await connection.fetchval(_SHAPE)
         finally:
             await connection.close()

@@ -388,9 +388,15 @@ class PostgresServer(Server):
     ) -> str:
         return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
 
+    async def connect(self, database: str = "postgres") -> asyncpg.Connection:
+        """A connection for administration, through the socket: no password to work out."""
+        return await asyncpg.connect(
+            host=str(self.folder), port=self.port, user="postgres", database=database, timeout=10
+        )
+
     def execute(self, sql: str, database: str = "postgres") -> None:
         async def run() -> None:
-            connection = await asyncpg.connect(self.url(database))
+            connection = await self.connect(database)
             try:
                 await connection.execute(sql)
             finally:
@@ -477,7 +483,8 @@ class PostgresServer(Server):
         self._give_away(secret)
         arguments = [
             str(self._bin / "initdb"),
-            *("-D", str(self._data), "-U", "postgres", "--auth=scram-sha-256"),
+            *("-D", str(self._data), "-U", "postgres", "--auth-host=scram-sha-256"),
+            "--auth-local=trust",  # the tests' own way in; its folder is private
             *(f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"),
             "--wal-segsize=1",  # megabyte, so that a copy is quickly made
         ]

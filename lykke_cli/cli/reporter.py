@@ -83,11 +83,13 @@ class Reporter:
             case HistoryAway(reason):
                 self.line(f"{reason.rstrip('.')}; live goes on, trying again")
             case HistoryRead(recovered, after_failure):
-                if self._caught_up and recovered:
+                news = f"{recovered} recovered from the database"
+                if self._caught_up:
                     self.recovered += recovered
-                    self.line(f"{recovered} recovered from the database")
-                elif after_failure:
-                    self.line("database is back, nothing was missed")
+                if after_failure:
+                    self.line(f"database is back; {news if recovered else 'nothing was missed'}")
+                elif self._caught_up and recovered:
+                    self.line(news)
                 self._caught_up = True
             case Notice(text):
                 self.line(text)

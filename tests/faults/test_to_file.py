@@ -51,19 +51,14 @@ def test_killed_at_fifty_random_moments(
         arguments = ("tail", writer.user, "--since", "40d", "--to-file", target, "-q")
         for _ in range(KILLS):
             size = target.stat().st_size if target.exists() else 0
-            process = subprocess.Popen(
-                command(*arguments), env=environment(env), stderr=subprocess.DEVNULL
-            )
-            try:
-                deadline = time.monotonic() + rng.uniform(0.2, 3)
+            process = LykkeProcess(*arguments, env=env)
+            with process:
+                deadline = time.monotonic() + rng.uniform(0.05, 1)
                 while time.monotonic() < deadline:
                     if target.exists() and target.stat().st_size > size:
                         break
                     time.sleep(0.001)
-                time.sleep(rng.uniform(0, 0.02))
-            finally:
-                process.kill()
-                process.wait()
+                time.sleep(rng.uniform(0, 0.02))  # leaving the block is kill -9
         writer.wait_for(10)
         writer.stop()
         committed = writer.committed()

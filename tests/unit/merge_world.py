@@ -57,6 +57,7 @@ class World:
         self.next_id = 1
         self.open: list[Transaction] = []
         self.committed: list[Row] = []
+        self.committed_ids: set[str] = set()
         self.replicated = 0  # how many commits the replica has applied
         self.before_start: set[str] = set()
         self.at_start: set[str] = set()  # committed by the time of the first snapshot
@@ -95,6 +96,7 @@ class World:
             return
         transaction = self.open.pop(index % len(self.open))
         self.committed += transaction.rows
+        self.committed_ids |= {row.entry.id for row in transaction.rows}
         if not self.replica:
             self.replicated = len(self.committed)
         if not self.started:
@@ -206,6 +208,8 @@ class World:
                     for arrival in arrivals:
                         if isinstance(arrival.message, Entry):
                             self.printed[arrival.message.id] += 1
+                            assert self.printed[arrival.message.id] == 1, "printed twice"
+                            assert arrival.message.id in self.committed_ids, "not committed"
                             self.since_save[arrival.message.id] = arrival.message.occurred_at
                 case Save(checkpoint):
                     self.saved = checkpoint
