@@ -36,5 +36,8 @@ check: lint types layers test
 picture: $(STAMP)
 	TERM=xterm-256color $(BIN)/python -m tests.picture.make
 
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.history
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -129,11 +129,17 @@ async def test_another_database_of_the_same_server_is_another(
 
 
 async def test_reading_leaves_no_trace(
-    history: PostgresHistory, connection: asyncpg.Connection
+    history: PostgresHistory, connection: asyncpg.Connection, postgres_url: str
 ) -> None:
     """Read-only, no named statements, no session settings: PgBouncer may be between."""
-    await begin(history)
+    await insert(postgres_url, [entity(USER)])
     own = history._connection
-    assert await own.fetchval("SELECT count(*) FROM pg_prepared_statements") == 0
+    reads = history.begin(SELECTION, last=1)
+    async for _ in reads:  # looked at in the middle of a read too
+        own = history._connection
+        assert (
+            await own.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE name > ''") == 0
+        )
+        assert await own.fetchval("SHOW transaction_read_only") == "on"
     assert await own.fetchval("SHOW TimeZone") == await connection.fetchval("SHOW TimeZone")
     assert await own.fetchval("SHOW statement_timeout") == "0"

@@ -276,7 +276,9 @@ class PostgresHistory:
     async def _fetch(
         self, connection: Any, query: str, arguments: Sequence[object]
     ) -> AsyncGenerator[list[Any]]:
-        cursor = await connection.cursor(query, *arguments)
+        # Nameless: behind PgBouncer another client may have left a statement of any name.
+        statement = await connection.prepare(query, name="")
+        cursor = await statement.cursor(*arguments)
         while records := await cursor.fetch(self._chunk_rows):
             yield records
 
