@@ -81,7 +81,11 @@ class Follower:
         if not batch:
             return
         self._reporter.clear()
-        self._sink.write(batch)
+        try:
+            self._sink.write(batch)
+        except OutputClosed:
+            self._reporter.silence()  # whoever read us has enough, of this too
+            raise
         if self._place is not None:
             self._place.wrote(batch)
         self._reporter.count(batch)

@@ -21,6 +21,7 @@ from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import Terminal
 
 REDRAW_INTERVAL = 1.0  # seconds
+_WIDE = 120  # columns from which the status line names the channel
 _CLEAR = "\r\x1b[2K"
 
 
@@ -51,6 +52,10 @@ class Reporter:
             self.clear()
             sys.stderr.write(f"lykke: {visible(text)}\n")
             sys.stderr.flush()
+
+    def silence(self) -> None:
+        """Say nothing more."""
+        self._quiet, self._draws = True, False
 
     def count(self, arrivals: list[Arrival]) -> None:
         """These were printed."""
@@ -115,13 +120,15 @@ class Reporter:
         """Draw the status line, on a terminal."""
         if not self._draws:
             return
+        width = self._terminal.err.width - 1
         if self._connected_at is None:
             state = "○ not connected, trying again"
+        elif width < _WIDE:
+            state = f"● since {_clock(self._connected_at)}"
         else:
             state = f"● {self._channel} since {_clock(self._connected_at)}"
         lag = "" if self._lag is None else f" · lag {max(self._lag, 0):.1f}s"
         text = f"{state} · {self.entries} entries · {self.recovered} recovered{lag}"
-        width = self._terminal.err.width - 1
         sys.stderr.write(f"{_CLEAR}{visible(text)[:width]}")
         sys.stderr.flush()
         self._drawn = True
