@@ -42,7 +42,7 @@ INSERT = f"""
 """  # noqa: S608
 INSERT_WITH_DATE = f"""
     INSERT INTO audit_logs ({", ".join(COLUMNS)}, date)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $4::timestamp::date)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """  # noqa: S608
 
 
@@ -75,8 +75,12 @@ async def insert(url: str, entities: Iterable[AuditLogEntity]) -> None:
             )
         )
         with_zone = columns["occurred_at"] == "timestamp with time zone"
-        statement = INSERT_WITH_DATE if "date" in columns else INSERT
-        await connection.executemany(statement, [row(e, with_zone=with_zone) for e in rows])
+        rows_to_insert = [row(e, with_zone=with_zone) for e in rows]
+        if "date" in columns:
+            dated = [(*r, r[3].date()) for r in rows_to_insert]
+            await connection.executemany(INSERT_WITH_DATE, dated)
+        else:
+            await connection.executemany(INSERT, rows_to_insert)
     finally:
         await connection.close()
 

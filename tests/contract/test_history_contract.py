@@ -31,14 +31,15 @@ class Database:
     url: str
 
 
-@pytest.fixture(params=["sqlite", "timestamp", "timestamptz", "date"])
+@pytest.fixture(params=["sqlite", "timestamp", "timestamptz and date"])
 async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     if request.param == "sqlite":
         url = reader = request.getfixturevalue("sqlite_url")
     else:
         server: PostgresServer = request.getfixturevalue("postgres_server")
         make: Callable[..., str] = request.getfixturevalue("make_postgres_database")
-        name = make(timestamptz=request.param == "timestamptz", date_column=request.param == "date")
+        newer = request.param == "timestamptz and date"
+        name = make(timestamptz=newer, date_column=newer)
         url, reader = server.url(name), server.url(name, "reader", READER_PASSWORD)
     async with make_history(Settings(database_url=reader)) as history:
         yield Database(history, url)

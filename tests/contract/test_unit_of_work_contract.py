@@ -45,14 +45,15 @@ class World:
         return [payload for _, payload in self.gateway.published]
 
 
-@pytest.fixture(params=["sqlite", "timestamp", "timestamptz", "date"])
+@pytest.fixture(params=["sqlite", "timestamp", "timestamptz and date"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "sqlite":
         url = request.getfixturevalue("sqlite_url")
     else:
         server: PostgresServer = request.getfixturevalue("postgres_server")
         make: Callable[..., str] = request.getfixturevalue("make_postgres_database")
-        name = make(timestamptz=request.param == "timestamptz", date_column=request.param == "date")
+        newer = request.param == "timestamptz and date"
+        name = make(timestamptz=newer, date_column=newer)
         url = server.url(name)
     engine, gateway = make_engine(url), MemoryPubSubGateway()
     uow = SqlAlchemyUnitOfWork(url, gateway)

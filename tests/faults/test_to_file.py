@@ -18,7 +18,7 @@ from tests.faults.writer import Writer
 from tests.servers import PostgresServer, RedisServer, wait_until
 
 KILLS = 50
-ROWS = 30_000
+ROWS = 21_000
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from lykke_cli.application.merge import Merge, ReadKind
 from tests.unit.merge_world import World
 
 SCHEDULES = 1_000  # of each kind
-STEPS = 20
+STEPS = 16
 
 indexes = st.integers(0, 7)
 ages = st.sampled_from(
