@@ -60,6 +60,8 @@ class Reporter:
     def count(self, arrivals: list[Arrival]) -> None:
         """These were printed."""
         self.entries += len(arrivals)
+        if self._caught_up:
+            self.recovered += sum(arrival.source == "history" for arrival in arrivals)
         newest = arrivals[-1]
         if newest.source == "live" and isinstance(newest.message, Entry):
             self._lag = (datetime.now(UTC) - newest.message.occurred_at).total_seconds()
@@ -89,8 +91,6 @@ class Reporter:
                 self.line(f"{reason.rstrip('.')}; live goes on, trying again")
             case HistoryRead(recovered, after_failure):
                 news = f"{recovered} recovered from the database"
-                if self._caught_up:
-                    self.recovered += recovered
                 if after_failure:
                     self.line(f"database is back; {news if recovered else 'nothing was missed'}")
                 elif self._caught_up and recovered:
