@@ -33,10 +33,13 @@ class Schedules(RuleBasedStateMachine):
         keep=st.sampled_from([0, 0, 1, 3, 50]),
         hold=st.sampled_from([1, 3, 1000]),
         caught_up=st.booleans(),
+        open_already=st.booleans(),
     )
-    def start(self, keep: int, hold: int, caught_up: bool) -> None:
+    def start(self, keep: int, hold: int, caught_up: bool, open_already: bool) -> None:
         self.keep, self.hold = keep, hold
         self.world = World(Merge(keep=keep, hold=hold), replica=self.replica)
+        if open_already:  # what is committed beside it stays in doubt
+            self.world.begin()
         if caught_up:
             self.world.catch_up()
 
@@ -128,6 +131,24 @@ class SchedulesOnReplica(Schedules):
     """The same, where the database lags behind the broadcasts."""
 
     replica = True
+
+
+def test_what_arrives_before_the_first_snapshot_is_printed_though_it_is_in_doubt() -> None:
+    """Rare among the schedules, so shown on its own."""
+    world = World(Merge())
+    world.begin()  # stays open: whatever commits beside it is in doubt
+    world.connect()
+    world.write(0, savepoint=False, age=timedelta(0))
+    world.begin()
+    world.write(1, savepoint=False, age=timedelta(0))
+    world.commit(1, publish=True)
+    world.deliver(1)
+    world.catch_up()
+    assert len(world.printed) == 1
+    world.end_transactions()
+    world.tick(ReadKind.FULL)
+    world.catch_up()
+    assert world.printed.keys() == world.committed_ids
 
 
 TestPrimary = Schedules.TestCase
