@@ -24,10 +24,8 @@ session settings, so that SELECT rights and PgBouncer in transaction mode are en
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
-from uuid import UUID
 
 import asyncpg
 
@@ -37,9 +35,17 @@ from lykke_cli.application.gateways.history_protocol import (
     HistoryRow,
     Selection,
 )
-from lykke_cli.application.messages import Entry, format_time, on_one_line, parse_wire_time
+from lykke_cli.application.messages import Entry, on_one_line
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.errors import database_errors
+from lykke_cli.infrastructure.database.postgres_cursor import (
+    Snapshot,
+    coverage,
+    just_before_place,
+    make_cursor,
+    understand,
+    up_to,
+)
 from lykke_cli.infrastructure.database.regions import Place, Region
 from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
 
@@ -47,10 +53,7 @@ CONNECT_TIMEOUT = 5.0  # seconds
 STATEMENT_TIMEOUT = 60.0  # seconds for one fetch; the server gets the same limit
 LOOK_BACK = timedelta(hours=1)
 """How far back a periodic read looks; a full one has no bound."""
-FALLBACK_OVERLAP = timedelta(hours=1)
-"""How much is read again when a cursor does not fit the database."""
 CHUNK_ROWS = 1_000
-CIRCLE = 2**32  # 32-bit transaction ids
 
 # The texts below are constants: whatever comes from outside is a parameter.
 _ENTRY = """
@@ -107,27 +110,6 @@ _SNAPSHOT = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """The moment a transaction sees."""
-
-    xmin: int
-    xmax: int
-    at: datetime
-    complete: bool
-    database: str
-    """Names the cluster and the database in it: transaction ids mean nothing elsewhere."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A cursor, understood."""
-
-    covered: tuple[Region, ...]
-    recent_from: datetime
-    notice: str | None = None
-
-
 class PostgresHistory:
     """HistoryProtocol on PostgreSQL 13 or newer; `url` as in DATABASE_URL.
 
@@ -167,11 +149,11 @@ class PostgresHistory:
             if start is not None:
                 covered = regions.add((), Region(snapshot.xmin, high=start))
                 # A place to go on from, before the first row is printed.
-                yield HistoryChunk(rows=(), cursor=_cursor(snapshot, covered, low))
+                yield HistoryChunk(rows=(), cursor=make_cursor(snapshot, covered, low))
                 rows = self._candidates(connection, selection, snapshot, (), after=start)
                 async for part in rows:
-                    covered = regions.add(covered, _up_to(snapshot, part))
-                    yield HistoryChunk(rows=part, cursor=_cursor(snapshot, covered, low))
+                    covered = regions.add(covered, up_to(snapshot, part))
+                    yield HistoryChunk(rows=part, cursor=make_cursor(snapshot, covered, low))
             covered = (Region(snapshot.xmin),)
             seen: list[HistoryRow] = []
             async for part in self._candidates(connection, selection, snapshot, covered, low=low):
@@ -179,7 +161,7 @@ class PostgresHistory:
             yield HistoryChunk(
                 rows=(),
                 seen=seen,
-                cursor=_cursor(snapshot, covered, low),
+                cursor=make_cursor(snapshot, covered, low),
                 last=True,
                 complete=snapshot.complete,
             )
@@ -188,22 +170,22 @@ class PostgresHistory:
         self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
     ) -> AsyncGenerator[HistoryChunk]:
         async with self._snapshot() as (connection, snapshot):
-            place = _understand(cursor, snapshot)
+            place = understand(cursor, snapshot)
             recent_only = recent_only and place.notice is None
             low = place.recent_from if recent_only else None
             next_low = place.recent_from if recent_only else snapshot.at - self._look_back
             covered = place.covered
             async for part in self._candidates(connection, selection, snapshot, covered, low=low):
-                covered = regions.add(covered, _up_to(snapshot, part, low))
+                covered = regions.add(covered, up_to(snapshot, part, low))
                 yield HistoryChunk(
                     rows=part,
-                    cursor=_cursor(snapshot, covered, place.recent_from),
+                    cursor=make_cursor(snapshot, covered, place.recent_from),
                     notice=place.notice,
                 )
             whole = Region(snapshot.xmin, low=low or regions.START_OF_TIME)
             yield HistoryChunk(
                 rows=(),
-                cursor=_cursor(snapshot, regions.add(covered, whole), next_low),
+                cursor=make_cursor(snapshot, regions.add(covered, whole), next_low),
                 last=True,
                 complete=snapshot.complete,
                 covered_from=low,
@@ -214,9 +196,9 @@ class PostgresHistory:
         self, selection: Selection, cursor: Cursor, ids: Sequence[str]
     ) -> tuple[list[HistoryRow], set[str]]:
         async with self._snapshot() as (connection, snapshot):
-            place = _understand(cursor, snapshot)
+            place = understand(cursor, snapshot)
             records = await connection.fetch(
-                _VERIFY, *_selected(selection), *_covered(snapshot, place.covered), list(ids)
+                _VERIFY, *_selected(selection), *coverage(snapshot, place.covered), list(ids)
             )
             rows = [HistoryRow(_entry(record), record[7]) for record in records if record[8]]
             return rows, set(ids) - {record[0] for record in records}
@@ -249,7 +231,9 @@ class PostgresHistory:
         """The place after which `begin` prints; None prints nothing."""
         if last is not None and last > 0:
             nth = await connection.fetchrow(_NTH_NEWEST, *_selected(selection), last - 1)
-            start = (regions.START_OF_TIME, "") if nth is None else _before((nth[0], nth[1]))
+            start = (
+                (regions.START_OF_TIME, "") if nth is None else just_before_place((nth[0], nth[1]))
+            )
             return start if since is None else max(start, regions.just_before(since))
         if since is not None and last is None:
             return regions.just_before(since)
@@ -259,7 +243,7 @@ class PostgresHistory:
         self,
         connection: Any,
         selection: Selection,
-        snapshot: _Snapshot,
+        snapshot: Snapshot,
         covered: tuple[Region, ...],
         *,
         low: datetime | None = None,
@@ -269,7 +253,7 @@ class PostgresHistory:
         after_id = None
         if after is not None and after[0] > regions.START_OF_TIME:
             low, after_id = after
-        arguments = (*_selected(selection), *_covered(snapshot, covered), low, after_id)
+        arguments = (*_selected(selection), *coverage(snapshot, covered), low, after_id)
         async for records in self._fetch(connection, _CANDIDATES, arguments):
             yield [HistoryRow(_entry(record), record[7]) for record in records]
 
@@ -283,7 +267,7 @@ class PostgresHistory:
             yield records
 
     @asynccontextmanager
-    async def _snapshot(self) -> AsyncGenerator[tuple[Any, _Snapshot]]:
+    async def _snapshot(self) -> AsyncGenerator[tuple[Any, Snapshot]]:
         """A read-only transaction in which every statement sees the same moment."""
         async with self._lock:
             with database_errors(self._display):
@@ -311,14 +295,14 @@ class PostgresHistory:
             self._system = ""
         return self._connection
 
-    async def _take(self, connection: Any) -> _Snapshot:
+    async def _take(self, connection: Any) -> Snapshot:
         text, at, replica, database, may_ask = await connection.fetchrow(_SNAPSHOT)
         if may_ask and not self._system:
             self._system = await connection.fetchval(
                 "SELECT system_identifier::text FROM pg_control_system()"
             )
         xmin, xmax, _ = text.split(":")
-        return _Snapshot(int(xmin), int(xmax), at, not replica, f"{self._system}/{database}")
+        return Snapshot(int(xmin), int(xmax), at, not replica, f"{self._system}/{database}")
 
 
 def _entry(record: Any) -> Entry:
@@ -341,85 +325,3 @@ def _selected(selection: Selection) -> tuple[object, ...]:
         selection.entity_type,
         selection.entity_id,
     )
-
-
-def _covered(snapshot: _Snapshot, covered: tuple[Region, ...]) -> tuple[object, ...]:
-    """The snapshot's xmin, the horizon, and the regions beyond it as four columns."""
-    base = regions.horizon(covered)
-    beyond = [r for r in covered if not r.is_whole]
-    return (
-        str(snapshot.xmin % CIRCLE),
-        None if base is None else str(base % CIRCLE),
-        [str(r.before % CIRCLE) for r in beyond],
-        [_bound(r.low) for r in beyond],
-        [_bound(r.high[0]) for r in beyond],
-        [r.high[1] or str(_uuid(0)) for r in beyond],
-    )
-
-
-def _bound(moment: datetime) -> str:
-    if moment <= regions.START_OF_TIME:
-        return "-infinity"
-    return "infinity" if moment >= regions.END_OF_TIME else format_time(moment)
-
-
-def _before(place: Place) -> Place:
-    """The last place before this one."""
-    moment, id = place
-    number = UUID(id).int
-    return (moment, str(_uuid(number - 1))) if number else regions.just_before(moment)
-
-
-def _uuid(number: int) -> UUID:
-    return UUID(int=number)
-
-
-def _up_to(snapshot: _Snapshot, rows: list[HistoryRow], low: datetime | None = None) -> Region:
-    last = rows[-1].entry
-    return Region(snapshot.xmin, low or regions.START_OF_TIME, (last.occurred_at, last.id))
-
-
-def _cursor(snapshot: _Snapshot, covered: tuple[Region, ...], recent_from: datetime) -> Cursor:
-    return Cursor(
-        {
-            "kind": "postgresql",
-            "database": snapshot.database,
-            "at": format_time(snapshot.at),
-            "recent_from": format_time(recent_from),
-            "regions": regions.dump(covered),
-        }
-    )
-
-
-def _understand(cursor: Cursor, snapshot: _Snapshot) -> _Place:
-    """The cursor's regions, or where it does not fit this database, a place in time instead."""
-    data = cursor.data
-    try:
-        covered = regions.load(data["regions"])
-        recent_from = parse_wire_time(data["recent_from"])
-        at = parse_wire_time(data["at"])
-        misfit = _misfit(data.get("kind"), data["database"], covered, snapshot)
-    except (KeyError, TypeError, ValueError):
-        covered, recent_from = (), snapshot.at
-        at, misfit = snapshot.at, "the stored place cannot be read"
-    if misfit is None:
-        return _Place(covered, recent_from)
-    since = min(at, snapshot.at) - FALLBACK_OVERLAP
-    return _Place(
-        (Region(snapshot.xmin, high=regions.just_before(since)),),
-        recent_from,
-        f"{misfit}: reading again from {format_time(since)} by occurred_at; "
-        "entries of that hour may be printed a second time",
-    )
-
-
-def _misfit(
-    kind: object, database: object, covered: tuple[Region, ...], snapshot: _Snapshot
-) -> str | None:
-    if kind != "postgresql" or database != snapshot.database:
-        return "the stored place belongs to another database"
-    if any(r.before > snapshot.xmax for r in covered):
-        return "the stored place is ahead of this database (was it restored from a backup?)"
-    if any(snapshot.xmax - r.before >= CIRCLE // 2 for r in covered):
-        return "the stored place is over two billion transactions old"
-    return None
