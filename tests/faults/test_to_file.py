@@ -37,7 +37,7 @@ def ids_in(*paths: Path) -> Counter[str]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_killed_at_fifty_random_moments(
     postgres_server: PostgresServer,
     postgres_database: str,

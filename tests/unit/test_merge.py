@@ -157,6 +157,39 @@ def test_what_arrives_before_the_first_snapshot_is_printed_though_it_is_in_doubt
     assert world.printed.keys() == world.committed_ids
 
 
+def commit_one(world: World, *, publish: bool) -> None:
+    world.begin()
+    world.write(len(world.open) - 1, savepoint=False, age=timedelta(0))
+    world.commit(len(world.open) - 1, publish=publish)
+
+
+def test_what_was_too_much_to_hold_is_read_from_history() -> None:
+    world = World(Merge(hold=1))
+    world.catch_up()
+    world.disconnect()
+    world.answer()  # what the loss itself asks for
+    commit_one(world, publish=False)
+    world.connect()
+    world.answer()  # the snapshot is taken, and the read not yet complete
+    for _ in range(3):
+        commit_one(world, publish=True)
+    world.deliver(3)
+    world.catch_up()
+    assert world.printed.keys() == world.committed_ids
+
+
+def test_a_failed_read_forgets_nothing_that_was_printed() -> None:
+    world = World(Merge())
+    world.catch_up()
+    commit_one(world, publish=True)
+    world.deliver(1)
+    world.tick(ReadKind.RECENT)
+    world.fail()
+    world.tick(ReadKind.FULL)
+    world.catch_up()  # the world fails when anything is printed twice
+    assert world.printed.keys() == world.committed_ids
+
+
 TestPrimary = Schedules.TestCase
 TestPrimary.settings = settings(
     max_examples=SCHEDULES,
