@@ -1,5 +1,6 @@
 """A consumer's place between runs: what the merge needs to go on, as plain JSON."""
 
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,8 @@ from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
 from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Arrival, Entry, format_time, parse_wire_time
+
+SAVE_INTERVAL = 1.0  # seconds between two savings while a run goes on
 
 
 class Place:
@@ -21,6 +24,7 @@ class Place:
         self._store = store
         self._checkpoint: Checkpoint | None = None
         self._since: dict[str, datetime] = {}
+        self._saved_at = -SAVE_INTERVAL  # the first is saved at once
         self.output: dict[str, Any] = {}
         """What the output wants to be stored beside it."""
 
@@ -59,6 +63,11 @@ class Place:
         self._checkpoint = checkpoint
         self._since = {}
 
+    @property
+    def is_due(self) -> bool:
+        """True when it is time to store it again."""
+        return time.monotonic() - self._saved_at >= SAVE_INTERVAL
+
     def current(self) -> Checkpoint | None:
         checkpoint = self._checkpoint
         if checkpoint is None:
@@ -70,6 +79,7 @@ class Place:
         checkpoint = self.current()
         if checkpoint is None:
             return
+        self._saved_at = time.monotonic()
         floor = checkpoint.floor
         self._store.save(
             {

@@ -2,7 +2,6 @@
 
 import random
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from lykke_cli.domain.audit_log import ActivityType, AuditLogEntity
@@ -27,16 +26,11 @@ _MESSAGES = (
 
 
 class Simulation:
-    """`users` people with names of their own; `activities()` goes on for ever."""
+    """So many people, each with a user id; the same seed gives the same ones."""
 
     def __init__(self, users: int, seed: int = 0) -> None:
         self._random = random.Random(seed)
         self.users = [self._uuid() for _ in range(users)]
-
-    def activities(self) -> Iterator[AuditLogEntity]:
-        """One entity after the other, each occurring when it is asked for."""
-        while True:
-            yield self.activity(self._random.choice(self.users))
 
     def activity(self, user: uuid.UUID) -> AuditLogEntity:
         kind = self._random.choices(tuple(ActivityType), weights=(5, 2, 3, 3))[0]

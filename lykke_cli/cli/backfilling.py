@@ -18,7 +18,7 @@ from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli import options
 from lykke_cli.cli.renderers import make_renderer
 from lykke_cli.cli.reporter import Reporter
-from lykke_cli.cli.sink import FileSink, Sink, StdoutSink
+from lykke_cli.cli.sink import FileSink, Sink, StdoutSink, save
 from lykke_cli.cli.tailing import place_key
 from lykke_cli.cli.terminal import OutputClosed
 from lykke_cli.infrastructure.cursor_file import CursorFile
@@ -27,7 +27,6 @@ from lykke_cli.infrastructure.settings import Settings
 
 FIRST_USE = timedelta(days=1)
 """What is read when there is neither a stored place nor a range."""
-SAVE_INTERVAL = 1.0  # seconds between two savings of the place
 
 
 class Backfilling:
@@ -118,7 +117,6 @@ class Backfilling:
         else:
             sink = self._stdout(replayer)
         await self._show_progress(stack, None, sink)
-        saved_at = -SAVE_INTERVAL
         try:
             events = catch_up(history, self._user_id, self._filters, resume=checkpoint, since=since)
             async with aclosing(events):
@@ -129,15 +127,14 @@ class Backfilling:
                             await self._emit(arrivals, sink, replayer, place)
                         case Save(reached):
                             place.reached(reached)
-                            if time.monotonic() - saved_at >= SAVE_INTERVAL:
-                                _save(place, sink)
-                                saved_at = time.monotonic()
+                            if place.is_due:
+                                save(place, sink)
                         case _:
                             self._reporter.happened(event)
             self._tell_first_use()
         finally:
             try:
-                _save(place, sink)
+                save(place, sink)
             finally:
                 _close(sink)
 
@@ -193,12 +190,6 @@ class Backfilling:
             total = total if self._limit is None else min(total, self._limit)
         self._progress = stack.enter_context(make_progress(self._terminal))
         self._task = self._progress.add_task("entries", total=total)
-
-
-def _save(place: Place, sink: Sink | None) -> None:
-    if sink is not None:
-        place.output = sink.state()
-    place.save()
 
 
 def _close(sink: Sink | None) -> None:

@@ -1,7 +1,6 @@
 """Carrying out what a tail says: print, remember the place, acknowledge, report."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
@@ -14,10 +13,8 @@ from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowl
 from lykke_cli.application.place import Place
 from lykke_cli.application.tail import Tail
 from lykke_cli.cli.reporter import REDRAW_INTERVAL, Reporter
-from lykke_cli.cli.sink import Sink
+from lykke_cli.cli.sink import Sink, save
 from lykke_cli.cli.terminal import OutputClosed
-
-SAVE_INTERVAL = 1.0  # seconds between two savings of the place
 
 
 class Follower:
@@ -37,7 +34,6 @@ class Follower:
         self._reporter = reporter
         self._place = place
         self._left = count
-        self._saved_at = -SAVE_INTERVAL  # the first place is saved at once
         self._acknowledger: Acknowledger | None = None
 
     def acknowledge_through(self, gateway: PubSubGatewayProtocol, channel_type: str) -> None:
@@ -97,19 +93,14 @@ class Follower:
     def _reached(self, checkpoint: Checkpoint) -> None:
         if self._place is not None:
             self._place.reached(checkpoint)
-            if time.monotonic() - self._saved_at >= SAVE_INTERVAL:
-                self._save()
-
-    def _save(self) -> None:
-        if self._place is not None:
-            self._place.output = self._sink.state()
-            self._place.save()
-            self._saved_at = time.monotonic()
+            if self._place.is_due:
+                save(self._place, self._sink)
 
     def _finish(self) -> None:
         self._reporter.clear()
         try:
-            self._save()
+            if self._place is not None:
+                save(self._place, self._sink)
         finally:
             with suppress(OutputClosed):
                 self._sink.close()

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -268,11 +267,3 @@ class Printing:
     unsafe: bool = False
     color: ColorChoice = ColorChoice.AUTO
     quiet: bool = False
-
-
-def note(text: str) -> None:
-    """One line to stderr."""
-    from lykke_cli.cli.sanitize import visible
-
-    sys.stderr.write(visible(text) + "\n")
-    sys.stderr.flush()

@@ -28,14 +28,11 @@ _CLEAR = "\r\x1b[2K"
 class Reporter:
     """Counts what is printed and reports what happens; `quiet` keeps all of it back."""
 
-    def __init__(
-        self, terminal: Terminal, *, quiet: bool, with_history: bool, server: str = "Redis"
-    ) -> None:
+    def __init__(self, terminal: Terminal, *, quiet: bool, with_history: bool) -> None:
         self._quiet = quiet
         self._terminal = terminal
         self._draws = terminal.stderr_is_tty and not quiet
         self._with_history = with_history
-        self._server = server
         self._drawn = False
         self._started = time.monotonic()
         self._connected_at: datetime | None = None

@@ -22,6 +22,13 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+def save(place: Place, sink: Sink | None) -> None:
+    """Store the place, and the state of the output it belongs to."""
+    if sink is not None:
+        place.output = sink.state()
+    place.save()
+
+
 class StdoutSink:
     """Prints through a renderer; the header comes at once, so that a person sees it is running."""
 
@@ -57,8 +64,7 @@ class FileSink:
         if self._file.is_full:
             aside = self._file.rotate()
             if self._place is not None:
-                self._place.output = self.state()
-                self._place.save()
+                save(self._place, self)
             self._file.pack(aside)
         self._file.write(self._renderer.render(arrivals))
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
 
 from lykke_cli.application.errors import CursorBusy, OutputFailed
 from lykke_cli.application.merge import Checkpoint
@@ -17,13 +16,6 @@ from lykke_cli.cli.sink import FileSink, Sink, StdoutSink
 from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.settings import Settings
-
-
-@dataclass(kw_only=True)
-class _Parts:
-    sink: Sink
-    place: Place | None
-    request: TailRequest
 
 
 class Tailing:

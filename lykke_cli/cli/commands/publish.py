@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 from uuid import UUID
 
 import typer
@@ -13,6 +13,9 @@ import typer
 from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
 from lykke_cli.cli import options
 from lykke_cli.cli.options import Channel, Quiet, RedisUrl, UserId
+
+if TYPE_CHECKING:
+    from lykke_cli.application.publish import Published
 
 
 def publish(
@@ -102,9 +105,9 @@ def publish(
         )
 
 
-def _opened(file: Path) -> "typer.FileBinaryRead":
+def _opened(file: Path) -> BinaryIO:
     try:
-        return file.open("rb")  # type: ignore[return-value]
+        return file.open("rb")
     except OSError as error:
         raise BadInput(f"Cannot read {file}: {error.strerror}.") from error
 
@@ -114,13 +117,12 @@ async def _publish(
     user_id: UUID,
     channel: str,
     lines: Iterable[bytes],
-    published: object,
+    published: "Published",
     source: str,
 ) -> None:
-    from lykke_cli.application.publish import Published, publish_lines
+    from lykke_cli.application.publish import publish_lines
     from lykke_cli.bootstrap import make_gateway
 
-    assert isinstance(published, Published)
     gateway = make_gateway(options.settings(redis_url, None))
     try:
         await publish_lines(gateway, user_id, channel, lines, published, source)
@@ -128,11 +130,9 @@ async def _publish(
         await gateway.close()
 
 
-def _report(channel: str, user_id: UUID, published: object, *, json_output: bool) -> None:
+def _report(channel: str, user_id: UUID, published: "Published", *, json_output: bool) -> None:
     from lykke_cli.application.messages import encode
-    from lykke_cli.application.publish import Published
 
-    assert isinstance(published, Published)
     fewest = published.fewest or 0
     name = f"{channel}:{user_id}"
     if json_output:

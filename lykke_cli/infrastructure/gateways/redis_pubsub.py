@@ -34,8 +34,8 @@ from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.gateways.redis_connection import CLIENT_NAME, SubscribedConnection
 from lykke_cli.infrastructure.gateways.redis_errors import reason, redis_errors
 from lykke_cli.infrastructure.gateways.redis_urls import parse_redis_url
+from lykke_cli.infrastructure.settings import DEFAULT_REDIS_URL
 
-DEFAULT_URL = "redis://localhost:6379"
 CONNECT_TIMEOUT = 5.0  # seconds to connect and to be confirmed as subscribed
 HEALTH_INTERVAL = 10.0  # seconds of silence after which the server is asked for a sign of life
 STEADY = CAP  # seconds after which a connection counts as good, and back-off starts afresh
@@ -64,7 +64,7 @@ class RedisPubSubGateway:
         self._options: dict[str, Any] | None = None
         self._server = "the address of the given client"
         if client is None:
-            address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_URL)
+            address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)
             self._options, self._server = address.options, address.display
         self._client = client
         self._connect_timeout = connect_timeout
