@@ -7,7 +7,7 @@ from uuid import UUID
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.history_protocol import Selection
-from lykke_cli.application.messages import Entry, Message
+from lykke_cli.application.messages import Arrival, Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +53,23 @@ class Filters:
             entity_id=self.entity_id,
         )
 
-    def matches(self, message: Message) -> bool:
+    def select(self, arrivals: list[Arrival]) -> list[Arrival]:
+        """Those that are wanted."""
         if self.selects_all:
-            return True
-        if not isinstance(message, Entry):
-            return False
-        return (
-            (not self.activity_types or message.activity_type in self.activity_types)
-            and (self.entity_type is None or message.entity_type == self.entity_type)
-            and (self.entity_id is None or message.entity_id == str(self.entity_id))
-            and (self.until is None or message.occurred_at < self.until)
-            and (self._query is None or self._answers(message))
-        )
+            return arrivals
+        wanted = [(a, a.message) for a in arrivals if isinstance(a.message, Entry)]
+        if self.activity_types:
+            wanted = [pair for pair in wanted if pair[1].activity_type in self.activity_types]
+        if self.entity_type is not None:
+            wanted = [pair for pair in wanted if pair[1].entity_type == self.entity_type]
+        if self.entity_id is not None:
+            entity_id = str(self.entity_id)
+            wanted = [pair for pair in wanted if pair[1].entity_id == entity_id]
+        if self.until is not None:
+            wanted = [pair for pair in wanted if pair[1].occurred_at < self.until]
+        if self._query is not None:
+            wanted = [pair for pair in wanted if self._answers(pair[1])]
+        return [arrival for arrival, _ in wanted]
 
     def _answers(self, entry: Entry) -> bool:
         import jmespath

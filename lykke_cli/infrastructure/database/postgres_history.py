@@ -28,6 +28,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 import asyncpg
+import msgspec
 
 from lykke_cli.application.gateways.history_protocol import (
     Cursor,
@@ -314,7 +315,7 @@ def _entry(record: Any) -> Entry:
         occurred_at=occurred_at,
         entity_id=entity_id,
         entity_type=entity_type,
-        meta=b"null" if meta is None else on_one_line(meta.encode()),
+        meta=msgspec.Raw(b"null" if meta is None else on_one_line(meta.encode())),
     )
 
 

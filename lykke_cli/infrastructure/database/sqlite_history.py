@@ -16,6 +16,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import aiosqlite
+import msgspec
 import orjson
 
 from lykke_cli.application.errors import SchemaMismatch, ServerUnavailable
@@ -241,7 +242,7 @@ def _row(row: Row | tuple[Any, ...]) -> tuple[int, Entry]:
         occurred_at=parse_wire_time(occurred_at),
         entity_id=None if entity_id is None else canonical_id(entity_id),
         entity_type=entity_type,
-        meta=b"null" if meta is None else on_one_line(str(meta).encode()),
+        meta=msgspec.Raw(b"null" if meta is None else on_one_line(str(meta).encode())),
     )
 
 
