@@ -25,7 +25,7 @@ class Range:
 
 async def read_range(
     history: HistoryProtocol, user_id: UUID | None, filters: Filters, wanted: Range
-) -> AsyncGenerator[list[Arrival]]:
+) -> AsyncGenerator[Sequence[Arrival]]:
     """The range's entries, oldest first; with nothing but a limit, the newest so many.
 
     Raises ServerUnavailable.

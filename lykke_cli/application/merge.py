@@ -21,10 +21,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from itertools import islice
 from operator import itemgetter
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryRow
-from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.messages import Arrival, Entry, EntryBatch
 
 KEPT_IDS = 50_000
 """How many ids of settled entries are kept at most against repeated broadcasts."""
@@ -58,7 +59,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    arrivals: list[Arrival]
+    arrivals: Sequence[Arrival]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,7 @@ class Merge:
             return [self._under_way]
         return []
 
-    def _finish_read(self, chunk: HistoryChunk) -> list[Arrival]:
+    def _finish_read(self, chunk: HistoryChunk) -> Sequence[Arrival]:
         """The read is complete: what it could have returned and did not, no read will."""
         since = chunk.covered_from
         if not chunk.complete:
@@ -256,7 +257,7 @@ class Merge:
             self._wanted = ReadKind.FULL
         return [] if self._holding and self._wanted is ReadKind.FULL else self._release()
 
-    def _release(self) -> list[Arrival]:
+    def _release(self) -> Sequence[Arrival]:
         """Stop holding live messages back."""
         self._holding = False
         held, self._held = self._held, []
@@ -271,16 +272,13 @@ class Merge:
             self._held = others[-self._hold :]
             self._overflowed = True
 
-    def _admit(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
+    def _admit(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
         """Those of the live messages to print now."""
-        fresh = {
-            a.message.id: a.message.occurred_at
-            for a in arrivals
-            if isinstance(a.message, Entry) and not a.replayed
-        }
-        if fresh and len(fresh) == len(arrivals) and self._can_print_all(fresh):
-            self._printed_live(fresh)
-            return list(arrivals)
+        if isinstance(arrivals, EntryBatch):
+            fresh = {entry.id: entry.occurred_at for entry in arrivals.entries}
+            if len(fresh) == len(arrivals) > 0 and self._can_print_all(fresh):
+                self._printed_live(fresh)
+                return arrivals
         return [arrival for arrival in arrivals if self._admits(arrival)]
 
     def _can_print_all(self, fresh: dict[str, datetime]) -> bool:
@@ -318,8 +316,11 @@ class Merge:
         if self._has_history:
             self._pending |= entries
             self._unconfirmed += len(entries)
-        else:
-            self._settle(entries)
+            return
+        # Nothing is in doubt without a history: the ids that came last are kept.
+        self._settled |= entries
+        if len(self._settled) > self._keep:
+            self._settled = dict(islice(self._settled.items(), self._keep // 2, None))
 
     def _may_be_printed_already(self, entry: Entry, *, replayed: bool) -> bool:
         if self._cursor is None:
@@ -367,5 +368,5 @@ class Merge:
             self._settled = dict(by_time[forgotten:])
 
 
-def _print(arrivals: list[Arrival]) -> list[Action]:
+def _print(arrivals: Sequence[Arrival]) -> list[Action]:
     return [Print(arrivals)] if arrivals else []

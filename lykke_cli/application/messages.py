@@ -8,10 +8,11 @@ the bytes it came with: no number is rounded and no key is moved.
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import compress
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import msgspec
 import orjson
@@ -22,7 +23,7 @@ from lykke_cli.domain.audit_log import AuditLogEntity
 
 MAX_SHOWN_REASON = 120  # characters
 _CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_ID_SHAPE = b"00000000-0000-0000-0000-000000000000"
+_ID_SHAPE = "00000000-0000-0000-0000-000000000000"
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")  # JSON allows them only between tokens
 
@@ -93,8 +94,63 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     """It was published again for subscribers that were away."""
 
 
+class LiveBatch(Sequence[Arrival]):
+    """Live messages, each decoded when it is asked for."""
+
+    __slots__ = ("deliveries",)
+
+    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+        self.deliveries = deliveries
+
+    def __len__(self) -> int:
+        return len(self.deliveries)
+
+    @overload
+    def __getitem__(self, index: int) -> Arrival: ...
+    @overload
+    def __getitem__(self, index: slice) -> "LiveBatch": ...
+    def __getitem__(self, index: int | slice) -> "Arrival | LiveBatch":
+        if isinstance(index, slice):
+            return LiveBatch(self.deliveries[index])
+        return _arrival(self.deliveries[index])
+
+
+class EntryBatch(LiveBatch):
+    """Live entries, none of them replayed, as columns: what is done to many is done at once.
+
+    It is a sequence of arrivals like any other; whoever does not care need not know.
+    """
+
+    __slots__ = ("entries",)
+
+    def __init__(self, entries: Sequence[Entry], deliveries: Sequence[Delivery]) -> None:
+        super().__init__(deliveries)
+        self.entries = entries
+
+    @overload
+    def __getitem__(self, index: int) -> Arrival: ...
+    @overload
+    def __getitem__(self, index: slice) -> "EntryBatch": ...
+    def __getitem__(self, index: int | slice) -> "Arrival | EntryBatch":
+        if isinstance(index, slice):
+            return EntryBatch(self.entries[index], self.deliveries[index])
+        delivery = self.deliveries[index]
+        return Arrival(self.entries[index], "live", delivery.channel, delivery.payload)
+
+    def where(self, wanted: Iterable[bool]) -> "EntryBatch":
+        """Those at whose place `wanted` is true."""
+        mask = list(wanted)
+        return EntryBatch(list(compress(self.entries, mask)), list(compress(self.deliveries, mask)))
+
+
+class _LiveEntry(Entry, frozen=True, kw_only=True, gc=False):
+    """An entry in the promised form already; what is unset is not written."""
+
+    replayed: bool | msgspec.UnsetType = msgspec.UNSET
+
+
 class _Envelope(msgspec.Struct):
-    """An entry as publishers write it."""
+    """An entry as publishers may write it."""
 
     id: str
     user_id: str
@@ -107,7 +163,7 @@ class _Envelope(msgspec.Struct):
 
 
 _encoder = msgspec.json.Encoder()
-_decode_entry = msgspec.json.Decoder(Entry).decode
+_decode_entry = msgspec.json.Decoder(_LiveEntry).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -124,48 +180,46 @@ def decode(payload: bytes) -> Message:
     return _decode(payload)[0]
 
 
-def live_arrivals(deliveries: Sequence[Delivery]) -> list[Arrival]:
+def live_arrivals(deliveries: Sequence[Delivery]) -> Sequence[Arrival]:
     """The deliveries, decoded; never raises."""
     entries = _decode_together([delivery.payload for delivery in deliveries])
     if entries is not None:
-        return [
-            Arrival(entry, "live", delivery.channel, delivery.payload)
-            for entry, delivery in zip(entries, deliveries, strict=True)
-        ]
-    arrivals = []
-    for delivery in deliveries:
-        message, replayed = _decode(delivery.payload)
-        arrivals.append(Arrival(message, "live", delivery.channel, delivery.payload, replayed))
-    return arrivals
+        return EntryBatch(entries, deliveries)
+    return [_arrival(delivery) for delivery in deliveries]
 
 
-def _decode_together(payloads: list[bytes]) -> list[Entry] | None:
+def _arrival(delivery: Delivery) -> Arrival:
+    message, replayed = _decode(delivery.payload)
+    return Arrival(message, "live", delivery.channel, delivery.payload, replayed)
+
+
+def _decode_together(payloads: list[bytes]) -> list[_LiveEntry] | None:
     """Entries that are all in the promised form, as `_decode` would, many times faster.
 
     None when any of them is not, or may not be.
     """
-    together = b"\n".join(payloads)
+    together = b"".join(payloads)
     try:
         if not together.isascii():
             together.decode()
         entries = [_decode_entry(payload) for payload in payloads]
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return None
-    odd = (
-        b'"replayed"' in together
-        or b"\r" in together
-        or together.count(b"\n") >= len(payloads)
-        or {entry.occurred_at.tzinfo for entry in entries} != {UTC}
-        or not _are_canonical([entry.id for entry in entries])
-        or not _are_canonical([entry.user_id for entry in entries])
-        or not _are_canonical([entry.entity_id for entry in entries if entry.entity_id is not None])
+    ordinary = (
+        b"\n" not in together
+        and b"\r" not in together
+        and {entry.replayed for entry in entries} == {msgspec.UNSET}
+        and {entry.occurred_at.tzinfo for entry in entries} == {UTC}
+        and _are_canonical([entry.id for entry in entries])
+        and _are_canonical({entry.user_id for entry in entries})
+        and _are_canonical([id for entry in entries if (id := entry.entity_id) is not None])
     )
-    return None if odd else entries
+    return entries if ordinary else None
 
 
-def _are_canonical(ids: list[str]) -> bool:
+def _are_canonical(ids: Collection[str]) -> bool:
     """True when each is a UUID in lower case with dashes."""
-    shapes = b" ".join([_ID_SHAPE] * len(ids))
+    shapes = " ".join([_ID_SHAPE] * len(ids)).encode()
     return " ".join(ids).encode().translate(_DIGITS_TO_ZERO) == shapes
 
 

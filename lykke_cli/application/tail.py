@@ -35,12 +35,12 @@ from lykke_cli.application.merge import (
     Save,
     Verify,
 )
-from lykke_cli.application.messages import live_arrivals
+from lykke_cli.application.messages import LiveBatch, live_arrivals
 
 RECONCILE_INTERVAL = 30.0  # seconds between reads that look for lost broadcasts
 AWAY_INTERVAL = 2.0  # seconds between reads while there is no subscription
 FULL_INTERVAL = 3600.0  # seconds between reads without the look-back bound
-QUEUE_LENGTH = 8  # batches between the readers and the output: a slow output slows the readers
+QUEUE_LENGTH = 2  # batches between the readers and the output: a slow output slows the readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,8 @@ class TailRequest:
     """Print so many of the newest entries first."""
     resume: Checkpoint | None = None
     """Go on from here instead."""
+    undecoded: bool = False
+    """Hand on what comes as it is, repetitions included: neither filters nor a history apply."""
 
 
 class Tail:
@@ -191,6 +193,9 @@ class Tail:
     def _handle(self, happened: object) -> Iterator[Event]:
         match happened:
             case _Live(deliveries):
+                if self._request.undecoded:
+                    yield Print(LiveBatch(deliveries))
+                    return
                 wanted = self._request.filters.select(live_arrivals(deliveries))
                 yield from self._carry_out(self._merge.live(wanted))
             case HistoryChunk():

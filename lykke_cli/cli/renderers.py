@@ -10,7 +10,15 @@ from typing import Protocol
 import orjson
 
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.messages import Arrival, Entry, Message, format_time, to_lines
+from lykke_cli.application.messages import (
+    Arrival,
+    Entry,
+    EntryBatch,
+    LiveBatch,
+    Message,
+    format_time,
+    to_lines,
+)
 from lykke_cli.cli.sanitize import csv_cell, json_for_terminal, visible
 from lykke_cli.cli.terminal import Terminal
 
@@ -84,9 +92,8 @@ class NdjsonRenderer:
         return b""
 
     def render(self, messages: Sequence[Arrival]) -> bytes:
-        entries = [shown.message for shown in messages if isinstance(shown.message, Entry)]
-        if len(entries) == len(messages):
-            data = to_lines(entries)
+        if isinstance(messages, EntryBatch):
+            data = to_lines(messages.entries)
         else:
             data = b"".join([_json(shown.message) + b"\n" for shown in messages])
         return json_for_terminal(data) if self._to_terminal else data
@@ -153,7 +160,10 @@ class RawRenderer:
         return b""
 
     def render(self, messages: Sequence[Arrival]) -> bytes:
-        payloads = [_payload(shown) for shown in messages]
+        if isinstance(messages, LiveBatch):
+            payloads = [delivery.payload for delivery in messages.deliveries]
+        else:
+            payloads = [_payload(shown) for shown in messages]
         if self._escaped:
             payloads = [visible(p.decode("utf-8", "backslashreplace")).encode() for p in payloads]
         payloads.append(b"")

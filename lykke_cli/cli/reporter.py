@@ -6,9 +6,10 @@ anything else is written and drawn again after it, since both may go to the same
 
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.messages import Arrival, Entry, EntryBatch
 from lykke_cli.application.tail import (
     Connected,
     Disconnected,
@@ -54,10 +55,10 @@ class Reporter:
         """Say nothing more."""
         self._quiet, self._draws = True, False
 
-    def count(self, arrivals: list[Arrival]) -> None:
+    def count(self, arrivals: Sequence[Arrival]) -> None:
         """These were printed."""
         self.entries += len(arrivals)
-        if self._caught_up:
+        if self._caught_up and not isinstance(arrivals, EntryBatch):
             self.recovered += sum(arrival.source == "history" for arrival in arrivals)
         newest = arrivals[-1]
         if newest.source == "live" and isinstance(newest.message, Entry):
