@@ -8,7 +8,7 @@ renumber it, and the last one is reused after a DELETE.) A read sees every row u
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from sqlite3 import Row
 from typing import Any, Self
@@ -26,7 +26,13 @@ from lykke_cli.application.gateways.history_protocol import (
     HistoryRow,
     Selection,
 )
-from lykke_cli.application.messages import Entry, canonical_id, on_one_line, parse_wire_time
+from lykke_cli.application.messages import (
+    Entry,
+    canonical_id,
+    on_one_line,
+    parse_wire_time,
+    to_lines,
+)
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.regions import Place, Region
@@ -141,6 +147,17 @@ class SqliteHistory:
         async with self._snapshot() as (connection, _):
             async for rows in self._fetch(connection, query, arguments):
                 yield [entry for _, entry in rows]
+
+    async def lines(
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncGenerator[bytes]:
+        async with aclosing(self.stream(selection, since=since, until=until)) as parts:
+            async for entries in parts:
+                yield to_lines(entries)
 
     async def count(
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
