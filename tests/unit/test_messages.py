@@ -186,3 +186,11 @@ def test_a_batch_is_a_sequence_of_arrivals() -> None:
     assert [arrival.raw for arrival in batch[1:3]] == payloads[1:3]
     assert isinstance(batch, EntryBatch)
     assert [a.raw for a in batch.where([True, False, False, True])] == [payloads[0], payloads[3]]
+
+
+def test_a_replayed_entry_is_marked_wherever_it_stands() -> None:
+    ordinary, replayed = (json.dumps(ENTRY | more).encode() for more in ({}, {"replayed": True}))
+    arrivals = live_arrivals(deliveries([ordinary, replayed]))
+    assert [arrival.replayed for arrival in arrivals] == [False, True]
+    assert [arrival.replayed for arrival in live_arrivals(deliveries([replayed]))] == [True]
+    assert NdjsonRenderer().render(arrivals) == NdjsonRenderer().render(arrivals[:1]) * 2

@@ -29,7 +29,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self
 
-import asyncpg
 import msgspec
 
 from lykke_cli.application.gateways.history_protocol import (
@@ -325,6 +324,8 @@ class PostgresHistory:
         return self._connection
 
     async def _open(self) -> Any:
+        import asyncpg  # slow; a tail is subscribed before it comes to this
+
         return await asyncpg.connect(
             self._dsn,
             timeout=CONNECT_TIMEOUT,
