@@ -10,6 +10,7 @@ import typer
 from lykke_cli._version import __version__
 from lykke_cli.cli.commands import backfill, demo, publish, record, tail
 from lykke_cli.cli.exit_codes import ExitCode, exit_code_of
+from lykke_cli.cli.quick_parameters import quicken
 from lykke_cli.cli.runtime import Stopped
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import OutputClosed
@@ -58,7 +59,9 @@ app.command("demo")(demo.demo)
 def run(arguments: list[str]) -> int:
     """Run one command; every way it can end becomes an exit code, and at most one line."""
     try:
-        app(arguments, prog_name="lykke", standalone_mode=False)
+        command = typer.main.get_command(app)
+        quicken(command)
+        command(arguments, prog_name="lykke", standalone_mode=False)
         sys.stdout.flush()
         return ExitCode.DONE
     except typer.Exit as stop:

@@ -64,6 +64,7 @@ def test_completion_imports_no_driver() -> None:
 def test_publish_imports_no_database(redis_server: RedisServer) -> None:
     modules = imported("publish", uuid.uuid4(), REDIS_URL=redis_server.url)
     assert "redis" in modules
+    assert "pydantic" not in modules
     assert not modules & {"sqlalchemy", "asyncpg", "aiosqlite"}
 
 
