@@ -75,10 +75,11 @@ _NO_FILE = Situation(
     "Cannot open the database at {url} ({reason}).",
     "Check that the file exists and may be read, and that DATABASE_URL or --database-url is right.",
 )
-_NO_TLS = Situation(
+_CLOSED = Situation(
     ServerUnavailable,
     "Cannot reach the database at {url} ({reason}).",
-    "Turn TLS on at the server, or check sslmode in DATABASE_URL.",
+    "Check that it is running and, where sslcert in DATABASE_URL names a client certificate, that "
+    "the server trusts its authority.",
 )
 _DATA = Situation(BadInput, "The database at {url} refused the data ({reason}).")
 _TWICE = Situation(BadInput, "The database at {url} holds an entry with this id ({reason}).")
@@ -87,6 +88,7 @@ _OTHER = Situation(ServerUnavailable, "The database at {url} failed ({reason})."
 # The longest prefix of the SQLSTATE decides.
 _SQLSTATES: dict[str, Situation] = {
     "08": _UNREACHABLE,
+    "08003": _CLOSED,  # also the end of a TLS 1.3 handshake that the server refuses
     "0P": _LOGIN,
     "22": _DATA,
     "23": _DATA,
@@ -159,10 +161,7 @@ def database_errors(url_for_display: str) -> Iterator[None]:
             raise
         situation, cause = found
         text = situation.text.format(url=url_for_display, reason=_reason(cause))
-        remedy = situation.remedy
-        if isinstance(cause, ssl.SSLError):
-            remedy = tls_remedy(cause, POSTGRES_OPTIONS)
-        raise situation.kind(text, remedy=remedy) from error
+        raise situation.kind(text, remedy=_remedy(situation, cause)) from error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -199,6 +198,14 @@ def _by_class(chain: list[BaseException]) -> tuple[Situation, BaseException] | N
 def _longest_prefix(table: dict[str, Situation], code: str) -> Situation:
     fitting = [prefix for prefix in table if code.startswith(prefix)]
     return table[max(fitting, key=len)] if fitting else _OTHER
+
+
+def _remedy(situation: Situation, cause: BaseException) -> str | None:
+    if isinstance(cause, ssl.SSLError):
+        return tls_remedy(cause, POSTGRES_OPTIONS)
+    if type(cause) is ConnectionError:  # asyncpg's, where the server declines to speak TLS
+        return "Turn TLS on at the server, or check sslmode in DATABASE_URL."
+    return situation.remedy
 
 
 def _reason(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from lykke_cli.infrastructure.tls import REDIS_OPTIONS, tls_reason, tls_remedy
 MOST_SHOWN = 200  # characters of a reason
 _REMEDY = "Set REDIS_URL or give --redis-url."
 _LOGIN = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+_CLOSED = re.compile(r"closed by server|connection lost|reset by peer", re.IGNORECASE)
 _ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 
 
@@ -50,14 +51,31 @@ def translate(error: BaseException, server: str) -> ServerUnavailable:
     if any(isinstance(cause, exceptions.TimeoutError | TimeoutError) for cause in causes):
         return ServerUnavailable(
             f"Redis at {server} did not answer in time.",
-            remedy=f"Is it overloaded or behind a firewall? {_REMEDY}",
+            remedy=f"Is it overloaded or behind a firewall{_no_tls(server)}? {_REMEDY}",
         )
     if any(isinstance(cause, exceptions.ResponseError) for cause in causes):
         database = "Check the database number in REDIS_URL." if "DB index" in why else None
         return ServerUnavailable(f"Redis at {server} refused a command ({why}).", remedy=database)
+    if _CLOSED.search(why):
+        return ServerUnavailable(
+            f"Cannot reach Redis at {server} ({why}).",
+            remedy=f"Is it running{_other_tls(server)}? {_REMEDY}",
+        )
     return ServerUnavailable(
         f"Cannot reach Redis at {server} ({why}).", remedy=f"Is it running? {_REMEDY}"
     )
+
+
+def _no_tls(server: str) -> str:
+    return ", or does its port not speak TLS" if server.startswith("rediss:") else ""
+
+
+def _other_tls(server: str) -> str:
+    """What a server that hangs up may mean: it does not say so, or not in time to be heard."""
+    if server.startswith("rediss:"):
+        names = f"{REDIS_OPTIONS.certificate}=FILE and {REDIS_OPTIONS.key}=FILE"
+        return f", and does it accept the client certificate, if any, of {names}"
+    return ", and does it want TLS (rediss://)" if server.startswith("redis:") else ""
 
 
 def reason(error: BaseException) -> str:
