@@ -18,6 +18,8 @@ from lykke_cli.application.doctor import Status, examine
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.database import postgres_checks
 from lykke_cli.infrastructure.database.postgres_checks import PostgresChecks
+from lykke_cli.infrastructure.gateways import redis_checks
+from lykke_cli.infrastructure.gateways.redis_checks import RedisChecks
 from tests.builders import INSERT, entity, insert, row
 from tests.cli_process import LykkeProcess, run_lykke
 from tests.servers import READER_PASSWORD, PostgresServer, RedisServer
@@ -239,6 +241,23 @@ async def test_transactions_that_stay_open(
         await insert(postgres_url, [entity()])  # so that the first is in doubt
         assert (await looked(postgres_reader_url))[0] is Status.SKIPPED
     await connection.close()
+
+
+async def test_a_password_in_clear_text_to_another_host(
+    redis_server: RedisServer, postgres_reader_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (redis_checks, postgres_checks):
+        monkeypatch.setattr(module, "is_loopback", lambda host: False)
+    with redis_user(redis_server, "+@all") as url:
+        async with (
+            RedisChecks(url, "auditlog", timeout=5) as redis,
+            PostgresChecks(postgres_reader_url, timeout=5) as postgres,
+        ):
+            checks = redis.checks()[:2] + postgres.checks()[:3]
+            found = {check.id: finding async for check, finding in examine(checks)}
+    assert found["redis.tls"].status is found["database.tls"].status is Status.WARNING
+    assert "rediss://" in str(found["redis.tls"].remedy)
+    assert "sslmode=verify-full" in str(found["database.tls"].remedy)
 
 
 def test_a_sqlite_file_that_is_missing_or_plain(env: dict[str, str], tmp_path: Path) -> None:
