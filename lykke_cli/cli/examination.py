@@ -14,11 +14,11 @@ from lykke_cli.cli.sanitize import json_for_terminal, visible
 from lykke_cli.cli.terminal import Terminal
 from lykke_cli.infrastructure.settings import Settings
 
-_SIGNS = {
-    Status.OK: ("✓", "green"),
-    Status.WARNING: ("!", "yellow"),
-    Status.FAILED: ("✗", "red"),
-    Status.SKIPPED: ("-", "dim"),
+_SIGNS = {  # and the numbers of their colours
+    Status.OK: ("✓", 32),
+    Status.WARNING: ("!", 33),
+    Status.FAILED: ("✗", 31),
+    Status.SKIPPED: ("-", 2),
 }
 _ID_WIDTH = 27
 _NARROWEST = 30  # columns for a detail; a terminal with less breaks the lines itself
@@ -70,11 +70,13 @@ class Examination:
             raise ExpectationNotMet(f"{count[Status.FAILED]} of {len(found)} checks failed.")
 
     def _show(self, check: Check, finding: Finding) -> None:
-        sign, style = _SIGNS[finding.status]
+        sign, color = _SIGNS[finding.status]
+        if self._terminal.stdout_in_color:
+            sign = f"\x1b[{color}m{sign}\x1b[0m"
         lines = self._wrapped(finding.detail)
         if finding.remedy is not None:
             lines += self._wrapped(f"→ {finding.remedy}")
-        self._print(lines[0], sign=sign, style=style, name=check.id)
+        self._print(f"{sign} {check.id:<{_ID_WIDTH}} {lines[0]}")
         for line in lines[1:]:
             self._print(f"{'':{_ID_WIDTH + 3}}{line}")
 
@@ -86,13 +88,8 @@ class Examination:
         width = max(self._terminal.width - _ID_WIDTH - 3, _NARROWEST)
         return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
 
-    def _print(self, text: str, *, sign: str = "", style: str = "", name: str = "") -> None:
-        from rich.text import Text
-
-        line = Text()
-        if sign:
-            line.append(f"{sign} ", style=style).append(f"{name:<{_ID_WIDTH}} ")
-        self._terminal.out.print(line.append(text), soft_wrap=True)
+    def _print(self, line: str) -> None:
+        self._terminal.write(line.encode() + b"\n")
         self._terminal.flush()
 
     def _write_json(self, found: list[tuple[Check, Finding]], count: Counter[Status]) -> None:
