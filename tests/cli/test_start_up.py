@@ -40,7 +40,7 @@ def imported(*arguments: object, **env: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--version"], ["--help"], ["tail", "--help"], ["publish", "--help"], ["demo", "--help"]],
+    [["--version"], ["--help"], ["tail", "--help"], ["publish", "--help"], ["doctor", "--help"]],
 )
 def test_help_and_version_import_no_driver(arguments: list[str]) -> None:
     assert not imported(*arguments) & set(_HEAVY)
