@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lykke_cli._version import __version__
-from lykke_cli.cli.commands import backfill, demo, publish, record, tail
+from lykke_cli.cli.commands import backfill, demo, profile, publish, record, tail
 from lykke_cli.cli.exit_codes import ExitCode, exit_code_of
 from lykke_cli.cli.runtime import Stopped
 from lykke_cli.cli.sanitize import visible
@@ -52,6 +52,7 @@ app.command("tail")(tail.tail)
 app.command("publish")(publish.publish)
 app.command("record")(record.record)
 app.command("backfill")(backfill.backfill)
+app.add_typer(profile.app, name="profile", help="Name the servers you work on.")
 app.command("demo")(demo.demo)
 
 

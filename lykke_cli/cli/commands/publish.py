@@ -12,10 +12,11 @@ import typer
 
 from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
 from lykke_cli.cli import options
-from lykke_cli.cli.options import Channel, Quiet, RedisUrl, UserId
+from lykke_cli.cli.options import Channel, ProfileName, Quiet, RedisUrl, UserId, Yes
 
 if TYPE_CHECKING:
     from lykke_cli.application.publish import Published
+    from lykke_cli.infrastructure.settings import Settings
 
 
 def publish(
@@ -59,6 +60,8 @@ def publish(
     ] = 0,
     channel: Channel = "auditlog",
     redis_url: RedisUrl = None,
+    profile: ProfileName = None,
+    yes: Yes = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -73,6 +76,9 @@ def publish(
     given = [stdin is not None, ack is not None, data is not None, file is not None]
     if sum(given) > 1:
         raise UsageMistake("Give one of -, --ack, --data and --file.")
+
+    settings = options.settings(redis_url, None, profile, needs=("redis_url",), quiet=quiet)
+    options.confirm(settings, f"publish to {channel}:{user_id}", yes=yes)
 
     from lykke_cli.application.messages import acknowledgment, encode, format_time
     from lykke_cli.application.publish import Published
@@ -95,7 +101,7 @@ def publish(
         else:
             text = "Hello from lykke publish"
             lines = [encode({"type": "test", "message": text, "sent_at": format_time(now)})]
-        run_async(_publish(redis_url, user_id, channel, lines, published, source))
+        run_async(_publish(settings, user_id, channel, lines, published, source))
     fewest = published.fewest or 0
     if not quiet:
         _report(channel, user_id, published, json_output=json_output)
@@ -113,7 +119,7 @@ def _opened(file: Path) -> BinaryIO:
 
 
 async def _publish(
-    redis_url: str | None,
+    settings: "Settings",
     user_id: UUID,
     channel: str,
     lines: Iterable[bytes],
@@ -123,7 +129,7 @@ async def _publish(
     from lykke_cli.application.publish import publish_lines
     from lykke_cli.bootstrap import make_gateway
 
-    gateway = make_gateway(options.settings(redis_url, None))
+    gateway = make_gateway(settings)
     try:
         await publish_lines(gateway, user_id, channel, lines, published, source)
     finally:
