@@ -23,7 +23,6 @@ from lykke_cli.infrastructure.settings import DEFAULT_REDIS_URL, Settings
 if TYPE_CHECKING:
     from lykke_cli.infrastructure.entry_file import EntryFile
 
-CHANNEL_TYPES = ("auditlog", "notification", "domain-events")
 _SERVERS, _FILTERS, _OUTPUT = "Servers", "Filters", "Output"
 
 
@@ -86,7 +85,6 @@ Channel = Annotated[
         "--channel",
         metavar="TYPE",
         help="The channel's type: auditlog, notification, domain-events.",
-        autocompletion=lambda: list(CHANNEL_TYPES),
     ),
 ]
 OutputOption = Annotated[
@@ -154,12 +152,6 @@ ActivityTypes = Annotated[
         help="Only this type; repeat it for several.",
         rich_help_panel=_FILTERS,
         show_default=False,
-        autocompletion=lambda: [
-            "TASK_COMPLETED",
-            "TASK_PUNTED",
-            "MESSAGE_SENT",
-            "MESSAGE_RECEIVED",
-        ],
     ),
 ]
 EntityType = Annotated[

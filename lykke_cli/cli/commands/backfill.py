@@ -29,6 +29,7 @@ from lykke_cli.cli.options import (
     Yes,
 )
 from lykke_cli.cli.renderers import Output
+from lykke_cli.infrastructure import recent
 
 
 def backfill(
@@ -108,4 +109,5 @@ def backfill(
         file=options.entry_file(to_file, rotate, compress=compress),
         printing=printing,
     )
+    recent.remember(user_id, "backfill", activity_type or ())
     run_async(backfilling.run())

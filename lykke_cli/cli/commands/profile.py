@@ -18,9 +18,7 @@ app = typer.Typer(no_args_is_help=True)
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Name = Annotated[
     str,
-    typer.Argument(
-        metavar="NAME", help="The profile's name.", autocompletion=lambda: list(_names())
-    ),
+    typer.Argument(metavar="NAME", help="The profile's name."),
 ]
 
 
@@ -64,7 +62,6 @@ def show_profile(
             metavar="[NAME]",
             help="The profile's name; without it, the one in effect.",
             show_default=False,
-            autocompletion=lambda: list(_names()),
         ),
     ] = None,
     json_output: JsonOutput = False,
@@ -97,7 +94,6 @@ def use_profile(
             metavar="NAME",
             help="The profile's name.",
             show_default=False,
-            autocompletion=lambda: list(_names()),
         ),
     ] = None,
     none: Annotated[bool, typer.Option("--none", help="Use no profile.")] = False,
@@ -174,10 +170,6 @@ def remove_profile(name: Name) -> None:
     profiles = Profiles.read()
     profiles.get(name, "profile remove")
     profiles.remove(name)
-
-
-def _names() -> list[str]:
-    return list(Profiles.read().by_name)
 
 
 def _url(profile: Profile, key: str) -> str | None:

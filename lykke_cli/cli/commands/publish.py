@@ -13,6 +13,7 @@ import typer
 from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
 from lykke_cli.cli import options
 from lykke_cli.cli.options import Channel, ProfileName, Quiet, RedisUrl, UserId, Yes
+from lykke_cli.infrastructure import recent
 
 if TYPE_CHECKING:
     from lykke_cli.application.publish import Published
@@ -84,6 +85,7 @@ def publish(
     from lykke_cli.application.publish import Published
     from lykke_cli.cli.runtime import run_async
 
+    recent.remember(user_id, "publish")
     now = datetime.now(UTC)
     published = Published()
     with ExitStack() as stack:

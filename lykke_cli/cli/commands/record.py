@@ -17,6 +17,7 @@ from lykke_cli.cli.options import (
     UserId,
     Yes,
 )
+from lykke_cli.infrastructure import recent
 
 if TYPE_CHECKING:
     from lykke_cli.domain.audit_log import AuditLogEntity
@@ -88,6 +89,7 @@ def record(
         occurred_at=options.moment(occurred_at or "now"),
     )
     options.confirm(settings, f"record an entry of {user_id}", yes=yes)
+    recent.remember(user_id, "record", [activity_type])
     run_async(_record(settings, entity, channel))
     if not quiet:
         sys.stdout.write(encode(entity_message(entity)).decode() + "\n")

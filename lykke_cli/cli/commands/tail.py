@@ -28,6 +28,7 @@ from lykke_cli.cli.options import (
     Utc,
 )
 from lykke_cli.cli.renderers import Output
+from lykke_cli.infrastructure import recent
 
 
 def tail(
@@ -155,6 +156,7 @@ def tail(
             settings, output, utc=utc, unsafe=unsafe, color=color, quiet=quiet
         ),
     )
+    recent.remember(user_id, "tail", activity_type or ())
     run_async(tailing.run())
 
 
