@@ -41,6 +41,12 @@ def _env(variable: str) -> str:
     return f"\\[env: {variable}]"
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's help; USER_ID in it becomes one."""
+    shown = [line.replace("USER_ID", "3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10") for line in lines]
+    return "\n".join(["Examples:", *shown])
+
+
 UserId = Annotated[
     UUID, typer.Argument(metavar="USER_ID", parser=parse_uuid, help="The user, a UUID.")
 ]

@@ -31,6 +31,11 @@ from lykke_cli.cli.options import (
 from lykke_cli.cli.renderers import Output
 from lykke_cli.infrastructure import recent
 
+EPILOG = options.examples(
+    "lykke backfill USER_ID",
+    "lykke backfill USER_ID --since 2h -o csv",
+)
+
 
 def backfill(
     user_id: UserId,
@@ -77,10 +82,7 @@ def backfill(
     yes: Yes = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print history: a range, or all that was committed since this user was last read here.
-
-    Example: lykke backfill 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 --since 2h -o csv
-    """
+    """Print history: a range, or all that was committed since this user was last read here."""
     if rate is not None and not replay:
         raise UsageMistake("--rate goes with --replay.")
     if to_file is not None and output not in (None, Output.NDJSON):

@@ -8,6 +8,11 @@ from lykke_cli.cli import options
 from lykke_cli.cli.options import Color, OutputOption, Utc
 from lykke_cli.infrastructure.settings import Settings
 
+EPILOG = options.examples(
+    "lykke demo",
+    "lykke demo --keep",
+)
+
 
 def demo(
     duration: Annotated[
@@ -21,10 +26,7 @@ def demo(
     utc: Utc = None,
     color: Color = None,
 ) -> None:
-    """See it all: a server of its own, users at work, a live tail, an outage, the recovery.
-
-    Example: lykke demo --keep
-    """
+    """See it all: a server of its own, users at work, a live tail, an outage, the recovery."""
     seconds = None if keep else options.seconds(duration)
     printing = options.printing(Settings(), output, utc=utc, color=color)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli.options import examples
 from lykke_cli.cli.renderers import Output
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import ColorChoice
@@ -15,6 +16,7 @@ from lykke_cli.infrastructure.profiles import NAME, Profile, Profiles, bad_name
 from lykke_cli.infrastructure.settings import VARIABLES, Settings, choose_profile
 
 app = typer.Typer(no_args_is_help=True)
+EPILOG = examples("lykke profile add local --redis-url redis://localhost:6379 --use")
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Name = Annotated[
     str,
@@ -22,7 +24,7 @@ Name = Annotated[
 ]
 
 
-@app.command("list")
+@app.command("list", epilog=examples("lykke profile list", "lykke profile list --json"))
 def list_profiles(json_output: JsonOutput = False) -> None:
     """List the profiles; * marks the current one."""
     profiles = Profiles.read()
@@ -54,12 +56,12 @@ def list_profiles(json_output: JsonOutput = False) -> None:
         )
 
 
-@app.command("show")
+@app.command("show", epilog=examples("lykke profile show", "lykke profile show prod"))
 def show_profile(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="The profile's name; without it, the one in effect.",
             show_default=False,
         ),
@@ -86,7 +88,7 @@ def show_profile(
     )
 
 
-@app.command("use")
+@app.command("use", epilog=examples("lykke profile use prod", "lykke profile use --none"))
 def use_profile(
     name: Annotated[
         str | None,
@@ -107,7 +109,13 @@ def use_profile(
     profiles.use(name)
 
 
-@app.command("add")
+@app.command(
+    "add",
+    epilog=examples(
+        "lykke profile add local --redis-url redis://localhost:6379 --use",
+        "lykke profile add prod --redis-url rediss://redis.example --protected",
+    ),
+)
 def add_profile(
     name: Name,
     redis_url: Annotated[
@@ -164,7 +172,7 @@ def add_profile(
         Profiles.read().use(name)
 
 
-@app.command("remove")
+@app.command("remove", epilog=examples("lykke profile remove prod"))
 def remove_profile(name: Name) -> None:
     """Remove a profile from the configuration file."""
     profiles = Profiles.read()

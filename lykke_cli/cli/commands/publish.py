@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from lykke_cli.application.publish import Published
     from lykke_cli.infrastructure.settings import Settings
 
+EPILOG = options.examples(
+    """lykke publish USER_ID --data '{"type": "test"}'""",
+    "lykke publish USER_ID --require-subscribers 1",
+)
+
 
 def publish(
     user_id: UserId,
     stdin: Annotated[
         str | None,
-        typer.Argument(metavar="[-]", help="- reads NDJSON from stdin.", show_default=False),
+        typer.Argument(metavar="-", help="- reads NDJSON from stdin.", show_default=False),
     ] = None,
     ack: Annotated[
         UUID | None,
@@ -69,8 +74,6 @@ def publish(
     """Publish to a user's channel; without --ack, --data or --file, a test message.
 
     Prints how many subscribers got it.
-
-    Example: lykke publish 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 --data '{"type": "test"}'
     """
     if stdin not in (None, "-"):
         raise UsageMistake(f"{stdin!r} is not understood: only - (NDJSON on stdin) may stand here.")

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from lykke_cli.domain.audit_log import AuditLogEntity
     from lykke_cli.infrastructure.settings import Settings
 
+EPILOG = options.examples(
+    "lykke record USER_ID TASK_COMPLETED",
+    """lykke record USER_ID TASK_PUNTED --meta '{"n": 1}'""",
+)
+
 
 def record(
     user_id: UserId,
@@ -65,10 +70,7 @@ def record(
     yes: Yes = False,
     quiet: Quiet = False,
 ) -> None:
-    """Record an entry: committed to the database, then broadcast. Prints it as JSON.
-
-    Example: lykke record 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 TASK_COMPLETED --meta '{"n": 1}'
-    """
+    """Record an entry: committed to the database, then broadcast. Prints it as JSON."""
     settings = options.settings(redis_url, database_url, profile, quiet=quiet)
     settings.required_database_url()
 

@@ -30,12 +30,17 @@ from lykke_cli.cli.options import (
 from lykke_cli.cli.renderers import Output
 from lykke_cli.infrastructure import recent
 
+EPILOG = options.examples(
+    "lykke tail USER_ID --since 15m",
+    "lykke tail USER_ID --to-file audit.ndjson",
+)
+
 
 def tail(
     user_id: Annotated[
         UUID | None,
         typer.Argument(
-            metavar="[USER_ID]",
+            metavar="USER_ID",
             parser=options.parse_uuid,
             help="The user, a UUID.",
             show_default=False,
@@ -115,8 +120,6 @@ def tail(
     """Follow a user's channel live.
 
     With a database every committed entry is printed exactly once, whatever happens between.
-
-    Example: lykke tail 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 --since 15m
     """
     needs = ("redis_url",) if live_only else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
