@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check lint types layers picture bench install clean
+.PHONY: demo test check lint types layers completions man api picture bench install clean
 
 install: $(STAMP)
 
@@ -32,6 +32,9 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint types layers test
+
+completions man api: $(STAMP)
+	$(BIN)/python -m tests.generators $@
 
 picture: $(STAMP)
 	TERM=xterm-256color $(BIN)/python -m tests.picture.make

@@ -1,5 +1,6 @@
 """`lykke` and `python -m lykke_cli`."""
 
+import os
 import sys
 
 
@@ -10,6 +11,12 @@ def main() -> int:
 
         sys.stdout.write(f"lykke {__version__}\n")
         return 0
+    if "_LYKKE_COMPLETE" in os.environ:  # so is a shell's Tab
+        from lykke_cli.cli.completion import answer
+
+        if (answered := answer(os.environ)) is not None:
+            sys.stdout.buffer.write(answered[0].encode() + b"\n")
+            return answered[1]
     from lykke_cli.cli.app import run
 
     return run(sys.argv[1:])

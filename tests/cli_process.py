@@ -241,6 +241,10 @@ class LykkeProcess:
             if not self._said.wait_for(said, timeout):
                 raise AssertionError(f"no {text!r} in {timeout} s: {self.stderr}{self.stdout!r}")
 
+    def type(self, text: str) -> None:
+        """Type at its terminal."""
+        os.write(self._stdout.fileno(), text.encode())
+
     def send(self, number: int = signal.SIGINT) -> None:
         self.process.send_signal(number)
 

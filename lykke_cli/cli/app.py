@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from lykke_cli._version import __version__
-from lykke_cli.cli.commands import backfill, demo, doctor, publish, record, tail
+from lykke_cli.cli import options
+from lykke_cli.cli.commands import backfill, demo, doctor, profile, publish, record, tail
 from lykke_cli.cli.exit_codes import ExitCode, exit_code_of
 from lykke_cli.cli.quick_parameters import quicken
 from lykke_cli.cli.runtime import Stopped
@@ -20,6 +21,7 @@ app = typer.Typer(
     name="lykke",
     help="Follow, publish and recover a user's audit log.\n\n"
     "New here? `lykke demo` shows it all, with nothing to install or configure.",
+    epilog=options.examples("lykke tail USER_ID --since 15m", "lykke tail --help"),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -33,7 +35,7 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def lykke(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and log in detail.")
     ] = False,
@@ -49,12 +51,20 @@ def options(
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
 
 
-app.command("tail")(tail.tail)
-app.command("publish")(publish.publish)
-app.command("record")(record.record)
-app.command("backfill")(backfill.backfill)
-app.command("doctor")(doctor.doctor)
-app.command("demo")(demo.demo)
+_READ, _WRITE, _SET_UP = "Follow and recover", "Write", "Set up and try"
+app.command("tail", epilog=tail.EPILOG, rich_help_panel=_READ)(tail.tail)
+app.command("backfill", epilog=backfill.EPILOG, rich_help_panel=_READ)(backfill.backfill)
+app.command("publish", epilog=publish.EPILOG, rich_help_panel=_WRITE)(publish.publish)
+app.command("record", epilog=record.EPILOG, rich_help_panel=_WRITE)(record.record)
+app.command("doctor", epilog=doctor.EPILOG, rich_help_panel=_SET_UP)(doctor.doctor)
+app.command("demo", epilog=demo.EPILOG, rich_help_panel=_SET_UP)(demo.demo)
+app.add_typer(
+    profile.app,
+    name="profile",
+    help="Name the servers you work on.",
+    epilog=profile.EPILOG,
+    rich_help_panel=_SET_UP,
+)
 
 
 def run(arguments: list[str]) -> int:
@@ -97,8 +107,15 @@ def _usage(mistake: typer.TyperException) -> int:
         sys.stderr.write(mistake.format_message() + "\n")
         return ExitCode.USAGE
     command = "lykke" if context is None else context.command_path
-    _complain(f"{mistake.format_message()} (see {command} --help)")
+    _complain(f"{_meant(mistake)} (see {command} --help)")
     return ExitCode.USAGE
+
+
+def _meant(mistake: typer.TyperException) -> str:
+    """What is wrong, and what was probably meant."""
+    if possibilities := getattr(mistake, "possibilities", None):
+        return f"{mistake.message}. Did you mean {' or '.join(sorted(possibilities))}?"
+    return mistake.format_message().replace("Value error, ", "")  # pydantic's word for it
 
 
 def visible_lines(text: str) -> str:

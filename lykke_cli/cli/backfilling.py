@@ -21,6 +21,7 @@ from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.sink import FileSink, Sink, StdoutSink, save
 from lykke_cli.cli.tailing import place_key
 from lykke_cli.cli.terminal import OutputClosed
+from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.settings import Settings
@@ -75,6 +76,7 @@ class Backfilling:
                 await self._read_range(stack, history, replayer)
             else:
                 await self._catch_up(stack, history, replayer)
+        recent.remember(activity_types=self._reporter.activity_types)
         seconds = time.monotonic() - started
         verb = "printed" if replayer is None else "replayed"
         rate = f", {self._entries / seconds:,.0f} a second" if seconds >= 1 else ""
@@ -182,6 +184,7 @@ class Backfilling:
             await replayer.publish(arrivals)
         if place is not None:
             place.wrote(arrivals)
+        self._reporter.meet(arrivals)
         self._count(len(arrivals))
 
     def _count(self, entries: int) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import re
+import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +16,13 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.times import parse_duration, parse_moment
 from lykke_cli.cli.renderers import Output
+from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import ColorChoice, Terminal
-from lykke_cli.infrastructure.settings import Settings
+from lykke_cli.infrastructure.settings import DEFAULT_REDIS_URL, Settings
 
 if TYPE_CHECKING:
     from lykke_cli.infrastructure.entry_file import EntryFile
 
-CHANNEL_TYPES = ("auditlog", "notification", "domain-events")
 _SERVERS, _FILTERS, _OUTPUT = "Servers", "Filters", "Output"
 
 
@@ -34,6 +36,17 @@ def parse_uuid(text: str) -> UUID:
         ) from None
 
 
+def _env(variable: str) -> str:
+    """The mark of an environment variable in a help text; the backslash is for rich."""
+    return f"\\[env: {variable}]"
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help; USER_ID in it becomes one."""
+    shown = [line.replace("USER_ID", "3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10") for line in lines]
+    return "\n".join(["Examples:", *shown])
+
+
 UserId = Annotated[
     UUID, typer.Argument(metavar="USER_ID", parser=parse_uuid, help="The user, a UUID.")
 ]
@@ -42,8 +55,8 @@ RedisUrl = Annotated[
     typer.Option(
         "--redis-url",
         metavar="URL",
-        help="Redis: redis://, rediss:// or unix://. [env: REDIS_URL] "
-        "[default: redis://localhost:6379]",
+        help=f"Redis: redis://, rediss:// or unix://. {_env('REDIS_URL')} "
+        f"\\[default: {DEFAULT_REDIS_URL}]",
         rich_help_panel=_SERVERS,
         show_default=False,
     ),
@@ -53,10 +66,24 @@ DatabaseUrl = Annotated[
     typer.Option(
         "--database-url",
         metavar="URL",
-        help="The database: postgresql:// or sqlite:///. [env: DATABASE_URL]",
+        help=f"The database: postgresql:// or sqlite:///. {_env('DATABASE_URL')}",
         rich_help_panel=_SERVERS,
         show_default=False,
     ),
+]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help=f"Servers and defaults under this name; see lykke profile. {_env('LYKKE_PROFILE')}",
+        rich_help_panel=_SERVERS,
+        show_default=False,
+    ),
+]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Do not ask, though the profile is protected."),
 ]
 Channel = Annotated[
     str,
@@ -64,7 +91,6 @@ Channel = Annotated[
         "--channel",
         metavar="TYPE",
         help="The channel's type: auditlog, notification, domain-events.",
-        autocompletion=lambda: list(CHANNEL_TYPES),
     ),
 ]
 OutputOption = Annotated[
@@ -78,11 +104,22 @@ OutputOption = Annotated[
     ),
 ]
 Utc = Annotated[
-    bool, typer.Option("--utc", help="Times in UTC, not local.", rich_help_panel=_OUTPUT)
+    bool | None,
+    typer.Option(
+        "--utc/--local",
+        help="Times in UTC; local ones unless given.",
+        rich_help_panel=_OUTPUT,
+        show_default=False,
+    ),
 ]
 Color = Annotated[
-    ColorChoice,
-    typer.Option("--color", help="Colours. [env: NO_COLOR]", rich_help_panel=_OUTPUT),
+    ColorChoice | None,
+    typer.Option(
+        "--color",
+        help=f"Colours; on a terminal unless given. {_env('NO_COLOR')}",
+        rich_help_panel=_OUTPUT,
+        show_default=False,
+    ),
 ]
 Unsafe = Annotated[
     bool,
@@ -121,12 +158,6 @@ ActivityTypes = Annotated[
         help="Only this type; repeat it for several.",
         rich_help_panel=_FILTERS,
         show_default=False,
-        autocompletion=lambda: [
-            "TASK_COMPLETED",
-            "TASK_PUNTED",
-            "MESSAGE_SENT",
-            "MESSAGE_RECEIVED",
-        ],
     ),
 ]
 EntityType = Annotated[
@@ -189,9 +220,38 @@ Compress = Annotated[
 ]
 
 
-def settings(redis_url: str | None, database_url: str | None) -> Settings:
-    """The settings of this process, with what was given as flags."""
-    return Settings.resolve(os.environ, redis_url=redis_url, database_url=database_url)
+def settings(
+    redis_url: str | None,
+    database_url: str | None,
+    profile: str | None = None,
+    *,
+    needs: Collection[str] = ("redis_url", "database_url"),
+    quiet: bool = False,
+) -> Settings:
+    """The settings of this process, with what was given as flags; says what is odd about them."""
+    resolved = Settings.resolve(
+        os.environ, redis_url=redis_url, database_url=database_url, profile=profile, needs=needs
+    )
+    for notice in () if quiet else resolved.notices:
+        sys.stderr.write(f"lykke: {visible(notice)}\n")
+    return resolved
+
+
+def confirm(settings: Settings, action: str, *, yes: bool) -> None:
+    """Ask the person before `action`, where the profile is protected.
+
+    Raises UsageMistake when there is no one to ask, or when the answer is no.
+    """
+    profile = settings.profile
+    if profile is None or not profile.protected or yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageMistake(f"The profile {profile.name} is protected: give --yes to {action}.")
+    question = f"the profile {profile.name} is protected: {action}? [{profile.name}, or y]"
+    sys.stderr.write(f"lykke: {visible(question)} ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes", profile.name.lower()):
+        raise UsageMistake("Not confirmed: nothing was done.")
 
 
 def terminal(color: ColorChoice = ColorChoice.AUTO) -> Terminal:
@@ -267,3 +327,27 @@ class Printing:
     unsafe: bool = False
     color: ColorChoice = ColorChoice.AUTO
     quiet: bool = False
+
+
+def printing(
+    settings: Settings,
+    output: Output | None,
+    *,
+    utc: bool | None,
+    color: ColorChoice | None,
+    unsafe: bool = False,
+    quiet: bool = False,
+) -> Printing:
+    """How messages are shown: what was given as flags, else the profile's."""
+    defaults = {} if settings.profile is None else settings.profile.values
+    if output is None and "output" in defaults:
+        output = Output(defaults["output"])
+    if color is None and not os.environ.get("NO_COLOR"):
+        color = ColorChoice(defaults.get("color", ColorChoice.AUTO))
+    return Printing(
+        output,
+        utc=bool(defaults.get("utc")) if utc is None else utc,
+        unsafe=unsafe,
+        color=color or ColorChoice.AUTO,
+        quiet=quiet,
+    )

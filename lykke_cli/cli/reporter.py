@@ -20,6 +20,7 @@ from lykke_cli.application.tail import (
 )
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import Terminal
+from lykke_cli.infrastructure import recent
 
 REDRAW_INTERVAL = 1.0  # seconds
 _WIDE = 120  # columns from which the status line names the channel
@@ -40,6 +41,7 @@ class Reporter:
         self._channel = ""
         self._caught_up = False
         self.entries = 0
+        self.activity_types: set[str] = set()
         self.recovered = 0
         self.gaps = 0
         self._lag: float | None = None
@@ -55,9 +57,16 @@ class Reporter:
         """Say nothing more."""
         self._quiet, self._draws = True, False
 
+    def meet(self, arrivals: Sequence[Arrival]) -> None:
+        """Remember the newest one's type: a sample is enough for what completion offers."""
+        newest = arrivals[-1].message
+        if isinstance(newest, Entry) and len(self.activity_types) < recent.LIMIT:
+            self.activity_types.add(newest.activity_type)
+
     def count(self, arrivals: Sequence[Arrival]) -> None:
         """These were printed."""
         self.entries += len(arrivals)
+        self.meet(arrivals)
         if self._caught_up and not isinstance(arrivals, EntryBatch):
             self.recovered += sum(arrival.source == "history" for arrival in arrivals)
         newest = arrivals[-1]

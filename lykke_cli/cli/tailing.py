@@ -13,6 +13,7 @@ from lykke_cli.cli.follow import Follower
 from lykke_cli.cli.renderers import Output, make_renderer
 from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.sink import FileSink, Sink, StdoutSink
+from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.settings import Settings
@@ -65,7 +66,10 @@ class Tailing:
             follower = Follower(tail, sink, self._reporter, place, count=self._count)
             if self._ack:
                 follower.acknowledge_through(gateway, request.channel_type)
-            await follower.run(self._timeout)
+            try:
+                await follower.run(self._timeout)
+            finally:
+                recent.remember(activity_types=self._reporter.activity_types)
 
     def _open_place(self, stack: AsyncExitStack | ExitStack, database: str) -> Place | None:
         """The stored place, locked; None when another run holds it and this one need not."""

@@ -50,15 +50,17 @@ def test_version_does_not_even_build_the_command_line() -> None:
     assert "typer" not in imported("--version")
 
 
-def test_completion_imports_no_driver() -> None:
+@pytest.mark.parametrize("line", ["lykke tail --chan", "lykke tail --profile x", "lykke tail 3"])
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_does_not_even_build_the_command_line(shell: str, line: str) -> None:
     modules = imported(
-        _LYKKE_COMPLETE="complete_bash",
-        COMP_WORDS="lykke tail --chan",
-        COMP_CWORD="2",
-        _TYPER_COMPLETE_ARGS="lykke tail --chan",
+        _LYKKE_COMPLETE=f"complete_{shell}",
+        COMP_WORDS=line,
+        COMP_CWORD=str(line.count(" ")),
+        _TYPER_COMPLETE_ARGS=line,
     )
-    assert "typer" in modules
-    assert not modules & set(_HEAVY)
+    assert "lykke_cli.cli.completion" in modules
+    assert not modules & {*_HEAVY, "typer", "rich", "pydantic", "asyncio"}
 
 
 def test_publish_imports_no_database(redis_server: RedisServer) -> None:

@@ -1,5 +1,6 @@
 """`lykke backfill`: what was missed, from the database."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from lykke_cli.cli.options import (
     EntityId,
     EntityType,
     OutputOption,
+    ProfileName,
     Query,
     Quiet,
     RedisUrl,
@@ -24,9 +26,15 @@ from lykke_cli.cli.options import (
     Until,
     UserId,
     Utc,
+    Yes,
 )
 from lykke_cli.cli.renderers import Output
-from lykke_cli.cli.terminal import ColorChoice
+from lykke_cli.infrastructure import recent
+
+EPILOG = options.examples(
+    "lykke backfill USER_ID",
+    "lykke backfill USER_ID --since 2h -o csv",
+)
 
 
 def backfill(
@@ -65,17 +73,16 @@ def backfill(
     entity_id: EntityId = None,
     query: Query = None,
     output: OutputOption = None,
-    utc: Utc = False,
+    utc: Utc = None,
     unsafe: Unsafe = False,
-    color: Color = ColorChoice.AUTO,
+    color: Color = None,
     redis_url: RedisUrl = None,
     database_url: DatabaseUrl = None,
+    profile: ProfileName = None,
+    yes: Yes = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print history: a range, or all that was committed since this user was last read here.
-
-    Example: lykke backfill 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 --since 2h -o csv
-    """
+    """Print history: a range, or all that was committed since this user was last read here."""
     if rate is not None and not replay:
         raise UsageMistake("--rate goes with --replay.")
     if to_file is not None and output not in (None, Output.NDJSON):
@@ -83,11 +90,18 @@ def backfill(
     if to_file is not None and limit is not None:
         raise UsageMistake("--to-file goes on where it left off: leave --limit out.")
 
+    needs = ("redis_url", "database_url") if replay else ("database_url",)
+    settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
+    printing = options.printing(settings, output, utc=utc, unsafe=unsafe, color=color, quiet=quiet)
+    if replay:  # what is replayed is printed only where this was asked for here
+        printing = replace(printing, output=output)
+        options.confirm(settings, f"publish entries of {user_id} again", yes=yes)
+
     from lykke_cli.cli.backfilling import Backfilling
     from lykke_cli.cli.runtime import run_async
 
     backfilling = Backfilling(
-        options.settings(redis_url, database_url),
+        settings,
         user_id,
         options.filters(activity_type, entity_type, entity_id, until, query),
         since=options.moment(since),
@@ -95,6 +109,7 @@ def backfill(
         replay=replay,
         rate=rate,
         file=options.entry_file(to_file, rotate, compress=compress),
-        printing=options.Printing(output, utc=utc, unsafe=unsafe, color=color, quiet=quiet),
+        printing=printing,
     )
+    recent.remember(user_id, "backfill", activity_type or ())
     run_async(backfilling.run())

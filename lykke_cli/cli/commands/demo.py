@@ -6,7 +6,12 @@ import typer
 
 from lykke_cli.cli import options
 from lykke_cli.cli.options import Color, OutputOption, Utc
-from lykke_cli.cli.terminal import ColorChoice
+from lykke_cli.infrastructure.settings import Settings
+
+EPILOG = options.examples(
+    "lykke demo",
+    "lykke demo --keep",
+)
 
 
 def demo(
@@ -18,15 +23,12 @@ def demo(
         typer.Option("--keep", help="Go on until Ctrl-C, for use from another terminal."),
     ] = False,
     output: OutputOption = None,
-    utc: Utc = False,
-    color: Color = ColorChoice.AUTO,
+    utc: Utc = None,
+    color: Color = None,
 ) -> None:
-    """See it all: a server of its own, users at work, a live tail, an outage, the recovery.
-
-    Example: lykke demo --keep
-    """
+    """See it all: a server of its own, users at work, a live tail, an outage, the recovery."""
     seconds = None if keep else options.seconds(duration)
-    printing = options.Printing(output, utc=utc, color=color)
+    printing = options.printing(Settings(), output, utc=utc, color=color)
 
     from lykke_cli.cli.demonstration import Demonstration
     from lykke_cli.cli.runtime import run_async

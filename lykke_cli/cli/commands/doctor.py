@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from lykke_cli.cli import options
-from lykke_cli.cli.options import Channel, Color, DatabaseUrl, RedisUrl
+from lykke_cli.cli.options import Channel, Color, DatabaseUrl, ProfileName, RedisUrl, Yes
 from lykke_cli.cli.terminal import ColorChoice
+
+EPILOG = options.examples("lykke doctor --write", "lykke doctor -o json")
 
 
 class Report(StrEnum):
@@ -35,14 +37,16 @@ def doctor(
     color: Color = ColorChoice.AUTO,
     redis_url: RedisUrl = None,
     database_url: DatabaseUrl = None,
+    profile: ProfileName = None,
+    yes: Yes = False,
 ) -> None:
     """Check both servers, the rights on them, and this machine; say what to do about each fault.
 
     Exit code 4 when a check failed; warnings are none.
-
-    Example: lykke doctor --write
     """
-    settings = options.settings(redis_url, database_url)
+    settings = options.settings(redis_url, database_url, profile)
+    if write:
+        options.confirm(settings, "record an entry of a user nobody has", yes=yes)
     seconds = options.interval(timeout)
 
     from lykke_cli.cli.examination import Examination

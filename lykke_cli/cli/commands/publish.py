@@ -12,17 +12,24 @@ import typer
 
 from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
 from lykke_cli.cli import options
-from lykke_cli.cli.options import Channel, Quiet, RedisUrl, UserId
+from lykke_cli.cli.options import Channel, ProfileName, Quiet, RedisUrl, UserId, Yes
+from lykke_cli.infrastructure import recent
 
 if TYPE_CHECKING:
     from lykke_cli.application.publish import Published
+    from lykke_cli.infrastructure.settings import Settings
+
+EPILOG = options.examples(
+    """lykke publish USER_ID --data '{"type": "test"}'""",
+    "lykke publish USER_ID --require-subscribers 1",
+)
 
 
 def publish(
     user_id: UserId,
     stdin: Annotated[
         str | None,
-        typer.Argument(metavar="[-]", help="- reads NDJSON from stdin.", show_default=False),
+        typer.Argument(metavar="-", help="- reads NDJSON from stdin.", show_default=False),
     ] = None,
     ack: Annotated[
         UUID | None,
@@ -59,14 +66,14 @@ def publish(
     ] = 0,
     channel: Channel = "auditlog",
     redis_url: RedisUrl = None,
+    profile: ProfileName = None,
+    yes: Yes = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Publish to a user's channel; without --ack, --data or --file, a test message.
 
     Prints how many subscribers got it.
-
-    Example: lykke publish 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 --data '{"type": "test"}'
     """
     if stdin not in (None, "-"):
         raise UsageMistake(f"{stdin!r} is not understood: only - (NDJSON on stdin) may stand here.")
@@ -74,10 +81,14 @@ def publish(
     if sum(given) > 1:
         raise UsageMistake("Give one of -, --ack, --data and --file.")
 
+    settings = options.settings(redis_url, None, profile, needs=("redis_url",), quiet=quiet)
+    options.confirm(settings, f"publish to {channel}:{user_id}", yes=yes)
+
     from lykke_cli.application.messages import acknowledgment, encode, format_time
     from lykke_cli.application.publish import Published
     from lykke_cli.cli.runtime import run_async
 
+    recent.remember(user_id, "publish")
     now = datetime.now(UTC)
     published = Published()
     with ExitStack() as stack:
@@ -95,7 +106,7 @@ def publish(
         else:
             text = "Hello from lykke publish"
             lines = [encode({"type": "test", "message": text, "sent_at": format_time(now)})]
-        run_async(_publish(redis_url, user_id, channel, lines, published, source))
+        run_async(_publish(settings, user_id, channel, lines, published, source))
     fewest = published.fewest or 0
     if not quiet:
         _report(channel, user_id, published, json_output=json_output)
@@ -113,7 +124,7 @@ def _opened(file: Path) -> BinaryIO:
 
 
 async def _publish(
-    redis_url: str | None,
+    settings: "Settings",
     user_id: UUID,
     channel: str,
     lines: Iterable[bytes],
@@ -123,7 +134,7 @@ async def _publish(
     from lykke_cli.application.publish import publish_lines
     from lykke_cli.bootstrap import make_gateway
 
-    gateway = make_gateway(options.settings(redis_url, None))
+    gateway = make_gateway(settings)
     try:
         await publish_lines(gateway, user_id, channel, lines, published, source)
     finally:

@@ -8,11 +8,25 @@ import typer
 
 from lykke_cli.application.errors import BadInput
 from lykke_cli.cli import options
-from lykke_cli.cli.options import Channel, DatabaseUrl, Quiet, RedisUrl, UserId
+from lykke_cli.cli.options import (
+    Channel,
+    DatabaseUrl,
+    ProfileName,
+    Quiet,
+    RedisUrl,
+    UserId,
+    Yes,
+)
+from lykke_cli.infrastructure import recent
 
 if TYPE_CHECKING:
     from lykke_cli.domain.audit_log import AuditLogEntity
     from lykke_cli.infrastructure.settings import Settings
+
+EPILOG = options.examples(
+    "lykke record USER_ID TASK_COMPLETED",
+    """lykke record USER_ID TASK_PUNTED --meta '{"n": 1}'""",
+)
 
 
 def record(
@@ -52,13 +66,12 @@ def record(
     channel: Channel = "auditlog",
     redis_url: RedisUrl = None,
     database_url: DatabaseUrl = None,
+    profile: ProfileName = None,
+    yes: Yes = False,
     quiet: Quiet = False,
 ) -> None:
-    """Record an entry: committed to the database, then broadcast. Prints it as JSON.
-
-    Example: lykke record 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 TASK_COMPLETED --meta '{"n": 1}'
-    """
-    settings = options.settings(redis_url, database_url)
+    """Record an entry: committed to the database, then broadcast. Prints it as JSON."""
+    settings = options.settings(redis_url, database_url, profile, quiet=quiet)
     settings.required_database_url()
 
     from lykke_cli.application.gateways.pubsub_protocol import Unreadable
@@ -77,6 +90,8 @@ def record(
         meta=None if meta is None else details,
         occurred_at=options.moment(occurred_at or "now"),
     )
+    options.confirm(settings, f"record an entry of {user_id}", yes=yes)
+    recent.remember(user_id, "record", [activity_type])
     run_async(_record(settings, entity, channel))
     if not quiet:
         sys.stdout.write(encode(entity_message(entity)).decode() + "\n")

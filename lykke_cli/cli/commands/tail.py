@@ -16,6 +16,7 @@ from lykke_cli.cli.options import (
     EntityId,
     EntityType,
     OutputOption,
+    ProfileName,
     Query,
     Quiet,
     RedisUrl,
@@ -27,14 +28,19 @@ from lykke_cli.cli.options import (
     Utc,
 )
 from lykke_cli.cli.renderers import Output
-from lykke_cli.cli.terminal import ColorChoice
+from lykke_cli.infrastructure import recent
+
+EPILOG = options.examples(
+    "lykke tail USER_ID --since 15m",
+    "lykke tail USER_ID --to-file audit.ndjson",
+)
 
 
 def tail(
     user_id: Annotated[
         UUID | None,
         typer.Argument(
-            metavar="[USER_ID]",
+            metavar="USER_ID",
             parser=options.parse_uuid,
             help="The user, a UUID.",
             show_default=False,
@@ -103,20 +109,20 @@ def tail(
     until: Until = None,
     query: Query = None,
     output: OutputOption = None,
-    utc: Utc = False,
+    utc: Utc = None,
     unsafe: Unsafe = False,
-    color: Color = ColorChoice.AUTO,
+    color: Color = None,
     redis_url: RedisUrl = None,
     database_url: DatabaseUrl = None,
+    profile: ProfileName = None,
     quiet: Quiet = False,
 ) -> None:
     """Follow a user's channel live.
 
     With a database every committed entry is printed exactly once, whatever happens between.
-
-    Example: lykke tail 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10 --since 15m
     """
-    settings = options.settings(redis_url, database_url)
+    needs = ("redis_url",) if live_only else ("redis_url", "database_url")
+    settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     start, limit = options.moment(since), options.seconds(timeout)
     if (user_id is None) == (not all_users):
         raise UsageMistake("Give a USER_ID, or --all for every user.")
@@ -149,8 +155,11 @@ def tail(
         reconcile=options.interval(reconcile),
         health_interval=options.interval(health_interval),
         file=options.entry_file(to_file, rotate, compress=compress),
-        printing=options.Printing(output, utc=utc, unsafe=unsafe, color=color, quiet=quiet),
+        printing=options.printing(
+            settings, output, utc=utc, unsafe=unsafe, color=color, quiet=quiet
+        ),
     )
+    recent.remember(user_id, "tail", activity_type or ())
     run_async(tailing.run())
 
 
@@ -159,4 +168,7 @@ def _why_no_history(*, live_only: bool, channel: str) -> str:
         return "--live-only uses no database: leave --since, -n and --resume out."
     if channel != "auditlog":
         return f"The channel {channel!r} has no history: leave --since, -n and --resume out."
-    return "History needs the database: set DATABASE_URL or give --database-url."
+    return (
+        "History needs the database: set DATABASE_URL, or give --database-url or a --profile "
+        "that has one."
+    )

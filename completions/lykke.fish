@@ -1,0 +1,1 @@
+complete --command lykke --no-files --arguments "(env _LYKKE_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) lykke)" --condition "env _LYKKE_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) lykke"

@@ -1,0 +1,231 @@
+"""`lykke profile`: named places to work on, and how output looks there."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli.options import examples
+from lykke_cli.cli.renderers import Output
+from lykke_cli.cli.sanitize import visible
+from lykke_cli.cli.terminal import ColorChoice
+from lykke_cli.infrastructure.profiles import NAME, Profile, Profiles, bad_name
+from lykke_cli.infrastructure.settings import VARIABLES, Settings, choose_profile
+
+app = typer.Typer(no_args_is_help=True)
+EPILOG = examples("lykke profile add local --redis-url redis://localhost:6379 --use")
+JsonOutput = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The profile's name."),
+]
+
+
+@app.command("list", epilog=examples("lykke profile list", "lykke profile list --json"))
+def list_profiles(json_output: JsonOutput = False) -> None:
+    """List the profiles; * marks the current one."""
+    profiles = Profiles.read()
+    rows: list[dict[str, Any]] = [
+        {
+            "name": profile.name,
+            "current": profile.name == profiles.current,
+            "protected": profile.protected,
+            **{key: _url(profile, key) for key in VARIABLES},
+        }
+        for profile in profiles.by_name.values()
+    ]
+    if json_output:
+        _print_json(rows)
+    elif not rows:
+        sys.stderr.write(
+            f"lykke: no profile yet in {visible(str(profiles.path))}; "
+            "make one with: lykke profile add NAME --redis-url URL\n"
+        )
+    else:
+        _print_columns(
+            [
+                "* " + row["name"] if row["current"] else "  " + row["name"],
+                row["redis_url"] or "-",
+                row["database_url"] or "-",
+                "protected" if row["protected"] else "",
+            ]
+            for row in rows
+        )
+
+
+@app.command("show", epilog=examples("lykke profile show", "lykke profile show prod"))
+def show_profile(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="The profile's name; without it, the one in effect.",
+            show_default=False,
+        ),
+    ] = None,
+    json_output: JsonOutput = False,
+) -> None:
+    """Show the settings in effect and where each comes from; passwords stay hidden."""
+    chosen = choose_profile(os.environ, name)
+    settings: dict[str, tuple[Any, str]] = {key: _server(name, key) for key in VARIABLES}
+    values = {} if chosen is None else chosen.values
+    defaults = {"output": None, "color": "auto", "utc": False, "protected": False}
+    for key, default in defaults.items():
+        source = f"profile {chosen.name}" if chosen and key in values else "default"
+        settings[key] = (values.get(key, default), source)
+    if json_output:
+        shown = {key: {"value": value, "source": s} for key, (value, s) in settings.items()}
+        _print_json({"profile": chosen and chosen.name, **shown})
+        return
+    _print_columns(
+        [
+            ["profile", str(Profiles.read().path), "-" if chosen is None else chosen.name],
+            *([key, source, _text(value)] for key, (value, source) in settings.items()),
+        ]
+    )
+
+
+@app.command("use", epilog=examples("lykke profile use prod", "lykke profile use --none"))
+def use_profile(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="The profile's name.",
+            show_default=False,
+        ),
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Use no profile.")] = False,
+) -> None:
+    """Make a profile the current one: it applies where no other is named."""
+    if (name is None) != none:
+        raise UsageMistake("Give the NAME of a profile, or --none for no profile.")
+    profiles = Profiles.read()
+    if name is not None:
+        profiles.get(name, "profile use")
+    profiles.use(name)
+
+
+@app.command(
+    "add",
+    epilog=examples(
+        "lykke profile add local --redis-url redis://localhost:6379 --use",
+        "lykke profile add prod --redis-url rediss://redis.example --protected",
+    ),
+)
+def add_profile(
+    name: Name,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            "--redis-url", metavar="URL", help="Redis; may hold ${VARIABLE}.", show_default=False
+        ),
+    ] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--database-url",
+            metavar="URL",
+            help="The database; may hold ${VARIABLE}.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Output | None,
+        typer.Option("--output", "-o", help="The form of the output.", show_default=False),
+    ] = None,
+    color: Annotated[
+        ColorChoice | None, typer.Option("--color", help="Colours.", show_default=False)
+    ] = None,
+    utc: Annotated[bool, typer.Option("--utc", help="Times in UTC.")] = False,
+    protected: Annotated[
+        bool, typer.Option("--protected", help="Ask before anything is published or recorded.")
+    ] = False,
+    use: Annotated[bool, typer.Option("--use", help="Make it the current one.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace one of the same name.")
+    ] = False,
+) -> None:
+    """Add a profile to the configuration file."""
+    if not NAME.fullmatch(name):
+        raise UsageMistake(f"No profile was added: {bad_name(name)}.")
+    profiles = Profiles.read()
+    if name in profiles.by_name and not replace:
+        raise UsageMistake(f"There is a profile {name!r} already: give --replace to replace it.")
+    given = {
+        "redis_url": redis_url,
+        "database_url": database_url,
+        "output": output and output.value,
+        "color": color and color.value,
+        "utc": utc or None,
+        "protected": protected or None,
+    }
+    values = {key: value for key, value in given.items() if value is not None}
+    for key in VARIABLES.keys() & values.keys():
+        if "${" not in str(values[key]):
+            _display(key, str(values[key]))
+    profiles.add(name, values)
+    if use:
+        Profiles.read().use(name)
+
+
+@app.command("remove", epilog=examples("lykke profile remove prod"))
+def remove_profile(name: Name) -> None:
+    """Remove a profile from the configuration file."""
+    profiles = Profiles.read()
+    profiles.get(name, "profile remove")
+    profiles.remove(name)
+
+
+def _url(profile: Profile, key: str) -> str | None:
+    """A profile's URL without its password, or why there is none."""
+    try:
+        server = profile.url(key, os.environ)
+        return None if server is None else _display(key, server.url)
+    except UsageMistake as mistake:
+        return f"({mistake})"
+
+
+def _server(name: str | None, key: str) -> tuple[str | None, str]:
+    """The URL in effect, shown likewise, and where it came from."""
+    source = "-"
+    try:
+        settings = Settings.resolve(os.environ, profile=name, needs=(key,))
+        source = settings.sources.get(key, "default")
+        for notice in settings.notices:
+            sys.stderr.write(f"lykke: {visible(notice)}\n")
+        url = settings.redis_url if key == "redis_url" else settings.database_url
+        return (None if url is None else _display(key, url)), source
+    except UsageMistake as mistake:
+        return f"({mistake})", source
+
+
+def _display(key: str, url: str) -> str:
+    if key == "redis_url":
+        from lykke_cli.infrastructure.gateways.redis_urls import display_url
+    else:
+        from lykke_cli.infrastructure.database.urls import display_url
+    return display_url(url)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
+def _print_columns(rows: Iterable[list[str]]) -> None:
+    cells = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def _print_json(value: object) -> None:
+    import orjson
+
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")

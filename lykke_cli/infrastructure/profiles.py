@@ -1,0 +1,311 @@
+"""Named profiles in the user's configuration file: where the servers are, how output looks.
+
+A value may hold `${NAME}`, which the environment fills in, and a URL or its password may be kept in
+a file of its own. Secrets are read only for the server that is asked for.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from lykke_cli.application.errors import OutputFailed, UsageMistake
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # completion gives it to a shell as it is
+CHOICES = {
+    "output": ("table", "ndjson", "json", "csv", "raw"),
+    "color": ("auto", "always", "never"),
+}
+_TEXTS = {
+    *("redis_url", "redis_url_file", "redis_password_file"),
+    *("database_url", "database_url_file", "database_password_file"),
+    *CHOICES,
+}
+_SWITCHES = {"utc", "protected"}
+_FROM_ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NOBODY_ELSE = stat.S_IRWXG | stat.S_IRWXO
+_LONGEST_SECRET = 64 << 10  # bytes
+
+
+def config_path() -> Path:
+    """The user's configuration file, whether it exists or not."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("lykke", appauthor=False)) / "config.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUrl:
+    """Where a server is, secrets included, and the files that the secrets came from."""
+
+    url: str = field(repr=False)
+    secret_files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile, checked; `mistake` makes an error that names the file and a key's line."""
+
+    name: str
+    path: Path
+    values: Mapping[str, Any] = field(repr=False)
+    mistake: Callable[[str, str], UsageMistake] = field(repr=False)
+
+    @property
+    def protected(self) -> bool:
+        """Whether a person confirms what writes."""
+        return bool(self.values.get("protected"))
+
+    def has_url(self, key: str) -> bool:
+        """Whether it says where a server is; `key` is redis_url or database_url."""
+        return key in self.values or f"{key}_file" in self.values
+
+    def url(self, key: str, environ: Mapping[str, str]) -> ServerUrl | None:
+        """A server's URL, or None; `key` as above. Raises UsageMistake, without any secret."""
+        secret_files = []
+        if f"{key}_file" in self.values:
+            file = self._file(f"{key}_file")
+            url = self._content(f"{key}_file", file)
+            secret_files.append(file)
+        elif key in self.values:
+            text = self.values[key]
+            url = self._filled_in(key, text, environ)
+            if _has_password(_FROM_ENVIRONMENT.sub("", text)):
+                secret_files.append(self.path)
+        else:
+            return None
+        password_key = key.replace("_url", "_password_file")
+        if password_key in self.values:
+            if _has_password(url):
+                raise self.mistake(password_key, f"{key} already holds a password")
+            file = self._file(password_key)
+            secret_files.append(file)
+            password = quote(self._content(password_key, file), safe="")
+            scheme, separator, rest = url.partition("://")
+            place, slash, rest = rest.partition("/")
+            login, _, host = place.rpartition("@")
+            url = f"{scheme}{separator}{login}:{password}@{host}{slash}{rest}"
+        return ServerUrl(url, tuple(secret_files))
+
+    def _filled_in(self, key: str, text: str, environ: Mapping[str, str]) -> str:
+        def value_of(match: re.Match[str]) -> str:
+            value = environ.get(match[1])
+            if not value:
+                raise self.mistake(key, f"{match[1]} is not set in the environment")
+            # A part of a URL may hold anything; a whole one is as it should be already.
+            return value if match[0] == text else quote(value, safe="")
+
+        return _FROM_ENVIRONMENT.sub(value_of, text)
+
+    def _file(self, key: str) -> Path:
+        return self.path.parent / Path(self.values[key]).expanduser()
+
+    def _content(self, key: str, file: Path) -> str:
+        try:
+            with file.open("rb") as stream:
+                text = stream.read(_LONGEST_SECRET).decode().strip()
+        except OSError as error:
+            raise self.mistake(key, f"cannot read {file}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise self.mistake(key, f"{file} is not text") from None
+        if not text:
+            raise self.mistake(key, f"{file} is empty")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """The configuration file, read and checked."""
+
+    path: Path
+    text: str = field(default="", repr=False)
+    current: str | None = None
+    by_name: Mapping[str, Profile] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path | None = None) -> "Profiles":
+        """The file's profiles, none where it does not exist; raises UsageMistake."""
+        path = config_path() if path is None else path
+        try:
+            text = path.read_text("utf-8")
+        except FileNotFoundError:
+            return cls(path)
+        except UnicodeDecodeError:
+            raise UsageMistake(f"{path} is not UTF-8 text: save it as that.") from None
+        except OSError as error:
+            raise UsageMistake(f"Cannot read {path}: {error.strerror}.") from None
+        return cls.parse(text, path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> "Profiles":
+        """The profiles in `text`; raises UsageMistake with `path`, the line and the remedy."""
+        import tomllib
+
+        try:
+            document = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise UsageMistake(f"{path} is not valid TOML: {error}; correct it there.") from None
+        return _Reader(text, path).read(document)
+
+    def get(self, name: str, chosen_by: str) -> Profile:
+        """A profile; raises UsageMistake. `chosen_by` is what named it, for the person."""
+        if name in self.by_name:
+            return self.by_name[name]
+        near = get_close_matches(name, self.by_name, n=1)
+        if near:
+            remedy = f"did you mean {near[0]!r}?"
+        elif self.by_name:
+            remedy = f"it has {', '.join(self.by_name)}."
+        else:
+            remedy = f"make it with: lykke profile add {name} --redis-url URL"
+        raise UsageMistake(f"{chosen_by}: there is no profile {name!r} in {self.path}; {remedy}")
+
+    def add(self, name: str, values: Mapping[str, str | bool]) -> None:
+        """Write a profile, in place of one of the same name; raises UsageMistake, OutputFailed."""
+        import tomlkit
+
+        document = tomlkit.parse(self.text)
+        if "profiles" not in document:
+            document["profiles"] = tomlkit.table(is_super_table=True)
+        table = tomlkit.table()
+        table.update(values)
+        document["profiles"][name] = table
+        self._write(document)
+
+    def remove(self, name: str) -> None:
+        """Write the file without a profile that it has; raises OutputFailed."""
+        import tomlkit
+
+        document = tomlkit.parse(self.text)
+        del document["profiles"][name]
+        if self.current == name:
+            del document["current"]
+        self._write(document)
+
+    def use(self, name: str | None) -> None:
+        """Write which profile is the current one; raises OutputFailed."""
+        import tomlkit
+
+        document = tomlkit.parse(self.text)
+        if name is not None:
+            document["current"] = name
+        elif "current" in document:
+            del document["current"]
+        self._write(document)
+
+    def _write(self, document: "TOMLDocument") -> None:
+        import tempfile
+
+        text = document.as_string()
+        Profiles.parse(text, self.path)  # what cannot be read again is never written
+        path = self.path.resolve()  # a link, into somebody's dotfiles, stays a link
+        temporary = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # mkstemp makes the file for its owner alone.
+            descriptor, temporary = tempfile.mkstemp(prefix=".config.", dir=path.parent)
+            with open(descriptor, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            if temporary is not None:
+                with suppress(OSError):
+                    os.unlink(temporary)
+            raise OutputFailed(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def others_may_read(file: Path) -> bool:
+    """Whether anybody but its owner has a right to the file; never on Windows."""
+    try:
+        return os.name == "posix" and bool(file.stat().st_mode & _NOBODY_ELSE)
+    except OSError:
+        return False
+
+
+class _Reader:
+    """Checks what a configuration file holds; every mistake is told with its line."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        self._text = text
+        self._path = path
+
+    def read(self, document: dict[str, Any]) -> Profiles:
+        for key in document.keys() - {"current", "profiles"}:
+            raise self._unknown("", key, ("current", "profiles"))
+        tables = document.get("profiles", {})
+        if not isinstance(tables, dict):
+            raise self._mistake("", "profiles", "write each profile under [profiles.NAME]")
+        by_name = {name: self._profile(name, values) for name, values in tables.items()}
+        current = document.get("current")
+        if current is not None and not isinstance(current, str):
+            raise self._mistake("", "current", "it is a profile's name in quotes")
+        return Profiles(self._path, self._text, current, by_name)
+
+    def _profile(self, name: str, values: object) -> Profile:
+        section = f"profiles.{name}"
+        if not isinstance(values, dict):
+            raise self._mistake("profiles", name, f"write a profile under [{section}]")
+        if not NAME.fullmatch(name):
+            raise self._mistake(section, "", bad_name(name))
+        for key, value in values.items():
+            if key not in _TEXTS | _SWITCHES:
+                raise self._unknown(section, key, (*_TEXTS, *_SWITCHES))
+            if key in _SWITCHES and not isinstance(value, bool):
+                raise self._mistake(section, key, "it is true or false")
+            if key in _TEXTS and not (isinstance(value, str) and value.strip()):
+                raise self._mistake(section, key, "it is a text in quotes")
+            if key in CHOICES and value not in CHOICES[key]:
+                raise self._mistake(section, key, f"it is one of {', '.join(CHOICES[key])}")
+            if f"{key}_file" in values:
+                raise self._mistake(section, key, f"leave it or {key}_file out")
+            server, is_password, _ = key.partition("_password_file")
+            if is_password and not values.keys() & {f"{server}_url", f"{server}_url_file"}:
+                raise self._mistake(section, key, f"it needs {server}_url beside it")
+        return Profile(
+            name, self._path, values, lambda key, text: self._mistake(section, key, text)
+        )
+
+    def _unknown(self, section: str, key: str, known: tuple[str, ...]) -> UsageMistake:
+        near = get_close_matches(key, known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+        return self._mistake(section, key, f"this key is not known; {remedy}")
+
+    def _mistake(self, section: str, key: str, text: str) -> UsageMistake:
+        where = f"{self._path}, line {self._line(section, key)}"
+        end = "" if text.endswith("?") else "."
+        return UsageMistake(f"{where}: {key or section}: {text}{end}")
+
+    def _line(self, section: str, key: str) -> int:
+        """Where a key of a section is written; the section itself where that cannot be told."""
+        header, found = "", 1
+        for number, line in enumerate(self._text.splitlines(), 1):
+            if line.lstrip().startswith("["):
+                header = re.sub(r"[\[\s\"']", "", line.partition("]")[0])
+                found = number if header == re.sub(r"[\s\"']", "", section) else found
+            elif header == section and line.partition("=")[0].strip(" \t\"'") == key:
+                return number
+        return found
+
+
+def bad_name(name: str) -> str:
+    """What is wrong with a profile's name."""
+    return f"the name {name!r} has more than letters, digits, '-', '_' and '.'"
+
+
+def _has_password(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return True  # it cannot be told: better a warning too many
+    return bool(parts.password) or "password=" in parts.query

@@ -1,0 +1,98 @@
+"""Help that helps: what belongs together, the environment, examples that work, what was meant."""
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lykke_cli.cli.exit_codes import ExitCode
+from tests.cli_process import call_lykke
+from tests.generators import commands
+from tests.generators.commands import Command
+
+COMMANDS = list(commands.lykke().walk())
+BY_NAME = {command.name: command for command in COMMANDS}
+PAGES = sorted(Path("completions/man").glob("*.1"))
+VARIABLES = {
+    "--redis-url": "REDIS_URL",
+    "--database-url": "DATABASE_URL",
+    "--profile": "LYKKE_PROFILE",
+    "--color": "NO_COLOR",
+}
+
+
+def shown(command: Command) -> str:
+    words = command.name.split()[1:]
+    result = call_lykke(*words, "--help", env={"COLUMNS": "120"})
+    assert result.status == 0
+    return result.stdout.decode()
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_help_names_the_environment_and_ends_with_examples_that_exist(name: str) -> None:
+    text = shown(BY_NAME[name])
+    if not name.startswith("lykke profile"):  # there a flag is what is written to the file
+        for option, variable in VARIABLES.items():
+            assert (f"{option} " in text) == (f"[env: {variable}]" in text)
+    _, found, examples = text.partition("Examples:")
+    assert found
+    for line in filter(None, map(str.strip, examples.splitlines())):
+        words = shlex.split(line)
+        command = max(
+            (known for known in BY_NAME if words[: len(known.split())] == known.split()), key=len
+        )
+        options = {option for o in BY_NAME[command].options for option in commands.names(o)}
+        assert {word for word in words if word.startswith("-")} <= options
+        assert len(line) < 80
+
+
+def test_options_and_commands_are_grouped() -> None:
+    for command, groups in {
+        "lykke": ["Follow and recover", "Write", "Set up and try"],
+        "lykke tail": ["Filters", "Output", "Reliability", "Servers"],
+    }.items():
+        for group in groups:
+            assert f"─ {group} ─" in shown(BY_NAME[command])
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["tial"], "Did you mean 'tail'?"),
+        (["tail", "--sinc", "1h"], "Did you mean --since?"),
+        (["profile", "ad"], "Did you mean 'add'?"),
+        (["tail", "-o", "jsn"], "'json'"),
+    ],
+)
+def test_a_typo_is_answered_with_what_was_meant(typed: list[str], meant: str) -> None:
+    result = call_lykke(*typed)
+    assert result.status == ExitCode.USAGE
+    assert len(result.stderr.splitlines()) == 1
+    assert meant in result.stderr
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+def test_the_manual_pages_have_no_faults() -> None:
+    done = subprocess.run(
+        ["groff", "-man", "-Tutf8", "-ww", "-z", *PAGES], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="man is not installed")
+def test_man_shows_a_page() -> None:
+    done = subprocess.run(
+        ["man", "--warnings", "-l", "completions/man/lykke-tail.1"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "MANWIDTH": "80", "LC_ALL": "C.UTF-8"},
+    )
+    assert done.stderr == ""
+    assert "lykke tail [OPTIONS] [USER_ID]" in done.stdout
+
+
+def test_every_command_has_a_page() -> None:
+    assert {page.stem for page in PAGES} == {name.replace(" ", "-") for name in BY_NAME}

@@ -1,0 +1,113 @@
+"""The manual pages: one for each command, from its help."""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+from typer.core import TyperArgument, TyperOption
+
+from lykke_cli import __version__
+from tests.generators import commands
+from tests.generators.commands import Command
+
+FOLDER = Path("completions/man")
+_EXIT_CODES = re.compile(r"^\| ([\d, ]+) \| (.*) \|$", re.MULTILINE)
+
+
+def files() -> dict[Path, str]:
+    """What each file should hold."""
+    root = commands.lykke()
+    return {
+        FOLDER / f"{_page(command)}.1": "\n".join(_lines(command, root)) + "\n"
+        for command in root.walk()
+    }
+
+
+def _page(command: Command) -> str:
+    return command.name.replace(" ", "-")
+
+
+def _lines(command: Command, root: Command) -> Iterator[str]:
+    summary, *description = (command.command.help or "").split("\n\n")
+    title = _page(command).upper()
+    yield f'.TH {_roff(title)} 1 "" "lykke {__version__}" "User Commands"'
+    yield ".SH NAME"
+    yield f"{_roff(_page(command))} \\- {_roff(commands.plain(summary).rstrip('.'))}"
+    yield ".SH SYNOPSIS"
+    usage = command.command.collect_usage_pieces(command.context)
+    yield f"{_bold(command.name)} {_roff(' '.join(piece.strip('{}') for piece in usage))}"
+    if description:
+        yield ".SH DESCRIPTION"
+        for paragraph in description:
+            yield ".PP"
+            yield _roff(commands.plain(paragraph))
+    if command.arguments:
+        yield ".SH ARGUMENTS"
+        yield from _entries(command, command.arguments)
+    if command.subcommands:
+        yield ".SH COMMANDS"
+        for below in command.subcommands.values():
+            yield from (".TP", f"{_bold(_page(below))}(1)")
+            yield _roff(commands.plain((below.command.help or "").split("\n\n")[0]))
+    yield ".SH OPTIONS"
+    by_panel = sorted(command.options, key=_panel)
+    for panel, options in groupby(by_panel, key=_panel):
+        yield from [f".SS {_roff(panel)}"] * bool(panel)
+        yield from _entries(command, options)
+    if command is root:
+        yield from _environment_and_exit_codes(root)
+    if command.command.epilog:
+        _, *examples = command.command.epilog.splitlines()
+        yield from (".SH EXAMPLES", ".nf", *map(_roff, filter(None, examples)), ".fi")
+    yield ".SH SEE ALSO"
+    others = [root, *root.subcommands.values()]
+    pages = [_page(other) for other in others if other.name != command.name]
+    yield ", ".join(f"{_bold(page)}(1)" for page in pages)
+
+
+def _panel(option: TyperOption) -> str:
+    return option.rich_help_panel or ""
+
+
+def _entries(
+    command: Command, parameters: Iterable[TyperOption] | Iterable[TyperArgument]
+) -> Iterator[str]:
+    for parameter in parameters:
+        record = parameter.get_help_record(command.context)
+        if record is None:
+            continue
+        if isinstance(parameter, TyperOption):
+            names = ", ".join(map(_bold, commands.names(parameter)))
+            value = "" if parameter.is_flag else f" {_roff(record[0].rpartition(' ')[2])}"
+        else:
+            names, value = _bold(parameter.metavar or str(parameter.name).upper()), ""
+        yield from (".TP", names + value, _roff(commands.plain(record[1])))
+
+
+def _environment_and_exit_codes(root: Command) -> Iterator[str]:
+    options: dict[str, set[str]] = {}
+    for option in (option for command in root.walk() for option in command.options):
+        for variable in re.findall(r"\[env: (\w+)\]", option.help or ""):
+            options.setdefault(variable, set()).add(commands.names(option)[0])
+    yield ".SH ENVIRONMENT"
+    for variable, names in sorted(options.items()):
+        yield from (".TP", _bold(variable), f"See {', '.join(map(_bold, sorted(names)))}.")
+    yield from (".SH FILES", ".TP", r"\fI~/.config/lykke/config.toml\fR")
+    yield "The profiles; see \\fBlykke\\-profile\\fR(1)."
+    yield ".SH EXIT STATUS"
+    for code, meaning in _EXIT_CODES.findall(Path("README.md").read_text("utf-8")):
+        plain = meaning.replace("\\|", "|").replace("`", "")
+        yield from (".TP", _bold(code), _roff(plain))
+
+
+def _bold(text: str) -> str:
+    return f"\\fB{_roff(text)}\\fR"
+
+
+def _roff(text: str) -> str:
+    """`text` as roff shows it letter by letter."""
+    for character, name in (("\\", "\\e"), ("-", "\\-"), ("^", "\\(ha"), ("~", "\\(ti")):
+        text = text.replace(character, name)
+    text = text.replace("`", "\\(ga").replace("'", "\\(aq")
+    return f"\\&{text}" if text.startswith(".") else text
