@@ -80,9 +80,8 @@ async def make_checks(
     from lykke_cli.infrastructure.gateways.redis_checks import RedisChecks
     from lykke_cli.infrastructure.state_checks import state_check
 
-    each = 0.9 * timeout  # so that a driver tells of a silence before the check is given up
     redis = await stack.enter_async_context(
-        RedisChecks(settings.redis_url, channel_type, timeout=each)
+        RedisChecks(settings.redis_url, channel_type, timeout=timeout)
     )
     checks, clocks = redis.checks(), list[Clock]([redis])
     url = settings.database_url
@@ -92,11 +91,11 @@ async def make_checks(
     elif url.lower().startswith("sqlite"):
         from lykke_cli.infrastructure.database.sqlite_checks import SqliteChecks
 
-        checks += (await stack.enter_async_context(SqliteChecks(url, timeout=each))).checks()
+        checks += (await stack.enter_async_context(SqliteChecks(url, timeout=timeout))).checks()
     else:
         from lykke_cli.infrastructure.database.postgres_checks import PostgresChecks
 
-        postgres = await stack.enter_async_context(PostgresChecks(url, timeout=each))
+        postgres = await stack.enter_async_context(PostgresChecks(url, timeout=timeout))
         checks += postgres.checks()
         clocks.append(postgres)
     checks += [clock_check(clocks), state_check()]

@@ -22,6 +22,7 @@ from lykke_cli.infrastructure.gateways import redis_checks
 from lykke_cli.infrastructure.gateways.redis_checks import RedisChecks
 from tests.builders import INSERT, entity, insert, row
 from tests.cli_process import LykkeProcess, run_lykke
+from tests.faults.proxy import Proxy
 from tests.servers import READER_PASSWORD, PostgresServer, RedisServer
 
 NOWHERE = "127.0.0.1:1"
@@ -248,6 +249,20 @@ async def test_transactions_that_stay_open(
         await insert(postgres_url, [entity()])  # so that the first is in doubt
         assert (await looked(postgres_reader_url))[0] is Status.SKIPPED
     await connection.close()
+
+
+async def test_messages_that_do_not_come_back(
+    redis_server: RedisServer, own_redis: RedisServer
+) -> None:
+    with Proxy(redis_server.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        async with RedisChecks(url, "auditlog", timeout=0.5) as checks:
+            found = {}
+            async for check, finding in examine(checks.checks()):
+                found[check.id] = finding
+                proxy.lead_to(own_redis.port)
+    assert found["redis.loop-back"].status is Status.FAILED
+    assert "another server behind the name" in str(found["redis.loop-back"].remedy)
 
 
 async def test_a_password_in_clear_text_to_another_host(

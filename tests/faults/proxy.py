@@ -36,6 +36,10 @@ class Proxy:
         """New bytes get through again; those swallowed are gone."""
         self._flowing = True
 
+    def lead_to(self, target: int) -> None:
+        """Connections from now on are to this port."""
+        self._target = target
+
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)

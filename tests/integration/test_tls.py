@@ -128,6 +128,14 @@ def backfill(url: str) -> Result:
     return run_lykke("backfill", USER, "--since", "1h", "--database-url", url)
 
 
+def examined_tls(server: str, env: dict[str, str]) -> str:
+    """What doctor says about it."""
+    checks = json.loads(run_lykke("doctor", "-o", "json", env=env).stdout)["checks"]
+    [finding] = [check for check in checks if check["id"] == f"{server}.tls"]
+    assert finding["status"] == "ok"
+    return str(finding["detail"])
+
+
 def assert_refused(result: Result, *parts: str) -> None:
     """One line, which says what is wrong and what to do."""
     assert result.status == ExitCode.UNAVAILABLE, result.stderr
@@ -142,9 +150,7 @@ def test_redis_with_an_authority_of_ones_own(
 ) -> None:
     url = redis_url(redis_ports.open, ssl_ca_certs=certificates.ours.file)
     assert publish(url).status == ExitCode.DONE
-    found = run_lykke("doctor", "-o", "json", "--redis-url", url)
-    [tls] = [c for c in json.loads(found.stdout)["checks"] if c["id"] == "redis.tls"]
-    assert (tls["status"], "TLSv1" in tls["detail"]) == ("ok", True)
+    assert "the certificate is checked, TLSv1.3" in examined_tls("redis", {"REDIS_URL": url})
 
 
 def test_redis_with_a_client_certificate(redis_ports: Ports, certificates: Certificates) -> None:
@@ -191,8 +197,9 @@ def test_postgres_with_an_authority_of_ones_own(
     env = {"DATABASE_URL": url, "REDIS_URL": redis_server.url}
     recorded = run_lykke("record", USER, "X", env=env)  # by another driver's way to connect
     assert_refused(recorded, "permission denied")
-    found = run_lykke("doctor", "-o", "json", env=env)
-    assert "database.tls" in found.stdout.decode()
+    assert "TLSv1.3; the server's certificate is checked" in examined_tls("database", env)
+    unchecked = env | {"DATABASE_URL": url.replace("verify-full", "prefer")}
+    assert "not checked (sslmode=verify-full" in examined_tls("database", unchecked)
 
 
 def test_postgres_with_a_client_certificate(

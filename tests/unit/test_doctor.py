@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from lykke_cli.application import doctor
 from lykke_cli.application.doctor import (
     Check,
     ClockReading,
@@ -44,7 +45,8 @@ async def endless() -> Finding:
     raise AssertionError
 
 
-async def test_a_check_that_fails_hides_only_what_needs_it() -> None:
+async def test_a_check_that_fails_hides_only_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "GRACE", 0.0)
     checks = [
         Check("away", unavailable),
         Check("needs-it", finding(ok("")), ["away"]),

@@ -157,13 +157,13 @@ class PostgresChecks:
         return ok(f"as role {await self._value('SELECT current_user::text')}")
 
     async def _tls(self) -> Finding:
-        [row] = await self._rows(
-            "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-        ) or [(False, None)]
-        in_use, version = row
-        if in_use:
-            checked = "" if verifies_server(self._url) else "not (sslmode=verify-full checks it)"
-            return ok(f"in use, {version}; the server's certificate is {checked or 'checked'}")
+        # Not pg_stat_ssl: a PgBouncer may stand between, and what leaves this machine counts.
+        tls = self._connection._transport.get_extra_info("ssl_object")
+        if tls is not None:
+            checked = "checked"
+            if not verifies_server(self._url):
+                checked = "not checked (sslmode=verify-full does)"
+            return ok(f"in use, {tls.version()}; the server's certificate is {checked}")
         remote = [host for host in server_hosts(self._url) if not is_loopback(host)]
         if not remote:
             return ok("not in use, on this machine")
