@@ -34,7 +34,7 @@ def doctor(
     output: Annotated[
         Report, typer.Option("--output", "-o", help="A table to read, or one JSON object.")
     ] = Report.TABLE,
-    color: Color = ColorChoice.AUTO,
+    color: Color = None,
     redis_url: RedisUrl = None,
     database_url: DatabaseUrl = None,
     profile: ProfileName = None,
@@ -58,6 +58,6 @@ def doctor(
         write=write,
         timeout=seconds,
         as_json=output is Report.JSON,
-        terminal=options.terminal(color),
+        terminal=options.terminal(color or ColorChoice.AUTO),
     )
     run_async(examination.run())
