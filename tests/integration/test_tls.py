@@ -3,6 +3,7 @@
 Where the servers at hand were built with TLS it is theirs, else that of a proxy before them.
 """
 
+import gc
 import json
 import uuid
 from collections.abc import Iterator
@@ -47,6 +48,19 @@ class Certificates:
         self.client = self.ours.sign("client.example", name="certified")
         self.stranger = self.others.sign("client.example", name="certified")
         self.folder = folder
+
+
+# asyncpg leaves the socket of a connection whose TLS was refused to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
