@@ -19,7 +19,7 @@ from lykke_cli.domain.errors import LykkeError
 app = typer.Typer(
     name="lykke",
     help="Follow, publish and recover a user's audit log.\n\n"
-    "New here? `lykke demo` shows it all, with nothing to install or configure.",
+    "New here? `lykke demo` shows it all, with nothing to configure.",
     epilog=options.examples("lykke tail USER_ID --since 15m", "lykke tail --help"),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
