@@ -54,10 +54,8 @@ def _class(name: str, module: ModuleType) -> Iterator[str]:
         if method.name == "__init__"
     )
     yield ast.get_docstring(tree) or ""
-    if ancestors := [
-        base.id for base in tree.bases if getattr(base, "id", "") in lykke_cli.__all__
-    ]:
-        yield f"A `{ancestors[0]}`."
+    bases = [ast.unparse(base) for base in tree.bases]
+    yield from (f"A `{base}`." for base in bases if base in lykke_cli.__all__)
     items = list(_fields(tree))
     items += [_method(m, module) for m in methods if not m.name.startswith("_")]
     if items:
