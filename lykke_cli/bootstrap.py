@@ -3,12 +3,15 @@
 Each is imported only when it is asked for: start-up pays for what the command needs.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from lykke_cli.infrastructure.database.urls import is_sqlite
 from lykke_cli.infrastructure.settings import Settings
 
 if TYPE_CHECKING:
+    from lykke_cli.application.doctor import Check
     from lykke_cli.application.gateways.history_protocol import HistoryProtocol
     from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
@@ -52,3 +55,67 @@ def make_unit_of_work(
         channel_type=channel_type,
         statement_cache=False,  # there may be a PgBouncer in transaction mode between
     )
+
+
+async def make_checks(
+    settings: Settings,
+    channel_type: str,
+    stack: AsyncExitStack,
+    *,
+    write: bool,
+    timeout: float,
+) -> "list[Check]":
+    """What `lykke doctor` looks at; `stack` closes what the checks open.
+
+    With `write` an entry is recorded. `timeout` is in seconds.
+    """
+    from lykke_cli.application.doctor import (
+        END_TO_END,
+        Clock,
+        Parts,
+        clock_check,
+        end_to_end_check,
+        not_asked_for,
+    )
+    from lykke_cli.infrastructure.gateways.redis_checks import RedisChecks
+    from lykke_cli.infrastructure.state_checks import state_check
+
+    each = 0.9 * timeout  # so that a driver tells of a silence before the check is given up
+    redis = await stack.enter_async_context(
+        RedisChecks(settings.redis_url, channel_type, timeout=each)
+    )
+    checks, clocks = redis.checks(), list[Clock]([redis])
+    url = settings.database_url
+    if url is None:
+        remedy = "Set DATABASE_URL or give --database-url to have every entry exactly once."
+        checks.append(not_asked_for("database.reachable", "no database is named", remedy))
+    elif url.lower().startswith("sqlite"):
+        from lykke_cli.infrastructure.database.sqlite_checks import SqliteChecks
+
+        checks += (await stack.enter_async_context(SqliteChecks(url, timeout=each))).checks()
+    else:
+        from lykke_cli.infrastructure.database.postgres_checks import PostgresChecks
+
+        postgres = await stack.enter_async_context(PostgresChecks(url, timeout=each))
+        checks += postgres.checks()
+        clocks.append(postgres)
+    checks += [clock_check(clocks), state_check()]
+    if not write or url is None:
+        needed = "--write" if url is not None else "--write and a database"
+        checks.append(not_asked_for(END_TO_END, f"needs {needed}: it records an entry", None))
+        return checks
+
+    @asynccontextmanager
+    async def parts() -> AsyncGenerator[Parts]:
+        async with AsyncExitStack() as opened:
+            gateway = make_gateway(settings)
+            opened.push_async_callback(gateway.close)
+            unit_of_work = make_unit_of_work(settings, gateway, channel_type=channel_type)
+            opened.push_async_callback(unit_of_work.close)
+            yield Parts(
+                gateway, unit_of_work, await opened.enter_async_context(make_history(settings))
+            )
+
+    needs = ("redis.login", "database.table")
+    checks.append(end_to_end_check(parts, channel_type, needs=needs, timeout=timeout))
+    return checks

@@ -31,6 +31,8 @@ _WRONG_CLOCK = """
 import datetime, sys
 right = datetime.datetime
 class datetime_(right):
+    def __new__(cls, *arguments, **fields):
+        return right(*arguments, **fields)
     @classmethod
     def now(cls, tz=None):
         return right.now(tz) + datetime.timedelta(seconds={offset})

@@ -404,6 +404,21 @@ class PostgresServer(Server):
 
         run_apart(run)
 
+    def use_tls(self, certificate: Path, key: Path, authority: Path) -> None:
+        """Speak TLS from the next start on; raises PostgresError where it was built without."""
+        for name, path in (("cert", certificate), ("key", key), ("ca", authority)):
+            copy = self.folder / f"tls-{name}.pem"
+            shutil.copyfile(path, copy)
+            copy.chmod(0o600)
+            self._give_away(copy)
+            self.execute(f"ALTER SYSTEM SET ssl_{name}_file = '{copy}'")
+        self.execute("ALTER SYSTEM SET ssl = on")
+
+    def let_in(self, *rules: str) -> None:
+        """Put these before the rules of pg_hba.conf, from the next start on."""
+        path = self._data / "pg_hba.conf"
+        path.write_text("\n".join((*rules, path.read_text())))
+
     def create_database(self, template: str = "template1") -> str:
         """A database of its own; returns its name."""
         name = f"test_{uuid.uuid4().hex}"

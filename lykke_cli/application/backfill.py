@@ -25,7 +25,7 @@ class Range:
 
 async def read_range(
     history: HistoryProtocol, user_id: UUID | None, filters: Filters, wanted: Range
-) -> AsyncGenerator[list[Arrival]]:
+) -> AsyncGenerator[Sequence[Arrival]]:
     """The range's entries, oldest first; with nothing but a limit, the newest so many.
 
     Raises ServerUnavailable.
@@ -37,12 +37,12 @@ async def read_range(
         async with aclosing(history.begin(selection, last=in_sql)) as chunks:
             async for chunk in chunks:
                 if chunk.rows:
-                    yield [Arrival(row.entry, "history", "") for row in chunk.rows]
+                    yield [Arrival(row.entry, "history") for row in chunk.rows]
         return
     stream = history.stream(selection, since=wanted.since, until=filters.until, limit=in_sql)
     async with aclosing(stream):
         async for entries in stream:
-            matching = [Arrival(e, "history", "") for e in entries if filters.matches(e)][:left]
+            matching = filters.select([Arrival(entry, "history") for entry in entries])[:left]
             if matching:
                 yield matching
             if left is not None:
@@ -79,7 +79,7 @@ async def catch_up(
             for action in merge.chunk(chunk):
                 match action:
                     case Print(arrivals):
-                        wanted = [a for a in arrivals if filters.matches(a.message)]
+                        wanted = filters.select(arrivals)
                         if wanted:
                             yield Print(wanted)
                     case Save():

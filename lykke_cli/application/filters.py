@@ -1,13 +1,15 @@
 """The filters of every command that reads, as one predicate and one selection."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import compress
 from typing import Any
 from uuid import UUID
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.history_protocol import Selection
-from lykke_cli.application.messages import Entry, Message
+from lykke_cli.application.messages import Arrival, Entry, EntryBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +55,38 @@ class Filters:
             entity_id=self.entity_id,
         )
 
-    def matches(self, message: Message) -> bool:
+    def select(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Those that are wanted."""
         if self.selects_all:
-            return True
-        if not isinstance(message, Entry):
-            return False
-        return (
-            (not self.activity_types or message.activity_type in self.activity_types)
-            and (self.entity_type is None or message.entity_type == self.entity_type)
-            and (self.entity_id is None or message.entity_id == str(self.entity_id))
-            and (self.until is None or message.occurred_at < self.until)
-            and (self._query is None or self._answers(message))
-        )
+            return arrivals
+        if isinstance(arrivals, EntryBatch):
+            wanted = self._wanted(arrivals.entries)
+            return arrivals if all(wanted) else arrivals.where(wanted)
+        found = [arrival for arrival in arrivals if isinstance(arrival.message, Entry)]
+        entries = [arrival.message for arrival in found if isinstance(arrival.message, Entry)]
+        return list(compress(found, self._wanted(entries)))
+
+    def _wanted(self, entries: Sequence[Entry]) -> list[bool]:
+        """For each entry whether it is; every part of the filter goes over all that are left."""
+        wanted = [True] * len(entries)
+        if self.activity_types:
+            wanted = [entry.activity_type in self.activity_types for entry in entries]
+        for part in self._parts():
+            wanted = [yes and part(entry) for yes, entry in zip(wanted, entries, strict=True)]
+        return wanted
+
+    def _parts(self) -> Iterator[Callable[[Entry], bool]]:
+        """All but the activity types."""
+        entity_type, until = self.entity_type, self.until
+        if entity_type is not None:
+            yield lambda entry: entry.entity_type == entity_type
+        if self.entity_id is not None:
+            entity_id = str(self.entity_id)
+            yield lambda entry: entry.entity_id == entity_id
+        if until is not None:
+            yield lambda entry: entry.occurred_at < until
+        if self._query is not None:
+            yield self._answers
 
     def _answers(self, entry: Entry) -> bool:
         import jmespath

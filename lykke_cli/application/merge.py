@@ -10,7 +10,7 @@ How an entry is printed exactly once:
   again some of what was printed before; the ids of these entries are `_pending`, and decide.
 * A live entry is printed at once when its id is not among those printed. Ids of entries which no
   read can return again (`_settled`) are kept only against repeated and late broadcasts, and only
-  the latest `keep` of them by occurred_at. `_floor` is the latest occurred_at forgotten.
+  the latest by occurred_at, `keep` at most. `_floor` is the latest occurred_at forgotten.
 * So an unknown live entry above the floor cannot have been printed: it is. One at or below it, or
   one marked as replayed, is in doubt: the database is asked about just that id.
 
@@ -21,13 +21,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from heapq import heappop, heappush
+from itertools import islice
+from operator import itemgetter
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryRow
-from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.messages import Arrival, Entry, EntryBatch
 
 KEPT_IDS = 50_000
-"""How many ids of settled entries are kept against repeated broadcasts."""
+"""How many ids of settled entries are kept at most against repeated broadcasts."""
 HELD_MESSAGES = 20_000
 """How many live messages wait while history is printed; beyond it history is read once more."""
 UNCONFIRMED_IDS = 50_000
@@ -58,7 +59,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    arrivals: list[Arrival]
+    arrivals: Sequence[Arrival]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,8 @@ class Merge:
         self._latest = self._floor  # the latest occurred_at ever settled
         self._pending: dict[str, datetime] = dict(resume.pending) if resume else {}
         self._awaiting: dict[str, datetime] = {}  # pending when the read under way was asked for
-        self._settled: set[str] = set()
-        self._by_time: list[tuple[datetime, str]] = []  # heap over _settled
+        self._settled: dict[str, datetime] = {}
+        self._unprinted: set[str] = set()  # noted from before the start, never printed
         self._unconfirmed = 0  # live entries printed since a read was last asked for
         self._doubtful: dict[str, Arrival] = {}
         self._held: list[Arrival] = []
@@ -167,7 +168,7 @@ class Merge:
     def chunk(self, chunk: HistoryChunk) -> list[Action]:
         """A read answered with some rows."""
         printed = [
-            Arrival(row.entry, "history", "")
+            Arrival(row.entry, "history")
             for row in chunk.rows
             if self._note(row)  # remembers every row, passes those not printed before
         ]
@@ -176,6 +177,7 @@ class Merge:
             for row in chunk.seen:
                 if row.entry.id not in held:  # one that is held came after the starting point
                     self._note(row)
+                    self._unprinted.add(row.entry.id)  # its broadcast may be on its way
         self._cursor = chunk.cursor
         actions = _print(printed)
         if chunk.last:
@@ -210,6 +212,7 @@ class Merge:
 
     def disconnected(self) -> list[Action]:
         """The subscription broke: until it is confirmed again, history is all there is."""
+        self._unprinted.clear()
         return self.tick()
 
     def tick(self, kind: ReadKind = ReadKind.RECENT) -> list[Action]:
@@ -236,14 +239,16 @@ class Merge:
             return [self._under_way]
         return []
 
-    def _finish_read(self, chunk: HistoryChunk) -> list[Arrival]:
+    def _finish_read(self, chunk: HistoryChunk) -> Sequence[Arrival]:
         """The read is complete: what it could have returned and did not, no read will."""
         since = chunk.covered_from
-        for id, occurred_at in self._awaiting.items():
-            if chunk.complete and (since is None or occurred_at >= since):
-                self._settle(id, occurred_at)
-            else:
-                self._pending[id] = occurred_at
+        if not chunk.complete:
+            self._pending |= self._awaiting
+        elif since is None:
+            self._settle(self._awaiting)
+        else:
+            self._settle({id: at for id, at in self._awaiting.items() if at >= since})
+            self._pending |= {id: at for id, at in self._awaiting.items() if at < since}
         self._awaiting = {}
         self._under_way = None
         self._failing = False
@@ -252,7 +257,7 @@ class Merge:
             self._wanted = ReadKind.FULL
         return [] if self._holding and self._wanted is ReadKind.FULL else self._release()
 
-    def _release(self) -> list[Arrival]:
+    def _release(self) -> Sequence[Arrival]:
         """Stop holding live messages back."""
         self._holding = False
         held, self._held = self._held, []
@@ -267,32 +272,60 @@ class Merge:
             self._held = others[-self._hold :]
             self._overflowed = True
 
-    def _admit(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
+    def _admit(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
         """Those of the live messages to print now."""
-        printed = []
-        for arrival in arrivals:
-            entry = arrival.message
-            if not isinstance(entry, Entry):
-                printed.append(arrival)
-            elif self._is_known(entry.id):
-                continue
-            elif not self._has_history:
-                self._settle(entry.id, entry.occurred_at)
-                printed.append(arrival)
-            elif self._may_be_printed_already(entry):
-                self._doubt(arrival, entry.id)
-            elif self._unconfirmed < UNCONFIRMED_LIMIT:
-                self._pending[entry.id] = entry.occurred_at
-                self._unconfirmed += 1
-                printed.append(arrival)
-            else:
-                self._wanted = ReadKind.FULL  # prints it when the database is back
-        return printed
+        if isinstance(arrivals, EntryBatch):
+            fresh = {entry.id: entry.occurred_at for entry in arrivals.entries}
+            if len(fresh) == len(arrivals) > 0 and self._can_print_all(fresh):
+                self._printed_live(fresh)
+                return arrivals
+        return [arrival for arrival in arrivals if self._admits(arrival)]
 
-    def _may_be_printed_already(self, entry: Entry) -> bool:
+    def _can_print_all(self, fresh: dict[str, datetime]) -> bool:
+        """The common case, decided at once: none of them is known or in doubt."""
+        if self._floor is not None and self._cursor is not None:
+            if min(fresh.values()) <= self._floor:
+                return False
+        return (
+            fresh.keys().isdisjoint(self._pending.keys())
+            and fresh.keys().isdisjoint(self._settled.keys())
+            and fresh.keys().isdisjoint(self._awaiting.keys())
+            and fresh.keys().isdisjoint(self._doubtful.keys())
+            and self._unconfirmed + len(fresh) <= UNCONFIRMED_LIMIT
+        )
+
+    def _admits(self, arrival: Arrival) -> bool:
+        entry = arrival.message
+        if not isinstance(entry, Entry):
+            return True
+        if entry.id in self._unprinted:
+            self._unprinted.remove(entry.id)
+        elif self._is_known(entry.id):
+            return False
+        elif self._has_history:
+            if self._may_be_printed_already(entry, replayed=arrival.replayed):
+                self._doubt(arrival, entry.id)
+                return False
+            if self._unconfirmed >= UNCONFIRMED_LIMIT:
+                self._wanted = ReadKind.FULL  # prints it when the database is back
+                return False
+        self._printed_live({entry.id: entry.occurred_at})
+        return True
+
+    def _printed_live(self, entries: dict[str, datetime]) -> None:
+        if self._has_history:
+            self._pending |= entries
+            self._unconfirmed += len(entries)
+            return
+        # Nothing is in doubt without a history: the ids that came last are kept.
+        self._settled |= entries
+        if len(self._settled) > self._keep:
+            self._settled = dict(islice(self._settled.items(), self._keep // 2, None))
+
+    def _may_be_printed_already(self, entry: Entry, *, replayed: bool) -> bool:
         if self._cursor is None:
             return False
-        return entry.replayed or (self._floor is not None and entry.occurred_at <= self._floor)
+        return replayed or (self._floor is not None and entry.occurred_at <= self._floor)
 
     def _doubt(self, arrival: Arrival, id: str) -> None:
         if len(self._doubtful) < self._hold:
@@ -316,20 +349,24 @@ class Merge:
         known = self._awaiting.pop(id, None) is not None or self._pending.pop(id, None) is not None
         self._doubtful.pop(id, None)
         if row.settled:
-            self._settle(id, occurred_at)
+            self._settle({id: occurred_at})
         else:
             self._pending[id] = occurred_at
         return not known
 
-    def _settle(self, id: str, occurred_at: datetime) -> None:
-        self._latest = occurred_at if self._latest is None else max(self._latest, occurred_at)
-        self._settled.add(id)
-        heappush(self._by_time, (occurred_at, id))
-        if len(self._by_time) > self._keep:
-            forgotten, oldest = heappop(self._by_time)
-            self._settled.discard(oldest)
-            self._floor = forgotten if self._floor is None else max(self._floor, forgotten)
+    def _settle(self, entries: dict[str, datetime]) -> None:
+        """No read can return these again: their ids are kept while there is room."""
+        if not entries:
+            return
+        self._latest = max([*entries.values(), *([self._latest] if self._latest else [])])
+        self._settled |= entries
+        if len(self._settled) > self._keep:
+            by_time = sorted(self._settled.items(), key=itemgetter(1))
+            forgotten = len(by_time) - self._keep // 2  # not one by one: sorting takes its time
+            floor = by_time[forgotten - 1][1]
+            self._floor = floor if self._floor is None else max(self._floor, floor)
+            self._settled = dict(by_time[forgotten:])
 
 
-def _print(arrivals: list[Arrival]) -> list[Action]:
+def _print(arrivals: Sequence[Arrival]) -> list[Action]:
     return [Print(arrivals)] if arrivals else []

@@ -8,7 +8,7 @@ from typing import Any
 from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
 from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.merge import Checkpoint
-from lykke_cli.application.messages import Arrival, Entry, format_time, parse_wire_time
+from lykke_cli.application.messages import Arrival, Entry, EntryBatch, format_time, parse_wire_time
 
 SAVE_INTERVAL = 1.0  # seconds between two savings while a run goes on
 
@@ -54,6 +54,9 @@ class Place:
 
     def wrote(self, arrivals: Iterable[Arrival]) -> None:
         """These have left the process."""
+        if isinstance(arrivals, EntryBatch):
+            self._since |= {entry.id: entry.occurred_at for entry in arrivals.entries}
+            return
         for arrival in arrivals:
             if isinstance(arrival.message, Entry):
                 self._since[arrival.message.id] = arrival.message.occurred_at

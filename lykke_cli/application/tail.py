@@ -35,12 +35,12 @@ from lykke_cli.application.merge import (
     Save,
     Verify,
 )
-from lykke_cli.application.messages import Arrival, decode
+from lykke_cli.application.messages import LiveBatch, live_arrivals
 
 RECONCILE_INTERVAL = 30.0  # seconds between reads that look for lost broadcasts
 AWAY_INTERVAL = 2.0  # seconds between reads while there is no subscription
 FULL_INTERVAL = 3600.0  # seconds between reads without the look-back bound
-QUEUE_LENGTH = 8  # batches between the readers and the output: a slow output slows the readers
+QUEUE_LENGTH = 2  # batches between the readers and the output: a slow output slows the readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,8 @@ class TailRequest:
     """Print so many of the newest entries first."""
     resume: Checkpoint | None = None
     """Go on from here instead."""
+    undecoded: bool = False
+    """Hand on what comes as it is, repetitions included: neither filters nor a history apply."""
 
 
 class Tail:
@@ -191,7 +193,11 @@ class Tail:
     def _handle(self, happened: object) -> Iterator[Event]:
         match happened:
             case _Live(deliveries):
-                yield from self._carry_out(self._merge.live(self._wanted(deliveries)))
+                if self._request.undecoded:
+                    yield Print(LiveBatch(deliveries))
+                    return
+                wanted = self._request.filters.select(live_arrivals(deliveries))
+                yield from self._carry_out(self._merge.live(wanted))
             case HistoryChunk():
                 yield from self._take_chunk(happened)
             case _Verified(rows, absent):
@@ -218,13 +224,6 @@ class Tail:
             case _Broken(error):
                 raise error
 
-    def _wanted(self, deliveries: Sequence[Delivery]) -> list[Arrival]:
-        filters = self._request.filters
-        arrivals = [Arrival(decode(d.payload), "live", d.channel, d.payload) for d in deliveries]
-        if filters.selects_all:
-            return arrivals
-        return [arrival for arrival in arrivals if filters.matches(arrival.message)]
-
     def _take_chunk(self, chunk: HistoryChunk) -> Iterator[Event]:
         self._history_worked = True
         if self._unannounced is not None:
@@ -247,11 +246,11 @@ class Tail:
     def _carry_out(self, actions: Sequence[Action]) -> Iterator[Event]:
         for action in actions:
             match action:
-                case Print(arrivals):
-                    wanted = [a for a in arrivals if self._request.filters.matches(a.message)]
+                case Print(arrivals) if arrivals[0].source == "history":
+                    wanted = self._request.filters.select(arrivals)
                     if wanted:
                         yield Print(wanted)
-                case Save():
+                case Print() | Save():
                     yield action
                 case Read():
                     self._reader = asyncio.create_task(self._read(action))

@@ -9,8 +9,9 @@ import typer
 
 from lykke_cli._version import __version__
 from lykke_cli.cli import options
-from lykke_cli.cli.commands import backfill, demo, profile, publish, record, tail
+from lykke_cli.cli.commands import backfill, demo, doctor, profile, publish, record, tail
 from lykke_cli.cli.exit_codes import ExitCode, exit_code_of
+from lykke_cli.cli.quick_parameters import quicken
 from lykke_cli.cli.runtime import Stopped
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import OutputClosed
@@ -55,6 +56,7 @@ app.command("tail", epilog=tail.EPILOG, rich_help_panel=_READ)(tail.tail)
 app.command("backfill", epilog=backfill.EPILOG, rich_help_panel=_READ)(backfill.backfill)
 app.command("publish", epilog=publish.EPILOG, rich_help_panel=_WRITE)(publish.publish)
 app.command("record", epilog=record.EPILOG, rich_help_panel=_WRITE)(record.record)
+app.command("doctor", epilog=doctor.EPILOG, rich_help_panel=_SET_UP)(doctor.doctor)
 app.command("demo", epilog=demo.EPILOG, rich_help_panel=_SET_UP)(demo.demo)
 app.add_typer(
     profile.app,
@@ -68,7 +70,9 @@ app.add_typer(
 def run(arguments: list[str]) -> int:
     """Run one command; every way it can end becomes an exit code, and at most one line."""
     try:
-        app(arguments, prog_name="lykke", standalone_mode=False)
+        command = typer.main.get_command(app)
+        quicken(command)
+        command(arguments, prog_name="lykke", standalone_mode=False)
         sys.stdout.flush()
         return ExitCode.DONE
     except typer.Exit as stop:

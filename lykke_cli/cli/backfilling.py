@@ -89,12 +89,27 @@ class Backfilling:
         wanted = Range(since=self._since, limit=self._limit)
         await self._show_progress(stack, history, sink)
         try:
+            if isinstance(sink, StdoutSink) and replayer is None and self._takes_lines(sink):
+                await self._copy_lines(history, sink)
+                return
             batches = read_range(history, self._user_id, self._filters, wanted)
             async with aclosing(batches):
                 async for arrivals in batches:
                     await self._emit(arrivals, sink, replayer)
         finally:
             _close(sink)
+
+    def _takes_lines(self, sink: StdoutSink) -> bool:
+        """True when the database's own NDJSON will do."""
+        return sink.takes_lines and self._limit is None and self._filters.query is None
+
+    async def _copy_lines(self, history: HistoryProtocol, sink: StdoutSink) -> None:
+        selection = self._filters.selection(self._user_id)
+        lines = history.lines(selection, since=self._since, until=self._filters.until)
+        async with aclosing(lines) as blocks:
+            async for block in blocks:
+                sink.write_lines(block)
+                self._count(block.count(b"\n"))
 
     async def _catch_up(
         self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
@@ -169,8 +184,11 @@ class Backfilling:
             await replayer.publish(arrivals)
         if place is not None:
             place.wrote(arrivals)
-        self._entries += len(arrivals)
         self._reporter.meet(arrivals)
+        self._count(len(arrivals))
+
+    def _count(self, entries: int) -> None:
+        self._entries += entries
         if self._progress is not None:
             self._progress.update(self._task, completed=self._entries)
 

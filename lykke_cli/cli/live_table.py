@@ -208,7 +208,7 @@ def _describe(message: Entry | OtherMessage | Unreadable, layout: Layout) -> tup
         return (
             visible(message.activity_type),
             _entity(message, entity),
-            _summary(message.meta, width),
+            _summary(bytes(message.meta), width),
         )
     if isinstance(message, OtherMessage):
         kind, rest = _kind(message)

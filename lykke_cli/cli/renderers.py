@@ -10,7 +10,15 @@ from typing import Protocol
 import orjson
 
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.messages import Arrival, Entry, Message, format_time
+from lykke_cli.application.messages import (
+    Arrival,
+    Entry,
+    EntryBatch,
+    LiveBatch,
+    Message,
+    format_time,
+    to_lines,
+)
 from lykke_cli.cli.sanitize import csv_cell, json_for_terminal, visible
 from lykke_cli.cli.terminal import Terminal
 
@@ -84,9 +92,10 @@ class NdjsonRenderer:
         return b""
 
     def render(self, messages: Sequence[Arrival]) -> bytes:
-        lines = [_json(shown.message) for shown in messages]
-        lines.append(b"")
-        data = b"\n".join(lines)
+        if isinstance(messages, EntryBatch):
+            data = to_lines(messages.entries)
+        else:
+            data = b"".join([_json(shown.message) + b"\n" for shown in messages])
         return json_for_terminal(data) if self._to_terminal else data
 
     def footer(self) -> bytes:
@@ -151,7 +160,10 @@ class RawRenderer:
         return b""
 
     def render(self, messages: Sequence[Arrival]) -> bytes:
-        payloads = [_payload(shown) for shown in messages]
+        if isinstance(messages, LiveBatch):
+            payloads = [delivery.payload for delivery in messages.deliveries]
+        else:
+            payloads = [_payload(shown) for shown in messages]
         if self._escaped:
             payloads = [visible(p.decode("utf-8", "backslashreplace")).encode() for p in payloads]
         payloads.append(b"")
@@ -184,6 +196,7 @@ def _csv_row(message: Message) -> Sequence[str]:
     if not isinstance(message, Entry):
         text = message.raw if isinstance(message, Unreadable) else message.to_json()
         return ("", "", "", "", "", "", csv_cell(text.decode("utf-8", "replace")))
+    meta = bytes(message.meta)
     return (
         message.id,
         message.user_id,
@@ -191,5 +204,5 @@ def _csv_row(message: Message) -> Sequence[str]:
         format_time(message.occurred_at),
         message.entity_id or "",
         csv_cell(message.entity_type or ""),
-        "" if message.meta == b"null" else csv_cell(message.meta.decode("utf-8", "replace")),
+        "" if meta == b"null" else csv_cell(meta.decode("utf-8", "replace")),
     )

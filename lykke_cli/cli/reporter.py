@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.messages import Arrival, Entry, EntryBatch
 from lykke_cli.application.tail import (
     Connected,
     Disconnected,
@@ -63,11 +63,11 @@ class Reporter:
         if isinstance(newest, Entry) and len(self.activity_types) < recent.LIMIT:
             self.activity_types.add(newest.activity_type)
 
-    def count(self, arrivals: list[Arrival]) -> None:
+    def count(self, arrivals: Sequence[Arrival]) -> None:
         """These were printed."""
         self.entries += len(arrivals)
         self.meet(arrivals)
-        if self._caught_up:
+        if self._caught_up and not isinstance(arrivals, EntryBatch):
             self.recovered += sum(arrival.source == "history" for arrival in arrivals)
         newest = arrivals[-1]
         if newest.source == "live" and isinstance(newest.message, Entry):

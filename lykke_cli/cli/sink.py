@@ -40,6 +40,14 @@ class StdoutSink:
     def write(self, arrivals: Sequence[Arrival]) -> None:
         self._emit(self._renderer.render(arrivals))
 
+    @property
+    def takes_lines(self) -> bool:
+        """True when NDJSON can be written as it is."""
+        return isinstance(self._renderer, NdjsonRenderer) and not self._terminal.stdout_is_tty
+
+    def write_lines(self, lines: bytes) -> None:
+        self._emit(lines)
+
     def state(self) -> dict[str, Any]:
         return {}
 

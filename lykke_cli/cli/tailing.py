@@ -10,7 +10,7 @@ from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli import options
 from lykke_cli.cli.follow import Follower
-from lykke_cli.cli.renderers import make_renderer
+from lykke_cli.cli.renderers import Output, make_renderer
 from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.sink import FileSink, Sink, StdoutSink
 from lykke_cli.infrastructure import recent
@@ -106,7 +106,13 @@ class Tailing:
             )
         if self._resume and checkpoint is None:
             self._reporter.line("no place is stored yet: following from now on")
-        return dataclasses.replace(request, resume=checkpoint), sink
+        undecoded = (
+            self._printing.output is Output.RAW
+            and self._file is None
+            and not self._has_history
+            and request.filters.selects_all
+        )
+        return dataclasses.replace(request, resume=checkpoint, undecoded=undecoded), sink
 
 
 def place_key(database: str, request: TailRequest, file: EntryFile | None) -> dict[str, str]:

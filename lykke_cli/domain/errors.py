@@ -4,8 +4,12 @@
 class LykkeError(Exception):
     """Something went wrong in lykke."""
 
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.__class__.__doc__)
+    def __init__(self, message: str | None = None, *, remedy: str | None = None) -> None:
+        self.problem = message or str(self.__class__.__doc__)
+        """What is wrong; the error's text has the remedy after it."""
+        self.remedy = remedy
+        """What to do about it, in a sentence, where that is known."""
+        super().__init__(self.problem if remedy is None else f"{self.problem} {remedy}")
 
 
 class DomainError(LykkeError):

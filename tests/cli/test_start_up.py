@@ -40,7 +40,7 @@ def imported(*arguments: object, **env: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--version"], ["--help"], ["tail", "--help"], ["publish", "--help"], ["demo", "--help"]],
+    [["--version"], ["--help"], ["tail", "--help"], ["publish", "--help"], ["doctor", "--help"]],
 )
 def test_help_and_version_import_no_driver(arguments: list[str]) -> None:
     assert not imported(*arguments) & set(_HEAVY)
@@ -66,6 +66,7 @@ def test_completion_does_not_even_build_the_command_line(shell: str, line: str) 
 def test_publish_imports_no_database(redis_server: RedisServer) -> None:
     modules = imported("publish", uuid.uuid4(), REDIS_URL=redis_server.url)
     assert "redis" in modules
+    assert "pydantic" not in modules
     assert not modules & {"sqlalchemy", "asyncpg", "aiosqlite"}
 
 

@@ -15,7 +15,7 @@ from lykke_cli.application.gateways.history_protocol import (
     HistoryProtocol,
     Selection,
 )
-from lykke_cli.application.messages import Entry
+from lykke_cli.application.messages import Entry, to_lines
 from lykke_cli.bootstrap import make_history
 from lykke_cli.domain.audit_log import AuditLogEntity
 from lykke_cli.infrastructure.settings import Settings
@@ -265,3 +265,56 @@ async def test_a_missing_sqlite_file_is_not_created(tmp_path: object) -> None:
     async with make_history(Settings(database_url=url)) as history:
         with pytest.raises(ServerUnavailable, match=r"none\.db"):
             await history.count(Selection(user_id=None))
+
+
+async def lines(history: HistoryProtocol, selection: Selection, **bounds: datetime) -> bytes:
+    return b"".join([block async for block in history.lines(selection, **bounds)])
+
+
+async def test_lines_are_what_live_entries_print(database: Database, user: UUID) -> None:
+    """To the byte, for whatever a row can hold."""
+    awkward = "".join(map(chr, range(1, 0x20))) + '"\\/\x7f\x85\u2028\u202e\U0001f600æ%s{}'
+    entities = [
+        at(0, user, activity_type=awkward, entity_type=awkward, meta={awkward: [awkward]}),
+        at(1 / 7, user, entity_id=uuid.uuid4(), entity_type="", meta={"n": 1.50, "x": {"y": None}}),
+        at(1, user, activity_type=" "),
+    ]
+    await insert(database.url, [*entities, at(2, uuid.uuid4())])
+    [entries] = [part async for part in database.history.stream(Selection(user_id=user))]
+    assert len(entries) == 3
+    assert await lines(database.history, Selection(user_id=user)) == to_lines(entries)
+
+
+async def test_lines_of_many_rows_are_in_order(database: Database, user: UUID) -> None:
+    """More than one range of them, and more at one moment than a range has."""
+    entities = [at(max(0, n - 900) // 3, user) for n in range(1800)]
+    await insert(database.url, entities)
+    expected = sorted((e.occurred_at, str(e.id)) for e in entities)
+    printed = await lines(database.history, Selection(user_id=user))
+    assert [line[7:43].decode() for line in printed.splitlines()] == [id for _, id in expected]
+
+
+async def test_lines_are_filtered(database: Database, user: UUID) -> None:
+    wanted = at(1, user, activity_type="A,{}", entity_id=uuid.uuid4(), entity_type="x' OR 1=1")
+    fields = {"entity_id": wanted.entity_id, "entity_type": wanted.entity_type}
+    others = [
+        at(0, user, activity_type="A,{}", **fields),
+        at(2, user, activity_type="A,{}", **fields),
+        at(1, user, activity_type="B", **fields),
+        at(1, user, activity_type="A,{}", entity_id=uuid.uuid4(), entity_type="x' OR 1=1"),
+        at(1, user, activity_type="A,{}", entity_id=wanted.entity_id, entity_type="x"),
+    ]
+    await insert(database.url, [wanted, *others])
+    selection = Selection(
+        user_id=user,
+        activity_types=("A,{}", "none"),
+        entity_id=wanted.entity_id,
+        entity_type=wanted.entity_type,
+    )
+    printed = await lines(
+        database.history,
+        selection,
+        since=wanted.occurred_at,
+        until=wanted.occurred_at + timedelta(minutes=1),
+    )
+    assert [line[7:43].decode() for line in printed.splitlines()] == [str(wanted.id)]

@@ -65,7 +65,7 @@ class World:
         self.replayed: set[str] = set()
         self.started = False
         self.connected = False
-        self.wire: list[Entry] = []
+        self.wire: list[Arrival] = []
         self.printed: Counter[str] = Counter()
         self.since_save: dict[str, datetime] = {}
         self.saved: Checkpoint | None = None
@@ -112,11 +112,11 @@ class World:
     def publish_again(self, index: int, *, replayed: bool) -> None:
         if self.committed:
             entry = self.committed[index % len(self.committed)].entry
-            self.publish(_marked(entry) if replayed else entry)
+            self.publish(entry, replayed=replayed)
 
-    def publish(self, entry: Entry) -> None:
+    def publish(self, entry: Entry, *, replayed: bool = False) -> None:
         if self.connected:
-            self.wire.append(entry)
+            self.wire.append(Arrival(entry, "live", "auditlog", replayed=replayed))
 
     def replicate(self, count: int) -> None:
         self.replicated = min(len(self.committed), self.replicated + count)
@@ -136,9 +136,9 @@ class World:
 
     def deliver(self, count: int) -> None:
         taken, self.wire = self.wire[:count], self.wire[count:]
-        self.replayed |= {entry.id for entry in taken if entry.replayed}
-        self.delivered |= {entry.id for entry in taken} - self.replayed
-        self.carry_out(self.merge.live([Arrival(entry, "live", "auditlog") for entry in taken]))
+        self.replayed |= {_id(arrival) for arrival in taken if arrival.replayed}
+        self.delivered |= {_id(arrival) for arrival in taken} - self.replayed
+        self.carry_out(self.merge.live(taken))
 
     def deliver_junk(self) -> None:
         self.carry_out(self.merge.live([Arrival(Unreadable(b"?", "junk"), "live", "auditlog")]))
@@ -285,14 +285,9 @@ class World:
         )
 
 
-def _marked(entry: Entry) -> Entry:
-    return Entry(
-        id=entry.id,
-        user_id=entry.user_id,
-        activity_type=entry.activity_type,
-        occurred_at=entry.occurred_at,
-        replayed=True,
-    )
+def _id(arrival: Arrival) -> str:
+    assert isinstance(arrival.message, Entry)
+    return arrival.message.id
 
 
 def _cursor(covered: Sequence[Region], low: datetime) -> Cursor:

@@ -25,6 +25,7 @@ URL = "postgresql://ann@db:5432/app"
 REMEDY = "DATABASE_URL"
 
 SQLSTATES = [
+    ("08003", ServerUnavailable, "sslcert"),
     ("08006", ServerUnavailable, "Cannot reach"),
     ("0P000", LoginRefused, "refused the login"),
     ("22001", BadInput, "refused the data"),

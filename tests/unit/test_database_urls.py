@@ -2,9 +2,10 @@
 
 import sys
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+import trustme
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.database.urls import (
@@ -72,16 +73,19 @@ def test_a_malformed_url_is_refused_without_repeating_it(url: str) -> None:
     assert caught.value.__cause__ is None
 
 
-def test_the_dsn_keeps_what_asyncpg_understands_and_drops_the_rest() -> None:
+def test_the_dsn_keeps_what_asyncpg_understands_and_drops_the_rest(tmp_path: Path) -> None:
+    authority = tmp_path / "ca .pem"
+    authority.write_bytes(trustme.CA().cert_pem.bytes())
     dsn = asyncpg_dsn(
         "postgresql+asyncpg://ann:p%40%2F%3A%25@db:6543/my%20app?ssl=require&connect_timeout=3"
-        "&channel_binding=require&sslrootcert=/etc/ca%20.pem&prepared_statement_cache_size=0&x="
+        f"&channel_binding=require&sslrootcert={quote(str(authority))}"
+        "&prepared_statement_cache_size=0&x="
     )
     parts = urlsplit(dsn)
     assert dsn.startswith("postgresql://ann:p%40%2F%3A%25@db:6543/my%20app?")
     assert parse_qs(parts.query) == {
         "sslmode": ["require"],
-        "sslrootcert": ["/etc/ca .pem"],
+        "sslrootcert": [str(authority)],
         "application_name": ["lykke"],
     }
 

@@ -4,6 +4,7 @@ import io
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +61,7 @@ def entry(
         occurred_at=occurred_at,
         entity_id=entity_id,
         entity_type=kind,
-        meta=meta,
+        meta=msgspec.Raw(meta),
     )
     return Arrival(message, "live", f"auditlog:{USER}")
 

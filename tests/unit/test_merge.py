@@ -163,6 +163,21 @@ def commit_one(world: World, *, publish: bool) -> None:
     world.commit(len(world.open) - 1, publish=publish)
 
 
+def test_a_broadcast_that_comes_after_the_first_snapshot_is_printed_though_it_is_in_doubt() -> None:
+    world = World(Merge(keep=0))
+    world.begin()
+    world.connect()
+    commit_one(world, publish=True)
+    world.answer()  # the snapshot shows it, as something from before the start
+    world.end_transactions()
+    world.tick(ReadKind.RECENT)
+    world.answer()
+    world.catch_up()  # delivers it
+    world.tick(ReadKind.FULL)
+    world.catch_up()
+    assert len(world.printed) == 1
+
+
 def test_what_was_too_much_to_hold_is_read_from_history() -> None:
     world = World(Merge(hold=1))
     world.catch_up()

@@ -38,6 +38,7 @@ def bare(error: Exception) -> Callable[[], None]:
 def certificate_error() -> ssl.SSLCertVerificationError:
     error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify")
     error.verify_message = "self-signed certificate"
+    error.verify_code = 18
     return error
 
 
@@ -67,7 +68,7 @@ UNAVAILABLE = {
     "loading": (bare(exceptions.BusyLoadingError("Redis is loading")), "Redis is loading"),
     "too many": (bare(exceptions.MaxConnectionsError("Too many")), "(Too many)"),
     "certificate": (wrapped(ERROR, certificate_error()), "not accepted: self-signed certificate)"),
-    "no TLS": (wrapped(ERROR, tls_error()), "(wrong version number). Check its certificate"),
+    "no TLS": (wrapped(ERROR, tls_error()), "(wrong version number). Does this port speak TLS"),
     "no database": (
         bare(exceptions.ResponseError("DB index is out of range")),
         "Check the database number",

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from lykke_cli.application.messages import Arrival, Entry, decode
@@ -48,7 +49,9 @@ def an_entry(**changes: object) -> Entry:
         "entity_type": "task",
         "meta": b'{"n":1}',
     }
-    return Entry(**(fields | changes))  # type: ignore[arg-type]
+    fields |= changes
+    fields["meta"] = msgspec.Raw(fields["meta"])  # type: ignore[call-overload]
+    return Entry(**fields)  # type: ignore[arg-type]
 
 
 def live(payload: bytes) -> Arrival:

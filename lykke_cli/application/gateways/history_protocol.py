@@ -114,6 +114,16 @@ class HistoryProtocol(Protocol):
         """Plain history by (occurred_at, id): `since` inclusive, `until` exclusive."""
         ...
 
+    def lines(
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncGenerator[bytes]:
+        """What `stream` yields for one user, as NDJSON: blocks of whole lines."""
+        ...
+
     async def count(
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
     ) -> int:

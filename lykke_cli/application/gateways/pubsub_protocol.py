@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import UUID
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -32,8 +34,7 @@ class Gap:
     """When the server confirmed the subscription again, UTC."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One message as it came off the wire."""
 
     channel: str

@@ -7,6 +7,7 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html
 https://www.sqlite.org/rescode.html
 """
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from socket import gaierror
@@ -19,57 +20,66 @@ from lykke_cli.application.errors import (
     ServerUnavailable,
 )
 from lykke_cli.domain.errors import LykkeError
+from lykke_cli.infrastructure.tls import POSTGRES_OPTIONS, tls_reason, tls_remedy
 
 MAX_SHOWN_REASON = 200  # characters
 MAX_CHAIN = 8  # errors looked at behind the one that was raised
 
 
 class Situation(NamedTuple):
-    """What is raised, and its text about {url} and {reason}."""
+    """What is raised: its text about {url} and {reason}, and the remedy."""
 
     kind: type[LykkeError]
     text: str
+    remedy: str | None = None
 
 
 _UNREACHABLE = Situation(
     ServerUnavailable,
-    "Cannot reach the database at {url} ({reason}). Check that it is running and that "
-    "DATABASE_URL or --database-url is right.",
+    "Cannot reach the database at {url} ({reason}).",
+    "Check that it is running and that DATABASE_URL or --database-url is right.",
 )
 _TOO_SLOW = Situation(
     ServerUnavailable,
-    "The database at {url} did not answer in time ({reason}). Is it overloaded or behind a "
-    "firewall? Check DATABASE_URL or --database-url.",
+    "The database at {url} did not answer in time ({reason}).",
+    "Is it overloaded or behind a firewall? Check DATABASE_URL or --database-url.",
 )
 _LOGIN = Situation(
     LoginRefused,
-    "The database at {url} refused the login ({reason}). Check the user and the password in "
-    "DATABASE_URL.",
+    "The database at {url} refused the login ({reason}).",
+    "Check the user and the password in DATABASE_URL.",
 )
 _RIGHT = Situation(
     LoginRefused,
-    "The database at {url} does not permit this user to do that ({reason}). Reading needs "
-    "GRANT SELECT ON audit_logs, recording GRANT INSERT as well.",
+    "The database at {url} does not permit this user to do that ({reason}).",
+    "Reading needs GRANT SELECT ON audit_logs, recording GRANT INSERT as well.",
 )
 _READ_ONLY = Situation(
     LoginRefused,
-    "The database at {url} is read-only ({reason}). Recording needs one that can be written "
-    "to: set DATABASE_URL to the primary server or a writable file.",
+    "The database at {url} is read-only ({reason}).",
+    "Recording needs one that can be written to: set DATABASE_URL to the primary server or a "
+    "writable file.",
 )
 _SCHEMA = Situation(
     SchemaMismatch,
-    "The database at {url} does not fit ({reason}). Check that DATABASE_URL names the "
-    "application's database and that its migrations have run.",
+    "The database at {url} does not fit ({reason}).",
+    "Check that DATABASE_URL names the application's database and that its migrations have run.",
 )
 _BUSY = Situation(
     ServerUnavailable,
-    "The database at {url} is busy ({reason}). Try again, and look for a transaction that "
-    "stays open.",
+    "The database at {url} is busy ({reason}).",
+    "Try again, and look for a transaction that stays open.",
 )
 _NO_FILE = Situation(
     ServerUnavailable,
-    "Cannot open the database at {url} ({reason}). Check that the file exists and may be read, "
-    "and that DATABASE_URL or --database-url is right.",
+    "Cannot open the database at {url} ({reason}).",
+    "Check that the file exists and may be read, and that DATABASE_URL or --database-url is right.",
+)
+_CLOSED = Situation(
+    ServerUnavailable,
+    "Cannot reach the database at {url} ({reason}).",
+    "Check that it is running and, where sslcert in DATABASE_URL names a client certificate, that "
+    "the server trusts its authority.",
 )
 _DATA = Situation(BadInput, "The database at {url} refused the data ({reason}).")
 _TWICE = Situation(BadInput, "The database at {url} holds an entry with this id ({reason}).")
@@ -78,6 +88,7 @@ _OTHER = Situation(ServerUnavailable, "The database at {url} failed ({reason})."
 # The longest prefix of the SQLSTATE decides.
 _SQLSTATES: dict[str, Situation] = {
     "08": _UNREACHABLE,
+    "08003": _CLOSED,  # also the end of a TLS 1.3 handshake that the server refuses
     "0P": _LOGIN,
     "22": _DATA,
     "23": _DATA,
@@ -150,7 +161,7 @@ def database_errors(url_for_display: str) -> Iterator[None]:
             raise
         situation, cause = found
         text = situation.text.format(url=url_for_display, reason=_reason(cause))
-        raise situation.kind(text) from error
+        raise situation.kind(text, remedy=_remedy(situation, cause)) from error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -189,9 +200,19 @@ def _longest_prefix(table: dict[str, Situation], code: str) -> Situation:
     return table[max(fitting, key=len)] if fitting else _OTHER
 
 
+def _remedy(situation: Situation, cause: BaseException) -> str | None:
+    if isinstance(cause, ssl.SSLError):
+        return tls_remedy(cause, POSTGRES_OPTIONS)
+    if type(cause) is ConnectionError:  # asyncpg's, where the server declines to speak TLS
+        return "Turn TLS on at the server, or check sslmode in DATABASE_URL."
+    return situation.remedy
+
+
 def _reason(error: BaseException) -> str:
     """The driver's own words on one line; no driver puts a password there."""
-    if isinstance(error, gaierror):
+    if isinstance(error, ssl.SSLError):
+        text = tls_reason(error)
+    elif isinstance(error, gaierror):
         text = error.strerror or "the name is not known"
     elif isinstance(error, ConnectionRefusedError):
         text = "connection refused"

@@ -22,12 +22,14 @@ session settings, so that SELECT rights and PgBouncer in transaction mode are en
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Self
 
-import asyncpg
+import msgspec
 
 from lykke_cli.application.gateways.history_protocol import (
     Cursor,
@@ -46,6 +48,7 @@ from lykke_cli.infrastructure.database.postgres_cursor import (
     understand,
     up_to,
 )
+from lykke_cli.infrastructure.database.postgres_lines import LineReader
 from lykke_cli.infrastructure.database.regions import Place, Region
 from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
 
@@ -54,6 +57,10 @@ STATEMENT_TIMEOUT = 60.0  # seconds for one fetch; the server gets the same limi
 LOOK_BACK = timedelta(hours=1)
 """How far back a periodic read looks; a full one has no bound."""
 CHUNK_ROWS = 1_000
+_SNAPSHOT_ID = re.compile(r"[0-9A-F-]+")
+_LOCAL_SETTINGS = (
+    f"SET LOCAL statement_timeout = {int(STATEMENT_TIMEOUT * 1000)}; SET LOCAL TimeZone = 'UTC'"
+)
 
 # The texts below are constants: whatever comes from outside is a parameter.
 _ENTRY = """
@@ -218,6 +225,21 @@ class PostgresHistory:
             async for records in self._fetch(connection, query, arguments):
                 yield [_entry(record) for record in records]
 
+    async def lines(
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncGenerator[bytes]:
+        async with self._snapshot() as (connection, _):
+            exported = await connection.fetchval("SELECT pg_export_snapshot()")
+            share = partial(self._share, exported)
+            reader = LineReader(connection, share, selection, since, until)
+            async with aclosing(reader.blocks()) as blocks:
+                async for block in blocks:
+                    yield block
+
     async def count(
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
     ) -> int:
@@ -274,26 +296,43 @@ class PostgresHistory:
                 try:
                     connection = await self._connect()
                     async with connection.transaction(isolation="repeatable_read", readonly=True):
-                        await connection.execute(
-                            f"SET LOCAL statement_timeout = {int(STATEMENT_TIMEOUT * 1000)};"
-                            "SET LOCAL TimeZone = 'UTC'"
-                        )
+                        await connection.execute(_LOCAL_SETTINGS)
                         yield connection, await self._take(connection)
                 except BaseException:
                     await self.__aexit__()  # what is left half-read is not used again
                     raise
 
+    @asynccontextmanager
+    async def _share(self, exported: str) -> AsyncGenerator[Any]:
+        """Another connection that sees the snapshot of a transaction that is still open."""
+        if not _SNAPSHOT_ID.fullmatch(exported):
+            raise ValueError(f"{exported!r} is not the name of a snapshot")
+        with database_errors(self._display):
+            connection = await self._open()
+            try:
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    await connection.execute(f"SET TRANSACTION SNAPSHOT '{exported}'")
+                    await connection.execute(_LOCAL_SETTINGS)
+                    yield connection
+            finally:
+                connection.terminate()
+
     async def _connect(self) -> Any:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._dsn,
-                timeout=CONNECT_TIMEOUT,
-                command_timeout=STATEMENT_TIMEOUT,
-                statement_cache_size=0,
-                server_settings={"application_name": "lykke"},
-            )
+            self._connection = await self._open()
             self._system = ""
         return self._connection
+
+    async def _open(self) -> Any:
+        import asyncpg  # slow; a tail is subscribed before it comes to this
+
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=CONNECT_TIMEOUT,
+            command_timeout=STATEMENT_TIMEOUT,
+            statement_cache_size=0,
+            server_settings={"application_name": "lykke"},
+        )
 
     async def _take(self, connection: Any) -> Snapshot:
         text, at, replica, database, may_ask = await connection.fetchrow(_SNAPSHOT)
@@ -314,7 +353,7 @@ def _entry(record: Any) -> Entry:
         occurred_at=occurred_at,
         entity_id=entity_id,
         entity_type=entity_type,
-        meta=b"null" if meta is None else on_one_line(meta.encode()),
+        meta=msgspec.Raw(b"null" if meta is None else on_one_line(meta.encode())),
     )
 
 

@@ -8,7 +8,7 @@ renumber it, and the last one is reused after a DELETE.) A read sees every row u
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from sqlite3 import Row
 from typing import Any, Self
@@ -16,6 +16,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import aiosqlite
+import msgspec
 import orjson
 
 from lykke_cli.application.errors import SchemaMismatch, ServerUnavailable
@@ -25,7 +26,13 @@ from lykke_cli.application.gateways.history_protocol import (
     HistoryRow,
     Selection,
 )
-from lykke_cli.application.messages import Entry, canonical_id, on_one_line, parse_wire_time
+from lykke_cli.application.messages import (
+    Entry,
+    canonical_id,
+    on_one_line,
+    parse_wire_time,
+    to_lines,
+)
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.regions import Place, Region
@@ -141,6 +148,17 @@ class SqliteHistory:
             async for rows in self._fetch(connection, query, arguments):
                 yield [entry for _, entry in rows]
 
+    async def lines(
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncGenerator[bytes]:
+        async with aclosing(self.stream(selection, since=since, until=until)) as parts:
+            async for entries in parts:
+                yield to_lines(entries)
+
     async def count(
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
     ) -> int:
@@ -241,7 +259,7 @@ def _row(row: Row | tuple[Any, ...]) -> tuple[int, Entry]:
         occurred_at=parse_wire_time(occurred_at),
         entity_id=None if entity_id is None else canonical_id(entity_id),
         entity_type=entity_type,
-        meta=b"null" if meta is None else on_one_line(str(meta).encode()),
+        meta=msgspec.Raw(b"null" if meta is None else on_one_line(str(meta).encode())),
     )
 
 

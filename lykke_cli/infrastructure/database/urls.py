@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from lykke_cli.application.errors import UsageMistake
+from lykke_cli.infrastructure.tls import POSTGRES_OPTIONS, check_certificates
 
 CONNECT_TIMEOUT = 5.0  # seconds
 COMMAND_TIMEOUT = 60.0  # seconds for one statement
@@ -81,6 +82,14 @@ def asyncpg_dsn(url: str) -> str:
     options = {k: v for k, v in parts.options.items() if k not in _DROPPED}
     if "ssl" in options:  # SQLAlchemy's name for it
         options.setdefault("sslmode", options.pop("ssl"))
+    if options.get("sslmode") not in ("disable", "allow", "prefer"):
+        check_certificates(
+            POSTGRES_OPTIONS,
+            authority=options.get("sslrootcert"),
+            certificate=options.get("sslcert"),
+            key=options.get("sslkey"),
+            password=options.get("sslpassword"),
+        )
     options.setdefault("application_name", "lykke")
     login = quote(parts.user, safe="")
     if parts.password:
@@ -107,6 +116,20 @@ def sqlite_path(url: str) -> Path:
             "sqlite:////absolute/file.db."
         )
     return Path(path)
+
+
+def server_hosts(url: str) -> list[str]:
+    """The hosts, or folders of sockets, of a PostgreSQL URL; none for the default socket."""
+    parts = _postgres(url)
+    hosts = parts.hosts or parts.options.get("host", "")
+    return [_HOST.sub(r"\1", host).strip("[]") for host in hosts.split(",") if host]
+
+
+def verifies_server(url: str) -> bool:
+    """Whether a PostgreSQL URL asks for the server's certificate to be checked."""
+    options = _postgres(url).options
+    mode = options.get("sslmode", options.get("ssl", ""))
+    return mode in ("verify-ca", "verify-full") or (mode == "require" and "sslrootcert" in options)
 
 
 def engine_arguments(url: str) -> tuple[str, dict[str, Any]]:

@@ -8,9 +8,11 @@ error, and a silent one is asked (PING) and given up when it does not answer.
 import asyncio
 from collections import deque
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Self
 
 from redis import exceptions
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -19,7 +21,11 @@ from lykke_cli.application.gateways.pubsub_protocol import Delivery
 
 CLIENT_NAME = "lykke"
 LAST_LOOK = 0.1  # seconds for what may have piled up unread while our own side was busy
-MOST_AT_ONCE = 1_000  # deliveries
+MOST_AT_ONCE = (
+    200  # deliveries, after which they are handed on: few enough to stay in the processor's cache
+)
+READ_SIZE = 16_384  # bytes; hiredis moves what is left of a read forward each time it gives some
+_MESSAGES = (b"message", b"pmessage")
 
 
 class SubscribedConnection:
@@ -44,6 +50,7 @@ class SubscribedConnection:
             "retry_on_error": [],
             "health_check_interval": 0,
             "decode_responses": False,
+            "socket_read_size": READ_SIZE,
             "socket_timeout": None,  # every wait below has its own; sending never waits then
             "socket_connect_timeout": timeout,
         }
@@ -66,16 +73,30 @@ class SubscribedConnection:
             said = await self._next(deadline)
             if said is None:
                 return False
-            _add(said, deliveries)
+            deliveries += _deliveries([said])
         try:
-            while len(deliveries) < MOST_AT_ONCE and await self._connection.can_read():
-                said = await self._look(0)
-                if said is None:
-                    break
-                _add(said, deliveries)
+            await self._take_what_is_there(deliveries)
         except (exceptions.RedisError, OSError):
             pass  # what came before is delivered first; the next read fails again
         return True
+
+    async def _take_what_is_there(self, deliveries: deque[Delivery]) -> None:
+        """Without waiting. One by one, as redis-py gives replies, would take many times as long."""
+        parser: Any = getattr(self._connection, "_parser", None)
+        stream: Any = getattr(parser, "_stream", None)
+        is_hiredis = isinstance(parser, _AsyncHiredisParser)
+        if is_hiredis and isinstance(stream, asyncio.StreamReader):  # and no test double
+            reader, there = parser._reader, parser._stream._buffer
+            while True:
+                deliveries += _deliveries(list(iter(reader.gets, NOT_ENOUGH_DATA)))
+                if len(deliveries) >= MOST_AT_ONCE or not there:
+                    return
+                await parser.read_from_socket()
+        while len(deliveries) < MOST_AT_ONCE and await self._connection.can_read():
+            said = await self._look(0)
+            if said is None:
+                return
+            deliveries += _deliveries([said])
 
     async def close(self) -> None:
         """Let the connection go; it does not wait for the server."""
@@ -133,7 +154,15 @@ async def _set_name(connection: AbstractConnection) -> None:
         pass
 
 
-def _add(said: list[Any], deliveries: deque[Delivery]) -> None:
-    match said:
-        case [b"message", channel, payload] | [b"pmessage", _, channel, payload]:
-            deliveries.append(Delivery(channel.decode("utf-8", "replace"), payload))
+def _deliveries(replies: list[Any]) -> list[Delivery]:
+    """The messages among them; the channel and the payload come last."""
+    return [
+        Delivery(_text(reply[-2]), reply[-1])
+        for reply in replies
+        if isinstance(reply, list) and len(reply) > 2 and reply[0] in _MESSAGES
+    ]
+
+
+@lru_cache(maxsize=1_000)  # most messages come on a few channels
+def _text(channel: bytes) -> str:
+    return channel.decode("utf-8", "replace")

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from redis import exceptions
 
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable
+from lykke_cli.infrastructure.tls import REDIS_OPTIONS, tls_reason, tls_remedy
 
 MOST_SHOWN = 200  # characters of a reason
 _REMEDY = "Set REDIS_URL or give --redis-url."
 _LOGIN = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+_CLOSED = re.compile(r"closed by server|connection lost|reset by peer", re.IGNORECASE)
 _ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 
 
@@ -30,39 +32,57 @@ def translate(error: BaseException, server: str) -> ServerUnavailable:
     """What to raise instead: one line with the server, the reason and the remedy."""
     causes = _chain(error)
     why = reason(error)
+    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if any(isinstance(cause, _LOGIN) for cause in causes):
         return LoginRefused(
-            f"Redis at {server} refused the login ({why}). "
-            "Check the user and the password in REDIS_URL."
+            f"Redis at {server} refused the login ({why}).",
+            remedy="Check the user and the password in REDIS_URL.",
         )
     if any(isinstance(cause, exceptions.NoPermissionError) for cause in causes):
         return LoginRefused(
-            f"Redis at {server} does not permit this user to do that ({why}). "
-            "Ask for the right with ACL SETUSER."
+            f"Redis at {server} does not permit this user to do that ({why}).",
+            remedy="Ask for the right with ACL SETUSER.",
         )
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+    if tls is not None:
         return ServerUnavailable(
-            f"Cannot reach Redis at {server} ({why}). Check its certificate, or whether it "
-            f"speaks TLS at all. {_REMEDY}"
+            f"Cannot reach Redis at {server} ({why}).",
+            remedy=f"{tls_remedy(tls, REDIS_OPTIONS)} {_REMEDY}",
         )
     if any(isinstance(cause, exceptions.TimeoutError | TimeoutError) for cause in causes):
         return ServerUnavailable(
-            f"Redis at {server} did not answer in time. Is it overloaded or behind a firewall? "
-            f"{_REMEDY}"
+            f"Redis at {server} did not answer in time.",
+            remedy=f"Is it overloaded or behind a firewall{_no_tls(server)}? {_REMEDY}",
         )
     if any(isinstance(cause, exceptions.ResponseError) for cause in causes):
-        database = "Check the database number in REDIS_URL. " if "DB index" in why else ""
-        return ServerUnavailable(f"Redis at {server} refused a command ({why}). {database}".strip())
-    return ServerUnavailable(f"Cannot reach Redis at {server} ({why}). Is it running? {_REMEDY}")
+        database = "Check the database number in REDIS_URL." if "DB index" in why else None
+        return ServerUnavailable(f"Redis at {server} refused a command ({why}).", remedy=database)
+    if _CLOSED.search(why):
+        return ServerUnavailable(
+            f"Cannot reach Redis at {server} ({why}).",
+            remedy=f"Is it running{_other_tls(server)}? {_REMEDY}",
+        )
+    return ServerUnavailable(
+        f"Cannot reach Redis at {server} ({why}).", remedy=f"Is it running? {_REMEDY}"
+    )
+
+
+def _no_tls(server: str) -> str:
+    return ", or does its port not speak TLS" if server.startswith("rediss:") else ""
+
+
+def _other_tls(server: str) -> str:
+    """What a server that hangs up may mean: it does not say so, or not in time to be heard."""
+    if server.startswith("rediss:"):
+        names = f"{REDIS_OPTIONS.certificate}=FILE and {REDIS_OPTIONS.key}=FILE"
+        return f", and does it accept the client certificate, if any, of {names}"
+    return ", and does it want TLS (rediss://)" if server.startswith("redis:") else ""
 
 
 def reason(error: BaseException) -> str:
     """The innermost reason, on one line: redis-py's own text repeats the address."""
     cause = _chain(error)[-1]
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {cause.verify_message}"
-    if isinstance(cause, ssl.SSLError) and cause.reason:
-        return cause.reason.replace("_", " ").lower()
+    if isinstance(cause, ssl.SSLError):
+        return tls_reason(cause)
     if isinstance(cause, OSError):
         if isinstance(cause, socket.gaierror):
             return str(cause.strerror).lower()

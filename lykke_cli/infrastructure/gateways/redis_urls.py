@@ -8,6 +8,7 @@ from redis.asyncio.connection import Connection, parse_url
 from redis.exceptions import RedisError
 
 from lykke_cli.application.errors import UsageMistake
+from lykke_cli.infrastructure.tls import REDIS_OPTIONS, check_certificates
 
 DEFAULT_PORT = 6379
 _SHAPE = "write it like redis://user:password@host:6379/0, rediss://... or unix:///path"
@@ -44,6 +45,14 @@ def parse_redis_url(url: str) -> RedisAddress:
             raise _malformed(f"it has an option that is not understood, {name[:40]!r}")
     if not _are_accepted(options):
         raise _malformed("it has an option that is not understood")
+    if parts.scheme == "rediss":
+        check_certificates(
+            REDIS_OPTIONS,
+            authority=options.get("ssl_ca_certs"),
+            certificate=options.get("ssl_certfile"),
+            key=options.get("ssl_keyfile"),
+            password=options.get("ssl_password"),
+        )
     return RedisAddress(_display(parts, port, options), options)
 
 

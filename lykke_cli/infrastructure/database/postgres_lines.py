@@ -1,0 +1,171 @@
+"""A user's history as the promised NDJSON, written by PostgreSQL itself.
+
+Several connections share one snapshot and copy ranges of time, a few thousand rows each; the lines
+come out in order all the same. What is read ahead is bounded. COPY takes no parameters, so they
+are handed over as settings of the transaction: the texts below are constants.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from lykke_cli.application.gateways.history_protocol import Selection
+from lykke_cli.application.messages import format_time
+from lykke_cli.domain.errors import LykkeError
+
+CONNECTIONS = 3  # the server writes the lines, which takes it longer than us to pass them on
+FIRST_ROWS = 250  # rows of the first range: it comes at once
+MOST_ROWS = 5_000  # rows of the ranges after it
+READ_AHEAD = 8  # blocks of one range, as large as they come off the socket
+
+_SETTINGS = """
+    SELECT set_config('lykke.user_id', $1, true),
+        set_config('lykke.activity_types', $2::text[]::text, true),
+        set_config('lykke.entity_type', $3, true),
+        set_config('lykke.entity_id', $4, true),
+        set_config('lykke.low', $5, true), set_config('lykke.high', $6, true)
+"""
+# In a SELECT of its own a setting is looked up once, not for every row.
+_IN_RANGE = """
+    FROM audit_logs
+    WHERE user_id = (SELECT current_setting('lykke.user_id')::uuid)
+        AND occurred_at >= (SELECT current_setting('lykke.low')::timestamptz)
+        AND occurred_at < (SELECT current_setting('lykke.high')::timestamptz)
+"""
+_NEXT = f"""
+    SELECT occurred_at::timestamptz {_IN_RANGE}
+        AND occurred_at > (SELECT current_setting('lykke.low')::timestamptz)
+    ORDER BY audit_logs.occurred_at OFFSET $1 LIMIT 1
+"""
+_LINES = f"""
+    SELECT format(
+        '{{"id":"%s","user_id":"%s","activity_type":%s,"occurred_at":"%s",'
+            '"entity_id":%s,"entity_type":%s,"meta":%s}}',
+        id, user_id, to_json(activity_type::text),
+        to_char(occurred_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        coalesce('"' || entity_id || '"', 'null'), coalesce(to_json(entity_type::text), 'null'),
+        CASE WHEN meta IS NULL THEN 'null' WHEN pg_typeof(meta) = 'jsonb'::regtype THEN meta::text
+            ELSE btrim(translate(meta::text, E'\\r\\n', '  ')) END
+    )
+    {_IN_RANGE}
+        AND ((SELECT current_setting('lykke.activity_types')) = '{{}}'
+            OR activity_type::text = ANY(
+                coalesce((SELECT current_setting('lykke.activity_types')::text[]), '{{}}')))
+        AND ((SELECT current_setting('lykke.entity_type')) = ''
+            OR entity_type = (SELECT substr(current_setting('lykke.entity_type'), 2)))
+        AND ((SELECT current_setting('lykke.entity_id')) = ''
+            OR entity_id = (SELECT nullif(current_setting('lykke.entity_id'), '')::uuid))
+    ORDER BY audit_logs.occurred_at, audit_logs.id
+"""
+# A line of JSON has no control characters, so that CSV with these never quotes it.
+_AS_IT_IS = {"format": "csv", "delimiter": "\x02", "quote": "\x01"}
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    low: str
+    high: str
+    blocks: "asyncio.Queue[bytes | BaseException]"
+    """Empty at the end."""
+
+
+class LineReader:
+    """One read. `first` is in a transaction with the time zone UTC; `open_another` makes more
+    connections that see the same snapshot, and may fail: then there are fewer.
+    """
+
+    def __init__(
+        self,
+        first: Any,
+        open_another: Callable[[], AbstractAsyncContextManager[Any]],
+        selection: Selection,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> None:
+        self._first = first
+        self._open_another = open_another
+        self._selection = selection
+        self._low = "-infinity" if since is None else format_time(since)
+        self._end = "infinity" if until is None else format_time(until)
+        self._rows = FIRST_ROWS
+        self._is_over = False
+        self._turn = asyncio.Lock()
+        self._ranges: asyncio.Queue[_Range | BaseException | None] = asyncio.Queue(CONNECTIONS)
+        self._several = asyncio.Event()
+
+    async def blocks(self) -> AsyncGenerator[bytes]:
+        """Whole lines, in order."""
+        tasks = [asyncio.create_task(self._read(self._first))]
+        tasks += [asyncio.create_task(self._help()) for _ in range(CONNECTIONS - 1)]
+        try:
+            while (part := _raised(await self._ranges.get())) is not None:
+                while block := _raised(await part.blocks.get()):
+                    yield block
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _help(self) -> None:
+        await self._several.wait()
+        with suppress(LykkeError):
+            async with self._open_another() as connection:
+                await self._read(connection)
+
+    async def _read(self, connection: Any) -> None:
+        try:
+            while (part := await self._next_range(connection)) is not None:
+                try:
+                    await connection.copy_from_query(_LINES, output=part.blocks.put, **_AS_IT_IS)
+                    await part.blocks.put(b"")
+                except Exception as error:
+                    await part.blocks.put(error)
+                    return
+        except Exception as error:
+            await self._ranges.put(error)
+
+    async def _next_range(self, connection: Any) -> _Range | None:
+        """The next range of time, for `connection` to read; it is in the settings already."""
+        async with self._turn:
+            if self._is_over:
+                return None
+            await self._set(connection, self._low, self._end)
+            high = await connection.fetchval(_NEXT, self._rows)
+            part = _Range(
+                self._low,
+                self._end if high is None else format_time(high),
+                asyncio.Queue(READ_AHEAD),
+            )
+            self._low, self._is_over = part.high, high is None
+            self._rows = min(2 * self._rows, MOST_ROWS)
+            await self._ranges.put(part)
+            if self._is_over:
+                await self._ranges.put(None)
+            else:
+                self._several.set()
+        await self._set(connection, part.low, part.high)
+        return part
+
+    async def _set(self, connection: Any, low: str, high: str) -> None:
+        selection = self._selection
+        await connection.fetchrow(
+            _SETTINGS,
+            str(selection.user_id),
+            list(selection.activity_types),
+            "" if selection.entity_type is None else "=" + selection.entity_type,
+            "" if selection.entity_id is None else str(selection.entity_id),
+            low,
+            high,
+        )
+
+
+def _raised(got: T | BaseException) -> T:
+    if isinstance(got, BaseException):
+        raise got
+    return got

@@ -1,0 +1,190 @@
+"""`lykke backfill` beside psql, asyncpg and SQLAlchemy; memory and time by size; the plans.
+
+Run by hand (`make bench`); starts its own PostgreSQL. Needs psql.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+
+from lykke_cli.infrastructure.database import postgres_history, postgres_lines
+from tests.benchmarks.history import fill
+from tests.benchmarks.measure import alternate, head, show
+from tests.cli_process import command, environment
+from tests.servers import PostgresServer
+
+ROWS = 1_000_000
+SIZES = (1_000, 10_000, 100_000, ROWS)
+COLUMNS = "id, user_id, activity_type, occurred_at, entity_id, entity_type, meta"
+PSQL = (
+    "\\copy (SELECT row_to_json(t) FROM (SELECT {columns} FROM audit_logs WHERE user_id = '{user}' "
+    "ORDER BY occurred_at, id {limit}) t) TO '{path}'"
+)
+ASYNCPG = """
+import asyncio, sys, asyncpg, orjson
+async def main(url, user):
+    connection = await asyncpg.connect(url)
+    out = sys.stdout.buffer
+    async with connection.transaction():
+        query = "SELECT * FROM audit_logs WHERE user_id = $1 ORDER BY occurred_at, id"
+        async for row in connection.cursor(query, user, prefetch=1000):
+            fields = dict(row)
+            meta = fields.pop("meta")
+            fields["meta"] = None if meta is None else orjson.Fragment(meta)
+            out.write(orjson.dumps(fields, default=str) + b"\\n")
+asyncio.run(main(*sys.argv[1:]))
+"""
+SQLALCHEMY = """
+import asyncio, sys, uuid, orjson, sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+async def main(url, user):
+    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
+    out = sys.stdout.buffer
+    query = sa.text("SELECT * FROM audit_logs WHERE user_id = :user ORDER BY occurred_at, id")
+    async with engine.connect() as connection:
+        result = await connection.stream(query, {"user": uuid.UUID(user)})
+        async for row in result.mappings():
+            out.write(orjson.dumps(dict(row), default=str) + b"\\n")
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def measured(arguments: list[str], url: str, out: Path) -> tuple[float, float]:
+    """Seconds, and MiB at the peak."""
+    started = time.perf_counter()
+    with out.open("wb") as file:
+        process = subprocess.Popen(
+            arguments,
+            stdout=file,
+            stderr=subprocess.DEVNULL,
+            env=environment({"DATABASE_URL": url}),
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, arguments
+    return time.perf_counter() - started, usage.ru_maxrss / 1024
+
+
+def backfill(user: uuid.UUID, *more: str) -> list[str]:
+    return command("backfill", user, "--since", "2000-01-01", "-o", "ndjson", "-q", *more)
+
+
+def peers(url: str, user: uuid.UUID, folder: Path) -> None:
+    copy = PSQL.format(columns=COLUMNS, user=user, limit="", path=folder / "copy")
+    out = folder / "out"
+    commands = {
+        "psql \\copy of row_to_json": ["psql", "-q", url, "-c", copy],
+        "asyncpg cursor, dict, orjson": [sys.executable, "-c", ASYNCPG, url, str(user)],
+        "SQLAlchemy stream(), dict, orjson": [sys.executable, "-c", SQLALCHEMY, url, str(user)],
+        "lykke backfill -o ndjson": backfill(user),
+    }
+
+    def contender(arguments: list[str]) -> Callable[[], float]:
+        def run() -> float:
+            seconds, _ = measured(arguments, url, out)
+            written = folder / "copy" if arguments[0] == "psql" else out
+            with written.open("rb") as file:
+                assert sum(1 for _ in file) == ROWS
+            return ROWS / seconds
+
+        return run
+
+    rates = alternate({name: contender(arguments) for name, arguments in commands.items()})
+    head(f"Backfill: {ROWS:,} rows of one user out of {2 * ROWS:,}", "", "rows/s", "ratio")
+    peer = rates["psql \\copy of row_to_json"]
+    for name, rate in rates.items():
+        show(name, f"{rate:,.0f}", f"{rate / peer:.2f}")
+
+    one = PSQL.format(columns=COLUMNS, user=user, limit="LIMIT 1", path=folder / "copy")
+
+    def first_row() -> float:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            backfill(user), stdout=subprocess.PIPE, env=environment({"DATABASE_URL": url})
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        seconds = time.perf_counter() - started
+        process.kill()
+        process.communicate()
+        return seconds * 1000
+
+    head("First row", "", "ms", "ratio")
+    limit = ["psql", "-q", url, "-c", one]
+    times = alternate(
+        {
+            "psql, LIMIT 1": lambda: measured(limit, url, out)[0] * 1000,
+            "lykke backfill": first_row,
+        }
+    )
+    for name, taken in times.items():
+        show(name, f"{taken:.0f}", f"{taken / times['psql, LIMIT 1']:.1f}")
+
+
+def growth(url: str, users: dict[int, uuid.UUID], folder: Path) -> None:
+    head("Growth", "rows", "s", "rows/s", "peak memory", "one row at a time (--query), peak")
+    for rows, user in users.items():
+        seconds, memory = measured(backfill(user), url, folder / "out")
+        slow = "-"
+        if rows <= 100_000:
+            slow = (
+                f"{measured(backfill(user, '--query', '`true`'), url, folder / 'out')[1]:.0f} MiB"
+            )
+        show(f"{rows:,}", f"{seconds:.2f}", f"{rows / seconds:,.0f}", f"{memory:.0f} MiB", slow)
+
+
+async def plans(url: str, user: uuid.UUID) -> None:
+    """Of every statement, for a user with far less than 1 % of the rows."""
+    sys.stdout.write("\n### Plans\n\n")
+    connection = await asyncpg.connect(url, statement_cache_size=0)
+    names = ("_CANDIDATES", "_VERIFY", "_OLDEST_FIRST", "_NEWEST_FIRST", "_COUNT", "_NTH_NEWEST")
+    selected = (user, None, None, None)
+    arguments: dict[str, tuple[object, ...]] = {
+        "_CANDIDATES": (*selected, "3", "3", [], [], [], [], None, None),
+        "_VERIFY": (*selected, "3", "3", [], [], [], [], [uuid.uuid4()]),
+        "_OLDEST_FIRST": (*selected, None, None, None),
+        "_NEWEST_FIRST": (*selected, None, None, 10),
+        "_COUNT": (*selected, None, None),
+        "_NTH_NEWEST": (*selected, 10),
+    }
+    for name in names:
+        await explain(connection, name, getattr(postgres_history, name), *arguments[name])
+    async with connection.transaction():
+        await connection.fetchrow(
+            postgres_lines._SETTINGS, str(user), [], "", "", "-infinity", "infinity"
+        )
+        await explain(connection, "_NEXT", postgres_lines._NEXT, 100)
+        await explain(connection, "_LINES", postgres_lines._LINES)
+    await connection.close()
+
+
+async def explain(connection: asyncpg.Connection, name: str, sql: str, *arguments: object) -> None:
+    statement = await connection.prepare(f"EXPLAIN (COSTS OFF) {sql}", name="")
+    lines = [row[0] for row in await statement.fetch(*arguments)]
+    assert not any("Seq Scan on audit_logs" in line for line in lines), lines
+    scans = [line.strip(" ->") for line in lines if "Scan" in line and "audit_logs" in line]
+    sys.stdout.write(f"- `{name}`: {'; '.join(scans)}\n")
+
+
+def main() -> None:
+    users = {rows: uuid.uuid4() for rows in SIZES}
+    with PostgresServer() as server, tempfile.TemporaryDirectory() as folder:
+        server.make_templates()
+        url = server.url(server.make_database())
+        for rows, user in users.items():
+            asyncio.run(fill(url, user, rows))
+        asyncio.run(fill(url, None, ROWS))
+        peers(url, users[ROWS], Path(folder))
+        growth(url, users, Path(folder))
+        asyncio.run(plans(url, users[SIZES[0]]))
+
+
+if __name__ == "__main__":
+    main()

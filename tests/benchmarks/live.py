@@ -1,0 +1,208 @@
+"""`lykke tail` beside `redis-cli subscribe`: throughput, latency, many channels, memory.
+
+Run by hand (`make bench`); starts its own servers. Needs redis-cli.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.benchmarks.measure import (
+    alternate,
+    entries,
+    head,
+    memory,
+    peak_memory,
+    publish_commands,
+    running,
+    send,
+    show,
+    wait_for_end,
+    wait_for_subscriber,
+)
+from tests.cli_process import command
+from tests.servers import PostgresServer, RedisServer
+
+MESSAGES = 300_000
+RATE = 1_000  # messages a second, for the latency
+SECONDS = 5
+CHANNELS = 50_000
+UNLIMITED = ("--client-output-buffer-limit", "pubsub", "0", "0", "0")
+
+REDIS_PY = """
+import asyncio, sys, orjson, redis.asyncio
+async def main(url, channel):
+    pubsub = redis.asyncio.from_url(url).pubsub(ignore_subscribe_messages=True)
+    await pubsub.subscribe(channel)
+    async for message in pubsub.listen():
+        entry = orjson.loads(message["data"])
+        sys.stdout.buffer.write(orjson.dumps(entry) + b"\\n")
+        sys.stdout.buffer.flush()
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+class Live:
+    """One server, one user, and the commands that follow it."""
+
+    def __init__(self, server: RedisServer, database: str, folder: Path) -> None:
+        self.server = server
+        self.user = str(uuid.uuid4())
+        self.channel = f"auditlog:{self.user}"
+        self.out = folder / "out"
+        self.env = {"REDIS_URL": server.url, "DATABASE_URL": database}
+
+    def commands(self) -> dict[str, list[str]]:
+        redis_cli = ["redis-cli", "-p", str(self.server.port)]
+        redis_py = [sys.executable, "-c", REDIS_PY]
+        raw = command("tail", self.user, "-q")
+        tail = [*raw, "--activity-type", "TASK_COMPLETED"]
+        return {
+            "redis-cli subscribe": [*redis_cli, "subscribe", self.channel],
+            "redis-py, asyncio, decoded": [*redis_py, self.server.url, self.channel],
+            "lykke tail -o ndjson --live-only": [*tail, "-o", "ndjson", "--live-only"],
+            "lykke tail -o ndjson, with a database": [*tail, "-o", "ndjson"],
+            "lykke tail -o raw --live-only": [*raw, "-o", "raw", "--live-only"],
+        }
+
+    def throughput(self, arguments: list[str], payloads: list[bytes], commands: bytes) -> float:
+        """Messages a second from the first published to the last written."""
+        with running(arguments, self.env, self.out):
+            wait_for_subscriber(self.server, self.channel)
+            time.sleep(0.5)  # a first snapshot may still be on its way
+            started = time.perf_counter()
+            publisher = threading.Thread(target=send, args=(self.server, commands))
+            publisher.start()
+            seconds = wait_for_end(self.out, payloads[-1]) - started
+            publisher.join()
+        written = self.out.read_bytes().splitlines()
+        got = [line for line in written if line.startswith(b"{")]
+        assert got == payloads, f"{arguments} wrote {len(got)} of {len(payloads)}"
+        return len(payloads) / seconds
+
+    def latency(self, arguments: list[str]) -> list[float]:
+        """Milliseconds from before the publication to the line, sorted."""
+        payloads = entries(self.user, RATE * SECONDS)
+        sent, came = {}, {}
+        with (
+            running(arguments, self.env, subprocess.PIPE) as process,
+            self.server.client() as client,
+        ):
+            wait_for_subscriber(self.server, self.channel)
+            time.sleep(0.7)
+
+            def read() -> None:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    if line.startswith(b"{"):
+                        came[line[7:43]] = time.perf_counter()
+
+            reader = threading.Thread(target=read, daemon=True)
+            reader.start()
+            started = time.perf_counter()
+            for n, payload in enumerate(payloads):
+                while (now := time.perf_counter()) < started + n / RATE:
+                    time.sleep(0.0002)
+                sent[payload[7:43]] = now
+                client.publish(self.channel, payload)
+            while len(came) < len(sent):
+                time.sleep(0.01)
+        return sorted((came[id] - at) * 1000 for id, at in sent.items())
+
+
+def live(server: RedisServer, database: str, folder: Path) -> None:
+    bench = Live(server, database, folder)
+    payloads = entries(bench.user, MESSAGES)
+    commands = publish_commands([bench.channel] * MESSAGES, payloads)
+    alone = MESSAGES / send(server, commands)
+    head(f"Live: {MESSAGES:,} messages of {len(payloads[-1])} bytes", "", "messages/s", "ratio")
+
+    def contender(arguments: list[str]) -> Callable[[], float]:
+        return lambda: bench.throughput(arguments, payloads, commands)
+
+    rates = alternate({name: contender(args) for name, args in bench.commands().items()})
+    peer = rates["redis-cli subscribe"]
+    show("publisher alone", f"{alone:,.0f}", f"{alone / peer:.2f}")
+    for name, rate in rates.items():
+        show(name, f"{rate:,.0f}", f"{rate / peer:.2f}")
+
+
+def latency(server: RedisServer, database: str, folder: Path) -> None:
+    bench = Live(server, database, folder)
+    title = f"Latency at {RATE:,} messages/s"
+    head(title, "", "p50 ms", "p99 ms", "ratio p50", "ratio p99")
+    wanted = ("redis-cli subscribe", "lykke tail -o ndjson, with a database")
+    found: dict[str, list[list[float]]] = {name: [] for name in wanted}
+    for _ in range(3):
+        for name in wanted:
+            found[name].append(bench.latency(bench.commands()[name]))
+    middle = {
+        name: [statistics.median(run[int(len(run) * q)] for run in runs) for q in (0.5, 0.99)]
+        for name, runs in found.items()
+    }
+    peer = middle["redis-cli subscribe"]
+    for name, (p50, p99) in middle.items():
+        show(name, f"{p50:.3f}", f"{p99:.3f}", f"{p50 / peer[0]:.2f}", f"{p99 / peer[1]:.2f}")
+
+
+def many(server: RedisServer, folder: Path) -> None:
+    """`--all` at many channels beside `psubscribe`."""
+    users = [str(uuid.uuid4()) for _ in range(CHANNELS)]
+    payloads = [
+        payload.replace(b"USER", users[n % CHANNELS].encode())
+        for n, payload in enumerate(entries("USER", MESSAGES))
+    ]
+    channels = [f"auditlog:{users[n % CHANNELS]}" for n in range(MESSAGES)]
+    commands = publish_commands(channels, payloads)
+    out = folder / "all"
+    peers = {
+        "redis-cli psubscribe": ["redis-cli", "-p", str(server.port), "psubscribe", "auditlog:*"],
+        "lykke tail --all": command("tail", "--all", "-q", "-o", "ndjson", "--live-only"),
+    }
+    peak: dict[str, float] = {}
+
+    def contender(name: str) -> Callable[[], float]:
+        def run() -> float:
+            with running(peers[name], {"REDIS_URL": server.url}, out) as process:
+                wait_for_subscriber(server, "", pattern=True)
+                time.sleep(0.3)
+                before = memory(process.pid)
+                started = time.perf_counter()
+                publisher = threading.Thread(target=send, args=(server, commands))
+                publisher.start()
+                seconds = wait_for_end(out, payloads[-1]) - started
+                publisher.join()
+                peak[name] = peak_memory(process.pid) - before
+            assert [x for x in out.read_bytes().splitlines() if x.startswith(b"{")] == payloads
+            return MESSAGES / seconds
+
+        return run
+
+    head(f"Every user: {CHANNELS:,} channels", "", "messages/s", "ratio", "bytes a channel")
+    rates = alternate({name: contender(name) for name in peers}, 3)
+    for name, rate in rates.items():
+        each = peak[name] * 1024 * 1024 / CHANNELS
+        show(name, f"{rate:,.0f}", f"{rate / rates['redis-cli psubscribe']:.2f}", f"{each:,.0f}")
+
+
+def main() -> None:
+    with (
+        RedisServer(*UNLIMITED) as redis,
+        PostgresServer() as postgres,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        postgres.make_templates()
+        database = postgres.url(postgres.make_database())
+        live(redis, database, Path(folder))
+        latency(redis, database, Path(folder))
+        many(redis, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

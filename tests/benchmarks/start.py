@@ -1,0 +1,84 @@
+"""How soon the commands are there, beside an interpreter that does nothing; an idle tail's memory.
+
+Run by hand (`make bench`); starts its own servers. sqlite-utils takes part where it is installed.
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+
+from tests.benchmarks.measure import alternate, head, memory, running, show, wait_for_subscriber
+from tests.cli_process import command, environment
+from tests.servers import PostgresServer, RedisServer
+
+IDLE_PEER = """
+import asyncio, sys, redis.asyncio
+async def main(url, channel):
+    pubsub = redis.asyncio.from_url(url).pubsub(ignore_subscribe_messages=True)
+    await pubsub.subscribe(channel)
+    async for message in pubsub.listen():
+        print(message["data"])
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def timed(arguments: list[str]) -> Callable[[], float]:
+    def run() -> float:
+        started = time.perf_counter()
+        subprocess.run(
+            arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+        )
+        return (time.perf_counter() - started) * 1000
+
+    return run
+
+
+def main() -> None:
+    with RedisServer() as redis, PostgresServer() as postgres:
+        postgres.make_templates()
+        env = {
+            "REDIS_URL": redis.url,
+            "DATABASE_URL": postgres.url(postgres.make_database()),
+        }
+
+        def subscribed() -> float:
+            user = str(uuid.uuid4())
+            started = time.perf_counter()
+            with running(command("tail", user), env, subprocess.DEVNULL):
+                wait_for_subscriber(redis, f"auditlog:{user}")
+                return (time.perf_counter() - started) * 1000
+
+        contenders = {
+            "python -c pass": timed([sys.executable, "-c", "pass"]),
+            "lykke --version": timed(command("--version")),
+            "lykke --help": timed(command("--help")),
+            "lykke tail, subscribed, with a database": subscribed,
+        }
+        peer = shutil.which("sqlite-utils")
+        if peer is not None:
+            contenders["sqlite-utils --version"] = timed([peer, "--version"])
+            contenders["sqlite-utils --help"] = timed([peer, "--help"])
+        times = alternate(contenders, 9)
+        head("Start", "", "ms", "ratio")
+        for name, taken in times.items():
+            show(name, f"{taken:.0f}", f"{taken / times['python -c pass']:.1f}")
+
+        head("Idle", "", "MiB")
+        user = str(uuid.uuid4())
+        idle = {
+            "redis-py, asyncio": [sys.executable, "-c", IDLE_PEER, redis.url, f"auditlog:{user}"],
+            "lykke tail --live-only": command("tail", user, "--live-only"),
+            "lykke tail, with a database": command("tail", user),
+        }
+        for name, arguments in idle.items():
+            with running(arguments, env, subprocess.DEVNULL) as process:
+                wait_for_subscriber(redis, f"auditlog:{user}")
+                time.sleep(1)
+                show(name, f"{memory(process.pid):.0f}")
+
+
+if __name__ == "__main__":
+    main()

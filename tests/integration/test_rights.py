@@ -1,0 +1,135 @@
+"""The rights that the README says each command needs are enough, and not one is too many."""
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lykke_cli.cli.exit_codes import ExitCode
+from tests.builders import entity, insert
+from tests.cli_process import LykkeProcess, run_lykke
+from tests.servers import PostgresServer, RedisServer, run_apart
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+USERS = {line.split()[2]: line.split() for line in README.splitlines() if "ACL SETUSER lyk" in line}
+GRANTS = "\n".join(re.findall(r"```sql\n(.*?)```", README, re.DOTALL))
+ROLES = re.findall(r"CREATE ROLE (\w+)", GRANTS)
+PASSWORD = "change-me"
+USER = uuid.uuid4()
+
+
+class Rights:
+    """Both servers with the README's users and roles, and where they log in."""
+
+    def __init__(self, redis: RedisServer, postgres: PostgresServer, database: str) -> None:
+        self._redis = redis
+        self._postgres = postgres
+        self._database = database
+
+    def env(self, redis_user: str | None, role: str | None = None) -> dict[str, str]:
+        """None leads to where no server is."""
+        redis_port = self._redis.port if redis_user else 1
+        env = {"REDIS_URL": f"redis://{redis_user or 'none'}:{PASSWORD}@127.0.0.1:{redis_port}"}
+        if role is not None:
+            env["DATABASE_URL"] = self._postgres.url(self._database, role, PASSWORD)
+        return env
+
+    def set_user(self, *words: str) -> None:
+        with closing(self._redis.client()) as client:
+            client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    def execute(self, sql: str) -> None:
+        self._postgres.execute(sql, self._database)
+
+
+@pytest.fixture
+def rights(
+    redis_server: RedisServer, postgres_server: PostgresServer, postgres_database: str
+) -> Iterator[Rights]:
+    rights = Rights(redis_server, postgres_server, postgres_database)
+    for words in USERS.values():
+        rights.set_user(*words)
+    rights.execute(GRANTS)
+    run_apart(lambda: insert(postgres_server.url(postgres_database), [entity(USER)]))
+    yield rights
+    for name in USERS:
+        rights.set_user("ACL", "DELUSER", name)
+    for role in ROLES:
+        rights.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_the_readme_has_users_and_roles() -> None:
+    assert set(USERS) == {"lykke-reader", "lykke-writer", "lykke-doctor"}
+    assert ROLES == ["lykke_reader", "lykke_writer", "lykke_doctor"]
+
+
+COMMANDS: dict[str, tuple[list[object], str | None, str | None]] = {
+    "tail": (["tail", USER, "--since", "1h", "--count", 1], "lykke-reader", "lykke_reader"),
+    "tail --all": (
+        ["tail", "--all", "--since", "1h", "--count", 1],
+        "lykke-reader",
+        "lykke_reader",
+    ),
+    "backfill": (["backfill", USER, "--since", "1h"], None, "lykke_reader"),
+    "replay": (["backfill", USER, "--since", "1h", "--replay"], "lykke-writer", "lykke_reader"),
+    "publish": (["publish", USER], "lykke-writer", None),
+    "record": (["record", USER, "X"], "lykke-writer", "lykke_writer"),
+    "doctor": (["doctor", "--write"], "lykke-doctor", "lykke_doctor"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_runs_with_just_its_rights(command: str, rights: Rights) -> None:
+    arguments, redis_user, role = COMMANDS[command]
+    result = run_lykke(*arguments, env=rights.env(redis_user, role))
+    assert result.status == ExitCode.DONE, result.stderr
+    assert not re.search("NOPERM|permission", result.stderr)  # a failed broadcast is but logged
+    if command == "doctor":
+        assert result.stdout.splitlines()[-1] == b"26 ok, 0 warning, 0 failed, 0 skipped"
+
+
+def test_an_acknowledgment_needs_the_right_to_publish(rights: Rights) -> None:
+    rights.set_user("ACL", "SETUSER", "lykke-reader", "+publish")
+    arguments = ["tail", USER, "--ack", "--count", 1, "--timeout", "10s"]
+    with LykkeProcess(*arguments, env=rights.env("lykke-reader", "lykke_reader")) as process:
+        process.wait_for("following")
+        env = rights.env("lykke-writer", "lykke_writer")
+        assert run_lykke("record", USER, "X", env=env).status == ExitCode.DONE
+        result = process.finish()
+    assert result.status == ExitCode.DONE
+    assert "permit" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        ("tail", "-subscribe"),
+        ("tail --all", "-psubscribe"),
+        ("publish", "-publish"),
+        ("replay", "-publish"),
+        ("backfill", "REVOKE SELECT ON audit_logs FROM lykke_reader"),
+        ("record", "REVOKE INSERT ON audit_logs FROM lykke_writer"),
+    ],
+)
+def test_no_right_is_too_many(command: str, missing: str, rights: Rights) -> None:
+    arguments, redis_user, role = COMMANDS[command]
+    if missing.startswith("-"):
+        rights.set_user("ACL", "SETUSER", str(redis_user), missing)
+    else:
+        rights.execute(missing)
+    result = run_lykke(*arguments, env=rights.env(redis_user, role))
+    assert result.status == ExitCode.UNAVAILABLE
+    assert "does not permit" in result.stderr
+
+
+def test_without_a_right_more_doctor_can_say_less(rights: Rights) -> None:
+    for right in (word for word in USERS["lykke-doctor"] if word.startswith("+")):
+        if right == "+ping":  # not needed: its refusal is an answer, too
+            continue
+        rights.set_user("ACL", "SETUSER", "lykke-doctor", f"-{right[1:]}")
+        shown = run_lykke("doctor", env=rights.env("lykke-doctor")).stdout.decode()
+        assert re.search(r"^(!|-|✗) +redis|clocks", shown, re.MULTILINE), right
+        rights.set_user(*USERS["lykke-doctor"])
