@@ -72,9 +72,9 @@ def run(arguments: list[str]) -> int:
     try:
         command = typer.main.get_command(app)
         quicken(command)
-        command(arguments, prog_name="lykke", standalone_mode=False)
+        status = command(arguments, prog_name="lykke", standalone_mode=False)
         sys.stdout.flush()
-        return ExitCode.DONE
+        return status or ExitCode.DONE  # typer gives a code for Ctrl-C outside our own handling
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
