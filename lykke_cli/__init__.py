@@ -6,6 +6,16 @@ from typing import TYPE_CHECKING
 from lykke_cli._version import __version__
 
 if TYPE_CHECKING:
+    from lykke_cli.application.errors import (
+        BadInput,
+        LoginRefused,
+        SchemaMismatch,
+        ServerUnavailable,
+        SubscriptionClosed,
+        SubscriptionLost,
+        UnitOfWorkFailed,
+        UsageMistake,
+    )
     from lykke_cli.application.gateways.pubsub_protocol import (
         Gap,
         PubSubGatewayProtocol,
@@ -13,7 +23,12 @@ if TYPE_CHECKING:
         Unreadable,
     )
     from lykke_cli.domain.audit_log import ActivityType, AuditLogEntity
-    from lykke_cli.domain.errors import DomainError, LykkeError
+    from lykke_cli.domain.errors import (
+        DomainError,
+        ImmutableEntityError,
+        InvalidEntityError,
+        LykkeError,
+    )
     from lykke_cli.infrastructure.database.audit_log_repository import AuditLogRepository
     from lykke_cli.infrastructure.gateways.memory_pubsub import MemoryPubSubGateway
     from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
@@ -23,30 +38,50 @@ _HOMES = {
     "ActivityType": "domain.audit_log",
     "AuditLogEntity": "domain.audit_log",
     "AuditLogRepository": "infrastructure.database.audit_log_repository",
+    "BadInput": "application.errors",
     "DomainError": "domain.errors",
     "Gap": "application.gateways.pubsub_protocol",
+    "ImmutableEntityError": "domain.errors",
+    "InvalidEntityError": "domain.errors",
+    "LoginRefused": "application.errors",
     "LykkeError": "domain.errors",
     "MemoryPubSubGateway": "infrastructure.gateways.memory_pubsub",
     "PubSubGatewayProtocol": "application.gateways.pubsub_protocol",
     "PubSubSubscription": "application.gateways.pubsub_protocol",
     "RedisPubSubGateway": "infrastructure.gateways.redis_pubsub",
+    "SchemaMismatch": "application.errors",
+    "ServerUnavailable": "application.errors",
     "SqlAlchemyUnitOfWork": "infrastructure.unit_of_work",
+    "SubscriptionClosed": "application.errors",
+    "SubscriptionLost": "application.errors",
+    "UnitOfWorkFailed": "application.errors",
     "Unreadable": "application.gateways.pubsub_protocol",
+    "UsageMistake": "application.errors",
 }
 
 __all__ = [
     "ActivityType",
     "AuditLogEntity",
     "AuditLogRepository",
+    "BadInput",
     "DomainError",
     "Gap",
+    "ImmutableEntityError",
+    "InvalidEntityError",
+    "LoginRefused",
     "LykkeError",
     "MemoryPubSubGateway",
     "PubSubGatewayProtocol",
     "PubSubSubscription",
     "RedisPubSubGateway",
+    "SchemaMismatch",
+    "ServerUnavailable",
     "SqlAlchemyUnitOfWork",
+    "SubscriptionClosed",
+    "SubscriptionLost",
+    "UnitOfWorkFailed",
     "Unreadable",
+    "UsageMistake",
     "__version__",
 ]
 

@@ -20,7 +20,7 @@ from lykke_cli.domain.errors import LykkeError
 app = typer.Typer(
     name="lykke",
     help="Follow, publish and recover a user's audit log.\n\n"
-    "New here? `lykke demo` shows it all, with nothing to install or configure.",
+    "New here? `lykke demo` shows it all, with nothing to configure.",
     epilog=options.examples("lykke tail USER_ID --since 15m", "lykke tail --help"),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -72,9 +72,9 @@ def run(arguments: list[str]) -> int:
     try:
         command = typer.main.get_command(app)
         quicken(command)
-        command(arguments, prog_name="lykke", standalone_mode=False)
+        status = command(arguments, prog_name="lykke", standalone_mode=False)
         sys.stdout.flush()
-        return ExitCode.DONE
+        return status or ExitCode.DONE  # typer gives a code for Ctrl-C outside our own handling
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):

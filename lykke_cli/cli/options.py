@@ -245,12 +245,17 @@ def confirm(settings: Settings, action: str, *, yes: bool) -> None:
     profile = settings.profile
     if profile is None or not profile.protected or yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageMistake(f"The profile {profile.name} is protected: give --yes to {action}.")
     question = f"the profile {profile.name} is protected: {action}? [{profile.name}, or y]"
     sys.stderr.write(f"lykke: {visible(question)} ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes", profile.name.lower()):
+    try:
+        answer = sys.stdin.readline().strip().lower()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
+    if answer not in ("y", "yes", profile.name.lower()):
         raise UsageMistake("Not confirmed: nothing was done.")
 
 

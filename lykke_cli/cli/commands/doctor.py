@@ -7,7 +7,6 @@ import typer
 
 from lykke_cli.cli import options
 from lykke_cli.cli.options import Channel, Color, DatabaseUrl, ProfileName, RedisUrl, Yes
-from lykke_cli.cli.terminal import ColorChoice
 
 EPILOG = options.examples("lykke doctor --write", "lykke doctor -o json")
 
@@ -45,6 +44,7 @@ def doctor(
     Exit code 4 when a check failed; warnings are none.
     """
     settings = options.settings(redis_url, database_url, profile)
+    printing = options.printing(settings, None, utc=None, color=color)
     if write:
         options.confirm(settings, "record an entry of a user nobody has", yes=yes)
     seconds = options.interval(timeout)
@@ -58,6 +58,6 @@ def doctor(
         write=write,
         timeout=seconds,
         as_json=output is Report.JSON,
-        terminal=options.terminal(color or ColorChoice.AUTO),
+        terminal=options.terminal(printing.color),
     )
     run_async(examination.run())

@@ -1,0 +1,123 @@
+"""The library's reference, from the docstrings of its public names."""
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import lykke_cli
+
+PAGE = Path("lykke_cli/API.md")
+_TESTING = re.compile(r"### In the tests of your application\n(.*?)(?=\n## )", re.DOTALL)
+_INTRODUCTION = """\
+# The library
+
+Each name is imported from `lykke_cli` itself, such as `from lykke_cli import AuditLogEntity`.
+The README shows them at work.
+A method without a text does what its protocol says.
+This page is made from the docstrings by `make api`."""
+_GROUPS = {
+    "Entries": "domain.audit_log",
+    "Writing and reading": "infrastructure",
+    "The gateways' protocol": "application.gateways",
+    "Errors": "errors",
+}
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def files() -> dict[Path, str]:
+    """What the page should hold."""
+    parts = [_INTRODUCTION]
+    left = dict(lykke_cli._HOMES)
+    for title, part in _GROUPS.items():
+        parts.append(f"## {title}")
+        for name in [name for name, home in left.items() if part in home]:
+            parts += _class(name, importlib.import_module(f"lykke_cli.{left.pop(name)}"))
+    assert not left, f"in no group: {left}"
+    testing = _TESTING.search(Path("README.md").read_text("utf-8"))
+    assert testing is not None
+    parts += ["## In the tests of your application", testing[1].strip()]
+    return {PAGE: "\n\n".join(parts) + "\n"}
+
+
+def _class(name: str, module: ModuleType) -> Iterator[str]:
+    tree = ast.parse(inspect.getsource(getattr(module, name))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    yield f"### {name}"
+    methods = [member for member in tree.body if isinstance(member, _Function)]
+    yield from (
+        f"```python\n{_call(name, method, module)}\n```"
+        for method in methods
+        if method.name == "__init__"
+    )
+    yield ast.get_docstring(tree) or ""
+    bases = [ast.unparse(base) for base in tree.bases]
+    yield from (f"A `{base}`." for base in bases if base in lykke_cli.__all__)
+    items = list(_fields(tree))
+    items += [_method(m, module) for m in methods if not m.name.startswith("_")]
+    if items:
+        yield "\n".join(items)
+
+
+def _fields(tree: ast.ClassDef) -> Iterator[str]:
+    """The values of an enum, and a dataclass's fields with the text beneath each."""
+    for field, following in zip(tree.body, [*tree.body[1:], ast.Pass()], strict=True):
+        if isinstance(field, ast.Assign):
+            yield f"- `{ast.unparse(field)}`"
+        elif isinstance(field, ast.AnnAssign):
+            declared = f"{ast.unparse(field.target)}: {ast.unparse(field.annotation)}"
+            is_optional = "" if field.value is None else " (optional)"
+            text = ""
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                text = ": " + " ".join(str(following.value.value).split())
+            yield f"- `{declared}`{is_optional}{text}"
+
+
+def _method(method: _Function, module: ModuleType) -> str:
+    decorators = {ast.unparse(decorator) for decorator in method.decorator_list}
+    called = method.name
+    if "property" not in decorators:
+        called = f"{method.name}({', '.join(_arguments(method, module))})"
+        if method.returns is not None:
+            called += f" -> {_type(method.returns)}"
+    if isinstance(method, ast.AsyncFunctionDef):
+        iterates = any(isinstance(node, ast.Yield) for node in ast.walk(method))
+        called = f"async for ... in {called}" if iterates else f"await {called}"
+    doc = ast.get_docstring(method)
+    return f"- `{called}`" + ("  \n  " + re.sub(r"\n(?!\n)", "\n  ", doc) if doc else "")
+
+
+def _call(name: str, method: _Function, module: ModuleType) -> str:
+    arguments = _arguments(method, module)
+    line = f"{name}({', '.join(arguments)})"
+    return line if len(line) < 80 else f"{name}(\n    " + ",\n    ".join(arguments) + ",\n)"
+
+
+def _arguments(method: _Function, module: ModuleType) -> list[str]:
+    """Each as it is declared, without self; a default that has a name as its value."""
+    arguments = method.args
+    defaults = [None] * (len(arguments.args) - len(arguments.defaults)) + arguments.defaults
+    pairs = [*zip(arguments.args, defaults, strict=True)][1:]
+    shown = [_argument(argument, default, module) for argument, default in pairs]
+    if arguments.kwonlyargs:
+        shown.append("*")
+    pairs = [*zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+    shown += [_argument(argument, default, module) for argument, default in pairs]
+    return shown + ([f"**{arguments.kwarg.arg}"] if arguments.kwarg else [])
+
+
+def _argument(argument: ast.arg, default: ast.expr | None, module: ModuleType) -> str:
+    assert argument.annotation is not None
+    text = f"{argument.arg}: {_type(argument.annotation)}"
+    if isinstance(default, ast.Name):
+        return f"{text} = {getattr(module, default.id)!r}"
+    return text if default is None else f"{text} = {ast.unparse(default)}"
+
+
+def _type(annotation: ast.expr) -> str:
+    """An annotation, without the quotes of one that is resolved later."""
+    is_text = isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)
+    return str(annotation.value) if is_text else ast.unparse(annotation)  # type: ignore[attr-defined]
