@@ -32,7 +32,7 @@ async def read_range(
     """
     selection = filters.selection(user_id)
     left = wanted.limit
-    in_sql = left if filters.query is None else None
+    in_sql = left if filters.is_all_sql else None
     if wanted.since is None and filters.until is None and in_sql is not None:
         async with aclosing(history.begin(selection, last=in_sql)) as chunks:
             async for chunk in chunks:

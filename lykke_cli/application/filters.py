@@ -1,8 +1,11 @@
 """The filters of every command that reads, as one predicate and one selection."""
 
+import fnmatch
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from itertools import compress
 from typing import Any
 from uuid import UUID
@@ -11,20 +14,27 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.history_protocol import Selection
 from lykke_cli.application.messages import Arrival, Entry, EntryBatch
 
+_WILD = re.compile(r"[*?[]")
+_LIKE = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": "\\\\"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
     """Which entries are wanted; with any part given, other messages are not."""
 
     activity_types: tuple[str, ...] = ()
-    """Any of these, exactly; empty for all."""
+    """Any of these, each a name or a shell-style pattern (`TASK_*`); empty for all."""
     entity_type: str | None = None
     entity_id: UUID | None = None
     until: datetime | None = None
     """Only what occurred before it."""
     query: str | None = None
     """A JMESPath expression over the entry; kept when its result is true (or not empty)."""
+    grep: str | None = None
+    """A regular expression that is found somewhere in the entry's JSON."""
     _query: Any = field(init=False, repr=False, compare=False, default=None)
+    _grep: Any = field(init=False, repr=False, compare=False, default=None)
+    _is_wanted_type: Any = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         if self.query is not None:
@@ -35,6 +45,17 @@ class Filters:
             except jmespath.exceptions.JMESPathError as error:
                 reason = str(error).splitlines()[0]
                 raise UsageMistake(f"--query is not a JMESPath expression: {reason}") from error
+        if self.grep is not None:
+            try:
+                object.__setattr__(self, "_grep", re.compile(self.grep).search)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise UsageMistake(f"--grep is not a regular expression: {error}") from error
+        if self._has_patterns:
+            patterns = [fnmatch.translate(name) for name in self.activity_types]
+            matches = re.compile("|".join(patterns)).match
+            object.__setattr__(
+                self, "_is_wanted_type", lru_cache(1_000)(lambda name: bool(matches(name)))
+            )
 
     @property
     def selects_all(self) -> bool:
@@ -44,13 +65,25 @@ class Filters:
             or self.entity_id is not None
             or self.until is not None
             or self.query is not None
+            or self.grep is not None
         )
 
+    @property
+    def is_all_sql(self) -> bool:
+        """True when `selection` and the range of time say it all."""
+        return self.query is None and self.grep is None and not self._has_patterns
+
+    @property
+    def _has_patterns(self) -> bool:
+        return any(_WILD.search(name) for name in self.activity_types)
+
     def selection(self, user_id: UUID | None) -> Selection:
-        """What of it the database can decide."""
+        """What of it the database can decide; it may let more through."""
+        likes = [_like(name) for name in self.activity_types] if self._has_patterns else []
         return Selection(
             user_id=user_id,
-            activity_types=self.activity_types,
+            activity_types=() if likes else self.activity_types,
+            activity_likes=likes,
             entity_type=self.entity_type,
             entity_id=self.entity_id,
         )
@@ -69,7 +102,9 @@ class Filters:
     def _wanted(self, entries: Sequence[Entry]) -> list[bool]:
         """For each entry whether it is; every part of the filter goes over all that are left."""
         wanted = [True] * len(entries)
-        if self.activity_types:
+        if self._is_wanted_type is not None:
+            wanted = [self._is_wanted_type(entry.activity_type) for entry in entries]
+        elif self.activity_types:
             wanted = [entry.activity_type in self.activity_types for entry in entries]
         for part in self._parts():
             wanted = [yes and part(entry) for yes, entry in zip(wanted, entries, strict=True)]
@@ -85,6 +120,8 @@ class Filters:
             yield lambda entry: entry.entity_id == entity_id
         if until is not None:
             yield lambda entry: entry.occurred_at < until
+        if self._grep is not None:
+            yield lambda entry: bool(self._grep(entry.to_json().decode()))
         if self._query is not None:
             yield self._answers
 
@@ -95,3 +132,9 @@ class Filters:
             return bool(self._query.search(entry.to_dict()))
         except jmespath.exceptions.JMESPathError:
             return False  # the expression does not apply to this entry's types
+
+
+def _like(pattern: str) -> str:
+    """An SQL LIKE pattern that matches at least what the shell-style `pattern` does."""
+    without_sets = re.sub(r"\[.[^\]]*\]", "?", pattern)
+    return "".join(_LIKE.get(char, char) for char in without_sets)

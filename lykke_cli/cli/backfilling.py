@@ -16,7 +16,6 @@ from lykke_cli.application.place import Place
 from lykke_cli.application.tail import TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli import options
-from lykke_cli.cli.renderers import make_renderer
 from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.sink import FileSink, Sink, StdoutSink, save
 from lykke_cli.cli.tailing import place_key
@@ -101,7 +100,7 @@ class Backfilling:
 
     def _takes_lines(self, sink: StdoutSink) -> bool:
         """True when the database's own NDJSON will do."""
-        return sink.takes_lines and self._limit is None and self._filters.query is None
+        return sink.takes_lines and self._limit is None and self._filters.is_all_sql
 
     async def _copy_lines(self, history: HistoryProtocol, sink: StdoutSink) -> None:
         selection = self._filters.selection(self._user_id)
@@ -164,12 +163,9 @@ class Backfilling:
     def _stdout(self, replayer: Replayer | None) -> Sink | None:
         """What is replayed is not printed too, unless an output was asked for."""
         printing = self._printing
-        if replayer is not None and printing.output is None:
+        if replayer is not None and printing.output is None and printing.template is None:
             return None
-        renderer = make_renderer(
-            printing.output, self._terminal, utc=printing.utc, unsafe=printing.unsafe
-        )
-        return StdoutSink(self._terminal, renderer)
+        return StdoutSink(self._terminal, printing.renderer(self._terminal))
 
     async def _emit(
         self,
@@ -202,7 +198,7 @@ class Backfilling:
         from lykke_cli.cli.progress import make_progress
 
         total = None
-        if history is not None and self._filters.query is None:
+        if history is not None and self._filters.is_all_sql:
             total = await history.count(
                 self._filters.selection(self._user_id),
                 since=self._since,

@@ -21,6 +21,7 @@ from rich.style import Style
 
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage
+from lykke_cli.cli.renderers import check_columns
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import Terminal
 
@@ -30,6 +31,7 @@ VERY_WIDE = 160  # ids of entities in full
 WIDEST = 200  # ids of users in full
 LEAST_DETAILS = 10  # columns; before the details get less, other columns go
 SHORT_ID = 8
+COLUMNS = ("time", "id", "user", "activity", "entity", "from", "details")
 FULL_ID = 36
 
 _ACTIVITY_COLORS = {
@@ -65,14 +67,15 @@ class Layout:
 
     @property
     def details_width(self) -> int:
-        return self.columns[-1].width
+        return next((c.width for c in self.columns if c.name == "details"), LEAST_DETAILS)
 
 
 class LiveTable:
     """Renders messages as the lines of a table.
 
     Times are shown in the local zone, or in UTC with `utc`; `zone` replaces the local zone.
-    `show_user` adds the user's column. `now` tells the time, for messages that carry none.
+    `show_user` adds the user's column; `columns` chooses them all, in order (raises UsageMistake).
+    `now` tells the time, for messages that carry none.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class LiveTable:
         *,
         utc: bool = False,
         show_user: bool = False,
+        columns: Sequence[str] | None = None,
         zone: tzinfo | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -89,7 +93,8 @@ class LiveTable:
         self._show_user = show_user
         self._now = now
         self._in_color = terminal.stdout_in_color
-        self._layout = layout_for(terminal.width, show_user=show_user)
+        self._columns = None if columns is None else check_columns(columns, COLUMNS)
+        self._layout = self._layout_for(terminal.width)
         self._day = self._local(now()).date()
 
     def header(self) -> bytes:
@@ -101,7 +106,7 @@ class LiveTable:
         """A line for each message, after a new header if the terminal's width has changed."""
         lines: list[str] = []
         if self._terminal.width != self._layout.width:
-            self._layout = layout_for(self._terminal.width, show_user=self._show_user)
+            self._layout = self._layout_for(self._terminal.width)
             lines.append(self.header().decode())
         for shown in messages:
             moment = self._moment(shown)
@@ -112,6 +117,11 @@ class LiveTable:
 
     def footer(self) -> bytes:
         return b""
+
+    def _layout_for(self, width: int) -> Layout:
+        if self._columns is not None:
+            return layout_of(self._columns, width)
+        return layout_for(width, show_user=self._show_user)
 
     def _title(self, column: Column) -> str:
         if column.name == "time" and self._zone is UTC:
@@ -143,6 +153,8 @@ class LiveTable:
             match name:
                 case "time":
                     cell, style = _time(moment, width), _DIM
+                case "id":
+                    cell, style = _id(shown.message, width), _PLAIN
                 case "user":
                     cell, style = _user(shown, width), _PLAIN
                 case "activity":
@@ -173,18 +185,45 @@ class LiveTable:
         return style.render(text, color_system=ColorSystem.STANDARD)
 
 
+def _width_of(name: str, width: int) -> int:
+    """What a column takes of a terminal's `width`."""
+    match name:
+        case "time":
+            return 29 if width >= WIDE else 18 if width >= MEDIUM else 8
+        case "id":
+            return FULL_ID if width >= VERY_WIDE else SHORT_ID
+        case "user":
+            return FULL_ID if width >= WIDEST else SHORT_ID
+        case "activity":
+            return 20 if width >= WIDE else 16
+        case "entity":
+            return 46 if width >= VERY_WIDE else 16 if width >= MEDIUM else 13
+        case "from":
+            return 4
+        case _:
+            return LEAST_DETAILS
+
+
+def layout_of(names: Sequence[str], width: int) -> Layout:
+    """The chosen columns, as many of them as fit; `details` takes what the others leave."""
+    gap = 2 if width >= WIDE else 1
+    columns = [Column(name, min(_width_of(name, width), width)) for name in names]
+    while len(columns) > 1 and sum(column.width + gap for column in columns) - gap > width:
+        columns.pop()
+    left = width - sum(column.width + gap for column in columns) + gap
+    widened = [
+        column._replace(width=column.width + max(0, left)) if column.name == "details" else column
+        for column in columns
+    ]
+    return Layout(width, tuple(widened), gap)
+
+
 def layout_for(width: int, *, show_user: bool) -> Layout:
     """The columns that fit into `width` cells."""
     gap = 2 if width >= WIDE else 1
-    time = 29 if width >= WIDE else 18 if width >= MEDIUM else 8
-    columns = [Column("time", time)]
-    if show_user:
-        columns.append(Column("user", FULL_ID if width >= WIDEST else SHORT_ID))
-    columns += (
-        Column("activity", 20 if width >= WIDE else 16),
-        Column("entity", 46 if width >= VERY_WIDE else 16 if width >= MEDIUM else 13),
-        Column("from", 4),
-    )
+    time = _width_of("time", width)
+    names = ("time", *(["user"] if show_user else []), "activity", "entity", "from")
+    columns = [Column(name, _width_of(name, width)) for name in names]
 
     def left() -> int:
         return width - sum(column.width + gap for column in columns)
@@ -252,6 +291,10 @@ def _time(moment: datetime, width: int) -> str:
         return f"{moment:%H:%M:%S}"
     text = moment.isoformat(" ", "milliseconds")
     return text.replace("+00:00", "Z") if width >= 29 else text[5:23]
+
+
+def _id(message: Entry | OtherMessage | Unreadable, width: int) -> str:
+    return message.id[:width] if isinstance(message, Entry) else ""
 
 
 def _user(shown: Arrival, width: int) -> str:

@@ -15,7 +15,7 @@ import typer
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.times import parse_duration, parse_moment
-from lykke_cli.cli.renderers import Output
+from lykke_cli.cli.renderers import Output, Renderer, make_renderer
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import ColorChoice, Terminal
 from lykke_cli.infrastructure.settings import DEFAULT_REDIS_URL, Settings
@@ -121,6 +121,26 @@ Color = Annotated[
         show_default=False,
     ),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="NAMES",
+        help="The columns of the table or of CSV, such as time,activity,details.",
+        rich_help_panel=_OUTPUT,
+        show_default=False,
+    ),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        metavar="TEXT",
+        help="A line of your own for each entry: '{occurred_at} {activity_type:<20} {meta.title}'.",
+        rich_help_panel=_OUTPUT,
+        show_default=False,
+    ),
+]
 Unsafe = Annotated[
     bool,
     typer.Option(
@@ -155,7 +175,7 @@ ActivityTypes = Annotated[
     typer.Option(
         "--activity-type",
         metavar="TYPE",
-        help="Only this type; repeat it for several.",
+        help="Only this type, or those like TASK_*; repeat it for several.",
         rich_help_panel=_FILTERS,
         show_default=False,
     ),
@@ -187,6 +207,16 @@ Query = Annotated[
         "--query",
         metavar="JMESPATH",
         help="Only entries for which this is true, such as: meta.priority=='high'",
+        rich_help_panel=_FILTERS,
+        show_default=False,
+    ),
+]
+Grep = Annotated[
+    str | None,
+    typer.Option(
+        "--grep",
+        metavar="REGEX",
+        help="Only entries whose JSON this is found in; (?i) at its start ignores case.",
         rich_help_panel=_FILTERS,
         show_default=False,
     ),
@@ -270,6 +300,7 @@ def filters(
     entity_id: UUID | None,
     until: str | None,
     query: str | None,
+    grep: str | None,
 ) -> Filters:
     return Filters(
         activity_types=tuple(activity_types or ()),
@@ -277,6 +308,7 @@ def filters(
         entity_id=entity_id,
         until=moment(until),
         query=query,
+        grep=grep,
     )
 
 
@@ -332,6 +364,20 @@ class Printing:
     unsafe: bool = False
     color: ColorChoice = ColorChoice.AUTO
     quiet: bool = False
+    columns: tuple[str, ...] | None = None
+    template: str | None = None
+
+    def renderer(self, terminal: Terminal, *, show_user: bool = False) -> Renderer:
+        """Raises UsageMistake when these do not go together."""
+        return make_renderer(
+            self.output,
+            terminal,
+            utc=self.utc,
+            show_user=show_user,
+            unsafe=self.unsafe,
+            columns=self.columns,
+            template=self.template,
+        )
 
 
 def printing(
@@ -342,10 +388,12 @@ def printing(
     color: ColorChoice | None,
     unsafe: bool = False,
     quiet: bool = False,
+    columns: str | None = None,
+    template: str | None = None,
 ) -> Printing:
     """How messages are shown: what was given as flags, else the profile's."""
     defaults = {} if settings.profile is None else settings.profile.values
-    if output is None and "output" in defaults:
+    if output is None and "output" in defaults and template is None:
         output = Output(defaults["output"])
     if color is None and not os.environ.get("NO_COLOR"):
         color = ColorChoice(defaults.get("color", ColorChoice.AUTO))
@@ -355,4 +403,6 @@ def printing(
         unsafe=unsafe,
         color=color or ColorChoice.AUTO,
         quiet=quiet,
+        columns=None if columns is None else tuple(map(str.strip, columns.split(","))),
+        template=template,
     )

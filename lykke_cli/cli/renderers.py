@@ -9,6 +9,7 @@ from typing import Protocol
 
 import orjson
 
+from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import (
     Arrival,
@@ -60,24 +61,36 @@ def make_renderer(
     utc: bool,
     show_user: bool = False,
     unsafe: bool = False,
+    columns: Sequence[str] | None = None,
+    template: str | None = None,
 ) -> Renderer:
     """The renderer for `output`, or without it a table on a terminal and NDJSON in a pipe.
 
     `utc` and `show_user` are for the table: times in UTC, and a column for the user. With `unsafe`
-    raw payloads reach a terminal as they are.
+    raw payloads reach a terminal as they are. `columns` are those of a table or of CSV, in order;
+    a `template` takes the place of `output`. Raises UsageMistake.
     """
+    if template is not None:
+        if output is not None or columns is not None:
+            raise UsageMistake("--template is an output of its own: leave -o and --columns out.")
+        from lykke_cli.cli.template import TemplateRenderer
+
+        return TemplateRenderer(template)
     to_terminal = terminal.stdout_is_tty
-    match output or (Output.TABLE if to_terminal else Output.NDJSON):
+    chosen = output or (Output.TABLE if to_terminal else Output.NDJSON)
+    if columns is not None and chosen not in (Output.TABLE, Output.CSV):
+        raise UsageMistake("--columns goes with -o table and -o csv.")
+    match chosen:
         case Output.TABLE:
             from lykke_cli.cli.live_table import LiveTable
 
-            return LiveTable(terminal, utc=utc, show_user=show_user)
+            return LiveTable(terminal, utc=utc, show_user=show_user, columns=columns)
         case Output.NDJSON:
             return NdjsonRenderer(to_terminal=to_terminal)
         case Output.JSON:
             return JsonRenderer(to_terminal=to_terminal)
         case Output.CSV:
-            return CsvRenderer(to_terminal=to_terminal)
+            return CsvRenderer(columns, to_terminal=to_terminal)
         case Output.RAW:
             return RawRenderer(escaped=to_terminal and not unsafe)
 
@@ -130,8 +143,10 @@ class CsvRenderer:
     JSON's null is an empty cell. A cell that a spreadsheet would take for a formula gets a `'`.
     """
 
-    def __init__(self, *, to_terminal: bool = False) -> None:
+    def __init__(self, columns: Sequence[str] | None = None, *, to_terminal: bool = False) -> None:
         self._to_terminal = to_terminal
+        self._columns = check_columns(columns or CSV_COLUMNS, CSV_COLUMNS)
+        self._places = [CSV_COLUMNS.index(name) for name in self._columns]
 
     def header(self) -> bytes:
         return self._rows([CSV_COLUMNS])
@@ -143,6 +158,7 @@ class CsvRenderer:
         return b""
 
     def _rows(self, rows: Sequence[Sequence[str]]) -> bytes:
+        rows = [[row[place] for place in self._places] for row in rows]
         if self._to_terminal:
             rows = [[visible(cell) for cell in row] for row in rows]
         text = io.StringIO()
@@ -171,6 +187,16 @@ class RawRenderer:
 
     def footer(self) -> bytes:
         return b""
+
+
+def check_columns(columns: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    """`columns`, each of which is known and there once; raises UsageMistake."""
+    unknown = [name for name in columns if name not in known]
+    if unknown or len(set(columns)) < len(columns) or not columns:
+        raise UsageMistake(
+            f"--columns {','.join(columns)}: give some of {', '.join(known)}, each once."
+        )
+    return columns
 
 
 def _json(message: Message) -> bytes:

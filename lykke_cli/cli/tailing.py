@@ -10,7 +10,7 @@ from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli import options
 from lykke_cli.cli.follow import Follower
-from lykke_cli.cli.renderers import Output, make_renderer
+from lykke_cli.cli.renderers import Output
 from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.sink import FileSink, Sink, StdoutSink
 from lykke_cli.infrastructure import recent
@@ -96,13 +96,7 @@ class Tailing:
             printing = self._printing
             sink = StdoutSink(
                 self._terminal,
-                make_renderer(
-                    printing.output,
-                    self._terminal,
-                    utc=printing.utc,
-                    show_user=request.user_id is None,
-                    unsafe=printing.unsafe,
-                ),
+                printing.renderer(self._terminal, show_user=request.user_id is None),
             )
         if self._resume and checkpoint is None:
             self._reporter.line("no place is stored yet: following from now on")

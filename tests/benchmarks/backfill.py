@@ -145,7 +145,7 @@ async def plans(url: str, user: uuid.UUID) -> None:
     sys.stdout.write("\n### Plans\n\n")
     connection = await asyncpg.connect(url, statement_cache_size=0)
     names = ("_CANDIDATES", "_VERIFY", "_OLDEST_FIRST", "_NEWEST_FIRST", "_COUNT", "_NTH_NEWEST")
-    selected = (user, None, None, None)
+    selected = (user, None, None, None, None)
     arguments: dict[str, tuple[object, ...]] = {
         "_CANDIDATES": (*selected, "3", "3", [], [], [], [], None, None),
         "_VERIFY": (*selected, "3", "3", [], [], [], [], [uuid.uuid4()]),

@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.messages import Arrival, Entry, decode
 from lykke_cli.cli.renderers import Output, Renderer, make_renderer
+from lykke_cli.cli.template import TemplateRenderer
 from lykke_cli.cli.terminal import ColorChoice, Terminal
 
 USER = "9b2f0c1e-7a43-4d1f-8f2b-1c6a5d3e2f10"
@@ -235,3 +237,52 @@ def test_rich_is_not_imported_before_something_is_drawn() -> None:
         "sys.exit('rich' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
+
+
+def test_a_template_makes_a_line_of_its_own() -> None:
+    shown = history(an_entry(meta=b'{"title":"Buy milk","tags":["a","b"],"n":1.50}'))
+    text = "{occurred_at}\\t{activity_type:<16}|{meta.title}|{meta[tags][1]}|{meta.none}|{meta.n}"
+    assert printed(TemplateRenderer(text), [shown]) == (
+        b"2026-11-23T08:30:00.000000Z\tTASK_COMPLETED  |Buy milk|b||1.5\n"
+    )
+
+
+def test_what_a_template_shows_stays_on_its_line_and_is_harmless() -> None:
+    shown = history(an_entry(activity_type="\x1b[31m\n\u202e{id}", meta=b'{"a":"\x7f{meta}"}'))
+    line = printed(TemplateRenderer("{activity_type} {meta.a} {{}}"), [shown]).decode()
+    assert line == r"\x1b[31m\n\u202e{id} \x7f{meta} {}" + "\n"
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{", "{}", "{0}", "{nothing}", "{id!r}", "{id.__class__!s}", "{id:{meta}}", "{id:99999}"],
+)
+def test_a_template_reaches_nothing_but_the_entry(template: str) -> None:
+    with pytest.raises(UsageMistake, match="--template"):
+        TemplateRenderer(template)
+
+
+def test_a_template_finds_no_attributes() -> None:
+    assert printed(TemplateRenderer("{id.__class__}"), [history(an_entry())]) == b"\n"
+
+
+def test_columns_are_chosen_and_ordered() -> None:
+    entry = history(an_entry())
+    renderer = make_renderer(Output.CSV, a_terminal(), utc=True, columns=["entity_type", "id"])
+    assert printed(renderer, [entry]).splitlines() == [
+        b"entity_type,id",
+        b"task,11111111-1111-4111-8111-111111111111",
+    ]
+    renderer = make_renderer(Output.TABLE, a_terminal(), utc=True, columns=["activity", "time"])
+    title, row = printed(renderer, [entry]).decode().splitlines()
+    assert title.split() == ["ACTIVITY", "TIME", "UTC"]
+    assert row.startswith("TASK_COMPLETED")
+
+
+@pytest.mark.parametrize(
+    ("output", "columns"),
+    [(Output.CSV, ["nothing"]), (Output.TABLE, ["id", "id"]), (Output.NDJSON, ["id"])],
+)
+def test_columns_that_are_not_there_are_a_usage_mistake(output: Output, columns: list[str]) -> None:
+    with pytest.raises(UsageMistake, match="--columns"):
+        make_renderer(output, a_terminal(), utc=True, columns=columns)

@@ -17,6 +17,8 @@ class Selection:
     """None selects every user."""
     activity_types: Sequence[str] = ()
     """Any of these, exactly; empty for all."""
+    activity_likes: Sequence[str] = ()
+    """Any type like one of these SQL patterns (with backslash as escape); empty for all."""
     entity_type: str | None = None
     entity_id: UUID | None = None
 

@@ -10,10 +10,12 @@ from lykke_cli.cli import options
 from lykke_cli.cli.options import (
     ActivityTypes,
     Color,
+    Columns,
     Compress,
     DatabaseUrl,
     EntityId,
     EntityType,
+    Grep,
     OutputOption,
     ProfileName,
     Query,
@@ -21,6 +23,7 @@ from lykke_cli.cli.options import (
     RedisUrl,
     Rotate,
     Since,
+    Template,
     ToFile,
     Unsafe,
     Until,
@@ -72,7 +75,10 @@ def backfill(
     entity_type: EntityType = None,
     entity_id: EntityId = None,
     query: Query = None,
+    grep: Grep = None,
     output: OutputOption = None,
+    columns: Columns = None,
+    template: Template = None,
     utc: Utc = None,
     unsafe: Unsafe = False,
     color: Color = None,
@@ -85,14 +91,23 @@ def backfill(
     """Print history: a range, or all that was committed since this user was last read here."""
     if rate is not None and not replay:
         raise UsageMistake("--rate goes with --replay.")
-    if to_file is not None and output not in (None, Output.NDJSON):
-        raise UsageMistake("--to-file writes NDJSON: leave -o out.")
+    if to_file is not None and (output not in (None, Output.NDJSON) or columns or template):
+        raise UsageMistake("--to-file writes NDJSON: leave -o, --columns and --template out.")
     if to_file is not None and limit is not None:
         raise UsageMistake("--to-file goes on where it left off: leave --limit out.")
 
     needs = ("redis_url", "database_url") if replay else ("database_url",)
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
-    printing = options.printing(settings, output, utc=utc, unsafe=unsafe, color=color, quiet=quiet)
+    printing = options.printing(
+        settings,
+        output,
+        utc=utc,
+        unsafe=unsafe,
+        color=color,
+        quiet=quiet,
+        columns=columns,
+        template=template,
+    )
     if replay:  # what is replayed is printed only where this was asked for here
         printing = replace(printing, output=output)
         options.confirm(settings, f"publish entries of {user_id} again", yes=yes)
@@ -103,7 +118,7 @@ def backfill(
     backfilling = Backfilling(
         settings,
         user_id,
-        options.filters(activity_type, entity_type, entity_id, until, query),
+        options.filters(activity_type, entity_type, entity_id, until, query, grep),
         since=options.moment(since),
         limit=limit,
         replay=replay,

@@ -11,10 +11,12 @@ from lykke_cli.cli.options import (
     ActivityTypes,
     Channel,
     Color,
+    Columns,
     Compress,
     DatabaseUrl,
     EntityId,
     EntityType,
+    Grep,
     OutputOption,
     ProfileName,
     Query,
@@ -22,6 +24,7 @@ from lykke_cli.cli.options import (
     RedisUrl,
     Rotate,
     Since,
+    Template,
     ToFile,
     Unsafe,
     Until,
@@ -108,7 +111,10 @@ def tail(
     entity_id: EntityId = None,
     until: Until = None,
     query: Query = None,
+    grep: Grep = None,
     output: OutputOption = None,
+    columns: Columns = None,
+    template: Template = None,
     utc: Utc = None,
     unsafe: Unsafe = False,
     color: Color = None,
@@ -131,8 +137,8 @@ def tail(
         raise UsageMistake(_why_no_history(live_only=live_only, channel=channel))
     if resume and (since is not None or last is not None):
         raise UsageMistake("--resume goes on where the last run ended: leave --since and -n out.")
-    if to_file is not None and output not in (None, Output.NDJSON):
-        raise UsageMistake("--to-file writes NDJSON: leave -o out.")
+    if to_file is not None and (output not in (None, Output.NDJSON) or columns or template):
+        raise UsageMistake("--to-file writes NDJSON: leave -o, --columns and --template out.")
 
     from lykke_cli.application.tail import TailRequest
     from lykke_cli.cli.runtime import run_async
@@ -143,7 +149,7 @@ def tail(
         TailRequest(
             user_id=user_id,
             channel_type=channel,
-            filters=options.filters(activity_type, entity_type, entity_id, until, query),
+            filters=options.filters(activity_type, entity_type, entity_id, until, query, grep),
             since=start,
             last=last,
         ),
@@ -156,7 +162,14 @@ def tail(
         health_interval=options.interval(health_interval),
         file=options.entry_file(to_file, rotate, compress=compress),
         printing=options.printing(
-            settings, output, utc=utc, unsafe=unsafe, color=color, quiet=quiet
+            settings,
+            output,
+            utc=utc,
+            unsafe=unsafe,
+            color=color,
+            quiet=quiet,
+            columns=columns,
+            template=template,
         ),
     )
     recent.remember(user_id, "tail", activity_type or ())

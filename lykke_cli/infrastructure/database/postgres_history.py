@@ -72,12 +72,13 @@ _SELECTED = """
     AND ($2::text[] IS NULL OR activity_type = ANY($2::text[]))
     AND ($3::text IS NULL OR entity_type = $3)
     AND ($4::uuid IS NULL OR entity_id = $4)
+    AND ($5::text[] IS NULL OR activity_type LIKE ANY($5::text[]))
 """
 _AGE = "CASE WHEN age(xmin) < 0 THEN 2147483647 ELSE age(xmin) END"
 _UNCOVERED = f"""
-    ($6::text IS NULL OR {_AGE} <= (SELECT age($6::text::xid)))
+    ($7::text IS NULL OR {_AGE} <= (SELECT age($7::text::xid)))
     AND NOT EXISTS (
-        SELECT FROM unnest($7::text[], $8::text[], $9::text[], $10::text[])
+        SELECT FROM unnest($8::text[], $9::text[], $10::text[], $11::text[])
             AS region (before, low, high, high_id)
         WHERE {_AGE} > age(region.before::xid)
             AND occurred_at >= region.low::timestamptz
@@ -85,30 +86,30 @@ _UNCOVERED = f"""
     )
 """  # noqa: S608
 _CANDIDATES = f"""
-    SELECT {_ENTRY}, {_AGE} > (SELECT age($5::text::xid))
+    SELECT {_ENTRY}, {_AGE} > (SELECT age($6::text::xid))
     FROM audit_logs
     WHERE {_SELECTED} AND {_UNCOVERED}
-        AND ($11::timestamptz IS NULL OR occurred_at >= $11)
-        AND ($12::uuid IS NULL OR (occurred_at, id) > ($11, $12))
+        AND ($12::timestamptz IS NULL OR occurred_at >= $12)
+        AND ($13::uuid IS NULL OR (occurred_at, id) > ($12, $13))
     ORDER BY occurred_at, id
 """  # noqa: S608
 _VERIFY = f"""
-    SELECT {_ENTRY}, {_AGE} > (SELECT age($5::text::xid)), {_UNCOVERED}
+    SELECT {_ENTRY}, {_AGE} > (SELECT age($6::text::xid)), {_UNCOVERED}
     FROM audit_logs
-    WHERE {_SELECTED} AND id = ANY($11::uuid[])
+    WHERE {_SELECTED} AND id = ANY($12::uuid[])
 """  # noqa: S608
 _BETWEEN = f"""
     FROM audit_logs
     WHERE {_SELECTED}
-        AND ($5::timestamptz IS NULL OR occurred_at >= $5)
-        AND ($6::timestamptz IS NULL OR occurred_at < $6)
+        AND ($6::timestamptz IS NULL OR occurred_at >= $6)
+        AND ($7::timestamptz IS NULL OR occurred_at < $7)
 """
-_OLDEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} ORDER BY occurred_at, id LIMIT $7"
-_NEWEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} ORDER BY occurred_at DESC, id DESC LIMIT $7"
+_OLDEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} ORDER BY occurred_at, id LIMIT $8"
+_NEWEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} ORDER BY occurred_at DESC, id DESC LIMIT $8"
 _COUNT = f"SELECT count(*) {_BETWEEN}"
 _NTH_NEWEST = f"""
     SELECT occurred_at::timestamptz, id::text FROM audit_logs WHERE {_SELECTED}
-    ORDER BY audit_logs.occurred_at DESC, audit_logs.id DESC OFFSET $5 LIMIT 1
+    ORDER BY audit_logs.occurred_at DESC, audit_logs.id DESC OFFSET $6 LIMIT 1
 """  # noqa: S608
 _SNAPSHOT = """
     SELECT pg_current_snapshot()::text, clock_timestamp(), pg_is_in_recovery(),
@@ -363,4 +364,5 @@ def _selected(selection: Selection) -> tuple[object, ...]:
         list(selection.activity_types) or None,
         selection.entity_type,
         selection.entity_id,
+        list(selection.activity_likes) or None,
     )

@@ -46,6 +46,8 @@ _ENTRY = "seq, id, user_id, activity_type, occurred_at, entity_id, entity_type, 
 _SELECTED = """
     (:user IS NULL OR user_id IN (:user, :user_hex))
     AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
+    AND (:likes IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:likes) WHERE activity_type LIKE value ESCAPE '\\'))
     AND (:entity_type IS NULL OR entity_type = :entity_type)
     AND (:entity IS NULL OR entity_id IN (:entity, :entity_hex))
     AND (:since IS NULL OR occurred_at >= :since)
@@ -275,6 +277,9 @@ def _arguments(
         "user": None if user is None else str(user),
         "user_hex": None if user is None else user.hex,
         "types": orjson.dumps(list(types)).decode() if types else None,
+        "likes": orjson.dumps(list(selection.activity_likes)).decode()
+        if selection.activity_likes
+        else None,
         "entity_type": selection.entity_type,
         "entity": None if entity is None else str(entity),
         "entity_hex": None if entity is None else entity.hex,

@@ -1,0 +1,105 @@
+"""Which entries the filters let through, and what they ask of the database."""
+
+import fnmatch
+import sqlite3
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.application.filters import Filters
+from lykke_cli.application.messages import Arrival, Entry, OtherMessage
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+TASK = uuid.uuid4()
+
+
+def arrival(**changes: Any) -> Arrival:
+    fields: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "user_id": str(uuid.uuid4()),
+        "activity_type": "TASK_COMPLETED",
+        "occurred_at": NOON,
+        "entity_id": str(TASK),
+        "entity_type": "task",
+        "meta": msgspec.Raw(b'{"title":"Buy milk","n":2}'),
+    }
+    return Arrival(Entry(**(fields | changes)), "live")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"activity_types": ("X", "TASK_COMPLETED")},
+        {"activity_types": ("X", "TASK_*")},
+        {"activity_types": ("TASK_[A-C]OMPLETE?",)},
+        {"entity_type": "task"},
+        {"entity_id": TASK},
+        {"until": NOON + timedelta(seconds=1)},
+        {"query": "meta.n > `1`"},
+        {"grep": r"Buy\s"},
+        {"grep": "(?i)buy MILK"},
+    ],
+)
+def test_an_entry_that_has_it_all_is_wanted(fields: dict[str, Any]) -> None:
+    one = arrival()
+    assert list(Filters(**fields).select([one])) == [one]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"activity_types": ("X", "task_completed")},
+        {"activity_types": ("TASK", "*_COMPLETE")},
+        {"activity_types": ("TASK_[!A-C]OMPLETED",)},
+        {"entity_type": "tas"},
+        {"entity_id": uuid.uuid4()},
+        {"until": NOON},
+        {"query": "meta.n > `2`"},
+        {"query": "abs(meta.title)"},
+        {"grep": "buy milk"},
+        {"activity_types": ("TASK_*",), "grep": "nothing"},
+    ],
+)
+def test_an_entry_that_lacks_something_is_not(fields: dict[str, Any]) -> None:
+    filters = Filters(**fields)
+    assert list(filters.select([arrival()])) == []
+    assert list(filters.select([Arrival(OtherMessage(b"{}"), "live")])) == []
+
+
+@pytest.mark.parametrize("fields", [{"query": "meta["}, {"grep": "("}])
+def test_what_is_no_expression_is_a_usage_mistake(fields: dict[str, Any]) -> None:
+    with pytest.raises(UsageMistake, match=f"--{next(iter(fields))} is not"):
+        Filters(**fields)
+
+
+def test_without_patterns_the_database_is_asked_for_the_very_types() -> None:
+    filters = Filters(activity_types=("A%", "B"))
+    assert filters.selection(None).activity_types == ("A%", "B")
+    assert not filters.selection(None).activity_likes
+    assert filters.is_all_sql
+
+
+characters = st.sampled_from(["a", "B", "_", "%", "\\", "*", "?", "[", "]", "!", "-"])
+
+
+@given(st.text(characters, max_size=8), st.text(characters, max_size=8))
+def test_what_a_pattern_matches_the_database_lets_through(pattern: str, name: str) -> None:
+    filters = Filters(activity_types=(pattern, "[]"))
+    matches = any(fnmatch.fnmatchcase(name, p) for p in filters.activity_types)
+    wanted = list(filters.select([arrival(activity_type=name)]))
+    assert bool(wanted) == matches
+    likes = filters.selection(None).activity_likes
+    with sqlite3.connect(":memory:") as connection:
+        found = [
+            connection.execute(r"SELECT ? LIKE ? ESCAPE '\'", (name, like)).fetchone()[0]
+            for like in likes
+        ]
+    assert any(found) or not matches
+    connection.close()
