@@ -106,24 +106,37 @@ class Filters:
             wanted = [self._is_wanted_type(entry.activity_type) for entry in entries]
         elif self.activity_types:
             wanted = [entry.activity_type in self.activity_types for entry in entries]
-        for part in self._parts():
+        for _, part in self._parts():
             wanted = [yes and part(entry) for yes, entry in zip(wanted, entries, strict=True)]
         return wanted
 
-    def _parts(self) -> Iterator[Callable[[Entry], bool]]:
-        """All but the activity types."""
+    def why_not(self, entry: Entry) -> str | None:
+        """What of the entry is not as wanted, in a few words; None when all of it is."""
+        if self.activity_types and not any(
+            fnmatch.fnmatchcase(entry.activity_type, name) for name in self.activity_types
+        ):
+            return f"its activity_type is {entry.activity_type}"
+        for name, part in self._parts():
+            if not part(entry):
+                if name.startswith("--"):
+                    return f"{name} does not hold for it"
+                return f"its {name} is {entry.to_dict()[name]}"
+        return None
+
+    def _parts(self) -> Iterator[tuple[str, Callable[[Entry], bool]]]:
+        """All but the activity types, by the name of the field or option."""
         entity_type, until = self.entity_type, self.until
         if entity_type is not None:
-            yield lambda entry: entry.entity_type == entity_type
+            yield "entity_type", lambda entry: entry.entity_type == entity_type
         if self.entity_id is not None:
             entity_id = str(self.entity_id)
-            yield lambda entry: entry.entity_id == entity_id
+            yield "entity_id", lambda entry: entry.entity_id == entity_id
         if until is not None:
-            yield lambda entry: entry.occurred_at < until
+            yield "occurred_at", lambda entry: entry.occurred_at < until
         if self._grep is not None:
-            yield lambda entry: bool(self._grep(entry.to_json().decode()))
+            yield "--grep", lambda entry: bool(self._grep(entry.to_json().decode()))
         if self._query is not None:
-            yield self._answers
+            yield "--query", self._answers
 
     def _answers(self, entry: Entry) -> bool:
         import jmespath

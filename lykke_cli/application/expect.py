@@ -1,0 +1,70 @@
+"""What is expected to arrive: decides, and explains; `lykke expect` does the waiting."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from lykke_cli.application.filters import Filters
+from lykke_cli.application.messages import Arrival, Entry
+
+SHOWN_MISSES = 10
+"""How many entries that did not match are explained: the newest."""
+
+
+class Expectation:
+    """At least `count` entries that match `filters`, or with `none` not a single one."""
+
+    def __init__(self, filters: Filters, count: int = 1, *, none: bool = False) -> None:
+        self._filters = filters
+        self._count = count
+        self._none = none
+        self._misses: deque[tuple[Entry, str]] = deque(maxlen=SHOWN_MISSES)
+        self.matched = 0
+        self.missed = 0
+        self.others = 0
+        """Messages that were no entries."""
+
+    def take(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
+        """Those that match."""
+        matching = []
+        for arrival in arrivals:
+            entry = arrival.message
+            if not isinstance(entry, Entry):
+                self.others += 1
+                continue
+            reason = self._filters.why_not(entry)
+            if reason is None:
+                matching.append(arrival)
+            else:
+                self.missed += 1
+                self._misses.append((entry, reason))
+        self.matched += len(matching)
+        return matching
+
+    @property
+    def is_decided(self) -> bool:
+        """True when nothing that may still arrive changes whether it is met."""
+        return self.matched > 0 if self._none else self.matched >= self._count
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it is, should nothing more arrive."""
+        return self.matched == 0 if self._none else self.matched >= self._count
+
+    def explain(self) -> list[str]:
+        """Why it is not met, in lines for a person."""
+        if self._none:
+            return [f"{self.matched} came that should not have."]
+        lines = [f"{self.matched} of {self._count} came."]
+        if self.missed:
+            lines.append(f"{self.missed} came that did not match:")
+            lines += [
+                f"  {entry.to_dict()['occurred_at']} {entry.activity_type} {entry.id}: {reason}"
+                for entry, reason in self._misses
+            ]
+            if self.missed > len(self._misses):
+                lines.append(f"  and {self.missed - len(self._misses)} before them")
+        if self.others:
+            lines.append(f"{self.others} messages came that are no audit log entries.")
+        if not (self.matched or self.missed or self.others):
+            lines.append("Nothing at all came for this user.")
+        return lines

@@ -1,0 +1,93 @@
+"""`lykke expect`: for CI, what a command must cause."""
+
+from typing import Annotated
+
+import typer
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli import options
+from lykke_cli.cli.options import (
+    ActivityTypes,
+    Channel,
+    DatabaseUrl,
+    EntityId,
+    EntityType,
+    Grep,
+    ProfileName,
+    Query,
+    Quiet,
+    RedisUrl,
+    UserId,
+)
+
+EPILOG = options.examples(
+    "lykke expect USER_ID --activity-type TASK_COMPLETED -- ./complete-a-task.sh",
+    "lykke expect USER_ID --none --timeout 5s -- ./change-nothing.sh",
+)
+
+
+def expect(
+    user_id: UserId,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- CMD...]", help="What to run, after --.", show_default=False),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count",
+            min=1,
+            metavar="N",
+            help="So many at least; 1 if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    none: Annotated[
+        bool, typer.Option("--none", help="Not a single one, until the time-out.")
+    ] = False,
+    timeout: Annotated[
+        str,
+        typer.Option("--timeout", metavar="DURATION", help="From the start of CMD on."),
+    ] = "30s",
+    live_only: Annotated[
+        bool, typer.Option("--live-only", help="Use no database: a lost broadcast fails.")
+    ] = False,
+    channel: Channel = "auditlog",
+    activity_type: ActivityTypes = None,
+    entity_type: EntityType = None,
+    entity_id: EntityId = None,
+    query: Query = None,
+    grep: Grep = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    profile: ProfileName = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run CMD and succeed when the entries it should cause arrive.
+
+    CMD starts once the subscription is confirmed. Matching entries are printed as NDJSON; what CMD
+    prints goes to stderr. Exit code 4 when they do not arrive in time, or when CMD fails.
+    """
+    if none and count is not None:
+        raise UsageMistake("--none expects nothing: leave --count out.")
+    needs = ("redis_url",) if live_only else ("redis_url", "database_url")
+    settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
+    seconds = options.interval(timeout)
+    filters = options.filters(activity_type, entity_type, entity_id, None, query, grep)
+
+    from lykke_cli.application.expect import Expectation
+    from lykke_cli.cli.expecting import Expecting
+    from lykke_cli.cli.runtime import run_async
+
+    expecting = Expecting(
+        settings,
+        user_id,
+        channel,
+        Expectation(filters, count or 1, none=none),
+        command or [],
+        timeout=seconds,
+        has_history=not live_only and channel == "auditlog" and settings.database_url is not None,
+        terminal=options.terminal(),
+        quiet=quiet,
+    )
+    run_async(expecting.run())

@@ -1,0 +1,153 @@
+"""One run of `lykke expect`: subscribes, runs the command, waits for what it should cause."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from uuid import UUID
+
+from lykke_cli.application.errors import ExpectationNotMet, UsageMistake
+from lykke_cli.application.expect import Expectation
+from lykke_cli.application.merge import Print, Save
+from lykke_cli.application.tail import Connected, HistoryRead, Notice, Tail, TailRequest
+from lykke_cli.bootstrap import make_gateway, make_history
+from lykke_cli.cli.renderers import NdjsonRenderer
+from lykke_cli.cli.reporter import Reporter
+from lykke_cli.cli.terminal import Terminal
+from lykke_cli.infrastructure.settings import Settings
+
+RECONCILE_INTERVAL = 1.0  # seconds: a broadcast that was lost is not waited for long
+LAST_LOOK = 10.0  # seconds beyond the time-out in which the database is asked a last time
+ENDING = 5.0  # seconds for the command to end when it is asked to
+
+
+class Expecting:
+    """`command` is run once the subscription is sure; without one there is only the waiting."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        user_id: UUID,
+        channel_type: str,
+        expectation: Expectation,
+        command: Sequence[str],
+        *,
+        timeout: float,
+        has_history: bool,
+        terminal: Terminal,
+        quiet: bool,
+    ) -> None:
+        self._settings = settings
+        self._request = TailRequest(user_id=user_id, channel_type=channel_type)
+        self._expectation = expectation
+        self._command = command
+        self._timeout = timeout
+        self._has_history = has_history
+        self._terminal = terminal
+        self._renderer = NdjsonRenderer(to_terminal=terminal.stdout_is_tty)
+        self._reporter = Reporter(terminal, quiet=quiet, with_history=has_history)
+        self._changed = asyncio.Event()
+        self._connected = False
+        self._reads = 0
+
+    async def run(self) -> None:
+        """Raises ExpectationNotMet, after saying why."""
+        loop = asyncio.get_running_loop()
+        async with self._watching() as watching:
+            await self._until(lambda: self._connected, None, watching)
+            deadline = loop.time() + self._timeout
+            async with self._running() as ended:
+                await self._until(
+                    lambda: ended() is not None and self._expectation.is_decided, deadline, watching
+                )
+                if ended() is not None and not self._expectation.is_decided and self._has_history:
+                    # The second read to end from now on has begun after this moment.
+                    reads = self._reads + 2
+                    await self._until(
+                        lambda: self._expectation.is_decided or self._reads >= reads,
+                        loop.time() + LAST_LOOK,
+                        watching,
+                    )
+                status = ended()
+        if status is None:
+            raise ExpectationNotMet(f"The command had not ended after {self._timeout:g} s.")
+        if status != 0:
+            raise ExpectationNotMet(f"The command failed with status {status}.")
+        if not self._expectation.is_met:
+            verdict, *details = self._expectation.explain()
+            for line in details:
+                self._reporter.line(line)
+            raise ExpectationNotMet(f"After {self._timeout:g} s: {verdict}")
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator["asyncio.Task[None]"]:
+        async with AsyncExitStack() as stack:
+            gateway = make_gateway(self._settings)
+            stack.push_async_callback(gateway.close)
+            history = None
+            if self._has_history:
+                history = await stack.enter_async_context(make_history(self._settings))
+            tail = Tail(gateway, history, self._request, reconcile_interval=RECONCILE_INTERVAL)
+            watching = asyncio.create_task(self._watch(tail))
+            watching.add_done_callback(lambda _: self._changed.set())
+            try:
+                yield watching
+            finally:
+                watching.cancel()
+                await asyncio.wait({watching})
+
+    async def _watch(self, tail: Tail) -> None:
+        async with aclosing(tail.events()) as events:
+            async for event in events:
+                match event:
+                    case Print(arrivals):
+                        matching = self._expectation.take(arrivals)
+                        if matching:
+                            self._terminal.write(self._renderer.render(matching))
+                            self._terminal.flush()
+                    case Connected(_, None):
+                        self._connected = True
+                    case HistoryRead():
+                        self._reads += 1
+                    case Save() | Notice():
+                        pass  # they are about stored places, of which there are none here
+                    case _:
+                        self._reporter.happened(event)
+                self._changed.set()
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[Callable[[], int | None]]:
+        """The command; yields what tells its status once it has ended."""
+        if not self._command:
+            yield lambda: 0
+            return
+        try:
+            process = await asyncio.create_subprocess_exec(*self._command, stdout=sys.stderr)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise UsageMistake(f"Cannot run {self._command[0]}: {reason}.") from error
+        waiting = asyncio.create_task(process.wait())
+        waiting.add_done_callback(lambda _: self._changed.set())
+        try:
+            yield lambda: process.returncode
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await asyncio.wait({waiting}, timeout=ENDING)
+            if process.returncode is None:
+                process.kill()
+            await waiting
+
+    async def _until(
+        self, happened: Callable[[], bool], deadline: float | None, watching: "asyncio.Task[None]"
+    ) -> None:
+        """Wait until it `happened`, or the loop's time is `deadline`."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                while not happened():
+                    if watching.done():
+                        watching.result()  # raises
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
