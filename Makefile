@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check lint types layers completions man api picture bench install clean
+.PHONY: demo test check lint types layers completions man api picture bench soak install clean
 
 install: $(STAMP)
 
@@ -39,7 +39,13 @@ completions man api: $(STAMP)
 picture: $(STAMP)
 	TERM=xterm-256color $(BIN)/python -m tests.picture.make
 
+soak: $(STAMP)
+	EXPECT_RUNS=200 $(BIN)/python -m pytest tests/cli/test_expect.py -k run_after_run
+
 bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.start
+	$(BIN)/python -m tests.benchmarks.live
+	$(BIN)/python -m tests.benchmarks.backfill
 	$(BIN)/python -m tests.benchmarks.history
 
 clean:

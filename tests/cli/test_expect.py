@@ -1,0 +1,141 @@
+"""`lykke expect`: what a command must cause."""
+
+import os
+import sys
+import uuid
+
+import pytest
+
+from lykke_cli.cli.exit_codes import ExitCode
+from tests.cli_process import LykkeProcess, run_lykke
+from tests.servers import RedisServer
+
+RECORD = (sys.executable, "-m", "lykke_cli", "record")
+INSERT = """
+import asyncio, sys, asyncpg
+async def main(url, user, activity_type):
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "INSERT INTO audit_logs VALUES "
+        "(gen_random_uuid(), $1, $2, now() AT TIME ZONE 'UTC', NULL, NULL, NULL)", user,
+        activity_type,
+    )
+    await connection.close()
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def env(owner_env: dict[str, str]) -> dict[str, str]:
+    return owner_env
+
+
+@pytest.fixture
+def user() -> uuid.UUID:
+    return uuid.uuid4()
+
+
+def test_what_the_command_causes_is_printed(env: dict[str, str], user: uuid.UUID) -> None:
+    command = (*RECORD, user, "TASK_COMPLETED", "--meta", '{"n": 1}')
+    result = run_lykke("expect", user, "--activity-type", "TASK_*", "--", *command, env=env)
+    assert result.status == ExitCode.DONE, result.stderr
+    [row] = result.rows
+    assert row["meta"] == {"n": 1}
+    assert row["id"] in result.stderr  # what the command printed
+
+
+def test_a_lost_broadcast_is_found_in_the_database(env: dict[str, str], user: uuid.UUID) -> None:
+    command = (sys.executable, "-c", INSERT, env["DATABASE_URL"], user, "MESSAGE_SENT")
+    result = run_lykke("expect", user, "--", *command, env=env)
+    assert result.status == ExitCode.DONE, result.stderr
+    assert [row["activity_type"] for row in result.rows] == ["MESSAGE_SENT"]
+
+
+def test_the_subscription_is_sure_before_the_command_starts(
+    env: dict[str, str], user: uuid.UUID, redis_server: RedisServer
+) -> None:
+    script = f"""
+import sys, redis
+client = redis.Redis.from_url({env["REDIS_URL"]!r})
+sys.exit(client.publish("auditlog:{user}", b"x") - 1)
+"""
+    options = ("--live-only", "--count", 1, "--timeout", "0.5s")
+    result = run_lykke("expect", user, *options, "--", sys.executable, "-c", script, env=env)
+    assert "The command failed" not in result.stderr
+    assert result.status == ExitCode.EXPECTATION
+    assert "1 messages came that are no audit log entries." in result.stderr
+
+
+def test_what_did_arrive_is_told_when_it_is_something_else(
+    env: dict[str, str], user: uuid.UUID
+) -> None:
+    command = (sys.executable, "-c", INSERT, env["DATABASE_URL"], user, "TASK_\x1b[31mPUNTED")
+    options = ("--activity-type", "TASK_COMPLETED", "--timeout", "1s")
+    result = run_lykke("expect", user, *options, "--", *command, env=env)
+    assert (result.status, result.stdout) == (ExitCode.EXPECTATION, b"")
+    assert "0 of 1 came." in result.stderr
+    assert r"its activity_type is TASK_\x1b[31mPUNTED" in result.stderr
+
+
+def test_nothing_is_told_too(env: dict[str, str], user: uuid.UUID) -> None:
+    result = run_lykke("expect", user, "--timeout", "0.2s", "-q", env=env)
+    assert result.status == ExitCode.EXPECTATION
+    assert result.stderr == "lykke: After 0.2 s: 0 of 1 came.\n"
+
+
+@pytest.mark.parametrize("activity_type", ["TASK_COMPLETED", "TASK_PUNTED"])
+def test_none_means_not_a_single_one(
+    env: dict[str, str], user: uuid.UUID, activity_type: str
+) -> None:
+    command = (sys.executable, "-c", INSERT, env["DATABASE_URL"], user, activity_type)
+    options = ("--none", "--activity-type", "TASK_COMPLETED", "--timeout", "1s")
+    result = run_lykke("expect", user, *options, "--", *command, env=env)
+    if activity_type == "TASK_COMPLETED":
+        assert result.status == ExitCode.EXPECTATION
+        assert "1 came that should not have" in result.stderr
+    else:
+        assert result.status == ExitCode.DONE, result.stderr
+
+
+def test_a_command_that_fails_is_a_failure(env: dict[str, str], user: uuid.UUID) -> None:
+    script = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)"
+    command = (sys.executable, "-c", script)
+    result = run_lykke("expect", user, "--timeout", "0.3s", "--", *command, env=env)
+    assert (result.status, result.stdout) == (ExitCode.EXPECTATION, b"")
+    assert "The command failed with status 7." in result.stderr
+    assert "out\n" in result.stderr
+    assert "err\n" in result.stderr
+
+
+def test_a_command_that_does_not_end_is_ended(env: dict[str, str], user: uuid.UUID) -> None:
+    command = (sys.executable, "-c", "import time; time.sleep(60)")
+    result = run_lykke("expect", user, "--none", "--timeout", "0.5s", "--", *command, env=env)
+    assert result.status == ExitCode.EXPECTATION
+    assert "The command had not ended after 0.5 s." in result.stderr
+
+
+def test_a_command_that_is_not_there(env: dict[str, str], user: uuid.UUID) -> None:
+    result = run_lykke("expect", user, "--", "/nowhere/at-all", env=env)
+    assert result.status == ExitCode.USAGE
+    assert "Cannot run /nowhere/at-all: No such file or directory." in result.stderr
+
+
+def test_none_and_a_count_exclude_each_other(env: dict[str, str], user: uuid.UUID) -> None:
+    assert run_lykke("expect", user, "--none", "--count", 1, env=env).status == ExitCode.USAGE
+
+
+def test_ctrl_c_ends_the_command_too(env: dict[str, str], user: uuid.UUID) -> None:
+    script = "import sys, time; print('started', file=sys.stderr, flush=True); time.sleep(60)"
+    with LykkeProcess("expect", user, "--", sys.executable, "-c", script, env=env) as process:
+        process.wait_for("started")
+        assert process.stop().status == ExitCode.INTERRUPTED
+
+
+@pytest.mark.timeout(1800)
+def test_run_after_run_succeeds(env: dict[str, str], user: uuid.UUID) -> None:
+    """As often as EXPECT_RUNS says: `make soak` does it 200 times."""
+    for n in range(int(os.environ.get("EXPECT_RUNS", "1"))):
+        command = (*RECORD, user, f"RUN_{n}", "--quiet")
+        options = ("--activity-type", f"RUN_{n}", "--timeout", "20s")
+        result = run_lykke("expect", user, *options, "--", *command, env=env)
+        assert (result.status, len(result.rows)) == (ExitCode.DONE, 1), (n, result.stderr)
