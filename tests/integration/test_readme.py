@@ -43,6 +43,7 @@ def test_there_are_snippets_and_commands() -> None:
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_option_shown_exists(line: str) -> None:
     words = shlex.split(line.replace("\\`", "'").replace("$U", "x"))
+    words = words[: words.index("--")] if "--" in words else words
     command = words[1:3] if words[1] == "profile" else words[1:2]
     text = call_lykke(*command, "--help", env={"COLUMNS": "200"}).stdout.decode()
     for option in (word.split("=")[0] for word in words[2:] if word.startswith("-")):
