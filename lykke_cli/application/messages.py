@@ -54,7 +54,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return before + key + format_time(self.occurred_at).encode() + after[without_decimals:]
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry's fields as JSON values, in the promised order."""
+        """The entry's fields as JSON values, in the promised order.
+
+        A `meta` beyond what Python's numbers and recursion can hold is its text.
+        """
         return {
             "id": self.id,
             "user_id": self.user_id,
@@ -62,7 +65,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "occurred_at": format_time(self.occurred_at),
             "entity_id": self.entity_id,
             "entity_type": self.entity_type,
-            "meta": orjson.loads(bytes(self.meta)),
+            "meta": _value(bytes(self.meta)),
         }
 
 
@@ -75,7 +78,7 @@ class OtherMessage(msgspec.Struct, frozen=True, gc=False):
         return on_one_line(self.raw)
 
     def to_dict(self) -> dict[str, Any]:
-        value = orjson.loads(self.raw)
+        value = _value(self.raw)
         return value if isinstance(value, dict) else {}
 
 
@@ -338,6 +341,13 @@ def _entry(envelope: _Envelope) -> Entry:
         entity_type=envelope.entity_type,
         meta=msgspec.Raw(on_one_line(bytes(envelope.meta))),
     )
+
+
+def _value(json: bytes) -> Any:
+    try:
+        return orjson.loads(json)
+    except (orjson.JSONDecodeError, RecursionError):
+        return json.decode("utf-8", "replace")
 
 
 def _plain(value: object) -> object:

@@ -109,4 +109,7 @@ def _inside(value: Any, step: str) -> Any:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    try:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    except TypeError:
+        return "(nested too deeply)"

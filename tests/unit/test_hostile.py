@@ -1,0 +1,153 @@
+"""Strangers' bytes, through every output and filter: shown, never obeyed, never fatal."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lykke_cli.application.filters import Filters
+from lykke_cli.application.gateways.pubsub_protocol import Delivery
+from lykke_cli.application.messages import live_arrivals
+from lykke_cli.cli.live_table import LiveTable
+from lykke_cli.cli.renderers import (
+    CsvRenderer,
+    JsonRenderer,
+    NdjsonRenderer,
+    RawRenderer,
+    Renderer,
+)
+from lykke_cli.cli.template import TemplateRenderer
+from tests.unit.test_renderers import a_terminal
+
+ID = "11111111-1111-4111-8111-11111111111a"
+CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
+SEQUENCES = [
+    *("\x1b[2J", "\x1b[31m", "\x1b[1;1H", "\x1b[?1049h", "\x1b[?25l", "\x1b[6n", "\x1b[20t"),
+    *("\x1b]0;title\x07", "\x1b]2;title\x1b\\", "\x1b]52;c;ZXZpbA==\x07", "\x1b]4;1;red\x07"),
+    *("\x1b]8;;http://evil/\x07click\x1b]8;;\x07", "\x1b]1337;File=:AA==\x07", "\x1b]9;hi\x07"),
+    *("\x1bP$q\x1b\\", "\x1bP+q544e\x1b\\", "\x1b_G\x1b\\", "\x1b^x\x1b\\", "\x1bXx\x1b\\"),
+    *("\x1bc", "\x1b7", "\x1b8", "\x1b(0", "\x1b#8", "\x1b>", "\x1b=", "\x1bM", "\x1bE"),
+    *("\x9b31m", "\x9d0;t\x9c", "\x90q\x9c", "\x8e", "\x8f", "\x84", "\x85", "\x08" * 9, "\r"),
+]
+UNSEEN = [
+    chr(code)
+    for code in (
+        *(0xAD, 0x34F, 0x61C, 0x115F, 0x180E, 0x3164, 0xFEFF, 0xFFA0, 0xFFF9, 0xFFFE, 0xE0001),
+        *range(0x200B, 0x2010),
+        *range(0x2028, 0x202F),
+        *range(0x2060, 0x2070),
+        *range(0xE0020, 0xE0040),
+    )
+]
+MARKUP = ["[red]x[/red]", "[/oops]", "[link=file:///]x[/link]", ":warning:", "[bold", "\\[x]"]
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", "=HYPERLINK(1)"]
+INJECTIONS = ["'; DROP TABLE audit_logs; --", "' OR 1=1", "%s", "{0}", "{id}", "$1", ":user", "\\"]
+WIDE = ["漢字" * 30, "👩‍👩‍👧‍👦" * 9, "שלום", "مرحبا", "é" * 50, "e" + "\u0301" * 60, "\ufe0f" * 9]
+CORPUS = [*CONTROLS, *SEQUENCES, *UNSEEN, *MARKUP, *FORMULAS, *INJECTIONS, *WIDE]
+
+NUMBERS = [
+    b"9" * 10_000,
+    b"-" + b"9" * 400,
+    b"1e999",
+    b"-1e999",
+    b"-0.0",
+    b"1" + b"0" * 4000 + b".5",
+]
+DEEP = [b"[" * n + b"]" * n for n in (900, 1_100, 100_000)]
+DEEP += [b'{"a":' * n + b"1" + b"}" * n for n in (900, 5_000)]
+ODD = [b'{"a":1,"a":2}', b"NaN", b"Infinity", b'"\\ud800"', b'{"\\ud800":1}', b"\xff", b"'a'", b""]
+ODD += [b'"\\u0000"', b'"\xed\xa0\x80"', b'"\xc0\x80"', b"tru", b'{"a"}', b"[1,]", b"1 2", b'"\n"']
+MANY = [
+    b"{" + b",".join(b'"%d":1' % n for n in range(50_000)) + b"}",
+    b'"' + b"x" * 3_000_000 + b'"',
+]
+TIMES = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+23:59"]
+TIMES += [
+    "9999-12-31T23:59:59-12:00",
+    "9999-12-31T23:59:59.9999999Z",
+    "2026-02-30T00:00:00Z",
+    "\x1b",
+]
+
+
+def message(meta: bytes = b"{}", **changes: object) -> bytes:
+    fields: dict[str, object] = {
+        "id": ID,
+        "user_id": ID,
+        "activity_type": "A",
+        "occurred_at": "2026-11-23T08:30:00.123456Z",
+        "entity_type": None,
+    }
+    return json.dumps(fields | changes)[:-1].encode() + b',"meta":' + meta + b"}"
+
+
+def payloads() -> Iterator[bytes]:
+    for text in CORPUS:
+        meta = json.dumps({text: text, "t": [text]}, ensure_ascii=False).encode()
+        yield message(meta, activity_type=text, entity_type=text)
+        yield json.dumps({"type": text, text: text}, ensure_ascii=False).encode()
+        yield text.encode()
+    for meta in itertools.chain(NUMBERS, DEEP, ODD, MANY):
+        yield message(meta)
+        yield b'{"type":' + meta + b"}"
+        yield meta
+    for time in TIMES:
+        yield message(occurred_at=time)
+
+
+PAYLOADS = list(payloads())
+TO_TERMINAL: dict[str, Callable[[], Renderer]] = {
+    "table": lambda: LiveTable(a_terminal(tty=True, TERM="dumb"), utc=True, show_user=True),
+    "ndjson": lambda: NdjsonRenderer(to_terminal=True),
+    "json": lambda: JsonRenderer(to_terminal=True),
+    "csv": lambda: CsvRenderer(to_terminal=True),
+    "raw": lambda: RawRenderer(escaped=True),
+    "template": lambda: TemplateRenderer("{activity_type:<10} {meta} {meta.t} {entity_type}"),
+}
+
+
+def test_the_corpus_is_large() -> None:
+    assert len(CORPUS) > 200
+
+
+@pytest.mark.parametrize("output", TO_TERMINAL)
+def test_nothing_that_a_terminal_obeys_reaches_it(output: str) -> None:
+    renderer = TO_TERMINAL[output]()
+    allowed = {"\n", "\t"} if output in ("ndjson", "json", "csv") else {"\n"}
+    obeyed = {*CONTROLS, *UNSEEN} - allowed
+    for payload in PAYLOADS:
+        text = renderer.render(live_arrivals([Delivery("auditlog:\x1b[31m", payload)])).decode()
+        assert obeyed.isdisjoint(text), payload[:300]
+
+
+@pytest.mark.parametrize("output", ["table", "ndjson", "raw", "template"])
+def test_a_message_is_a_line(output: str) -> None:
+    renderer = TO_TERMINAL[output]()
+    for payload in PAYLOADS:
+        rendered = renderer.render(live_arrivals([Delivery("auditlog:x", payload)]))
+        assert (rendered.count(b"\n"), rendered[-1:]) == (1, b"\n"), payload[:300]
+
+
+def test_ndjson_stays_json() -> None:
+    for payload in PAYLOADS:
+        line = NdjsonRenderer().render(live_arrivals([Delivery("auditlog:x", payload)]))
+        assert line.count(b"\n") == 1
+        try:
+            json.loads(line, parse_int=len)
+        except RecursionError:
+            pass
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(activity_types=("*", "A")),
+        Filters(grep=r"\d{3}"),
+        Filters(query="meta.a"),
+        Filters(query="contains(meta.t, 'x')"),
+    ],
+)
+def test_no_filter_breaks_on_a_message(filters: Filters) -> None:
+    for payload in PAYLOADS:
+        filters.select(live_arrivals([Delivery("auditlog:x", payload)]))
