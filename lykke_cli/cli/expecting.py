@@ -16,7 +16,7 @@ from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.terminal import Terminal
 from lykke_cli.infrastructure.settings import Settings
 
-RECONCILE_INTERVAL = 1.0  # seconds: a broadcast that was lost is not waited for long
+RECONCILE_INTERVAL = 0.5  # seconds: a broadcast that was lost is not waited for long
 LAST_LOOK = 10.0  # seconds beyond the time-out in which the database is asked a last time
 ENDING = 5.0  # seconds for the command to end when it is asked to
 

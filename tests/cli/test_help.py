@@ -39,7 +39,7 @@ def test_help_names_the_environment_and_ends_with_examples_that_exist(name: str)
     _, found, examples = text.partition("Examples:")
     assert found
     for line in filter(None, map(str.strip, examples.splitlines())):
-        words = shlex.split(line)
+        words = shlex.split(line.partition(" -- ")[0])
         command = max(
             (known for known in BY_NAME if words[: len(known.split())] == known.split()), key=len
         )

@@ -21,8 +21,8 @@ from lykke_cli.cli.options import (
 )
 
 EPILOG = options.examples(
-    "lykke expect USER_ID --activity-type TASK_COMPLETED -- ./complete-a-task.sh",
-    "lykke expect USER_ID --none --timeout 5s -- ./change-nothing.sh",
+    "lykke expect USER_ID --count 2 -- ./complete.sh",
+    "lykke expect USER_ID --none -- ./look.sh",
 )
 
 
