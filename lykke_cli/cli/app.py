@@ -10,9 +10,8 @@ import typer
 from lykke_cli._version import __version__
 from lykke_cli.cli import options
 from lykke_cli.cli.commands import backfill, demo, doctor, expect, profile, publish, record, tail
-from lykke_cli.cli.exit_codes import ExitCode, exit_code_of
+from lykke_cli.cli.exit_codes import ExitCode, Stopped, exit_code_of
 from lykke_cli.cli.quick_parameters import quicken
-from lykke_cli.cli.runtime import Stopped
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import OutputClosed
 from lykke_cli.domain.errors import LykkeError

@@ -35,6 +35,14 @@ _BY_ERROR: tuple[tuple[type[Exception], ExitCode], ...] = (
 )
 
 
+class Stopped(Exception):
+    """A signal ended the command."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
 def exit_code_of(error: BaseException) -> ExitCode:
     """The code for an error; BUG for one that nobody expected."""
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.BUG)

@@ -13,14 +13,14 @@ from uuid import UUID
 import typer
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.application.filters import Filters
 from lykke_cli.application.times import parse_duration, parse_moment
-from lykke_cli.cli.renderers import Output, Renderer, make_renderer
 from lykke_cli.cli.sanitize import visible
-from lykke_cli.cli.terminal import ColorChoice, Terminal
+from lykke_cli.cli.terminal import ColorChoice, Output, Terminal
 from lykke_cli.infrastructure.settings import DEFAULT_REDIS_URL, Settings
 
 if TYPE_CHECKING:
+    from lykke_cli.application.filters import Filters
+    from lykke_cli.cli.renderers import Renderer
     from lykke_cli.infrastructure.entry_file import EntryFile
 
 _SERVERS, _FILTERS, _OUTPUT = "Servers", "Filters", "Output"
@@ -301,7 +301,9 @@ def filters(
     until: str | None,
     query: str | None,
     grep: str | None,
-) -> Filters:
+) -> "Filters":
+    from lykke_cli.application.filters import Filters
+
     return Filters(
         activity_types=tuple(activity_types or ()),
         entity_type=entity_type,
@@ -367,8 +369,10 @@ class Printing:
     columns: tuple[str, ...] | None = None
     template: str | None = None
 
-    def renderer(self, terminal: Terminal, *, show_user: bool = False) -> Renderer:
+    def renderer(self, terminal: Terminal, *, show_user: bool = False) -> "Renderer":
         """Raises UsageMistake when these do not go together."""
+        from lykke_cli.cli.renderers import make_renderer
+
         return make_renderer(
             self.output,
             terminal,

@@ -4,7 +4,6 @@ import base64
 import csv
 import io
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Protocol
 
 import orjson
@@ -21,7 +20,7 @@ from lykke_cli.application.messages import (
     to_lines,
 )
 from lykke_cli.cli.sanitize import csv_cell, json_for_terminal, visible
-from lykke_cli.cli.terminal import Terminal
+from lykke_cli.cli.terminal import Output, Terminal
 
 CSV_COLUMNS = (
     "id",
@@ -32,16 +31,6 @@ CSV_COLUMNS = (
     "entity_type",
     "meta",
 )
-
-
-class Output(StrEnum):
-    """The forms in which messages are printed."""
-
-    TABLE = "table"
-    NDJSON = "ndjson"
-    JSON = "json"
-    CSV = "csv"
-    RAW = "raw"
 
 
 class Renderer(Protocol):

@@ -6,15 +6,9 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
+from lykke_cli.cli.exit_codes import Stopped
+
 T = TypeVar("T")
-
-
-class Stopped(Exception):
-    """A signal ended the command."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:

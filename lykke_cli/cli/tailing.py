@@ -10,9 +10,9 @@ from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli import options
 from lykke_cli.cli.follow import Follower
-from lykke_cli.cli.renderers import Output
 from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.sink import FileSink, Sink, StdoutSink
+from lykke_cli.cli.terminal import Output
 from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.entry_file import EntryFile

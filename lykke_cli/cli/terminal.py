@@ -21,6 +21,16 @@ class ColorChoice(StrEnum):
     NEVER = "never"
 
 
+class Output(StrEnum):
+    """The forms in which messages are printed."""
+
+    TABLE = "table"
+    NDJSON = "ndjson"
+    JSON = "json"
+    CSV = "csv"
+    RAW = "raw"
+
+
 class OutputClosed(Exception):
     """Whoever read our output has closed it: there is nothing left to do."""
 

@@ -79,13 +79,13 @@ class Profile:
         elif key in self.values:
             text = self.values[key]
             url = self._filled_in(key, text, environ)
-            if _has_password(_FROM_ENVIRONMENT.sub("", text)):
+            if has_password(_FROM_ENVIRONMENT.sub("", text)):
                 secret_files.append(self.path)
         else:
             return None
         password_key = key.replace("_url", "_password_file")
         if password_key in self.values:
-            if _has_password(url):
+            if has_password(url):
                 raise self.mistake(password_key, f"{key} already holds a password")
             file = self._file(password_key)
             secret_files.append(file)
@@ -303,7 +303,8 @@ def bad_name(name: str) -> str:
     return f"the name {name!r} has more than letters, digits, '-', '_' and '.'"
 
 
-def _has_password(url: str) -> bool:
+def has_password(url: str) -> bool:
+    """Whether a server's URL holds one, or may."""
     try:
         parts = urlsplit(url)
     except ValueError:

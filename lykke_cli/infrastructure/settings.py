@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.infrastructure.profiles import Profile, Profiles, others_may_read
+from lykke_cli.infrastructure.profiles import Profile, Profiles, has_password, others_may_read
 
 DEFAULT_REDIS_URL = "redis://localhost:6379"
 VARIABLES = {"redis_url": "REDIS_URL", "database_url": "DATABASE_URL"}
@@ -45,7 +45,13 @@ class Settings:
         for key in needs:
             variable = VARIABLES[key]
             if flag := flags[key]:
-                urls[key], sources[key] = flag, f"--{key.replace('_', '-')}"
+                option = f"--{key.replace('_', '-')}"
+                urls[key], sources[key] = flag, option
+                if has_password(flag):
+                    notices.append(
+                        f"the list of processes shows the password in {option} to others: "
+                        f"use {variable} or a profile"
+                    )
             elif value := environ.get(variable):
                 urls[key], sources[key] = value, f"environment {variable}"
                 if chosen is not None and chosen.has_url(key):

@@ -24,7 +24,7 @@ def assert_one_line(result: Result, code: ExitCode, *parts: str) -> None:
 
 @pytest.mark.parametrize("command", [["tail"], ["publish"]])
 def test_redis_is_not_there(command: list[str]) -> None:
-    result = run_lykke(*command, USER, "--redis-url", f"redis://:s3cret@{NOWHERE}/2")
+    result = run_lykke(*command, USER, env={"REDIS_URL": f"redis://:s3cret@{NOWHERE}/2"})
     assert_one_line(result, ExitCode.UNAVAILABLE, f"redis://{NOWHERE}/2", "REDIS_URL", "refused")
 
 

@@ -9,8 +9,7 @@ import orjson
 import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
-from lykke_cli.cli.renderers import Output
-from lykke_cli.cli.terminal import ColorChoice
+from lykke_cli.cli.terminal import ColorChoice, Output
 from lykke_cli.infrastructure.profiles import CHOICES, config_path
 from tests.cli_process import LykkeProcess, Result, call_lykke, run_lykke
 from tests.servers import RedisServer

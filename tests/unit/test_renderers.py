@@ -14,9 +14,9 @@ import pytest
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.messages import Arrival, Entry, decode
-from lykke_cli.cli.renderers import Output, Renderer, make_renderer
+from lykke_cli.cli.renderers import Renderer, make_renderer
 from lykke_cli.cli.template import TemplateRenderer
-from lykke_cli.cli.terminal import ColorChoice, Terminal
+from lykke_cli.cli.terminal import ColorChoice, Output, Terminal
 
 USER = "9b2f0c1e-7a43-4d1f-8f2b-1c6a5d3e2f10"
 CHANNEL = f"auditlog:{USER}"
@@ -231,7 +231,8 @@ def test_write_goes_on_when_the_stream_takes_only_a_part() -> None:
 def test_rich_is_not_imported_before_something_is_drawn() -> None:
     code = (
         "import sys\n"
-        "from lykke_cli.cli.renderers import Output, make_renderer\n"
+        "from lykke_cli.cli.renderers import make_renderer\n"
+        "from lykke_cli.cli.terminal import Output\n"
         "from lykke_cli.cli.terminal import Terminal\n"
         "make_renderer(Output.NDJSON, Terminal.of_process(), utc=True)\n"
         "sys.exit('rich' in sys.modules)\n"

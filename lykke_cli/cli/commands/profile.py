@@ -9,9 +9,8 @@ import typer
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.options import examples
-from lykke_cli.cli.renderers import Output
 from lykke_cli.cli.sanitize import visible
-from lykke_cli.cli.terminal import ColorChoice
+from lykke_cli.cli.terminal import ColorChoice, Output
 from lykke_cli.infrastructure.profiles import NAME, Profile, Profiles, bad_name
 from lykke_cli.infrastructure.settings import VARIABLES, Settings, choose_profile
 

@@ -30,7 +30,7 @@ from lykke_cli.cli.options import (
     Until,
     Utc,
 )
-from lykke_cli.cli.renderers import Output
+from lykke_cli.cli.terminal import Output
 from lykke_cli.infrastructure import recent
 
 EPILOG = options.examples(
