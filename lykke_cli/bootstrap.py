@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lykke_cli.application.doctor import Check
     from lykke_cli.application.gateways.history_protocol import HistoryProtocol
     from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+    from lykke_cli.application.gateways.statistics_protocol import StatisticsProtocol
+    from lykke_cli.application.gateways.users_protocol import UsersProtocol
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
 
 
@@ -41,6 +43,30 @@ def make_history(settings: Settings) -> "HistoryProtocol":
     from lykke_cli.infrastructure.database.postgres_history import PostgresHistory
 
     return PostgresHistory(url)
+
+
+def make_statistics(settings: Settings) -> "StatisticsProtocol":
+    """Counts in the database; connects on entering. Raises UsageMistake likewise."""
+    url = settings.required_database_url()
+    if is_sqlite(url):
+        from lykke_cli.infrastructure.database.sqlite_statistics import SqliteStatistics
+
+        return SqliteStatistics(url)
+    from lykke_cli.infrastructure.database.postgres_statistics import PostgresStatistics
+
+    return PostgresStatistics(url)
+
+
+def make_users(settings: Settings) -> "UsersProtocol":
+    """The users in the database; connects on entering. Raises UsageMistake likewise."""
+    url = settings.required_database_url()
+    if is_sqlite(url):
+        from lykke_cli.infrastructure.database.sqlite_users import SqliteUsers
+
+        return SqliteUsers(url)
+    from lykke_cli.infrastructure.database.postgres_users import PostgresUsers
+
+    return PostgresUsers(url)
 
 
 def make_unit_of_work(
