@@ -1,6 +1,6 @@
 """A user's activity: over time, by type, and by hour of the week."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
@@ -35,6 +35,8 @@ class Activity:
     user_id: str
     since: datetime | None
     until: datetime | None
+    zone: tzinfo | None
+    """None is this machine's."""
     time_zone: str
     """The name of the time zone at the end of the range, such as CET."""
     summary: Summary
@@ -100,6 +102,7 @@ async def read_activity(
             user_id=str(scope.selection.user_id),
             since=since,
             until=until,
+            zone=zone,
             time_zone=now.astimezone(zone).tzname() or "",
             summary=summary,
             bucket=None,
@@ -117,6 +120,7 @@ async def read_activity(
         user_id=str(scope.selection.user_id),
         since=since,
         until=until,
+        zone=zone,
         time_zone=until.astimezone(zone).tzname() or "",
         summary=summary,
         bucket=bucket.name,
@@ -129,7 +133,7 @@ async def read_activity(
     )
 
 
-def _days(hours: Any) -> list[list[int]]:
+def _days(hours: Mapping[int, int]) -> list[list[int]]:
     return [[hours.get(day * 24 + hour, 0) for hour in range(24)] for day in range(7)]
 
 

@@ -1,15 +1,26 @@
-"""From an e-mail address to the user who has it."""
+"""Who was active, and from an e-mail address to the user who has it."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.application.gateways.users_protocol import UsersProtocol
+from lykke_cli.application.gateways.statistics_protocol import Scope
+from lykke_cli.application.gateways.users_protocol import ActiveUser, UsersProtocol
 
 MOST_NAMED = 5
-NO_EMAILS = (
+_NO_EMAILS = (
     "The database has no table users with the columns id and email that may be read "
     "(GRANT SELECT (id, email) ON users)"
 )
+
+
+async def active_users(
+    users: UsersProtocol, scope: Scope, limit: int, email: str | None
+) -> Sequence[ActiveUser]:
+    """As `UsersProtocol.active`; raises UsageMistake for a pattern where there is no address."""
+    if email is not None and not await users.have_emails():
+        raise UsageMistake(f"{_NO_EMAILS}: leave --email out.")
+    return await users.active(scope, limit, email)
 
 
 async def find_user(users: UsersProtocol, email: str) -> UUID:
@@ -18,7 +29,7 @@ async def find_user(users: UsersProtocol, email: str) -> UUID:
     Raises UsageMistake when there is none, or more than one, or no address can be looked up.
     """
     if not await users.have_emails():
-        raise UsageMistake(f"{NO_EMAILS}: give the user's id; `lykke users` lists them.")
+        raise UsageMistake(f"{_NO_EMAILS}: give the user's id; `lykke users` lists them.")
     found = await users.with_email(email, MOST_NAMED + 1)
     if not found:
         raise UsageMistake(

@@ -1,7 +1,6 @@
-"""Users are found alike on SQLite and on PostgreSQL, with SELECT alone and with or without e-mail."""
+"""Users are found alike on SQLite and on PostgreSQL, with SELECT alone."""
 
 import sqlite3
-import uuid
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass

@@ -38,7 +38,7 @@ EPILOG = options.examples(
 
 
 def backfill(
-    user_id: UserId,
+    user: UserId,
     since: Since = None,
     until: Until = None,
     limit: Annotated[
@@ -93,6 +93,7 @@ def backfill(
     needs = ("redis_url", "database_url") if replay else ("database_url",)
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     printing = options.printing(settings, output, utc=utc, unsafe=unsafe, color=color, quiet=quiet)
+    user_id = user.id(settings)
     if replay:  # what is replayed is printed only where this was asked for here
         printing = replace(printing, output=output)
         options.confirm(settings, f"publish entries of {user_id} again", yes=yes)
