@@ -12,6 +12,7 @@ from lykke_cli.infrastructure.settings import Settings
 
 if TYPE_CHECKING:
     from lykke_cli.application.doctor import Check
+    from lykke_cli.application.gateways.channels_protocol import ChannelsProtocol
     from lykke_cli.application.gateways.history_protocol import HistoryProtocol
     from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
     from lykke_cli.application.gateways.statistics_protocol import StatisticsProtocol
@@ -31,6 +32,13 @@ def make_gateway(
     if health_interval is None:
         return RedisPubSubGateway(settings.redis_url)
     return RedisPubSubGateway(settings.redis_url, health_interval=health_interval)
+
+
+def make_channels(settings: Settings) -> "ChannelsProtocol":
+    """What is known of active channels; connects on first use. Raises UsageMistake likewise."""
+    from lykke_cli.infrastructure.gateways.redis_channels import RedisChannels
+
+    return RedisChannels(settings.redis_url)
 
 
 def make_history(settings: Settings) -> "HistoryProtocol":

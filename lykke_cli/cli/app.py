@@ -11,6 +11,7 @@ from lykke_cli._version import __version__
 from lykke_cli.cli import options
 from lykke_cli.cli.commands import (
     backfill,
+    channels,
     demo,
     doctor,
     profile,
@@ -66,6 +67,7 @@ app.command("tail", epilog=tail.EPILOG, rich_help_panel=_READ)(tail.tail)
 app.command("backfill", epilog=backfill.EPILOG, rich_help_panel=_READ)(backfill.backfill)
 app.command("stats", epilog=stats.EPILOG, rich_help_panel=_READ)(stats.stats)
 app.command("users", epilog=users.EPILOG, rich_help_panel=_READ)(users.users)
+app.command("channels", epilog=channels.EPILOG, rich_help_panel=_READ)(channels.channels)
 app.command("publish", epilog=publish.EPILOG, rich_help_panel=_WRITE)(publish.publish)
 app.command("record", epilog=record.EPILOG, rich_help_panel=_WRITE)(record.record)
 app.command("doctor", epilog=doctor.EPILOG, rich_help_panel=_SET_UP)(doctor.doctor)

@@ -73,7 +73,7 @@ def heat_map(days: Sequence[Sequence[int]], width: int) -> list[Text]:
     hours = "".join(f"{hour:<{cell * step}}" for hour in range(0, 24, step)).rstrip()
     lines = [Text(" " * _DAY + hours, AXIS)]
     for name, day in zip(DAYS, days, strict=True):
-        line = Text(f"{name} ", AXIS)
+        line = Text.assemble((f"{name} ", AXIS))
         for value in day:
             shade = level(value, most, len(SHADES) - 1)
             line.append(SHADES[shade] * cell, BAR if shade else AXIS)
