@@ -6,6 +6,7 @@ so there every node would have to be: `_ask` is the place.
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from redis import exceptions
@@ -52,25 +53,23 @@ class RedisChannels:
         patterns = [channel_name(_GLOB.sub(r"\\\1", each), None) for each in channel_types]
         patterns = patterns if pattern is None else [pattern]
         with redis_errors(self._server):
-            try:
-                found, total = await _ask(self._client, patterns)
-            except (exceptions.AuthenticationError, exceptions.AuthorizationError):
-                raise
-            except exceptions.ConnectionError:
-                # A pooled connection may have died since its last use: a new one decides.
-                found, total = await _ask(self._client, patterns)
-        return Census(
-            {name.decode("utf-8", "backslashreplace"): n for name, n in found.items() if n}, total
-        )
+            # A pooled connection may have died since its last use: what a new one says decides,
+            # and is raised outside of the other's handling, which would be taken for its cause.
+            with suppress(exceptions.ConnectionError):
+                return await _ask(self._client, patterns)
+            return await _ask(self._client, patterns)
 
 
-async def _ask(client: Redis, patterns: Sequence[str]) -> tuple[dict[bytes, int], int]:
-    """The channels that fit any of `patterns`, with their subscribers; and all pattern subs."""
-    names: set[bytes] = set()
+async def _ask(client: Redis, patterns: Sequence[str]) -> Census:
+    names: set[Any] = set()  # of bytes: nothing is decoded for us
     for pattern in patterns:
-        names.update(await client.pubsub_channels(pattern))  # type: ignore[arg-type]
+        names.update(await client.pubsub_channels(pattern))
     ordered = sorted(names)
-    found: dict[bytes, int] = {}
+    subscribers: dict[str, int] = {}
     for start in range(0, len(ordered), BATCH):
-        found.update(await client.pubsub_numsub(*ordered[start : start + BATCH]))  # type: ignore[arg-type]
-    return found, await client.pubsub_numpat()
+        batch = ordered[start : start + BATCH]
+        counts: list[Any] = await client.pubsub_numsub(*batch)
+        for name, number in counts:
+            if number:  # it may have gone meanwhile
+                subscribers[name.decode("utf-8", "backslashreplace")] = number
+    return Census(subscribers, await client.pubsub_numpat())
