@@ -12,8 +12,11 @@ from lykke_cli.infrastructure.settings import Settings
 
 if TYPE_CHECKING:
     from lykke_cli.application.doctor import Check
+    from lykke_cli.application.gateways.channels_protocol import ChannelsProtocol
     from lykke_cli.application.gateways.history_protocol import HistoryProtocol
     from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+    from lykke_cli.application.gateways.statistics_protocol import StatisticsProtocol
+    from lykke_cli.application.gateways.users_protocol import UsersProtocol
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
 
 
@@ -31,6 +34,13 @@ def make_gateway(
     return RedisPubSubGateway(settings.redis_url, health_interval=health_interval)
 
 
+def make_channels(settings: Settings) -> "ChannelsProtocol":
+    """What is known of active channels; connects on first use. Raises UsageMistake likewise."""
+    from lykke_cli.infrastructure.gateways.redis_channels import RedisChannels
+
+    return RedisChannels(settings.redis_url)
+
+
 def make_history(settings: Settings) -> "HistoryProtocol":
     """The history in the database; connects on first use. Raises UsageMistake likewise."""
     url = settings.required_database_url()
@@ -41,6 +51,30 @@ def make_history(settings: Settings) -> "HistoryProtocol":
     from lykke_cli.infrastructure.database.postgres_history import PostgresHistory
 
     return PostgresHistory(url)
+
+
+def make_statistics(settings: Settings) -> "StatisticsProtocol":
+    """Counts in the database; connects on entering. Raises UsageMistake likewise."""
+    url = settings.required_database_url()
+    if is_sqlite(url):
+        from lykke_cli.infrastructure.database.sqlite_statistics import SqliteStatistics
+
+        return SqliteStatistics(url)
+    from lykke_cli.infrastructure.database.postgres_statistics import PostgresStatistics
+
+    return PostgresStatistics(url)
+
+
+def make_users(settings: Settings) -> "UsersProtocol":
+    """The users in the database; connects on entering. Raises UsageMistake likewise."""
+    url = settings.required_database_url()
+    if is_sqlite(url):
+        from lykke_cli.infrastructure.database.sqlite_users import SqliteUsers
+
+        return SqliteUsers(url)
+    from lykke_cli.infrastructure.database.postgres_users import PostgresUsers
+
+    return PostgresUsers(url)
 
 
 def make_unit_of_work(

@@ -9,7 +9,19 @@ import typer
 
 from lykke_cli._version import __version__
 from lykke_cli.cli import options
-from lykke_cli.cli.commands import backfill, demo, doctor, expect, profile, publish, record, tail
+from lykke_cli.cli.commands import (
+    backfill,
+    channels,
+    demo,
+    doctor,
+    expect,
+    profile,
+    publish,
+    record,
+    stats,
+    tail,
+    users,
+)
 from lykke_cli.cli.exit_codes import ExitCode, Stopped, exit_code_of
 from lykke_cli.cli.quick_parameters import quicken
 from lykke_cli.cli.sanitize import visible
@@ -54,6 +66,9 @@ _READ, _WRITE, _SET_UP = "Follow and recover", "Write", "Set up and try"
 app.command("tail", epilog=tail.EPILOG, rich_help_panel=_READ)(tail.tail)
 app.command("backfill", epilog=backfill.EPILOG, rich_help_panel=_READ)(backfill.backfill)
 app.command("expect", epilog=expect.EPILOG, rich_help_panel=_READ)(expect.expect)
+app.command("stats", epilog=stats.EPILOG, rich_help_panel=_READ)(stats.stats)
+app.command("users", epilog=users.EPILOG, rich_help_panel=_READ)(users.users)
+app.command("channels", epilog=channels.EPILOG, rich_help_panel=_READ)(channels.channels)
 app.command("publish", epilog=publish.EPILOG, rich_help_panel=_WRITE)(publish.publish)
 app.command("record", epilog=record.EPILOG, rich_help_panel=_WRITE)(record.record)
 app.command("doctor", epilog=doctor.EPILOG, rich_help_panel=_SET_UP)(doctor.doctor)

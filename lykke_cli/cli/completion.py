@@ -119,7 +119,7 @@ def _profiles() -> Items:
 
 
 _KNOWN: dict[str, Callable[[], Items]] = {
-    "user_id": _users,
+    "user": _users,
     "activity_type": _activity_types,
     "channel": lambda: dict.fromkeys(CHANNEL_TYPES, ""),
     "profile": _profiles,

@@ -6,7 +6,6 @@ stay under each other for hours. Nothing that comes in is taken for markup or re
 unescaped.
 """
 
-import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from rich.style import Style
 
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage
+from lykke_cli.cli.cells import cut, steady
 from lykke_cli.cli.renderers import check_columns
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import Terminal
@@ -45,8 +45,6 @@ _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
 _RED = Style(color="red")
 _PLAIN = Style()
-
-_EMOJI_MODIFIERS = re.compile("[\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")  # variation, skin tone
 
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str).decode
@@ -174,7 +172,7 @@ class LiveTable:
         layout = self._layout
         parts: list[str] = []
         for cell, style, column in zip(cells, styles, layout.columns, strict=True):
-            text = _cut(_steady(cell), column.width)
+            text = cut(steady(cell), column.width)
             padding = column.width - cell_len(text) + layout.gap
             parts += (self._painted(text, style), " " * padding)
         return "".join(parts).rstrip(" ") + "\n"
@@ -310,7 +308,7 @@ def _entity(entry: Entry, width: int) -> str:
         return kind
     shown_id = entry.entity_id if width > FULL_ID else entry.entity_id[:SHORT_ID]
     room = width - len(shown_id) - 1
-    return f"{_cut(_steady(kind), room)} {shown_id}" if kind and room > 0 else shown_id
+    return f"{cut(steady(kind), room)} {shown_id}" if kind and room > 0 else shown_id
 
 
 def _summary(meta: bytes | dict[str, msgspec.Raw], width: int) -> str:
@@ -344,15 +342,3 @@ def _value(raw: bytes, room: int) -> str:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         pass  # shown as it came
     return visible(raw[: 4 * room].decode("utf-8", "replace"))
-
-
-def _steady(text: str) -> str:
-    """Without the modifiers of emoji about whose width terminals disagree."""
-    return text if text.isascii() else _EMOJI_MODIFIERS.sub("", text)
-
-
-def _cut(text: str, width: int) -> str:
-    """`text` in at most `width` cells, with an ellipsis when something was left out."""
-    if cell_len(text) <= width:
-        return text
-    return set_cell_size(text, width - 1).rstrip(" ") + "…" if width > 0 else ""

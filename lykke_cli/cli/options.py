@@ -36,6 +36,55 @@ def parse_uuid(text: str) -> UUID:
         ) from None
 
 
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as the command line names one: by id, or by e-mail address."""
+
+    named: UUID | str
+
+    @property
+    def is_id(self) -> bool:
+        """Whether nothing has to be looked up."""
+        return isinstance(self.named, UUID)
+
+    def id(self, settings: Settings) -> UUID:
+        """The user's id; only an e-mail address is looked up, in the database.
+
+        Raises UsageMistake when it names nobody, or several users, or there is no database.
+        """
+        if isinstance(self.named, UUID):
+            return self.named
+        if settings.database_url is None:
+            raise UsageMistake(
+                f"{self.named!r} is an e-mail address, which is looked up in the database: set "
+                "DATABASE_URL, or give the user's id."
+            )
+        from lykke_cli.cli.runtime import run_async
+
+        return run_async(_find_user(settings, self.named))
+
+
+async def _find_user(settings: Settings, email: str) -> UUID:
+    from lykke_cli.application.users import find_user
+    from lykke_cli.bootstrap import make_users
+
+    async with make_users(settings) as users:
+        return await find_user(users, email)
+
+
+def parse_user(text: str) -> User:
+    """A USER_ID; raises UsageMistake."""
+    if "@" in text:
+        return User(text)
+    try:
+        return User(UUID(text))
+    except ValueError:
+        raise UsageMistake(
+            f"{text!r} is not a UUID, such as 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10, nor an "
+            "e-mail address."
+        ) from None
+
+
 def _env(variable: str) -> str:
     """The mark of an environment variable in a help text; the backslash is for rich."""
     return f"\\[env: {variable}]"
@@ -47,9 +96,8 @@ def examples(*lines: str) -> str:
     return "\n".join(["Examples:", *shown])
 
 
-UserId = Annotated[
-    UUID, typer.Argument(metavar="USER_ID", parser=parse_uuid, help="The user, a UUID.")
-]
+USER_HELP = "The user: a UUID, or an e-mail address."
+UserId = Annotated[User, typer.Argument(metavar="USER_ID", parser=parse_user, help=USER_HELP)]
 RedisUrl = Annotated[
     str | None,
     typer.Option(

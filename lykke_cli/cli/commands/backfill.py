@@ -41,7 +41,7 @@ EPILOG = options.examples(
 
 
 def backfill(
-    user_id: UserId,
+    user: UserId,
     since: Since = None,
     until: Until = None,
     limit: Annotated[
@@ -108,6 +108,7 @@ def backfill(
         columns=columns,
         template=template,
     )
+    user_id = user.id(settings)
     if replay:  # what is replayed is printed only where this was asked for here
         printing = replace(printing, output=output)
         options.confirm(settings, f"publish entries of {user_id} again", yes=yes)

@@ -27,7 +27,7 @@ EPILOG = options.examples(
 
 
 def expect(
-    user_id: UserId,
+    user: UserId,
     command: Annotated[
         list[str] | None,
         typer.Argument(metavar="[-- CMD...]", help="What to run, after --.", show_default=False),
@@ -81,7 +81,7 @@ def expect(
 
     expecting = Expecting(
         settings,
-        user_id,
+        user.id(settings),
         channel,
         Expectation(filters, count or 1, none=none),
         command or [],

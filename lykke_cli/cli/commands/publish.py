@@ -12,7 +12,7 @@ import typer
 
 from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
 from lykke_cli.cli import options
-from lykke_cli.cli.options import Channel, ProfileName, Quiet, RedisUrl, UserId, Yes
+from lykke_cli.cli.options import Channel, DatabaseUrl, ProfileName, Quiet, RedisUrl, UserId, Yes
 from lykke_cli.infrastructure import recent
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ EPILOG = options.examples(
 
 
 def publish(
-    user_id: UserId,
+    user: UserId,
     stdin: Annotated[
         str | None,
         typer.Argument(metavar="-", help="- reads NDJSON from stdin.", show_default=False),
@@ -66,6 +66,7 @@ def publish(
     ] = 0,
     channel: Channel = "auditlog",
     redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
     profile: ProfileName = None,
     yes: Yes = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -81,7 +82,9 @@ def publish(
     if sum(given) > 1:
         raise UsageMistake("Give one of -, --ack, --data and --file.")
 
-    settings = options.settings(redis_url, None, profile, needs=("redis_url",), quiet=quiet)
+    needs = ("redis_url",) if user.is_id else ("redis_url", "database_url")
+    settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
+    user_id = user.id(settings)
     options.confirm(settings, f"publish to {channel}:{user_id}", yes=yes)
 
     from lykke_cli.application.messages import acknowledgment, encode, format_time

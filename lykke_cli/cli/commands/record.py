@@ -30,7 +30,7 @@ EPILOG = options.examples(
 
 
 def record(
-    user_id: UserId,
+    user: UserId,
     activity_type: Annotated[
         str, typer.Argument(metavar="ACTIVITY_TYPE", help="What happened: TASK_COMPLETED, ...")
     ],
@@ -82,6 +82,7 @@ def record(
     details = {} if meta is None else decode_object(meta.encode("utf-8", "surrogateescape"))
     if isinstance(details, Unreadable):
         raise BadInput(f"--meta: {details.reason}.")
+    user_id = user.id(settings)
     entity = AuditLogEntity(
         user_id=user_id,
         activity_type=activity_type,

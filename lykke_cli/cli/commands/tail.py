@@ -1,7 +1,6 @@
 """`lykke tail`: follow a user's channel."""
 
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
@@ -28,6 +27,7 @@ from lykke_cli.cli.options import (
     ToFile,
     Unsafe,
     Until,
+    User,
     Utc,
 )
 from lykke_cli.cli.terminal import Output
@@ -40,12 +40,12 @@ EPILOG = options.examples(
 
 
 def tail(
-    user_id: Annotated[
-        UUID | None,
+    user: Annotated[
+        User | None,
         typer.Argument(
             metavar="USER_ID",
-            parser=options.parse_uuid,
-            help="The user, a UUID.",
+            parser=options.parse_user,
+            help=options.USER_HELP,
             show_default=False,
         ),
     ] = None,
@@ -127,10 +127,11 @@ def tail(
 
     With a database every committed entry is printed exactly once, whatever happens between.
     """
-    needs = ("redis_url",) if live_only else ("redis_url", "database_url")
+    is_known = user is None or user.is_id
+    needs = ("redis_url",) if live_only and is_known else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     start, limit = options.moment(since), options.seconds(timeout)
-    if (user_id is None) == (not all_users):
+    if (user is None) == (not all_users):
         raise UsageMistake("Give a USER_ID, or --all for every user.")
     has_history = not live_only and channel == "auditlog" and settings.database_url is not None
     if (since is not None or last is not None or resume) and not has_history:
@@ -139,6 +140,8 @@ def tail(
         raise UsageMistake("--resume goes on where the last run ended: leave --since and -n out.")
     if to_file is not None and (output not in (None, Output.NDJSON) or columns or template):
         raise UsageMistake("--to-file writes NDJSON: leave -o, --columns and --template out.")
+
+    user_id = None if user is None else user.id(settings)
 
     from lykke_cli.application.tail import TailRequest
     from lykke_cli.cli.runtime import run_async

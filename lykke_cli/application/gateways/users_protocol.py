@@ -1,0 +1,49 @@
+"""The users whose activity is in the audit log, and their e-mail addresses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, Self
+
+from lykke_cli.application.gateways.statistics_protocol import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveUser:
+    """A user with entries in the range that was asked for."""
+
+    user_id: str
+    entries: int
+    last: datetime
+    """When the newest of these occurred."""
+    email: str | None
+
+
+class UsersProtocol(Protocol):
+    """Looks users up with SELECT rights alone; all within one `async with` see the same moment.
+
+    E-mail addresses are the application's: columns `id` and `email` of its table `users`. Entering
+    and every method raise ServerUnavailable (or LoginRefused, SchemaMismatch).
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def have_emails(self) -> bool:
+        """Whether there is such a table, and it may be read."""
+        ...
+
+    async def active(
+        self, scope: Scope, limit: int, email: str | None = None
+    ) -> Sequence[ActiveUser]:
+        """The `limit` users who were active last, the last one first.
+
+        `email` is a pattern in which `*` and `?` stand for anything, in any case; it needs
+        `have_emails`, as `with_email` does.
+        """
+        ...
+
+    async def with_email(self, email: str, limit: int) -> Sequence[str]:
+        """The ids of at most `limit` users who have this address, in any case."""
+        ...

@@ -1,0 +1,91 @@
+"""`lykke channels`: who listens."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli import options
+from lykke_cli.cli.options import Color, ProfileName, Quiet, RedisUrl
+
+EPILOG = options.examples(
+    "lykke channels --channel auditlog",
+    "lykke channels --watch --every 5s",
+)
+
+
+class Form(StrEnum):
+    """The forms in which channels are printed."""
+
+    TABLE = "table"
+    NDJSON = "ndjson"
+    JSON = "json"
+
+
+def channels(
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            "--channel",
+            metavar="TYPE",
+            help="Only this type of channel; all known ones unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--pattern",
+            metavar="GLOB",
+            help="Channels of any name that fits, such as '*'.",
+            show_default=False,
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Look again and again; in a pipe, print what changes."),
+    ] = False,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            "--every",
+            metavar="DURATION",
+            help="How often with --watch; 2s unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Form | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="table on a terminal, ndjson in a pipe, unless given.",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
+    color: Color = None,
+    redis_url: RedisUrl = None,
+    profile: ProfileName = None,
+    quiet: Quiet = False,
+) -> None:
+    """List the channels that have subscribers, and how many each has."""
+    if channel is not None and pattern is not None:
+        raise UsageMistake("Give one of --channel and --pattern.")
+    if every is not None and not watch:
+        raise UsageMistake("--every goes with --watch.")
+    if watch and output is Form.JSON:
+        raise UsageMistake("--watch has no end, as JSON would need: use -o ndjson.")
+    settings = options.settings(redis_url, None, profile, needs=("redis_url",), quiet=quiet)
+    printing = options.printing(settings, None, utc=None, color=color, quiet=quiet)
+    terminal = options.terminal(printing.color)
+    form = output or (Form.TABLE if terminal.stdout_is_tty else Form.NDJSON)
+    if watch and form is Form.TABLE and not terminal.stdout_is_tty:
+        raise UsageMistake("--watch draws a table on a terminal only: use -o ndjson.")
+
+    from lykke_cli.cli.channel_list import Listing
+    from lykke_cli.cli.runtime import run_async
+
+    listing = Listing(settings, terminal, form, channel, pattern, quiet=quiet)
+    run_async(listing.watch(options.interval(every or "2s")) if watch else listing.once())

@@ -1,0 +1,154 @@
+"""`lykke stats`: a user's activity, drawn."""
+
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lykke_cli.cli import options
+from lykke_cli.cli.options import (
+    ActivityTypes,
+    Color,
+    DatabaseUrl,
+    EntityId,
+    EntityType,
+    ProfileName,
+    Quiet,
+    Since,
+    Until,
+    UserId,
+    Utc,
+)
+from lykke_cli.cli.sanitize import json_for_terminal, visible
+from lykke_cli.infrastructure import recent
+
+if TYPE_CHECKING:
+    from lykke_cli.application.gateways.statistics_protocol import Scope
+    from lykke_cli.application.stats import Activity
+    from lykke_cli.infrastructure.settings import Settings
+
+EPILOG = options.examples(
+    "lykke stats USER_ID --since 30d",
+    "lykke stats USER_ID --utc --svg activity.svg",
+)
+
+
+class Form(StrEnum):
+    """The forms in which statistics are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def stats(
+    user: UserId,
+    since: Since = None,
+    until: Until = None,
+    activity_type: ActivityTypes = None,
+    entity_type: EntityType = None,
+    entity_id: EntityId = None,
+    output: Annotated[
+        Form | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="table on a terminal, json in a pipe, unless given.",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
+    svg: Annotated[
+        Path | None,
+        typer.Option(
+            "--svg",
+            metavar="FILE",
+            help="Write the report as a picture too.",
+            rich_help_panel="Output",
+            show_default=False,
+            dir_okay=False,
+        ),
+    ] = None,
+    png: Annotated[
+        Path | None,
+        typer.Option(
+            "--png",
+            metavar="FILE",
+            help="The same as PNG; needs the extra png.",
+            rich_help_panel="Output",
+            show_default=False,
+            dir_okay=False,
+        ),
+    ] = None,
+    utc: Utc = None,
+    color: Color = None,
+    database_url: DatabaseUrl = None,
+    profile: ProfileName = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show a user's activity: over time, by type, and by hour of the week.
+
+    The database does the counting, whatever the number of entries.
+    """
+    settings = options.settings(None, database_url, profile, needs=("database_url",), quiet=quiet)
+    settings.required_database_url()
+    printing = options.printing(settings, None, utc=utc, color=color, quiet=quiet)
+    terminal = options.terminal(printing.color)
+    if png is not None:
+        from lykke_cli.infrastructure.png import require_png
+
+        require_png()
+
+    from lykke_cli.application.gateways.history_protocol import Selection
+    from lykke_cli.application.gateways.statistics_protocol import Scope
+    from lykke_cli.application.messages import encode
+    from lykke_cli.cli.runtime import run_async
+
+    user_id = user.id(settings)
+    selection = Selection(
+        user_id=user_id,
+        activity_types=tuple(activity_type or ()),
+        entity_type=entity_type,
+        entity_id=entity_id,
+    )
+    scope = Scope(selection=selection, since=options.moment(since), until=options.moment(until))
+    recent.remember(user_id, "stats", activity_type or ())
+    activity = run_async(_read(settings, scope, utc=printing.utc))
+    for path, form in ((svg, "svg"), (png, "png")):
+        if path is not None:
+            _write(path, activity, form)
+            if not quiet:
+                sys.stderr.write(f"lykke: wrote {visible(str(path))}\n")
+    if output is Form.TABLE or (output is None and terminal.stdout_is_tty):
+        from lykke_cli.cli.activity_report import draw
+
+        draw(activity, terminal.out)
+    else:
+        line = encode(activity.to_dict()) + b"\n"
+        terminal.write(json_for_terminal(line) if terminal.stdout_is_tty else line)
+    terminal.flush()
+
+
+async def _read(settings: "Settings", scope: "Scope", *, utc: bool) -> "Activity":
+    from lykke_cli.application.stats import read_activity
+    from lykke_cli.bootstrap import make_statistics
+
+    async with make_statistics(settings) as statistics:
+        return await read_activity(
+            statistics, scope, zone=UTC if utc else None, now=datetime.now(UTC)
+        )
+
+
+def _write(path: Path, activity: "Activity", form: str) -> None:
+    from lykke_cli.cli.activity_svg import svg
+    from lykke_cli.infrastructure.whole_file import write_whole
+
+    picture = svg(activity)
+    if form == "svg":
+        write_whole(path, picture.encode())
+        return
+    from lykke_cli.infrastructure.png import render_png
+
+    write_whole(path, render_png(picture))

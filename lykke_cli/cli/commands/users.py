@@ -1,0 +1,110 @@
+"""`lykke users`: who was active, so that a USER_ID can be found."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lykke_cli.cli import options
+from lykke_cli.cli.options import (
+    ActivityTypes,
+    Color,
+    DatabaseUrl,
+    ProfileName,
+    Quiet,
+    Since,
+    Until,
+    Utc,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lykke_cli.application.gateways.statistics_protocol import Scope
+    from lykke_cli.application.gateways.users_protocol import ActiveUser
+    from lykke_cli.infrastructure.settings import Settings
+
+EPILOG = options.examples(
+    "lykke users --since 1h",
+    "lykke users --email '*@example.com' -o csv",
+)
+
+
+class Form(StrEnum):
+    """The forms in which users are printed."""
+
+    TABLE = "table"
+    NDJSON = "ndjson"
+    JSON = "json"
+    CSV = "csv"
+
+
+def users(
+    since: Since = None,
+    until: Until = None,
+    activity_type: ActivityTypes = None,
+    email: Annotated[
+        str | None,
+        typer.Option(
+            "--email",
+            metavar="PATTERN",
+            help="Only users with such an address; * and ? stand for anything.",
+            rich_help_panel="Filters",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, metavar="N", help="At most N, the latest ones.")
+    ] = 50,
+    output: Annotated[
+        Form | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="table on a terminal, ndjson in a pipe, unless given.",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
+    utc: Utc = None,
+    color: Color = None,
+    database_url: DatabaseUrl = None,
+    profile: ProfileName = None,
+    quiet: Quiet = False,
+) -> None:
+    """List users with entries, their number and the last one; the latest user first.
+
+    E-mail addresses are shown where the application's table users may be read.
+    """
+    settings = options.settings(None, database_url, profile, needs=("database_url",), quiet=quiet)
+    settings.required_database_url()
+    printing = options.printing(settings, None, utc=utc, color=color, quiet=quiet)
+    terminal = options.terminal(printing.color)
+
+    from lykke_cli.application.gateways.history_protocol import Selection
+    from lykke_cli.application.gateways.statistics_protocol import Scope
+    from lykke_cli.cli import user_list
+    from lykke_cli.cli.runtime import run_async
+
+    scope = Scope(
+        selection=Selection(user_id=None, activity_types=tuple(activity_type or ())),
+        since=options.moment(since),
+        until=options.moment(until),
+    )
+    found = run_async(_find(settings, scope, limit, email))
+    match output or (Form.TABLE if terminal.stdout_is_tty else Form.NDJSON):
+        case Form.TABLE:
+            user_list.draw(found, terminal.out, utc=printing.utc)
+        case form:
+            terminal.write(user_list.encoded(found, form, to_terminal=terminal.stdout_is_tty))
+    terminal.flush()
+
+
+async def _find(
+    settings: "Settings", scope: "Scope", limit: int, email: str | None
+) -> "Sequence[ActiveUser]":
+    from lykke_cli.application.users import active_users
+    from lykke_cli.bootstrap import make_users
+
+    async with make_users(settings) as users:
+        return await active_users(users, scope, limit, email)
