@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_a_usage_mistake(arguments: list[str], part: str) -
 
 
 def test_redis_is_not_there() -> None:
-    result = run_lykke("channels", "--redis-url", "redis://:s3cret@127.0.0.1:1")
+    result = run_lykke("channels", env={"REDIS_URL": "redis://:s3cret@127.0.0.1:1"})
     assert result.status == ExitCode.UNAVAILABLE
     assert len(result.stderr.splitlines()) == 1
     assert "s3cret" not in result.stderr

@@ -135,11 +135,11 @@ def postgres_url(port: int, host: str = "localhost", **files: object) -> str:
 
 
 def publish(url: str) -> Result:
-    return run_lykke("publish", USER, "--redis-url", url)
+    return run_lykke("publish", USER, env={"REDIS_URL": url})
 
 
 def backfill(url: str) -> Result:
-    return run_lykke("backfill", USER, "--since", "1h", "--database-url", url)
+    return run_lykke("backfill", USER, "--since", "1h", env={"DATABASE_URL": url})
 
 
 def examined_tls(server: str, env: dict[str, str]) -> str:

@@ -64,6 +64,8 @@ def test_a_password_is_never_part_of_what_is_shown(before: str, after: str) -> N
                 parse(url)
             except LykkeError as error:
                 assert SECRET not in str(error)
+    if before.startswith("sqlite"):
+        return  # what follows is the name of a file
     for url in (f"{before}u:{SECRET}@h{after}", f"redis://:{SECRET}@{after}"):
         for show in (display_url, database_urls.display_url):
             with contextlib.suppress(LykkeError):

@@ -141,7 +141,7 @@ def engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
     """
     if is_sqlite(url):
         # mode=rw: a wrong path is an error, never a new and empty database.
-        file = quote("file:" + quote(str(sqlite_path(url))))  # for SQLite, and for SQLAlchemy
+        file = quote("file:" + quote(bytes(sqlite_path(url))))  # for SQLite, and for SQLAlchemy
         return f"sqlite+aiosqlite:///{file}?mode=rw&uri=true", {"timeout": BUSY_TIMEOUT}
     options = _postgres(url).options
     arguments: dict[str, Any] = {
@@ -171,7 +171,8 @@ def _postgres(url: str) -> _Postgres:
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     if (
-        parts.fragment
+        not url.isprintable()  # bytes of an environment that are no text, control characters
+        or parts.fragment
         or "@" in parts.path
         or not url.partition(":")[2].startswith("//")
         or any(not re.fullmatch(r"[a-z_]+", name) for name in options)
