@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
@@ -23,7 +22,7 @@ class Place:
     def __init__(self, store: CursorStoreProtocol) -> None:
         self._store = store
         self._checkpoint: Checkpoint | None = None
-        self._since: dict[str, datetime] = {}
+        self._since: dict[str, str] = {}
         self._saved_at = -SAVE_INTERVAL  # the first is saved at once
         self.output: dict[str, Any] = {}
         """What the output wants to be stored beside it."""
@@ -38,8 +37,8 @@ class Place:
             floor = stored["floor"]
             self._checkpoint = Checkpoint(
                 Cursor(dict(stored["cursor"])),
-                {id: parse_wire_time(at) for id, at in stored["pending"].items()},
-                None if floor is None else parse_wire_time(floor),
+                {id: _time(at) for id, at in stored["pending"].items()},
+                None if floor is None else _time(floor),
             )
             self.output = dict(state["output"])
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -47,7 +46,7 @@ class Place:
             self._checkpoint = None
         return self._checkpoint
 
-    def wrote_before(self, ids: dict[str, datetime]) -> Checkpoint | None:
+    def wrote_before(self, ids: dict[str, str]) -> Checkpoint | None:
         """Entries were found in the output which the stored checkpoint does not know."""
         self._since |= ids
         return self.current()
@@ -83,14 +82,18 @@ class Place:
         if checkpoint is None:
             return
         self._saved_at = time.monotonic()
-        floor = checkpoint.floor
         self._store.save(
             {
                 "checkpoint": {
                     "cursor": checkpoint.cursor.data,
-                    "pending": {id: format_time(at) for id, at in checkpoint.pending.items()},
-                    "floor": None if floor is None else format_time(floor),
+                    "pending": checkpoint.pending,
+                    "floor": checkpoint.floor,
                 },
                 "output": self.output,
             }
         )
+
+
+def _time(stored: str) -> str:
+    """The stored time in the promised form; raises ValueError or TypeError."""
+    return format_time(parse_wire_time(stored))
