@@ -274,7 +274,7 @@ class Merge:
     def _admit(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
         """Those of the live messages to print now."""
         if isinstance(arrivals, EntryBatch):
-            fresh = {entry.id: entry.occurred_at for entry in arrivals.entries}
+            fresh = arrivals.times
             if len(fresh) == len(arrivals) > 0 and self._can_print_all(fresh):
                 self._printed_live(fresh)
                 return arrivals

@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import compress
 from types import MappingProxyType
 from typing import Any, Literal, overload
@@ -128,11 +129,14 @@ class EntryBatch(LiveBatch):
     It is a sequence of arrivals like any other; whoever does not care need not know.
     """
 
-    __slots__ = ("entries",)
-
     def __init__(self, entries: Sequence[Entry], deliveries: Sequence[Delivery]) -> None:
         super().__init__(deliveries)
         self.entries = entries
+
+    @cached_property
+    def times(self) -> dict[str, str]:
+        """When they occurred, by id."""
+        return {entry.id: entry.occurred_at for entry in self.entries}
 
     @overload
     def __getitem__(self, index: int) -> Arrival: ...

@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
 
+from lykke_cli.application.messages import format_time
 from tests.cli_process import environment
 from tests.servers import RedisServer
 
@@ -42,9 +44,9 @@ def head(title: str, *cells: str) -> None:
 def entries(user: str, count: int) -> list[bytes]:
     """Canonical messages of about 330 bytes."""
     made = []
+    first = datetime.now(UTC) - timedelta(milliseconds=count)
     for n in range(count):
-        second, decimals = divmod(n * 997 + 1, 1_000_000)
-        moment = f"2026-11-23T08:{second // 60:02d}:{second % 60:02d}.{decimals:06d}Z"
+        moment = format_time(first + timedelta(milliseconds=n))
         made.append(
             orjson.dumps(
                 {
