@@ -41,12 +41,12 @@ def head(title: str, *cells: str) -> None:
     show(*("---" for _ in cells))
 
 
-def entries(user: str, count: int) -> list[bytes]:
-    """Canonical messages of about 330 bytes."""
+def entries(user: str, count: int, start: int = 0) -> list[bytes]:
+    """Canonical messages of about 330 bytes, those before `start` left out."""
     made = []
     first = datetime.now(UTC) - timedelta(milliseconds=count)
-    for n in range(count):
-        moment = format_time(first + timedelta(milliseconds=n))
+    for n in range(start, start + count):
+        moment = format_time(first + timedelta(milliseconds=n - start))
         made.append(
             orjson.dumps(
                 {
@@ -112,9 +112,11 @@ def running(
             process.wait()
 
 
-def wait_for_subscriber(server: RedisServer, channel: str, *, pattern: bool = False) -> None:
+def wait_for_subscriber(
+    server: RedisServer, channel: str, *, pattern: bool = False, count: int = 1
+) -> None:
     with server.client() as client:
-        while not (
+        while count > (
             client.pubsub_numpat()
             if pattern
             else dict(client.pubsub_numsub(channel))[channel.encode()]
