@@ -95,6 +95,8 @@ class Backfilling:
             async with aclosing(batches):
                 async for arrivals in batches:
                     await self._emit(arrivals, sink, replayer)
+            if sink is not None:
+                sink.begin()  # though nothing came
         finally:
             _close(sink)
 
@@ -148,6 +150,8 @@ class Backfilling:
                         case _:
                             self._reporter.happened(event)
             self._tell_first_use()
+            if sink is not None:
+                sink.begin()
         finally:
             try:
                 save(place, sink)

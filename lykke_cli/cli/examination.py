@@ -65,7 +65,9 @@ class Examination:
         if self._as_json:
             self._write_json(found, count)
         else:
-            self._print(", ".join(f"{count[status]} {status}" for status in Status))
+            warnings = f"warning{'' if count[Status.WARNING] == 1 else 's'}"
+            words = {Status.WARNING: warnings}
+            self._print(", ".join(f"{count[s]} {words.get(s, s)}" for s in Status))
         if count[Status.FAILED]:
             raise ExpectationNotMet(f"{count[Status.FAILED]} of {len(found)} checks failed.")
 

@@ -346,7 +346,7 @@ def filters(
     activity_types: list[str] | None,
     entity_type: str | None,
     entity_id: UUID | None,
-    until: str | None,
+    until: datetime | None,
     query: str | None,
     grep: str | None,
 ) -> "Filters":
@@ -356,7 +356,7 @@ def filters(
         activity_types=tuple(activity_types or ()),
         entity_type=entity_type,
         entity_id=entity_id,
-        until=moment(until),
+        until=until,
         query=query,
         grep=grep,
     )
@@ -369,6 +369,15 @@ def moment(text: str | None) -> datetime | None: ...
 def moment(text: str | None) -> datetime | None:
     """A `TIME` option's value."""
     return None if text is None else parse_moment(text, datetime.now(UTC))
+
+
+def time_range(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """The values of --since and --until; raises UsageMistake where nothing can lie between."""
+    now = datetime.now(UTC)
+    start, end = (None if text is None else parse_moment(text, now) for text in (since, until))
+    if start is not None and end is not None and start >= end:
+        raise UsageMistake(f"--since {since} is not before --until {until}: nothing lies between.")
+    return start, end
 
 
 def seconds(text: str | None) -> float | None:

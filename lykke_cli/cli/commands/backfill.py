@@ -96,6 +96,7 @@ def backfill(
     if to_file is not None and limit is not None:
         raise UsageMistake("--to-file goes on where it left off: leave --limit out.")
 
+    start, end = options.time_range(since, until)
     needs = ("redis_url", "database_url") if replay else ("database_url",)
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     printing = options.printing(
@@ -119,8 +120,8 @@ def backfill(
     backfilling = Backfilling(
         settings,
         user_id,
-        options.filters(activity_type, entity_type, entity_id, until, query, grep),
-        since=options.moment(since),
+        options.filters(activity_type, entity_type, entity_id, end, query, grep),
+        since=start,
         limit=limit,
         replay=replay,
         rate=rate,

@@ -92,6 +92,7 @@ def stats(
 
     The database does the counting, whatever the number of entries.
     """
+    start, end = options.time_range(since, until)
     settings = options.settings(None, database_url, profile, needs=("database_url",), quiet=quiet)
     settings.required_database_url()
     printing = options.printing(settings, None, utc=utc, color=color, quiet=quiet)
@@ -113,7 +114,7 @@ def stats(
         entity_type=entity_type,
         entity_id=entity_id,
     )
-    scope = Scope(selection=selection, since=options.moment(since), until=options.moment(until))
+    scope = Scope(selection=selection, since=start, until=end)
     recent.remember(user_id, "stats", activity_type or ())
     activity = run_async(_read(settings, scope, utc=printing.utc))
     for path, form in ((svg, "svg"), (png, "png")):

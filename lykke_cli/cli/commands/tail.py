@@ -130,9 +130,9 @@ def tail(
     is_known = user is None or user.is_id
     needs = ("redis_url",) if live_only and is_known else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
-    start, limit = options.moment(since), options.seconds(timeout)
+    (start, end), limit = options.time_range(since, until), options.seconds(timeout)
     if (user is None) == (not all_users):
-        raise UsageMistake("Give a USER_ID, or --all for every user.")
+        raise UsageMistake("Give either a USER_ID, or --all for every user.")
     has_history = not live_only and channel == "auditlog" and settings.database_url is not None
     if (since is not None or last is not None or resume) and not has_history:
         raise UsageMistake(_why_no_history(live_only=live_only, channel=channel))
@@ -152,7 +152,7 @@ def tail(
         TailRequest(
             user_id=user_id,
             channel_type=channel,
-            filters=options.filters(activity_type, entity_type, entity_id, until, query, grep),
+            filters=options.filters(activity_type, entity_type, entity_id, end, query, grep),
             since=start,
             last=last,
         ),
