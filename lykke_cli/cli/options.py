@@ -160,6 +160,14 @@ Utc = Annotated[
         show_default=False,
     ),
 ]
+Relative = Annotated[
+    bool,
+    typer.Option(
+        "--relative",
+        help="In the table ages such as 3m ago, as they are when a line is printed.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Color = Annotated[
     ColorChoice | None,
     typer.Option(
@@ -420,6 +428,7 @@ class Printing:
 
     output: Output | None
     utc: bool = False
+    relative: bool = False
     unsafe: bool = False
     color: ColorChoice = ColorChoice.AUTO
     quiet: bool = False
@@ -434,6 +443,7 @@ class Printing:
             self.output,
             terminal,
             utc=self.utc,
+            relative=self.relative,
             show_user=show_user,
             unsafe=self.unsafe,
             columns=self.columns,
@@ -447,6 +457,7 @@ def printing(
     *,
     utc: bool | None,
     color: ColorChoice | None,
+    relative: bool = False,
     unsafe: bool = False,
     quiet: bool = False,
     columns: str | None = None,
@@ -461,6 +472,7 @@ def printing(
     return Printing(
         output,
         utc=bool(defaults.get("utc")) if utc is None else utc,
+        relative=relative,
         unsafe=unsafe,
         color=color or ColorChoice.AUTO,
         quiet=quiet,

@@ -125,7 +125,7 @@ def stats(
     if output is Form.TABLE or (output is None and terminal.stdout_is_tty):
         from lykke_cli.cli.activity_report import draw
 
-        draw(activity, terminal.out)
+        draw(activity, terminal.out, datetime.now(UTC))
     else:
         line = encode(activity.to_dict()) + b"\n"
         terminal.write(json_for_terminal(line) if terminal.stdout_is_tty else line)

@@ -1,5 +1,6 @@
 """`lykke users`: who was active, so that a USER_ID can be found."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,7 +96,7 @@ def users(
     found = run_async(_find(settings, scope, limit, email))
     match output or (Form.TABLE if terminal.stdout_is_tty else Form.NDJSON):
         case Form.TABLE:
-            user_list.draw(found, terminal.out, utc=printing.utc)
+            user_list.draw(found, terminal.out, utc=printing.utc, now=datetime.now(UTC))
         case form:
             terminal.write(user_list.encoded(found, form, to_terminal=terminal.stdout_is_tty))
     terminal.flush()
