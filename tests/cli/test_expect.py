@@ -1,6 +1,7 @@
 """`lykke expect`: what a command must cause."""
 
 import os
+import signal
 import sys
 import uuid
 
@@ -129,7 +130,10 @@ def test_ctrl_c_ends_the_command_too(env: dict[str, str], user: uuid.UUID) -> No
     script = "import sys, time; print('started', file=sys.stderr, flush=True); time.sleep(60)"
     with LykkeProcess("expect", user, "--", sys.executable, "-c", script, env=env) as process:
         process.wait_for("started")
-        assert process.stop().status == ExitCode.INTERRUPTED
+        os.killpg(process.process.pid, signal.SIGINT)  # as a terminal does it
+        result = process.finish()
+    assert result.status == ExitCode.INTERRUPTED
+    assert "Unknown child" not in result.stderr
 
 
 @pytest.mark.timeout(1800)
