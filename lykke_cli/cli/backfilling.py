@@ -1,5 +1,6 @@
 """One run of `lykke backfill`: opens what it needs, in order, and closes it all."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
@@ -63,6 +64,19 @@ class Backfilling:
 
     async def run(self) -> None:
         started = time.monotonic()
+        verb = "replayed" if self._replay else "printed"
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            self._reporter.line(f"interrupted: {self._entries} {verb}")
+            raise
+        finally:
+            recent.remember(activity_types=self._reporter.activity_types)
+        seconds = time.monotonic() - started
+        rate = f", {self._entries / seconds:,.0f} a second" if seconds >= 1 else ""
+        self._reporter.line(f"{self._entries} {verb} in {seconds:.1f} s{rate}")
+
+    async def _run(self) -> None:
         async with AsyncExitStack() as stack:
             history = await stack.enter_async_context(make_history(self._settings))
             replayer = None
@@ -75,11 +89,6 @@ class Backfilling:
                 await self._read_range(stack, history, replayer)
             else:
                 await self._catch_up(stack, history, replayer)
-        recent.remember(activity_types=self._reporter.activity_types)
-        seconds = time.monotonic() - started
-        verb = "printed" if replayer is None else "replayed"
-        rate = f", {self._entries / seconds:,.0f} a second" if seconds >= 1 else ""
-        self._reporter.line(f"{self._entries} {verb} in {seconds:.1f} s{rate}")
 
     async def _read_range(
         self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
@@ -180,12 +189,15 @@ class Backfilling:
     ) -> None:
         if sink is not None:
             sink.write(arrivals)
-        if replayer is not None:
-            await replayer.publish(arrivals)
+        if replayer is None:
+            self._count(len(arrivals))
+        else:
+            for arrival in arrivals:
+                await replayer.publish([arrival])
+                self._count(1)  # a slow replay shows its progress
         if place is not None:
             place.wrote(arrivals)
         self._reporter.meet(arrivals)
-        self._count(len(arrivals))
 
     def _count(self, entries: int) -> None:
         self._entries += entries

@@ -51,6 +51,15 @@ def test_help_names_the_environment_and_ends_with_examples_that_exist(name: str)
 
 
 @pytest.mark.parametrize("name", BY_NAME)
+def test_every_option_and_argument_is_explained(name: str) -> None:
+    command = BY_NAME[name]
+    assert all(option.help for option in command.options)
+    assert all(argument.help for argument in command.arguments)
+    for option in command.options:  # a value is named for what it is
+        assert option.is_flag or option.metavar or option.type_descriptor.is_choice, option.name
+
+
+@pytest.mark.parametrize("name", BY_NAME)
 def test_help_speaks_of_no_types(name: str) -> None:
     text = shown(BY_NAME[name])
     assert not re.search(r"<(bool|int|str|float|path|file|User|UUID)>", text)

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import uuid
 from pathlib import Path
 
+from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import entity, insert, wire
 from tests.cli_process import LykkeProcess, run_lykke
 from tests.servers import RedisServer
@@ -151,6 +153,24 @@ def test_replayed_entries_reach_who_was_away_and_nobody_twice(
         store(postgres_url, new)
         run_lykke("publish", user, "--data", wire(new).decode(), env=database_env)
         assert has_them.row()["id"] == str(new.id)  # and none of the replayed before it
+
+
+def test_a_replay_that_is_interrupted_tells_how_far_it_came(
+    database_env: dict[str, str], postgres_url: str
+) -> None:
+    user = uuid.uuid4()
+    store(postgres_url, *(entity(user) for _ in range(100)))
+    options = ("--since", "1h", "--replay", "--rate", "20")
+    with LykkeProcess("tail", user, "--live-only", env=database_env) as tail:
+        tail.wait_for("following")
+        with LykkeProcess("backfill", user, *options, env=database_env) as replay:
+            for _ in range(3):
+                tail.row()
+            result = replay.stop()
+    assert result.status == ExitCode.INTERRUPTED
+    told = re.fullmatch(r"lykke: interrupted: (\d+) replayed\n", result.stderr)
+    assert told is not None
+    assert 2 <= int(told[1]) < 100  # the last one may have gone out uncounted
 
 
 def test_replay_keeps_to_its_rate(database_env: dict[str, str], postgres_url: str) -> None:
