@@ -19,7 +19,7 @@ from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli import options
 from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.sink import FileSink, Sink, StdoutSink, save
-from lykke_cli.cli.tailing import place_key
+from lykke_cli.cli.tailing import SINCE_UNUSED, place_key
 from lykke_cli.cli.terminal import OutputClosed
 from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile
@@ -61,6 +61,7 @@ class Backfilling:
         self._task: Any = None
         self._entries = 0
         self._first_use: str | None = None
+        self._goes_on = False
 
     async def run(self) -> None:
         started = time.monotonic()
@@ -74,7 +75,8 @@ class Backfilling:
             recent.remember(activity_types=self._reporter.activity_types)
         seconds = time.monotonic() - started
         rate = f", {self._entries / seconds:,.0f} a second" if seconds >= 1 else ""
-        self._reporter.line(f"{self._entries} {verb} in {seconds:.1f} s{rate}")
+        nothing = "" if self._entries or not self._goes_on else ": nothing new since the last run"
+        self._reporter.line(f"{self._entries} {verb} in {seconds:.1f} s{rate}{nothing}")
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
@@ -136,6 +138,9 @@ class Backfilling:
                 "no place was stored yet for this user: reading the last 24 hours, from "
                 f"{format_time(since)} (--since sets another start)"
             )
+        self._goes_on = checkpoint is not None
+        if checkpoint is not None and since is not None:
+            self._reporter.line(SINCE_UNUSED)
         sink: Sink | None
         if self._file is not None:
             written = self._file.open(place.output if checkpoint else None)

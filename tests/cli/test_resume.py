@@ -6,6 +6,8 @@ import re
 import uuid
 from pathlib import Path
 
+import pytest
+
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import entity, insert, wire
 from tests.cli_process import LykkeProcess, run_lykke
@@ -75,7 +77,19 @@ def test_backfill_without_a_range_is_what_came_since(
     result = run_lykke("backfill", user, env=database_env)
     assert [row["id"] for row in result.rows] == [str(second.id)]
     assert "24 hours" not in result.stderr
-    assert run_lykke("backfill", user, env=database_env).rows == []
+    result = run_lykke("backfill", user, env=database_env)
+    assert result.rows == []
+    assert "nothing new since the last run" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("tail", "--timeout", "300ms"), ("backfill",)])
+def test_a_start_that_a_stored_place_overrules_is_told_of(
+    database_env: dict[str, str], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    name, *more = command
+    arguments = (name, uuid.uuid4(), "--since", "1d", "--to-file", tmp_path / "f", *more)
+    told = [run_lykke(*arguments, env=database_env).stderr.count("--since") for _ in range(2)]
+    assert told == [0, 1]
 
 
 def test_one_place_is_used_by_one_run_at_a_time(database_env: dict[str, str]) -> None:
