@@ -65,7 +65,7 @@ class Expectation:
         if self.missed:
             lines.append(f"{self.missed} came that did not match:")
             lines += [
-                f"  {entry.to_dict()['occurred_at']} {entry.activity_type} {entry.id}: {reason}"
+                f"  {entry.occurred_at} {entry.activity_type} {entry.id}: {reason}"
                 for entry, reason in self._misses
             ]
             if self.missed > len(self._misses):

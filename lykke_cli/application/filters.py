@@ -12,7 +12,7 @@ from uuid import UUID
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.history_protocol import Selection
-from lykke_cli.application.messages import Arrival, Entry, EntryBatch
+from lykke_cli.application.messages import Arrival, Entry, EntryBatch, format_time
 
 _WILD = re.compile(r"[*?[]")
 _LIKE = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": "\\\\"}
@@ -132,7 +132,8 @@ class Filters:
             entity_id = str(self.entity_id)
             yield "entity_id", lambda entry: entry.entity_id == entity_id
         if until is not None:
-            yield "occurred_at", lambda entry: entry.occurred_at < until
+            end = format_time(until)
+            yield "occurred_at", lambda entry: entry.occurred_at < end
         if self._grep is not None:
             yield "--grep", lambda entry: bool(self._grep(entry.to_json().decode()))
         if self._query is not None:

@@ -19,7 +19,6 @@ Nothing here compares a time with a clock: a wrong clock can make a look-up more
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import IntEnum
 from itertools import islice
 from operator import itemgetter
@@ -51,9 +50,9 @@ class Checkpoint:
     """Where the merge stands: enough for another run to go on without a gap or a duplicate."""
 
     cursor: Cursor
-    pending: dict[str, datetime]
+    pending: dict[str, str]
     """Ids of printed entries which a read from `cursor` may return, with their occurred_at."""
-    floor: datetime | None
+    floor: str | None
     """A live entry at or before it may have been printed."""
 
 
@@ -110,9 +109,9 @@ class Merge:
         self._cursor = resume.cursor if resume else None
         self._floor = resume.floor if resume else None
         self._latest = self._floor  # the latest occurred_at ever settled
-        self._pending: dict[str, datetime] = dict(resume.pending) if resume else {}
-        self._awaiting: dict[str, datetime] = {}  # pending when the read under way was asked for
-        self._settled: dict[str, datetime] = {}
+        self._pending: dict[str, str] = dict(resume.pending) if resume else {}
+        self._awaiting: dict[str, str] = {}  # pending when the read under way was asked for
+        self._settled: dict[str, str] = {}
         self._unprinted: set[str] = set()  # noted from before the start, never printed
         self._unconfirmed = 0  # live entries printed since a read was last asked for
         self._doubtful: dict[str, Arrival] = {}
@@ -275,13 +274,13 @@ class Merge:
     def _admit(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
         """Those of the live messages to print now."""
         if isinstance(arrivals, EntryBatch):
-            fresh = {entry.id: entry.occurred_at for entry in arrivals.entries}
+            fresh = arrivals.times
             if len(fresh) == len(arrivals) > 0 and self._can_print_all(fresh):
                 self._printed_live(fresh)
                 return arrivals
         return [arrival for arrival in arrivals if self._admits(arrival)]
 
-    def _can_print_all(self, fresh: dict[str, datetime]) -> bool:
+    def _can_print_all(self, fresh: dict[str, str]) -> bool:
         """The common case, decided at once: none of them is known or in doubt."""
         if self._floor is not None and self._cursor is not None:
             if min(fresh.values()) <= self._floor:
@@ -312,7 +311,7 @@ class Merge:
         self._printed_live({entry.id: entry.occurred_at})
         return True
 
-    def _printed_live(self, entries: dict[str, datetime]) -> None:
+    def _printed_live(self, entries: dict[str, str]) -> None:
         if self._has_history:
             self._pending |= entries
             self._unconfirmed += len(entries)
@@ -354,7 +353,7 @@ class Merge:
             self._pending[id] = occurred_at
         return not known
 
-    def _settle(self, entries: dict[str, datetime]) -> None:
+    def _settle(self, entries: dict[str, str]) -> None:
         """No read can return these again: their ids are kept while there is room."""
         if not entries:
             return

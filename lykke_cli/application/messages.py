@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import compress
 from types import MappingProxyType
 from typing import Any, Literal, overload
@@ -24,34 +25,38 @@ from lykke_cli.domain.audit_log import AuditLogEntity
 MAX_SHOWN_REASON = 120  # characters
 _CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ID_SHAPE = "00000000-0000-0000-0000-000000000000"
-_DIGITS_TO_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+_HEX_TO_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+_TIME_SHAPE = "0000-00-00T00:00:00.000000Z"
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
+_TO_THE_SECOND = len("2026-01-31T12:00:00")
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")  # JSON allows them only between tokens
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An audit log entry as it is read back, from a channel or from the database.
 
-    Its fields hold what is printed: ids in lower case with dashes, a time in UTC.
+    Its fields hold what is printed.
     """
 
     id: str
+    """In lower case with dashes, as the other ids."""
     user_id: str
     activity_type: str
-    occurred_at: datetime
+    occurred_at: str
+    """As `format_time` writes it: it sorts like the time."""
     entity_id: str | None = None
     entity_type: str | None = None
     meta: msgspec.Raw = msgspec.Raw(b"null")
     """One JSON value on one line."""
 
+    @property
+    def moment(self) -> datetime:
+        """`occurred_at`, in UTC."""
+        return parse_wire_time(self.occurred_at)
+
     def to_json(self) -> bytes:
         """The promised line, without its newline."""
-        line = _encoder.encode(self)
-        if self.occurred_at.microsecond:
-            return line
-        # The encoder leaves out decimals that are zero.
-        before, key, after = line.partition(b',"occurred_at":"')
-        without_decimals = len("2026-01-31T12:00:00Z")
-        return before + key + format_time(self.occurred_at).encode() + after[without_decimals:]
+        return _encoder.encode(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The entry's fields as JSON values, in the promised order.
@@ -62,7 +67,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "id": self.id,
             "user_id": self.user_id,
             "activity_type": self.activity_type,
-            "occurred_at": format_time(self.occurred_at),
+            "occurred_at": self.occurred_at,
             "entity_id": self.entity_id,
             "entity_type": self.entity_type,
             "meta": _value(bytes(self.meta)),
@@ -124,11 +129,14 @@ class EntryBatch(LiveBatch):
     It is a sequence of arrivals like any other; whoever does not care need not know.
     """
 
-    __slots__ = ("entries",)
-
     def __init__(self, entries: Sequence[Entry], deliveries: Sequence[Delivery]) -> None:
         super().__init__(deliveries)
         self.entries = entries
+
+    @cached_property
+    def times(self) -> dict[str, str]:
+        """When they occurred, by id."""
+        return {entry.id: entry.occurred_at for entry in self.entries}
 
     @overload
     def __getitem__(self, index: int) -> Arrival: ...
@@ -173,8 +181,6 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 def to_lines(messages: Sequence[Entry]) -> bytes:
     """Each entry's `to_json` on a line of its own."""
-    if 0 in [entry.occurred_at.microsecond for entry in messages]:
-        return b"".join([entry.to_json() + b"\n" for entry in messages])
     return _encoder.encode_lines(messages)
 
 
@@ -212,7 +218,7 @@ def _decode_together(payloads: list[bytes]) -> list[_LiveEntry] | None:
         b"\n" not in together
         and b"\r" not in together
         and {entry.replayed for entry in entries} == {msgspec.UNSET}
-        and {entry.occurred_at.tzinfo for entry in entries} == {UTC}
+        and _are_canonical_times([entry.occurred_at for entry in entries])
         and _are_canonical([entry.id for entry in entries])
         and _are_canonical({entry.user_id for entry in entries})
         and _are_canonical([id for entry in entries if (id := entry.entity_id) is not None])
@@ -223,7 +229,20 @@ def _decode_together(payloads: list[bytes]) -> list[_LiveEntry] | None:
 def _are_canonical(ids: Collection[str]) -> bool:
     """True when each is a UUID in lower case with dashes."""
     shapes = " ".join([_ID_SHAPE] * len(ids)).encode()
-    return " ".join(ids).encode().translate(_DIGITS_TO_ZERO) == shapes
+    return " ".join(ids).encode().translate(_HEX_TO_ZERO) == shapes
+
+
+def _are_canonical_times(times: Sequence[str]) -> bool:
+    """True when each is a time as `format_time` writes it."""
+    shapes = " ".join([_TIME_SHAPE] * len(times)).encode()
+    if " ".join(times).encode().translate(_DIGITS_TO_ZERO) != shapes:
+        return False
+    try:
+        for second in {time[:_TO_THE_SECOND] for time in times}:
+            datetime.fromisoformat(second)
+    except ValueError:  # no day of the calendar, or no time of the day
+        return False
+    return True
 
 
 def _decode(payload: bytes) -> tuple[Message, bool]:
@@ -336,7 +355,7 @@ def _entry(envelope: _Envelope) -> Entry:
         id=canonical_id(envelope.id),
         user_id=canonical_id(envelope.user_id),
         activity_type=envelope.activity_type,
-        occurred_at=parse_wire_time(envelope.occurred_at),
+        occurred_at=format_time(parse_wire_time(envelope.occurred_at)),
         entity_id=None if entity_id is None else canonical_id(entity_id),
         entity_type=envelope.entity_type,
         meta=msgspec.Raw(on_one_line(bytes(envelope.meta))),

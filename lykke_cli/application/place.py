@@ -1,8 +1,7 @@
 """A consumer's place between runs: what the merge needs to go on, as plain JSON."""
 
 import time
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
@@ -11,6 +10,8 @@ from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Arrival, Entry, EntryBatch, format_time, parse_wire_time
 
 SAVE_INTERVAL = 1.0  # seconds between two savings while a run goes on
+MANY = 50  # entries that are worth a dictionary of their own
+PAUSE = 20  # times as long as the last saving took, at least: a slow disk does not slow the run
 
 
 class Place:
@@ -23,8 +24,9 @@ class Place:
     def __init__(self, store: CursorStoreProtocol) -> None:
         self._store = store
         self._checkpoint: Checkpoint | None = None
-        self._since: dict[str, datetime] = {}
+        self._since: list[dict[str, str]] = [{}]  # ids, with their occurred_at
         self._saved_at = -SAVE_INTERVAL  # the first is saved at once
+        self._saving_took = 0.0
         self.output: dict[str, Any] = {}
         """What the output wants to be stored beside it."""
 
@@ -38,8 +40,8 @@ class Place:
             floor = stored["floor"]
             self._checkpoint = Checkpoint(
                 Cursor(dict(stored["cursor"])),
-                {id: parse_wire_time(at) for id, at in stored["pending"].items()},
-                None if floor is None else parse_wire_time(floor),
+                {id: _time(at) for id, at in stored["pending"].items()},
+                None if floor is None else _time(floor),
             )
             self.output = dict(state["output"])
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -47,50 +49,58 @@ class Place:
             self._checkpoint = None
         return self._checkpoint
 
-    def wrote_before(self, ids: dict[str, datetime]) -> Checkpoint | None:
+    def wrote_before(self, ids: dict[str, str]) -> Checkpoint | None:
         """Entries were found in the output which the stored checkpoint does not know."""
-        self._since |= ids
+        self._since[0] |= ids
         return self.current()
 
-    def wrote(self, arrivals: Iterable[Arrival]) -> None:
+    def wrote(self, arrivals: Sequence[Arrival]) -> None:
         """These have left the process."""
-        if isinstance(arrivals, EntryBatch):
-            self._since |= {entry.id: entry.occurred_at for entry in arrivals.entries}
+        if isinstance(arrivals, EntryBatch) and len(arrivals) >= MANY:
+            self._since.append(arrivals.times)
             return
-        for arrival in arrivals:
-            if isinstance(arrival.message, Entry):
-                self._since[arrival.message.id] = arrival.message.occurred_at
+        entries = [a.message for a in arrivals if isinstance(a.message, Entry)]
+        self._since[0] |= {entry.id: entry.occurred_at for entry in entries}
 
     def reached(self, checkpoint: Checkpoint) -> None:
         """All that `checkpoint` covers was written."""
         self._checkpoint = checkpoint
-        self._since = {}
+        self._since = [{}]
 
     @property
     def is_due(self) -> bool:
         """True when it is time to store it again."""
-        return time.monotonic() - self._saved_at >= SAVE_INTERVAL
+        return time.monotonic() - self._saved_at >= max(SAVE_INTERVAL, PAUSE * self._saving_took)
 
     def current(self) -> Checkpoint | None:
         checkpoint = self._checkpoint
         if checkpoint is None:
             return None
-        return Checkpoint(checkpoint.cursor, checkpoint.pending | self._since, checkpoint.floor)
+        pending = dict(checkpoint.pending)
+        for times in self._since:
+            pending |= times
+        return Checkpoint(checkpoint.cursor, pending, checkpoint.floor)
 
     def save(self) -> None:
         """Store it; nothing happens before the first checkpoint."""
         checkpoint = self.current()
         if checkpoint is None:
             return
-        self._saved_at = time.monotonic()
-        floor = checkpoint.floor
+        started = time.monotonic()
         self._store.save(
             {
                 "checkpoint": {
                     "cursor": checkpoint.cursor.data,
-                    "pending": {id: format_time(at) for id, at in checkpoint.pending.items()},
-                    "floor": None if floor is None else format_time(floor),
+                    "pending": checkpoint.pending,
+                    "floor": checkpoint.floor,
                 },
                 "output": self.output,
             }
         )
+        self._saved_at = time.monotonic()
+        self._saving_took = self._saved_at - started
+
+
+def _time(stored: str) -> str:
+    """The stored time in the promised form; raises ValueError or TypeError."""
+    return format_time(parse_wire_time(stored))

@@ -225,7 +225,8 @@ class Tail:
                 raise error
 
     def _take_chunk(self, chunk: HistoryChunk) -> Iterator[Event]:
-        self._history_worked = True
+        if chunk.rows or chunk.last:  # the first may come before the table was asked
+            self._history_worked = True
         if self._unannounced is not None:
             yield self._unannounced
             self._unannounced = None

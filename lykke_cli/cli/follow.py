@@ -75,7 +75,7 @@ class Follower:
     async def _print(self, arrivals: Sequence[Arrival]) -> None:
         if self._acknowledger is not None:
             arrivals = self._acknowledger.without_own(arrivals)
-        batch = arrivals[: self._left]
+        batch = arrivals if self._left is None else arrivals[: self._left]
         if not batch:
             return
         self._reporter.clear()

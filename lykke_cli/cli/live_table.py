@@ -131,7 +131,7 @@ class LiveTable:
 
     def _moment(self, shown: Arrival) -> datetime:
         message = shown.message
-        return self._local(message.occurred_at if isinstance(message, Entry) else self._now())
+        return self._local(message.moment if isinstance(message, Entry) else self._now())
 
     def _local(self, moment: datetime) -> datetime:
         try:

@@ -16,7 +16,6 @@ from lykke_cli.application.messages import (
     EntryBatch,
     LiveBatch,
     Message,
-    format_time,
     to_lines,
 )
 from lykke_cli.cli.sanitize import csv_cell, json_for_terminal, visible
@@ -220,7 +219,7 @@ def _csv_row(message: Message) -> Sequence[str]:
         message.id,
         message.user_id,
         csv_cell(message.activity_type),
-        format_time(message.occurred_at),
+        message.occurred_at,
         message.entity_id or "",
         csv_cell(message.entity_type or ""),
         "" if meta == b"null" else csv_cell(meta.decode("utf-8", "replace")),

@@ -71,7 +71,7 @@ class Reporter:
             self.recovered += sum(arrival.source == "history" for arrival in arrivals)
         newest = arrivals[-1]
         if newest.source == "live" and isinstance(newest.message, Entry):
-            self._lag = (datetime.now(UTC) - newest.message.occurred_at).total_seconds()
+            self._lag = (datetime.now(UTC) - newest.message.moment).total_seconds()
 
     def happened(self, status: Status) -> None:
         """Tell the person, where it is news."""

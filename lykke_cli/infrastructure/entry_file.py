@@ -34,13 +34,13 @@ class EntryFile:
         self._length = 0
         self._fd = -1
 
-    def open(self, state: dict[str, Any] | None) -> dict[str, datetime]:
+    def open(self, state: dict[str, Any] | None) -> dict[str, str]:
         """Open for appending where `state` left off.
 
         Returns the ids, with their occurred_at, of entries written after that state was saved.
         """
         with _file_errors(self.path):
-            written: dict[str, datetime] = {}
+            written: dict[str, str] = {}
             known = int(state["length"]) if state else None
             if state is not None:
                 put_aside = self._put_aside_as(state)
@@ -164,7 +164,7 @@ class _file_errors:
             raise OutputFailed(f"Cannot use {self._path}: {error.strerror}") from error
 
 
-def _entries_beyond(path: Path, offset: int) -> dict[str, datetime]:
+def _entries_beyond(path: Path, offset: int) -> dict[str, str]:
     return {
         message.id: message.occurred_at
         for line in _lines(path, offset)

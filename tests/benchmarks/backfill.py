@@ -11,10 +11,13 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from itertools import starmap
 from pathlib import Path
 
 import asyncpg
+import orjson
 
+from lykke_cli.application.messages import format_time, parse_wire_time
 from lykke_cli.infrastructure.database import postgres_history, postgres_lines
 from tests.benchmarks.history import fill
 from tests.benchmarks.measure import alternate, head, show
@@ -23,6 +26,7 @@ from tests.servers import PostgresServer
 
 ROWS = 1_000_000
 SIZES = (1_000, 10_000, 100_000, ROWS)
+LARGE = 10_000_000  # rows, where `--large` is given: it takes minutes, and some 4 GB of disk
 COLUMNS = "id, user_id, activity_type, occurred_at, entity_id, entity_type, meta"
 PSQL = (
     "\\copy (SELECT row_to_json(t) FROM (SELECT {columns} FROM audit_logs WHERE user_id = '{user}' "
@@ -72,6 +76,13 @@ def measured(arguments: list[str], url: str, out: Path) -> tuple[float, float]:
     return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
+def are_equal(ours: bytes, theirs: bytes) -> bool:
+    """Whether two lines say the same; row_to_json writes the time as the column has it."""
+    row = orjson.loads(theirs)
+    row["occurred_at"] = format_time(parse_wire_time(row["occurred_at"]))
+    return bool(orjson.loads(ours) == row)
+
+
 def backfill(user: uuid.UUID, *more: str) -> list[str]:
     return command("backfill", user, "--since", "2000-01-01", "-o", "ndjson", "-q", *more)
 
@@ -97,6 +108,7 @@ def peers(url: str, user: uuid.UUID, folder: Path) -> None:
         return run
 
     rates = alternate({name: contender(arguments) for name, arguments in commands.items()})
+    assert all(starmap(are_equal, zip(out.open("rb"), (folder / "copy").open("rb"), strict=True)))
     head(f"Backfill: {ROWS:,} rows of one user out of {2 * ROWS:,}", "", "rows/s", "ratio")
     peer = rates["psql \\copy of row_to_json"]
     for name, rate in rates.items():
@@ -129,7 +141,11 @@ def peers(url: str, user: uuid.UUID, folder: Path) -> None:
 
 
 def growth(url: str, users: dict[int, uuid.UUID], folder: Path) -> None:
-    head("Growth", "rows", "s", "rows/s", "peak memory", "one row at a time (--query), peak")
+    head(
+        "Growth",
+        *("rows", "s", "rows/s", "peak memory", "since the last run, nothing new, s"),
+        "one row at a time (--query), peak",
+    )
     for rows, user in users.items():
         seconds, memory = measured(backfill(user), url, folder / "out")
         slow = "-"
@@ -137,7 +153,12 @@ def growth(url: str, users: dict[int, uuid.UUID], folder: Path) -> None:
             slow = (
                 f"{measured(backfill(user, '--query', '`true`'), url, folder / 'out')[1]:.0f} MiB"
             )
-        show(f"{rows:,}", f"{seconds:.2f}", f"{rows / seconds:,.0f}", f"{memory:.0f} MiB", slow)
+        place = command("backfill", user, "-o", "ndjson", "-q")
+        measured(place, url, folder / "out")  # the first run of its kind begins with everything
+        again, _ = measured(place, url, folder / "out")
+        assert (folder / "out").stat().st_size == 0
+        rate = f"{rows / seconds:,.0f}"
+        show(f"{rows:,}", f"{seconds:.2f}", rate, f"{memory:.0f} MiB", f"{again:.2f}", slow)
 
 
 async def plans(url: str, user: uuid.UUID) -> None:
@@ -174,7 +195,8 @@ async def explain(connection: asyncpg.Connection, name: str, sql: str, *argument
 
 
 def main() -> None:
-    users = {rows: uuid.uuid4() for rows in SIZES}
+    sizes = (*SIZES, LARGE) if "--large" in sys.argv else SIZES
+    users = {rows: uuid.uuid4() for rows in sizes}
     with PostgresServer() as server, tempfile.TemporaryDirectory() as folder:
         server.make_templates()
         url = server.url(server.make_database())

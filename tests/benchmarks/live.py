@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.benchmarks.measure import (
@@ -30,6 +31,7 @@ from tests.cli_process import command
 from tests.servers import PostgresServer, RedisServer
 
 MESSAGES = 300_000
+ENDURANCE = 10_000_000  # messages
 RATE = 1_000  # messages a second, for the latency
 SECONDS = 5
 CHANNELS = 50_000
@@ -191,6 +193,74 @@ def many(server: RedisServer, folder: Path) -> None:
         show(name, f"{rate:,.0f}", f"{rate / rates['redis-cli psubscribe']:.2f}", f"{each:,.0f}")
 
 
+def tails(server: RedisServer, folder: Path) -> None:
+    """Several readers of one channel, beside as many redis-cli."""
+    head("Tails of one channel", "tails", "lykke, lines/s", "redis-cli", "ratio", "MiB each")
+    for count, messages in ((1, 200_000), (10, 30_000), (100, 3_000)):
+        bench = Live(server, "", folder)
+        payloads = entries(bench.user, messages)
+        commands = publish_commands([bench.channel] * messages, payloads)
+        outs = [folder / f"tail{n}" for n in range(count)]
+        used: list[float] = []
+
+        def contender(
+            name: str,
+            bench: Live = bench,
+            payloads: list[bytes] = payloads,
+            commands: bytes = commands,
+            outs: list[Path] = outs,
+            used: list[float] = used,
+        ) -> Callable[[], float]:
+            def run() -> float:
+                with ExitStack() as stack:
+                    arguments = bench.commands()[name]
+                    started = [
+                        stack.enter_context(running(arguments, bench.env, out)) for out in outs
+                    ]
+                    wait_for_subscriber(server, bench.channel, count=len(outs))
+                    time.sleep(0.5)
+                    begun = time.perf_counter()
+                    send(server, commands)
+                    seconds = max(wait_for_end(out, payloads[-1]) for out in outs) - begun
+                    used.append(statistics.mean(memory(process.pid) for process in started))
+                for out in outs:
+                    written = out.read_bytes().splitlines()
+                    assert [line for line in written if line.startswith(b"{")] == payloads
+                return len(payloads) * len(outs) / seconds
+
+            return run
+
+        names = ("redis-cli subscribe", "lykke tail -o ndjson --live-only")
+        rates = alternate({name: contender(name) for name in names}, 3 if count < 100 else 1)
+        peer, ours = (rates[name] for name in names)
+        show(count, f"{ours:,.0f}", f"{peer:,.0f}", f"{ours / peer:.2f}", f"{max(used):.0f}")
+
+
+def endurance(server: RedisServer, database: str) -> None:
+    """Memory while very many messages come."""
+    bench = Live(server, database, Path())
+    arguments = bench.commands()["lykke tail -o ndjson, with a database"]
+    head(f"Memory over {ENDURANCE:,} messages, with a database", "messages", "MiB")
+    with running(arguments, bench.env, subprocess.PIPE) as process:
+        wait_for_subscriber(server, bench.channel)
+        assert process.stdout is not None
+        part = 100_000
+        for n in range(0, ENDURANCE + part, part):
+            if n in (0, part) or n % (ENDURANCE // 5) == 0:
+                show(f"{n:,}", f"{memory(process.pid):.0f}")
+            if n == ENDURANCE:
+                break
+            payloads = entries(bench.user, part, n)
+            publisher = threading.Thread(
+                target=send,
+                args=(server, publish_commands([bench.channel] * part, payloads)),
+            )
+            publisher.start()
+            for payload in payloads:
+                assert process.stdout.readline() == payload + b"\n"
+            publisher.join()
+
+
 def main() -> None:
     with (
         RedisServer(*UNLIMITED) as redis,
@@ -202,6 +272,8 @@ def main() -> None:
         live(redis, database, Path(folder))
         latency(redis, database, Path(folder))
         many(redis, Path(folder))
+        tails(redis, Path(folder))
+        endurance(redis, database)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
 
+from lykke_cli.application.messages import format_time
 from tests.cli_process import environment
 from tests.servers import RedisServer
 
@@ -39,12 +41,12 @@ def head(title: str, *cells: str) -> None:
     show(*("---" for _ in cells))
 
 
-def entries(user: str, count: int) -> list[bytes]:
-    """Canonical messages of about 330 bytes."""
+def entries(user: str, count: int, start: int = 0) -> list[bytes]:
+    """Canonical messages of about 330 bytes, those before `start` left out."""
     made = []
-    for n in range(count):
-        second, decimals = divmod(n * 997 + 1, 1_000_000)
-        moment = f"2026-11-23T08:{second // 60:02d}:{second % 60:02d}.{decimals:06d}Z"
+    first = datetime.now(UTC) - timedelta(milliseconds=count)
+    for n in range(start, start + count):
+        moment = format_time(first + timedelta(milliseconds=n - start))
         made.append(
             orjson.dumps(
                 {
@@ -110,9 +112,11 @@ def running(
             process.wait()
 
 
-def wait_for_subscriber(server: RedisServer, channel: str, *, pattern: bool = False) -> None:
+def wait_for_subscriber(
+    server: RedisServer, channel: str, *, pattern: bool = False, count: int = 1
+) -> None:
     with server.client() as client:
-        while not (
+        while count > (
             client.pubsub_numpat()
             if pattern
             else dict(client.pubsub_numsub(channel))[channel.encode()]

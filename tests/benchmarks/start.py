@@ -3,13 +3,16 @@
 Run by hand (`make bench`); starts its own servers. sqlite-utils takes part where it is installed.
 """
 
+import compileall
 import shutil
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import lykke_cli
 from tests.benchmarks.measure import alternate, head, memory, running, show, wait_for_subscriber
 from tests.cli_process import command, environment
 from tests.servers import PostgresServer, RedisServer
@@ -25,11 +28,18 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def timed(arguments: list[str]) -> Callable[[], float]:
+COMPLETION = {
+    "_LYKKE_COMPLETE": "complete_bash",
+    "COMP_WORDS": "lykke tail --activity-type T",
+    "COMP_CWORD": "3",
+}
+
+
+def timed(arguments: list[str], env: Mapping[str, str] | None = None) -> Callable[[], float]:
     def run() -> float:
         started = time.perf_counter()
         subprocess.run(
-            arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+            arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(env)
         )
         return (time.perf_counter() - started) * 1000
 
@@ -37,6 +47,7 @@ def timed(arguments: list[str]) -> Callable[[], float]:
 
 
 def main() -> None:
+    compileall.compile_dir(str(Path(lykke_cli.__file__).parent), quiet=1)  # as an installation is
     with RedisServer() as redis, PostgresServer() as postgres:
         postgres.make_templates()
         env = {
@@ -55,6 +66,7 @@ def main() -> None:
             "python -c pass": timed([sys.executable, "-c", "pass"]),
             "lykke --version": timed(command("--version")),
             "lykke --help": timed(command("--help")),
+            "lykke, completion of a value": timed(command(), COMPLETION),
             "lykke tail, subscribed, with a database": subscribed,
         }
         peer = shutil.which("sqlite-utils")

@@ -24,7 +24,7 @@ from lykke_cli.application.merge import (
     Save,
     Verify,
 )
-from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.messages import Arrival, Entry, format_time
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.regions import Region
 
@@ -67,7 +67,7 @@ class World:
         self.connected = False
         self.wire: list[Arrival] = []
         self.printed: Counter[str] = Counter()
-        self.since_save: dict[str, datetime] = {}
+        self.since_save: dict[str, str] = {}
         self.saved: Checkpoint | None = None
         self.request: Read | Verify | None = None
         self.chunks: Iterator[HistoryChunk] | None = None
@@ -86,7 +86,7 @@ class World:
             id=str(uuid.UUID(int=self.next_id)),
             user_id=USER,
             activity_type="X",
-            occurred_at=self.now - age,
+            occurred_at=format_time(self.now - age),
         )
         self.next_id += 1
         transaction.rows.append(Row(self._xid() if savepoint else transaction.xid, entry))
@@ -247,14 +247,14 @@ class World:
             (
                 r
                 for r in visible
-                if r.entry.occurred_at >= bound
-                and not any(c.covers(r.xid, (r.entry.occurred_at, r.entry.id)) for c in covered)
+                if r.entry.moment >= bound
+                and not any(c.covers(r.xid, (r.entry.moment, r.entry.id)) for c in covered)
             ),
-            key=lambda r: (r.entry.occurred_at, r.entry.id),
+            key=lambda r: (r.entry.moment, r.entry.id),
         )
         for start in range(0, len(rows), self.chunk_size):
             part = rows[start : start + self.chunk_size]
-            place = (part[-1].entry.occurred_at, part[-1].entry.id)
+            place = (part[-1].entry.moment, part[-1].entry.id)
             covered = regions.add(covered, Region(xmin, bound, place))
             yield HistoryChunk(
                 rows=[HistoryRow(r.entry, r.xid < xmin) for r in part],
@@ -267,7 +267,7 @@ class World:
             cursor=_cursor(covered, low if full else recent_low),
             last=True,
             complete=not self.replica,
-            covered_from=None if full else recent_low,
+            covered_from=None if full else format_time(recent_low),
         )
 
     def _look_up(self, request: Verify) -> tuple[list[HistoryRow], set[str]]:
@@ -279,7 +279,7 @@ class World:
             [
                 HistoryRow(r.entry, False)
                 for r in rows
-                if not any(c.covers(r.xid, (r.entry.occurred_at, r.entry.id)) for c in covered)
+                if not any(c.covers(r.xid, (r.entry.moment, r.entry.id)) for c in covered)
             ],
             {id for id in request.ids if id not in there},
         )

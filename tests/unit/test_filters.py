@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.filters import Filters
-from lykke_cli.application.messages import Arrival, Entry, OtherMessage
+from lykke_cli.application.messages import Arrival, Entry, OtherMessage, format_time
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TASK = uuid.uuid4()
@@ -24,7 +24,7 @@ def arrival(**changes: Any) -> Arrival:
         "id": str(uuid.uuid4()),
         "user_id": str(uuid.uuid4()),
         "activity_type": "TASK_COMPLETED",
-        "occurred_at": NOON,
+        "occurred_at": format_time(NOON),
         "entity_id": str(TASK),
         "entity_type": "task",
         "meta": msgspec.Raw(b'{"title":"Buy milk","n":2}'),

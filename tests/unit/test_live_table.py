@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.color import Color
 
-from lykke_cli.application.messages import Arrival, Entry, decode
+from lykke_cli.application.messages import Arrival, Entry, decode, format_time
 from lykke_cli.cli.live_table import LiveTable
 from lykke_cli.cli.terminal import ColorChoice, Terminal
 
@@ -64,7 +64,7 @@ def entry(
         id=TASK,
         user_id=USER,
         activity_type=activity,
-        occurred_at=occurred_at,
+        occurred_at=format_time(occurred_at),
         entity_id=entity_id,
         entity_type=kind,
         meta=msgspec.Raw(meta),

@@ -23,6 +23,7 @@ from lykke_cli.application.messages import (
 from lykke_cli.cli.renderers import NdjsonRenderer
 
 ID = "11111111-1111-4111-8111-11111111111a"
+NOON = "2026-11-23T12:00:00.000000Z"
 ENTRY = {
     "id": ID,
     "user_id": ID,
@@ -109,6 +110,23 @@ def test_many_entries_at_once_print_what_they_print_one_by_one(payloads: list[by
     together = live_arrivals(deliveries(payloads))
     renderer = NdjsonRenderer()
     assert renderer.render(together) == b"".join(renderer.render([carefully(p)]) for p in payloads)
+
+
+NEARLY_TIMES = [
+    "2026-13-23T08:30:00.123456Z",
+    "2026-11-31T08:30:00.123456Z",
+    "2026-11-23T24:30:00.123456Z",
+    "2026-11-23T08:30:60.123456Z",
+    "2026-11-23T08:30:00.12345aZ",
+    "0000-11-23T08:30:00.123456Z",
+]
+
+
+@pytest.mark.parametrize("time", NEARLY_TIMES)
+def test_a_time_that_is_none_is_not_passed_on_as_one(time: str) -> None:
+    payloads = [json.dumps(ENTRY | {"occurred_at": t}).encode() for t in (NOON, time)]
+    [_, message] = [arrival.message for arrival in live_arrivals(deliveries(payloads))]
+    assert isinstance(message, OtherMessage)
 
 
 @given(st.lists(objects | odd_objects | junk, min_size=1, max_size=4))

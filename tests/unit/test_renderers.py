@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -46,7 +45,7 @@ def an_entry(**changes: object) -> Entry:
         "id": "11111111-1111-4111-8111-111111111111",
         "user_id": USER,
         "activity_type": "TASK_COMPLETED",
-        "occurred_at": datetime(2026, 11, 23, 8, 30, tzinfo=UTC),
+        "occurred_at": "2026-11-23T08:30:00.000000Z",
         "entity_id": "4a1d6cc5-3b1c-4f7e-9d55-0c0a7d7f1e11",
         "entity_type": "task",
         "meta": b'{"n":1}',

@@ -58,7 +58,7 @@ class HistoryChunk:
     """False where the server may lag behind broadcasts (a read replica)."""
     notice: str | None = None
     """Something the person should know, such as a cursor that no longer fits this database."""
-    covered_from: datetime | None = None
+    covered_from: str | None = None
     """A recent read looked only at entries that occurred at or after this; None: at all."""
 
 

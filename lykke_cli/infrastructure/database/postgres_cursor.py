@@ -68,7 +68,7 @@ def _uuid(number: int) -> UUID:
 
 def up_to(snapshot: Snapshot, rows: list[HistoryRow], low: datetime | None = None) -> Region:
     last = rows[-1].entry
-    return Region(snapshot.xmin, low or regions.START_OF_TIME, (last.occurred_at, last.id))
+    return Region(snapshot.xmin, low or regions.START_OF_TIME, (last.moment, last.id))
 
 
 def make_cursor(snapshot: Snapshot, covered: tuple[Region, ...], recent_from: datetime) -> Cursor:

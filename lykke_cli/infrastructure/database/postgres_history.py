@@ -37,7 +37,7 @@ from lykke_cli.application.gateways.history_protocol import (
     HistoryRow,
     Selection,
 )
-from lykke_cli.application.messages import Entry, on_one_line
+from lykke_cli.application.messages import Entry, format_time, on_one_line
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.postgres_cursor import (
@@ -196,7 +196,7 @@ class PostgresHistory:
                 cursor=make_cursor(snapshot, regions.add(covered, whole), next_low),
                 last=True,
                 complete=snapshot.complete,
-                covered_from=low,
+                covered_from=None if low is None else format_time(low),
                 notice=place.notice,
             )
 
@@ -351,7 +351,7 @@ def _entry(record: Any) -> Entry:
         id=id,
         user_id=user_id,
         activity_type=activity_type,
-        occurred_at=occurred_at,
+        occurred_at=format_time(occurred_at),
         entity_id=entity_id,
         entity_type=entity_type,
         meta=msgspec.Raw(b"null" if meta is None else on_one_line(meta.encode())),

@@ -29,6 +29,7 @@ from lykke_cli.application.gateways.history_protocol import (
 from lykke_cli.application.messages import (
     Entry,
     canonical_id,
+    format_time,
     on_one_line,
     parse_wire_time,
     to_lines,
@@ -184,8 +185,8 @@ class SqliteHistory:
         oldest = newest[-1]
         number = UUID(oldest.id).int
         if number == 0:
-            return regions.just_before(oldest.occurred_at)
-        return (oldest.occurred_at, str(UUID(int=number - 1)))
+            return regions.just_before(oldest.moment)
+        return (oldest.moment, str(UUID(int=number - 1)))
 
     async def _uncovered(
         self,
@@ -258,7 +259,7 @@ def _row(row: Row | tuple[Any, ...]) -> tuple[int, Entry]:
         id=canonical_id(id),
         user_id=canonical_id(user_id),
         activity_type=activity_type,
-        occurred_at=parse_wire_time(occurred_at),
+        occurred_at=format_time(parse_wire_time(occurred_at)),
         entity_id=None if entity_id is None else canonical_id(entity_id),
         entity_type=entity_type,
         meta=msgspec.Raw(b"null" if meta is None else on_one_line(str(meta).encode())),
@@ -297,12 +298,12 @@ def _stored(moment: datetime | None) -> str | None:
 
 
 def _covers(covered: tuple[Region, ...], seq: int, entry: Entry) -> bool:
-    return any(region.covers(seq, (entry.occurred_at, entry.id)) for region in covered)
+    return any(region.covers(seq, (entry.moment, entry.id)) for region in covered)
 
 
 def _up_to(end: int, rows: list[HistoryRow]) -> Region:
     last = rows[-1].entry
-    return Region(end, high=(last.occurred_at, last.id))
+    return Region(end, high=(last.moment, last.id))
 
 
 def _cursor(covered: tuple[Region, ...]) -> Cursor:
