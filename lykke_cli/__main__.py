@@ -17,9 +17,12 @@ def main() -> int:
         if (answered := answer(os.environ)) is not None:
             sys.stdout.buffer.write(answered[0].encode() + b"\n")
             return answered[1]
-    from lykke_cli.cli.app import run
+    try:
+        from lykke_cli.cli.app import run
 
-    return run(sys.argv[1:])
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:  # while it was still being imported
+        return 130
 
 
 if __name__ == "__main__":

@@ -50,6 +50,13 @@ class Expectation:
         """Whether it is, should nothing more arrive."""
         return self.matched == 0 if self._none else self.matched >= self._count
 
+    def wanted(self, time: str) -> str:
+        """What is waited for, and for how long, in words."""
+        if self._none:
+            return f"nothing may come for {time}"
+        entries = "1 entry" if self._count == 1 else f"{self._count} entries"
+        return f"waiting up to {time} for {entries}"
+
     def explain(self) -> list[str]:
         """Why it is not met, in lines for a person."""
         if self._none:
@@ -64,7 +71,9 @@ class Expectation:
             if self.missed > len(self._misses):
                 lines.append(f"  and {self.missed - len(self._misses)} before them")
         if self.others:
-            lines.append(f"{self.others} messages came that are no audit log entries.")
+            one = "1 message came that is no audit log entry."
+            more = f"{self.others} messages came that are no audit log entries."
+            lines.append(one if self.others == 1 else more)
         if not (self.matched or self.missed or self.others):
             lines.append("Nothing at all came for this user.")
         return lines

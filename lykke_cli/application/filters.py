@@ -43,7 +43,7 @@ class Filters:
             try:
                 object.__setattr__(self, "_query", jmespath.compile(self.query))
             except jmespath.exceptions.JMESPathError as error:
-                reason = str(error).splitlines()[0]
+                reason = str(error).splitlines()[0].removesuffix(", for expression:")
                 raise UsageMistake(f"--query is not a JMESPath expression: {reason}") from error
         if self.grep is not None:
             try:

@@ -41,8 +41,8 @@ async def publish_lines(
         try:
             message = parse_object(line.strip())
         except BadInput as error:
-            raise BadInput(
-                f"{source}, line {number}: {error}. The {published.messages} before it were "
-                "published, this one and those after it were not."
-            ) from error
+            sent = published.messages
+            before = "the 1 message" if sent == 1 else f"the {sent} messages"
+            outcome = f"Only {before} before it went out." if sent else "Nothing was published."
+            raise BadInput(f"{source}, line {number}: {error}. {outcome}") from error
         published.add(await gateway.publish_to_user_channel(user_id, channel_type, message))

@@ -46,3 +46,14 @@ def parse_moment(text: str, now: datetime) -> datetime:
         raise UsageMistake(
             f"{text!r} is not a time: write it like 15m, 2h, now or 2026-01-31T12:00:00Z."
         ) from None
+
+
+def age(moment: datetime, now: datetime) -> str:
+    """How long before `now` it was, in its largest unit: `now`, `3m ago`, `5d ago`, `in 2h`."""
+    seconds = int((now - moment).total_seconds())
+    units = (("y", 365 * 86400), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+    for unit, length in units:
+        if abs(seconds) >= length:
+            number = abs(seconds) // length
+            return f"{number}{unit} ago" if seconds > 0 else f"in {number}{unit}"
+    return "now"

@@ -7,25 +7,28 @@ from rich.table import Table
 from rich.text import Text
 
 from lykke_cli.application.stats import Activity
+from lykke_cli.application.times import age
 from lykke_cli.cli import charts
 from lykke_cli.cli.cells import harmless
 
 CHART_HEIGHT = 8  # lines
 _WIDE = 80  # columns from which a type's last entry is shown
+_WIDEST = 100  # columns from which its age is shown too
 _BARE = 40  # columns that a type needs without a bar beside it
 _SHARE = 20  # cells of the widest bar beside a type
 _HEAD = "bold"
 
 
-def draw(activity: Activity, console: Console) -> None:
-    """Print the report, as wide as the console."""
+def draw(activity: Activity, console: Console, now: datetime) -> None:
+    """Print the report, as wide as the console; ages are those at `now`."""
     width = console.width
 
     def line(text: Text) -> None:
         console.print(text, no_wrap=True, overflow="ellipsis", crop=True)
 
     line(Text(f"User {activity.user_id}", _HEAD))
-    line(Text(total(activity)))
+    last = activity.summary.last
+    line(Text(total(activity) + ("" if last is None else f", the last one {age(last, now)}")))
     if not activity.bars:
         return
     line(Text(period(activity)))
@@ -34,7 +37,7 @@ def draw(activity: Activity, console: Console) -> None:
     for text in charts.columns(values, bar_labels(activity), width, CHART_HEIGHT):
         line(text)
     line(Text("\nBy activity type", _HEAD))
-    console.print(_types(activity, width))
+    console.print(_types(activity, width, now))
     line(Text(f"\nBy hour of the week, {activity.time_zone}", _HEAD))
     for text in charts.heat_map(activity.hours, width):
         line(text)
@@ -80,13 +83,15 @@ def _formatted(moment: datetime, form: str) -> str:
     return moment.strftime(form.replace("%Y", f"{moment.year:04}"))  # libc pads no years
 
 
-def _types(activity: Activity, width: int) -> Table:
+def _types(activity: Activity, width: int, now: datetime) -> Table:
     bar = min(_SHARE, max(0, width - _BARE))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=charts.AXIS)
     numbers = max(len("ENTRIES"), len(f"{activity.summary.entries:,}"))
     others = [("ENTRIES", numbers), ("SHARE", len("100.0%")), ("", bar)]
     if width >= _WIDE:
         others.append(("LAST", len("2026-01-31 12:00:00")))
+    if width >= _WIDEST:
+        others.append(("AGE", len("364d ago")))
     room = width - sum(cells + 2 for _, cells in others) - 2
     table.add_column("TYPE", max_width=max(8, room), no_wrap=True, overflow="ellipsis")
     for name, cells in others:
@@ -100,6 +105,7 @@ def _types(activity: Activity, width: int) -> Table:
             Text(percent(each.entries, activity.summary.entries)),
             Text(charts.share(each.entries, most, bar), charts.BAR),
             Text(_formatted(each.last.astimezone(activity.zone), "%Y-%m-%d %H:%M:%S")),
+            Text(age(each.last, now)),
         ]
         table.add_row(*texts[: len(table.columns)])
     if activity.other_types:

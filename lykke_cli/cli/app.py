@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ from lykke_cli.cli.commands import (
     users,
 )
 from lykke_cli.cli.exit_codes import ExitCode, Stopped, exit_code_of
+from lykke_cli.cli.plain_help import PlainCommand, PlainGroup, flowing
 from lykke_cli.cli.quick_parameters import quicken
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import OutputClosed
@@ -30,6 +32,7 @@ from lykke_cli.domain.errors import LykkeError
 
 app = typer.Typer(
     name="lykke",
+    cls=PlainGroup,
     help="Follow, publish and recover a user's audit log.\n\n"
     "New here? `lykke demo` shows it all, with nothing to configure.",
     epilog=options.examples("lykke tail USER_ID --since 15m", "lykke tail --help"),
@@ -62,17 +65,36 @@ def lykke(
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
 
 
+_PLAIN_WORDS = {  # for those of Typer and Pydantic
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "not a whole number",
+    "Input should be a valid number, unable to parse string as a number": "not a number",
+    "Input should be greater than or equal to": "it must be at least",
+    "extra argument(s)": "extra argument",
+}
+
+
+def _add(command: Callable[..., None], epilog: str, panel: str) -> None:
+    app.command(
+        command.__name__,
+        cls=PlainCommand,
+        help=flowing(command.__doc__),
+        epilog=epilog,
+        rich_help_panel=panel,
+    )(command)
+
+
 _READ, _WRITE, _SET_UP = "Follow and recover", "Write", "Set up and try"
-app.command("tail", epilog=tail.EPILOG, rich_help_panel=_READ)(tail.tail)
-app.command("backfill", epilog=backfill.EPILOG, rich_help_panel=_READ)(backfill.backfill)
-app.command("expect", epilog=expect.EPILOG, rich_help_panel=_READ)(expect.expect)
-app.command("stats", epilog=stats.EPILOG, rich_help_panel=_READ)(stats.stats)
-app.command("users", epilog=users.EPILOG, rich_help_panel=_READ)(users.users)
-app.command("channels", epilog=channels.EPILOG, rich_help_panel=_READ)(channels.channels)
-app.command("publish", epilog=publish.EPILOG, rich_help_panel=_WRITE)(publish.publish)
-app.command("record", epilog=record.EPILOG, rich_help_panel=_WRITE)(record.record)
-app.command("doctor", epilog=doctor.EPILOG, rich_help_panel=_SET_UP)(doctor.doctor)
-app.command("demo", epilog=demo.EPILOG, rich_help_panel=_SET_UP)(demo.demo)
+_add(tail.tail, tail.EPILOG, _READ)
+_add(backfill.backfill, backfill.EPILOG, _READ)
+_add(expect.expect, expect.EPILOG, _READ)
+_add(stats.stats, stats.EPILOG, _READ)
+_add(users.users, users.EPILOG, _READ)
+_add(channels.channels, channels.EPILOG, _READ)
+_add(publish.publish, publish.EPILOG, _WRITE)
+_add(record.record, record.EPILOG, _WRITE)
+_add(doctor.doctor, doctor.EPILOG, _SET_UP)
+_add(demo.demo, demo.EPILOG, _SET_UP)
 app.add_typer(
     profile.app,
     name="profile",
@@ -122,7 +144,10 @@ def _usage(mistake: typer.TyperException) -> int:
         sys.stderr.write(mistake.format_message() + "\n")
         return ExitCode.USAGE
     command = "lykke" if context is None else context.command_path
-    _complain(f"{_meant(mistake)} (see {command} --help)")
+    hint = f"see {command} --help"
+    if command == "lykke expect" and type(mistake).__name__ == "NoSuchOption":
+        hint = f"-- stands before the command to run; {hint}"
+    _complain(f"{_meant(mistake)} ({hint})")
     return ExitCode.USAGE
 
 
@@ -130,7 +155,10 @@ def _meant(mistake: typer.TyperException) -> str:
     """What is wrong, and what was probably meant."""
     if possibilities := getattr(mistake, "possibilities", None):
         return f"{mistake.message}. Did you mean {' or '.join(sorted(possibilities))}?"
-    return mistake.format_message().replace("Value error, ", "")  # pydantic's word for it
+    text = mistake.format_message()
+    for theirs, ours in _PLAIN_WORDS.items():
+        text = text.replace(theirs, ours)
+    return text.removesuffix(".")
 
 
 def visible_lines(text: str) -> str:

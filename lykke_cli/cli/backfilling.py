@@ -1,5 +1,6 @@
 """One run of `lykke backfill`: opens what it needs, in order, and closes it all."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
@@ -18,7 +19,7 @@ from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli import options
 from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.sink import FileSink, Sink, StdoutSink, save
-from lykke_cli.cli.tailing import place_key
+from lykke_cli.cli.tailing import SINCE_UNUSED, place_key
 from lykke_cli.cli.terminal import OutputClosed
 from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile
@@ -60,9 +61,24 @@ class Backfilling:
         self._task: Any = None
         self._entries = 0
         self._first_use: str | None = None
+        self._goes_on = False
 
     async def run(self) -> None:
         started = time.monotonic()
+        verb = "replayed" if self._replay else "printed"
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            self._reporter.line(f"interrupted: {self._entries} {verb}")
+            raise
+        finally:
+            recent.remember(activity_types=self._reporter.activity_types)
+        seconds = time.monotonic() - started
+        rate = f", {self._entries / seconds:,.0f} a second" if seconds >= 1 else ""
+        nothing = "" if self._entries or not self._goes_on else ": nothing new since the last run"
+        self._reporter.line(f"{self._entries} {verb} in {seconds:.1f} s{rate}{nothing}")
+
+    async def _run(self) -> None:
         async with AsyncExitStack() as stack:
             history = await stack.enter_async_context(make_history(self._settings))
             replayer = None
@@ -75,11 +91,6 @@ class Backfilling:
                 await self._read_range(stack, history, replayer)
             else:
                 await self._catch_up(stack, history, replayer)
-        recent.remember(activity_types=self._reporter.activity_types)
-        seconds = time.monotonic() - started
-        verb = "printed" if replayer is None else "replayed"
-        rate = f", {self._entries / seconds:,.0f} a second" if seconds >= 1 else ""
-        self._reporter.line(f"{self._entries} {verb} in {seconds:.1f} s{rate}")
 
     async def _read_range(
         self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
@@ -95,6 +106,8 @@ class Backfilling:
             async with aclosing(batches):
                 async for arrivals in batches:
                     await self._emit(arrivals, sink, replayer)
+            if sink is not None:
+                sink.begin()  # though nothing came
         finally:
             _close(sink)
 
@@ -125,6 +138,9 @@ class Backfilling:
                 "no place was stored yet for this user: reading the last 24 hours, from "
                 f"{format_time(since)} (--since sets another start)"
             )
+        self._goes_on = checkpoint is not None
+        if checkpoint is not None and since is not None:
+            self._reporter.line(SINCE_UNUSED)
         sink: Sink | None
         if self._file is not None:
             written = self._file.open(place.output if checkpoint else None)
@@ -148,6 +164,8 @@ class Backfilling:
                         case _:
                             self._reporter.happened(event)
             self._tell_first_use()
+            if sink is not None:
+                sink.begin()
         finally:
             try:
                 save(place, sink)
@@ -176,12 +194,18 @@ class Backfilling:
     ) -> None:
         if sink is not None:
             sink.write(arrivals)
-        if replayer is not None:
-            await replayer.publish(arrivals)
+        if replayer is None:
+            self._count(len(arrivals))
+        else:
+            for arrival in arrivals:
+                await replayer.publish([arrival])
+                self._count(1)  # a slow replay shows its progress
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # while publishing, it may get lost
+                    raise asyncio.CancelledError
         if place is not None:
             place.wrote(arrivals)
         self._reporter.meet(arrivals)
-        self._count(len(arrivals))
 
     def _count(self, entries: int) -> None:
         self._entries += entries

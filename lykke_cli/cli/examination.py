@@ -10,15 +10,16 @@ from lykke_cli.application.doctor import Check, Finding, Status, examine
 from lykke_cli.application.errors import ExpectationNotMet
 from lykke_cli.application.messages import encode
 from lykke_cli.bootstrap import make_checks
+from lykke_cli.cli import palette
 from lykke_cli.cli.sanitize import json_for_terminal, visible
 from lykke_cli.cli.terminal import Terminal
 from lykke_cli.infrastructure.settings import Settings
 
-_SIGNS = {  # and the numbers of their colours
-    Status.OK: ("✓", 32),
-    Status.WARNING: ("!", 33),
-    Status.FAILED: ("✗", 31),
-    Status.SKIPPED: ("-", 2),
+_SIGNS = {
+    Status.OK: ("✓", palette.GREEN),
+    Status.WARNING: ("!", palette.AMBER),
+    Status.FAILED: ("✗", palette.RED),
+    Status.SKIPPED: ("-", None),
 }
 _ID_WIDTH = 27
 _NARROWEST = 30  # columns for a detail; a terminal with less breaks the lines itself
@@ -65,14 +66,18 @@ class Examination:
         if self._as_json:
             self._write_json(found, count)
         else:
-            self._print(", ".join(f"{count[status]} {status}" for status in Status))
+            warnings = f"warning{'' if count[Status.WARNING] == 1 else 's'}"
+            words = {Status.WARNING: warnings}
+            self._print(", ".join(f"{count[s]} {words.get(s, s)}" for s in Status))
         if count[Status.FAILED]:
             raise ExpectationNotMet(f"{count[Status.FAILED]} of {len(found)} checks failed.")
 
     def _show(self, check: Check, finding: Finding) -> None:
         sign, color = _SIGNS[finding.status]
         if self._terminal.stdout_in_color:
-            sign = f"\x1b[{color}m{sign}\x1b[0m"
+            is_fine = self._terminal.has_256_colors
+            code = palette.DIM if color is None else color.code(is_fine=is_fine)
+            sign = palette.painted(sign, code)
         lines = self._wrapped(finding.detail)
         if finding.remedy is not None:
             lines += self._wrapped(f"→ {finding.remedy}")

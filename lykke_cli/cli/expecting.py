@@ -55,12 +55,19 @@ class Expecting:
         loop = asyncio.get_running_loop()
         async with self._watching() as watching:
             await self._until(lambda: self._connected, None, watching)
+            request = self._request
+            self._reporter.line(
+                f"subscribed to {request.channel_type}:{request.user_id}; "
+                f"{self._expectation.wanted(f'{self._timeout:g} s')}"
+            )
             deadline = loop.time() + self._timeout
             async with self._running() as ended:
                 await self._until(
-                    lambda: ended() is not None and self._expectation.is_decided, deadline, watching
+                    lambda: bool(ended()) or (ended() == 0 and self._expectation.is_decided),
+                    deadline,
+                    watching,
                 )
-                if ended() is not None and not self._expectation.is_decided and self._has_history:
+                if ended() == 0 and not self._expectation.is_decided and self._has_history:
                     # The second read to end from now on has begun after this moment.
                     reads = self._reads + 2
                     await self._until(

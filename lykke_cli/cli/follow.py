@@ -11,7 +11,7 @@ from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
 from lykke_cli.application.place import Place
-from lykke_cli.application.tail import Tail
+from lykke_cli.application.tail import Connected, Tail
 from lykke_cli.cli.reporter import REDRAW_INTERVAL, Reporter
 from lykke_cli.cli.sink import Sink, save
 from lykke_cli.cli.terminal import OutputClosed
@@ -68,6 +68,8 @@ class Follower:
                         self._reached(checkpoint)
                     case _:
                         self._reporter.happened(event)
+                        if isinstance(event, Connected):
+                            self._sink.begin()
                 self._reporter.draw()
 
     async def _print(self, arrivals: Sequence[Arrival]) -> None:

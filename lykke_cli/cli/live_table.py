@@ -6,21 +6,20 @@ stay under each other for hours. Nothing that comes in is taken for markup or re
 unescaped.
 """
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
-from functools import cache
 from typing import NamedTuple
 
 import msgspec
 from rich.cells import cell_len, set_cell_size
-from rich.color import ColorSystem
-from rich.style import Style
 
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage
+from lykke_cli.application.times import age
+from lykke_cli.cli import palette
 from lykke_cli.cli.cells import cut, steady
+from lykke_cli.cli.palette import BOLD, DIM, PLAIN, painted
 from lykke_cli.cli.renderers import check_columns
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import Terminal
@@ -31,20 +30,15 @@ VERY_WIDE = 160  # ids of entities in full
 WIDEST = 200  # ids of users in full
 LEAST_DETAILS = 10  # columns; before the details get less, other columns go
 SHORT_ID = 8
-COLUMNS = ("time", "id", "user", "activity", "entity", "from", "details")
+COLUMNS = ("time", "age", "id", "user", "activity", "entity", "from", "details")
 FULL_ID = 36
 
 _ACTIVITY_COLORS = {
-    "TASK_COMPLETED": "green",
-    "TASK_PUNTED": "yellow",
-    "MESSAGE_SENT": "cyan",
-    "MESSAGE_RECEIVED": "blue",
+    "TASK_COMPLETED": palette.GREEN,
+    "TASK_PUNTED": palette.AMBER,
+    "MESSAGE_SENT": palette.TEAL,
+    "MESSAGE_RECEIVED": palette.BLUE,
 }
-_OTHER_COLORS = ("magenta", "bright_cyan", "bright_green", "bright_magenta", "bright_yellow")
-_DIM = Style(dim=True)
-_BOLD = Style(bold=True)
-_RED = Style(color="red")
-_PLAIN = Style()
 
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str).decode
@@ -64,6 +58,11 @@ class Layout:
     gap: int
 
     @property
+    def is_short(self) -> bool:
+        """Whether times are shown without their day."""
+        return self.width < MEDIUM and any(c.name == "time" for c in self.columns)
+
+    @property
     def details_width(self) -> int:
         return next((c.width for c in self.columns if c.name == "details"), LEAST_DETAILS)
 
@@ -71,7 +70,8 @@ class Layout:
 class LiveTable:
     """Renders messages as the lines of a table.
 
-    Times are shown in the local zone, or in UTC with `utc`; `zone` replaces the local zone.
+    Times are shown in the local zone, or in UTC with `utc`; `zone` replaces the local zone. With
+    `relative` the age that an entry has when its line is written takes their place.
     `show_user` adds the user's column; `columns` chooses them all, in order (raises UsageMistake).
     `now` tells the time, for messages that carry none.
     """
@@ -81,6 +81,7 @@ class LiveTable:
         terminal: Terminal,
         *,
         utc: bool = False,
+        relative: bool = False,
         show_user: bool = False,
         columns: Sequence[str] | None = None,
         zone: tzinfo | None = None,
@@ -88,9 +89,11 @@ class LiveTable:
     ) -> None:
         self._terminal = terminal
         self._zone = UTC if utc else zone
+        self._relative = relative
         self._show_user = show_user
         self._now = now
         self._in_color = terminal.stdout_in_color
+        self._is_fine = terminal.has_256_colors
         self._columns = None if columns is None else check_columns(columns, COLUMNS)
         self._layout = self._layout_for(terminal.width)
         self._day = self._local(now()).date()
@@ -98,7 +101,7 @@ class LiveTable:
     def header(self) -> bytes:
         """The names of the columns."""
         names = [self._title(column) for column in self._layout.columns]
-        return self._line(names, [_BOLD] * len(names)).encode()
+        return self._line(names, [BOLD] * len(names)).encode()
 
     def render(self, messages: Sequence[Arrival]) -> bytes:
         """A line for each message, after a new header if the terminal's width has changed."""
@@ -108,7 +111,7 @@ class LiveTable:
             lines.append(self.header().decode())
         for shown in messages:
             moment = self._moment(shown)
-            if self._layout.width < MEDIUM and moment.date() != self._day:
+            if self._layout.is_short and moment.date() != self._day:
                 lines.append(self._new_day(moment.date()))
             lines.append(self._row(shown, moment))
         return "".join(lines).encode("utf-8", "replace")
@@ -119,7 +122,7 @@ class LiveTable:
     def _layout_for(self, width: int) -> Layout:
         if self._columns is not None:
             return layout_of(self._columns, width)
-        return layout_for(width, show_user=self._show_user)
+        return layout_for(width, show_user=self._show_user, relative=self._relative)
 
     def _title(self, column: Column) -> str:
         if column.name == "time" and self._zone is UTC:
@@ -139,36 +142,37 @@ class LiveTable:
     def _new_day(self, day: date) -> str:
         self._day = day
         text = set_cell_size(f"--- {day.isoformat()} ---", self._layout.width).rstrip()
-        return self._painted(text, _DIM) + "\n"
+        return self._painted(text, DIM) + "\n"
 
     def _row(self, shown: Arrival, moment: datetime) -> str:
         layout = self._layout
         activity, entity, details = _describe(shown.message, layout)
-        color = _activity_style(shown.message)
         cells: list[str] = []
-        styles: list[Style] = []
+        styles: list[str] = []
         for name, width in layout.columns:
             match name:
                 case "time":
-                    cell, style = _time(moment, width), _DIM
+                    cell, style = _time(moment, width), DIM
+                case "age":
+                    cell, style = age(moment, self._now()), DIM
                 case "id":
-                    cell, style = _id(shown.message, width), _PLAIN
+                    cell, style = _id(shown.message, width), PLAIN
                 case "user":
-                    cell, style = _user(shown, width), _PLAIN
+                    cell, style = _user(shown, width), PLAIN
                 case "activity":
-                    cell, style = activity, color
+                    cell, style = activity, self._activity_style(shown.message)
                 case "entity":
-                    cell, style = entity, _PLAIN
+                    cell, style = entity, self._entity_style(shown.message)
                 case "from":
-                    cell, style = ("live" if shown.source == "live" else "db"), _DIM
+                    cell, style = ("live" if shown.source == "live" else "db"), DIM
                 case _:
                     cell = details
-                    style = _PLAIN if isinstance(shown.message, Entry) else _DIM
+                    style = PLAIN if isinstance(shown.message, Entry) else DIM
             cells.append(cell)
             styles.append(style)
         return self._line(cells, styles)
 
-    def _line(self, cells: Sequence[str], styles: Sequence[Style]) -> str:
+    def _line(self, cells: Sequence[str], styles: Sequence[str]) -> str:
         layout = self._layout
         parts: list[str] = []
         for cell, style, column in zip(cells, styles, layout.columns, strict=True):
@@ -177,10 +181,24 @@ class LiveTable:
             parts += (self._painted(text, style), " " * padding)
         return "".join(parts).rstrip(" ") + "\n"
 
-    def _painted(self, text: str, style: Style) -> str:
-        if not self._in_color or not text:
-            return text
-        return style.render(text, color_system=ColorSystem.STANDARD)
+    def _activity_style(self, message: Entry | OtherMessage | Unreadable) -> str:
+        if isinstance(message, OtherMessage):
+            return DIM
+        if isinstance(message, Unreadable):
+            return self._code(palette.RED)
+        name = message.activity_type
+        return self._code(_ACTIVITY_COLORS.get(name) or palette.color_of(name))
+
+    def _entity_style(self, message: Entry | OtherMessage | Unreadable) -> str:
+        if not isinstance(message, Entry) or message.entity_id is None:
+            return PLAIN
+        return self._code(palette.color_of(message.entity_id))
+
+    def _code(self, color: palette.Color) -> str:
+        return color.code(is_fine=self._is_fine)
+
+    def _painted(self, text: str, style: str) -> str:
+        return painted(text, style) if self._in_color else text
 
 
 def _width_of(name: str, width: int) -> int:
@@ -188,6 +206,8 @@ def _width_of(name: str, width: int) -> int:
     match name:
         case "time":
             return 29 if width >= WIDE else 18 if width >= MEDIUM else 8
+        case "age":
+            return 8
         case "id":
             return FULL_ID if width >= VERY_WIDE else SHORT_ID
         case "user":
@@ -216,11 +236,12 @@ def layout_of(names: Sequence[str], width: int) -> Layout:
     return Layout(width, tuple(widened), gap)
 
 
-def layout_for(width: int, *, show_user: bool) -> Layout:
+def layout_for(width: int, *, show_user: bool, relative: bool = False) -> Layout:
     """The columns that fit into `width` cells."""
     gap = 2 if width >= WIDE else 1
-    time = _width_of("time", width)
-    names = ("time", *(["user"] if show_user else []), "activity", "entity", "from")
+    moment = "age" if relative else "time"
+    time = _width_of(moment, width)
+    names = (moment, *(["user"] if show_user else []), "activity", "entity", "from")
     columns = [Column(name, _width_of(name, width)) for name in names]
 
     def left() -> int:
@@ -233,7 +254,7 @@ def layout_for(width: int, *, show_user: bool) -> Layout:
         columns.append(Column("details", left()))
         return Layout(width, tuple(columns), gap)
     activity = max(1, width - time - gap)  # too narrow for a table: what there is room for
-    narrowest = (Column("time", min(time, width)), Column("activity", activity))
+    narrowest = (Column(moment, min(time, width)), Column("activity", activity))
     return Layout(width, narrowest if width > time + gap else narrowest[:1], gap)
 
 
@@ -264,24 +285,6 @@ def _kind(message: OtherMessage) -> tuple[str, bytes | dict[str, msgspec.Raw]]:
         return "message", fields
     del fields["type"]
     return visible(_string(kind)), fields
-
-
-def _activity_style(message: Entry | OtherMessage | Unreadable) -> Style:
-    if isinstance(message, Unreadable):
-        return _RED
-    if isinstance(message, OtherMessage):
-        return _DIM
-    activity = message.activity_type
-    color = _ACTIVITY_COLORS.get(activity)
-    if color is None:
-        digest = zlib.crc32(activity.encode("utf-8", "replace"))  # the same in every run
-        color = _OTHER_COLORS[digest % len(_OTHER_COLORS)]
-    return _foreground(color)
-
-
-@cache
-def _foreground(color: str) -> Style:
-    return Style(color=color)
 
 
 def _time(moment: datetime, width: int) -> str:

@@ -160,6 +160,14 @@ Utc = Annotated[
         show_default=False,
     ),
 ]
+Relative = Annotated[
+    bool,
+    typer.Option(
+        "--relative",
+        help="In the table ages such as 3m ago, as they are when a line is printed.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Color = Annotated[
     ColorChoice | None,
     typer.Option(
@@ -346,7 +354,7 @@ def filters(
     activity_types: list[str] | None,
     entity_type: str | None,
     entity_id: UUID | None,
-    until: str | None,
+    until: datetime | None,
     query: str | None,
     grep: str | None,
 ) -> "Filters":
@@ -356,7 +364,7 @@ def filters(
         activity_types=tuple(activity_types or ()),
         entity_type=entity_type,
         entity_id=entity_id,
-        until=moment(until),
+        until=until,
         query=query,
         grep=grep,
     )
@@ -369,6 +377,15 @@ def moment(text: str | None) -> datetime | None: ...
 def moment(text: str | None) -> datetime | None:
     """A `TIME` option's value."""
     return None if text is None else parse_moment(text, datetime.now(UTC))
+
+
+def time_range(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """The values of --since and --until; raises UsageMistake where nothing can lie between."""
+    now = datetime.now(UTC)
+    start, end = (None if text is None else parse_moment(text, now) for text in (since, until))
+    if start is not None and end is not None and start >= end:
+        raise UsageMistake(f"--since {since} is not before --until {until}: nothing lies between.")
+    return start, end
 
 
 def seconds(text: str | None) -> float | None:
@@ -411,6 +428,7 @@ class Printing:
 
     output: Output | None
     utc: bool = False
+    relative: bool = False
     unsafe: bool = False
     color: ColorChoice = ColorChoice.AUTO
     quiet: bool = False
@@ -425,6 +443,7 @@ class Printing:
             self.output,
             terminal,
             utc=self.utc,
+            relative=self.relative,
             show_user=show_user,
             unsafe=self.unsafe,
             columns=self.columns,
@@ -438,6 +457,7 @@ def printing(
     *,
     utc: bool | None,
     color: ColorChoice | None,
+    relative: bool = False,
     unsafe: bool = False,
     quiet: bool = False,
     columns: str | None = None,
@@ -452,6 +472,7 @@ def printing(
     return Printing(
         output,
         utc=bool(defaults.get("utc")) if utc is None else utc,
+        relative=relative,
         unsafe=unsafe,
         color=color or ColorChoice.AUTO,
         quiet=quiet,

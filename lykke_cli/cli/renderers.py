@@ -47,6 +47,7 @@ def make_renderer(
     terminal: Terminal,
     *,
     utc: bool,
+    relative: bool = False,
     show_user: bool = False,
     unsafe: bool = False,
     columns: Sequence[str] | None = None,
@@ -54,9 +55,10 @@ def make_renderer(
 ) -> Renderer:
     """The renderer for `output`, or without it a table on a terminal and NDJSON in a pipe.
 
-    `utc` and `show_user` are for the table: times in UTC, and a column for the user. With `unsafe`
-    raw payloads reach a terminal as they are. `columns` are those of a table or of CSV, in order;
-    a `template` takes the place of `output`. Raises UsageMistake.
+    `utc`, `relative` and `show_user` are for the table: times in UTC, ages in their place, and a
+    column for the user. With `unsafe` raw payloads reach a terminal as they are. `columns` are
+    those of a table or of CSV, in order; a `template` takes the place of `output`.
+    Raises UsageMistake.
     """
     if template is not None:
         if output is not None or columns is not None:
@@ -72,7 +74,9 @@ def make_renderer(
         case Output.TABLE:
             from lykke_cli.cli.live_table import LiveTable
 
-            return LiveTable(terminal, utc=utc, show_user=show_user, columns=columns)
+            return LiveTable(
+                terminal, utc=utc, relative=relative, show_user=show_user, columns=columns
+            )
         case Output.NDJSON:
             return NdjsonRenderer(to_terminal=to_terminal)
         case Output.JSON:

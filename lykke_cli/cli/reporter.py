@@ -111,9 +111,10 @@ class Reporter:
         if not self._channel or (self._with_history and not self._caught_up):
             return
         seconds = time.monotonic() - self._started
+        recovered = f"{self.recovered} recovered from the database, " if self._with_history else ""
         self.line(
-            f"{self.entries} printed in {_span(seconds)}, "
-            f"{self.recovered} recovered from the database, {_times(self.gaps)} disconnected"
+            f"{self.entries} printed in {_span(seconds)}, {recovered}"
+            f"{_times(self.gaps)} disconnected"
         )
 
     def clear(self) -> None:
@@ -128,14 +129,18 @@ class Reporter:
         if not self._draws:
             return
         width = self._terminal.err.width - 1
-        if self._connected_at is None:
+        if not self._channel:
+            state = "○ connecting"
+        elif self._connected_at is None:
             state = "○ not connected, trying again"
         elif width < _WIDE:
             state = f"● since {_clock(self._connected_at)}"
         else:
             state = f"● {self._channel} since {_clock(self._connected_at)}"
         lag = "" if self._lag is None else f" · lag {max(self._lag, 0):.1f}s"
-        text = f"{state} · {self.entries} entries · {self.recovered} recovered{lag}"
+        printed = "1 entry" if self.entries == 1 else f"{self.entries} entries"
+        recovered = f" · {self.recovered} recovered" if self._with_history else ""
+        text = f"{state} · {printed}{recovered}{lag}"
         sys.stderr.write(f"{_CLEAR}{visible(text)[:width]}")
         sys.stderr.flush()
         self._drawn = True

@@ -1,18 +1,30 @@
 """Running a command's coroutine: the first signal stops it in order, the second kills."""
 
 import asyncio
+import logging
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
 from lykke_cli.cli.exit_codes import Stopped
+from lykke_cli.cli.sanitize import visible
 
 T = TypeVar("T")
 
 
+class _Lines(logging.Handler):
+    """Where log records go without --debug: our warnings and anybody's errors, a line for each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR or record.name.startswith("lykke_cli"):
+            sys.stderr.write(f"lykke: {visible(record.getMessage())}\n")
+
+
 def run_async(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end; raises Stopped when SIGINT or SIGTERM came before that."""
+    logging.lastResort = _Lines(logging.WARNING)  # which is used where no handler is
     received: list[int] = []
     previous: dict[int, Any] = {}
 

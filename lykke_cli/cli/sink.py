@@ -13,6 +13,10 @@ from lykke_cli.infrastructure.entry_file import EntryFile
 class Sink(Protocol):
     """Takes messages; when `write` returns they have left the process."""
 
+    def begin(self) -> None:
+        """The servers have answered; `write` may follow, or nothing at all."""
+        ...
+
     def write(self, arrivals: Sequence[Arrival]) -> None: ...
 
     def state(self) -> dict[str, Any]:
@@ -30,14 +34,20 @@ def save(place: Place, sink: Sink | None) -> None:
 
 
 class StdoutSink:
-    """Prints through a renderer; the header comes at once, so that a person sees it is running."""
+    """Prints through a renderer; before `begin` nothing, so that a failure is no empty result."""
 
     def __init__(self, terminal: Terminal, renderer: Renderer) -> None:
         self._terminal = terminal
         self._renderer = renderer
-        self._emit(renderer.header())
+        self._begun = False
+
+    def begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._emit(self._renderer.header())
 
     def write(self, arrivals: Sequence[Arrival]) -> None:
+        self.begin()
         self._emit(self._renderer.render(arrivals))
 
     @property
@@ -52,7 +62,8 @@ class StdoutSink:
         return {}
 
     def close(self) -> None:
-        self._emit(self._renderer.footer())
+        if self._begun:
+            self._emit(self._renderer.footer())
 
     def _emit(self, data: bytes) -> None:
         if data:
@@ -67,6 +78,9 @@ class FileSink:
         self._file = file
         self._place = place
         self._renderer = NdjsonRenderer()
+
+    def begin(self) -> None:
+        pass
 
     def write(self, arrivals: Sequence[Arrival]) -> None:
         if self._file.is_full:

@@ -18,6 +18,8 @@ from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.settings import Settings
 
+SINCE_UNUSED = "going on from the stored place; --since and -n are for the first run"
+
 
 class Tailing:
     """`resume` and `file` go on from the stored place; any run with a history keeps one."""
@@ -98,6 +100,8 @@ class Tailing:
                 self._terminal,
                 printing.renderer(self._terminal, show_user=request.user_id is None),
             )
+        if checkpoint is not None and (request.since is not None or request.last is not None):
+            self._reporter.line(SINCE_UNUSED)
         if self._resume and checkpoint is None:
             self._reporter.line("no place is stored yet: following from now on")
         undecoded = (

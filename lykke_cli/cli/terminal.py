@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, Literal, cast
 
 if TYPE_CHECKING:  # rich is slow to import; most commands never need a console
     from rich.console import Console
@@ -97,6 +97,12 @@ class Terminal:
         return self._in_color(is_tty=self.stderr_is_tty)
 
     @property
+    def has_256_colors(self) -> bool:
+        """Whether colours, where they are on, may be more than eight."""
+        told = self._environ.get("TERM", "") + self._environ.get("COLORTERM", "")
+        return any(mark in told.lower() for mark in ("256color", "truecolor", "24bit"))
+
+    @property
     def out(self) -> "Console":
         """The console over stdout, for what is drawn there."""
         if self._out is None:
@@ -135,11 +141,12 @@ class Terminal:
         from rich.console import Console
 
         in_color = self._in_color(is_tty=is_tty)
+        system: Literal["256", "standard"] = "256" if self.has_256_colors else "standard"
         return Console(
             file=cast(IO[str], _TextStream(stream, is_tty=is_tty)),
             force_terminal=is_tty,
             force_jupyter=False,
-            color_system="standard" if in_color else None,
+            color_system=system if in_color else None,
             no_color=not in_color,
             soft_wrap=soft_wrap,
             markup=False,

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.cells import cell_len
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lykke_cli.application.gateways.users_protocol import ActiveUser
 from lykke_cli.application.messages import encode, format_time
+from lykke_cli.application.times import age
 from lykke_cli.cli.cells import harmless
 from lykke_cli.cli.sanitize import csv_cell, json_for_terminal, visible
 
@@ -19,19 +20,25 @@ _MEDIUM, _WIDE = 80, 100  # columns: from them on there is room for the count, f
 _ID, _GAP = 36, 1  # columns
 
 
-def draw(users: Sequence[ActiveUser], console: Console, *, utc: bool) -> None:
-    """Print a table; its ids are whole at any width from 36 columns on."""
+def draw(users: Sequence[ActiveUser], console: Console, *, utc: bool, now: datetime) -> None:
+    """Print a table; its ids are whole at any width from 36 columns on.
+
+    Where there is room, the age of the last entry at `now` stands beside its time.
+    """
     if not users:
         console.print("no users with entries in this range")
         return
     width = console.width
     form = "%Y-%m-%d %H:%M:%S" if width >= _WIDE else "%m-%d %H:%M"
     columns = {"USER_ID": _ID}
-    if width >= _MEDIUM or not any(user.email for user in users):
+    has_emails = any(user.email for user in users)
+    if width >= _MEDIUM or not has_emails:
         columns["ENTRIES"] = max(7, *(len(f"{user.entries:,}") for user in users))
         columns["LAST"] = len(users[0].last.strftime(form))
+    if width >= (_WIDE if has_emails else _MEDIUM):
+        columns["AGE"] = max(len(age(user.last, now)) for user in users)
     room = width - sum(columns.values()) - len(columns) * _GAP
-    if any(user.email for user in users):
+    if has_emails:
         columns["E-MAIL"] = max(
             6, min(room, max(cell_len(visible(user.email or "")) for user in users))
         )
@@ -44,6 +51,7 @@ def draw(users: Sequence[ActiveUser], console: Console, *, utc: bool) -> None:
             "USER_ID": harmless(user.user_id),
             "ENTRIES": harmless(f"{user.entries:,}"),
             "LAST": harmless(user.last.astimezone(UTC if utc else None).strftime(form)),
+            "AGE": harmless(age(user.last, now)),
             "E-MAIL": harmless(user.email or ""),
         }
         table.add_row(*(cells[name] for name in columns))

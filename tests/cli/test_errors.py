@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from lykke_cli.__main__ import main
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.cli_process import Result, call_lykke, run_lykke
 from tests.servers import PostgresServer, RedisServer
@@ -28,7 +29,15 @@ def test_redis_is_not_there(command: list[str]) -> None:
     assert_one_line(result, ExitCode.UNAVAILABLE, f"redis://{NOWHERE}/2", "REDIS_URL", "refused")
 
 
-@pytest.mark.parametrize("command", [["backfill"], ["record"], ["tail"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["backfill", "-o", form] for form in ("json", "csv", "table")),
+        ["backfill", "-o", "json", "--since", "1h"],
+        ["record"],
+        ["tail", "-o", "json"],
+    ],
+)
 def test_the_database_is_not_there(redis_server: RedisServer, command: list[str]) -> None:
     url = f"postgresql://me:s3cret@{NOWHERE}/audit"
     more = ["X"] if command == ["record"] else []
@@ -36,6 +45,22 @@ def test_the_database_is_not_there(redis_server: RedisServer, command: list[str]
         *command, USER, *more, env={"DATABASE_URL": url, "REDIS_URL": redis_server.url}
     )
     assert_one_line(result, ExitCode.UNAVAILABLE, f"me@{NOWHERE}/audit", "DATABASE_URL")
+    assert result.stdout == b""  # which nobody takes for an empty result
+
+
+@pytest.mark.parametrize("options", [[], ["--since", "1h"]])
+def test_no_entries_are_an_empty_result(sqlite_url: str, options: list[str]) -> None:
+    result = call_lykke("backfill", USER, "-o", "json", *options, env={"DATABASE_URL": sqlite_url})
+    assert (result.status, result.stdout) == (0, b"[]\n")
+
+
+def test_ctrl_c_before_anything_runs_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lykke_cli.cli.app.run", interrupted)
+    monkeypatch.setattr("sys.argv", ["lykke", "tail"])
+    assert main() == ExitCode.INTERRUPTED
 
 
 @pytest.mark.parametrize("command", [["backfill"], ["record"]])

@@ -1,5 +1,6 @@
 """Help that helps: what belongs together, the environment, examples that work, what was meant."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from tests.cli_process import call_lykke
 from tests.generators import commands
 from tests.generators.commands import Command
 
+USER = "3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10"
 COMMANDS = list(commands.lykke().walk())
 BY_NAME = {command.name: command for command in COMMANDS}
 PAGES = sorted(Path("completions/man").glob("*.1"))
@@ -48,6 +50,23 @@ def test_help_names_the_environment_and_ends_with_examples_that_exist(name: str)
         assert len(line) < 80
 
 
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_option_and_argument_is_explained(name: str) -> None:
+    command = BY_NAME[name]
+    assert all(option.help for option in command.options)
+    assert all(argument.help for argument in command.arguments)
+    for option in command.options:  # a value is named for what it is
+        assert option.is_flag or option.metavar or option.type_descriptor.is_choice, option.name
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_help_speaks_of_no_types(name: str) -> None:
+    text = shown(BY_NAME[name])
+    assert not re.search(r"<(bool|int|str|float|path|file|User|UUID)>", text)
+    usage = next(line for line in text.splitlines() if "Usage:" in line)
+    assert not re.search(r"[{}]|\[\[", usage)
+
+
 def test_options_and_commands_are_grouped() -> None:
     for command, groups in {
         "lykke": ["Follow and recover", "Write", "Set up and try"],
@@ -64,6 +83,11 @@ def test_options_and_commands_are_grouped() -> None:
         (["tail", "--sinc", "1h"], "Did you mean --since?"),
         (["profile", "ad"], "Did you mean 'add'?"),
         (["tail", "-o", "jsn"], "'json'"),
+        (["tail", "-n", "x"], "not a whole number"),
+        (["users", "--limit", "0"], "it must be at least 1 ("),
+        (["expect", USER, "ls", "-l"], "-- stands before the command to run"),
+        (["users", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
+        (["tail", "--all", "--query", "a b"], "(UNQUOTED_IDENTIFIER)\n"),
     ],
 )
 def test_a_typo_is_answered_with_what_was_meant(typed: list[str], meant: str) -> None:

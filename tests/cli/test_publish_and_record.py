@@ -62,7 +62,7 @@ def test_ndjson_from_stdin_or_a_file(env: dict[str, str], tmp_path: Path, how: s
 def test_too_few_subscribers_is_exit_code_4(env: dict[str, str]) -> None:
     result = run_lykke("publish", uuid.uuid4(), "--require-subscribers", 1, env=env)
     assert result.status == 4
-    assert "1 subscribers were required, 0 got it" in result.stderr
+    assert "1 subscriber was required, 0 got it" in result.stderr
 
 
 @pytest.mark.parametrize("data", ["{", "[1]", '{"a":NaN}', "nonsense"])
@@ -71,13 +71,14 @@ def test_bad_json_is_one_line_and_exit_code_5(env: dict[str, str], data: str) ->
     assert result.status == 5
     assert len(result.stderr.splitlines()) == 1
     assert "--data, line 1: not" in result.stderr
+    assert "Nothing was published." in result.stderr
 
 
 def test_a_bad_line_says_what_was_published(env: dict[str, str]) -> None:
     result = run_lykke("publish", uuid.uuid4(), "-", env=env, input=b'{"n":1}\n{"n":\n{"n":3}\n')
     assert result.status == 5
     assert "stdin, line 2: not JSON" in result.stderr
-    assert "The 1 before it were published" in result.stderr
+    assert "Only the 1 message before it went out." in result.stderr
 
 
 def test_an_unreadable_file_is_exit_code_5(env: dict[str, str], tmp_path: Path) -> None:
@@ -112,7 +113,9 @@ def test_record_without_redis_is_committed_and_says_so(owner_env: dict[str, str]
     user = uuid.uuid4()
     result = run_lykke("record", user, "X", "--redis-url", "redis://127.0.0.1:1", env=owner_env)
     assert result.status == 0
-    assert "was committed, but its broadcast failed" in result.stderr
+    [line] = result.stderr.splitlines()
+    assert line.startswith("lykke: The audit log entry ")
+    assert "was committed, but its broadcast failed" in line
     assert isinstance(decode(result.stdout.strip()), Entry)
     assert len(run_lykke("backfill", user, "--limit", 9, env=owner_env).rows) == 1
 

@@ -2,9 +2,13 @@
 
 import asyncio
 import os
+import re
 import uuid
 from pathlib import Path
 
+import pytest
+
+from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import entity, insert, wire
 from tests.cli_process import LykkeProcess, run_lykke
 from tests.servers import RedisServer
@@ -73,7 +77,19 @@ def test_backfill_without_a_range_is_what_came_since(
     result = run_lykke("backfill", user, env=database_env)
     assert [row["id"] for row in result.rows] == [str(second.id)]
     assert "24 hours" not in result.stderr
-    assert run_lykke("backfill", user, env=database_env).rows == []
+    result = run_lykke("backfill", user, env=database_env)
+    assert result.rows == []
+    assert "nothing new since the last run" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("tail", "--timeout", "300ms"), ("backfill",)])
+def test_a_start_that_a_stored_place_overrules_is_told_of(
+    database_env: dict[str, str], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    name, *more = command
+    arguments = (name, uuid.uuid4(), "--since", "1d", "--to-file", tmp_path / "f", *more)
+    told = [run_lykke(*arguments, env=database_env).stderr.count("--since") for _ in range(2)]
+    assert told == [0, 1]
 
 
 def test_one_place_is_used_by_one_run_at_a_time(database_env: dict[str, str]) -> None:
@@ -151,6 +167,24 @@ def test_replayed_entries_reach_who_was_away_and_nobody_twice(
         store(postgres_url, new)
         run_lykke("publish", user, "--data", wire(new).decode(), env=database_env)
         assert has_them.row()["id"] == str(new.id)  # and none of the replayed before it
+
+
+def test_a_replay_that_is_interrupted_tells_how_far_it_came(
+    database_env: dict[str, str], postgres_url: str
+) -> None:
+    user = uuid.uuid4()
+    store(postgres_url, *(entity(user) for _ in range(100)))
+    options = ("--since", "1h", "--replay", "--rate", "20")
+    with LykkeProcess("tail", user, "--live-only", env=database_env) as tail:
+        tail.wait_for("following")
+        with LykkeProcess("backfill", user, *options, env=database_env) as replay:
+            for _ in range(3):
+                tail.row()
+            result = replay.stop()
+    assert result.status == ExitCode.INTERRUPTED
+    told = re.fullmatch(r"lykke: interrupted: (\d+) replayed\n", result.stderr)
+    assert told is not None
+    assert 2 <= int(told[1]) < 100  # the last one may have gone out uncounted
 
 
 def test_replay_keeps_to_its_rate(database_env: dict[str, str], postgres_url: str) -> None:

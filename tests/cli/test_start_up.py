@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+import lykke_cli
 from tests.cli_process import environment
 from tests.servers import RedisServer
 
@@ -79,3 +80,8 @@ def test_the_package_itself_imports_nothing() -> None:
         env=environment(),
     )
     assert not set(done.stdout.split()) & {*_HEAVY, "typer", "asyncio", "orjson"}
+
+
+def test_the_package_lists_the_names_that_it_imports_on_first_use() -> None:
+    assert {"AuditLogEntity", "MemoryPubSubGateway", "RedisPubSubGateway"} <= set(dir(lykke_cli))
+    assert all(hasattr(lykke_cli, name) for name in dir(lykke_cli))

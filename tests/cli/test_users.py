@@ -72,6 +72,14 @@ def test_the_table_has_whole_ids_and_straight_columns(env: dict[str, str], width
     assert "=Anna\\x1b" in shown
 
 
+@pytest.mark.parametrize(("width", "beside"), [(80, False), (120, True)])
+def test_the_age_stands_beside_the_time_where_there_is_room(
+    env: dict[str, str], width: int, beside: bool
+) -> None:
+    shown = call_lykke("users", "-o", "table", env=env | {"COLUMNS": str(width)}).stdout.decode()
+    assert (" AGE " in shown, " 2h ago " in shown) == (beside, beside)
+
+
 def test_nobody_is_told_of(env: dict[str, str]) -> None:
     result = call_lykke("users", "--since", "now", "-o", "table", env=env)
     assert (result.status, result.stdout) == (0, b"no users with entries in this range\n")

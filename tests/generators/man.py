@@ -36,7 +36,7 @@ def _lines(command: Command, root: Command) -> Iterator[str]:
     yield f"{_roff(_page(command))} \\- {_roff(commands.plain(summary).rstrip('.'))}"
     yield ".SH SYNOPSIS"
     usage = command.command.collect_usage_pieces(command.context)
-    yield f"{_bold(command.name)} {_roff(' '.join(piece.strip('{}') for piece in usage))}"
+    yield f"{_bold(command.name)} {_roff(' '.join(usage))}"
     if description:
         yield ".SH DESCRIPTION"
         for paragraph in description:

@@ -10,7 +10,7 @@ import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import entity, insert
-from tests.cli_process import LykkeProcess, run_lykke
+from tests.cli_process import LykkeProcess, Result, run_lykke
 from tests.servers import PostgresServer, RedisServer, run_apart
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -75,6 +75,13 @@ COMMANDS: dict[str, tuple[list[object], str | None, str | None]] = {
     ),
     "backfill": (["backfill", USER, "--since", "1h"], None, "lykke_reader"),
     "replay": (["backfill", USER, "--since", "1h", "--replay"], "lykke-writer", "lykke_reader"),
+    "expect": (
+        ["expect", USER, "--none", "--timeout", "0.2s"],
+        "lykke-reader",
+        "lykke_reader",
+    ),
+    "stats": (["stats", USER], None, "lykke_reader"),
+    "users": (["users"], None, "lykke_reader"),
     "publish": (["publish", USER], "lykke-writer", None),
     "record": (["record", USER, "X"], "lykke-writer", "lykke_writer"),
     "doctor": (["doctor", "--write"], "lykke-doctor", "lykke_doctor"),
@@ -88,7 +95,7 @@ def test_each_command_runs_with_just_its_rights(command: str, rights: Rights) ->
     assert result.status == ExitCode.DONE, result.stderr
     assert not re.search("NOPERM|permission", result.stderr)  # a failed broadcast is but logged
     if command == "doctor":
-        assert result.stdout.splitlines()[-1] == b"26 ok, 0 warning, 0 failed, 0 skipped"
+        assert result.stdout.splitlines()[-1] == b"26 ok, 0 warnings, 0 failed, 0 skipped"
 
 
 def test_an_acknowledgment_needs_the_right_to_publish(rights: Rights) -> None:
@@ -103,6 +110,15 @@ def test_an_acknowledgment_needs_the_right_to_publish(rights: Rights) -> None:
     assert "permit" not in result.stderr
 
 
+def test_channels_need_the_right_to_ask_for_them(rights: Rights) -> None:
+    def run() -> Result:
+        return run_lykke("channels", env=rights.env("lykke-reader"))
+
+    assert run().status == ExitCode.UNAVAILABLE
+    rights.set_user("ACL", "SETUSER", "lykke-reader", "+pubsub")
+    assert run().status == ExitCode.DONE
+
+
 @pytest.mark.parametrize(
     ("command", "missing"),
     [
@@ -110,6 +126,9 @@ def test_an_acknowledgment_needs_the_right_to_publish(rights: Rights) -> None:
         ("tail --all", "-psubscribe"),
         ("publish", "-publish"),
         ("replay", "-publish"),
+        ("expect", "-subscribe"),
+        ("stats", "REVOKE SELECT ON audit_logs FROM lykke_reader"),
+        ("users", "REVOKE SELECT ON audit_logs FROM lykke_reader"),
         ("backfill", "REVOKE SELECT ON audit_logs FROM lykke_reader"),
         ("record", "REVOKE INSERT ON audit_logs FROM lykke_writer"),
     ],

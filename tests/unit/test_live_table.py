@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.color import Color
 
 from lykke_cli.application.messages import Arrival, Entry, decode, format_time
 from lykke_cli.cli.live_table import LiveTable
@@ -40,10 +41,15 @@ def a_table(
     color: ColorChoice = ColorChoice.NEVER,
     show_user: bool = False,
     utc: bool = True,
+    relative: bool = False,
+    term: str = "xterm",
 ) -> LiveTable:
-    terminal = Terminal(io.BytesIO(), io.BytesIO(), color=color, environ={}, columns=width)
+    environ = {"TERM": term}
+    terminal = Terminal(io.BytesIO(), io.BytesIO(), color=color, environ=environ, columns=width)
     zone = timezone(timedelta(hours=2))
-    return LiveTable(terminal, utc=utc, show_user=show_user, zone=zone, now=lambda: NOW)
+    return LiveTable(
+        terminal, utc=utc, relative=relative, show_user=show_user, zone=zone, now=lambda: NOW
+    )
 
 
 def entry(
@@ -138,6 +144,15 @@ def test_times_are_local_unless_utc_is_asked_for() -> None:
 def test_a_time_at_the_end_of_the_calendar_is_shown_in_utc() -> None:
     end = datetime.max.replace(tzinfo=UTC)
     assert lines(a_table(120, utc=False), entry(occurred_at=end))[0].startswith("9999-12-31 23:59")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_ages_take_the_place_of_times(width: int) -> None:
+    table = a_table(width, relative=True)
+    earlier = [NOW - timedelta(days=days, hours=3) for days in (4000, 364, 0)]
+    shown = lines(table, *(entry(occurred_at=moment) for moment in earlier), live(b"{}"))
+    assert table.header().startswith(b"AGE       "[: 9 + (width >= 120)] + b"ACTIVITY")
+    assert [line[:8].rstrip() for line in shown] == ["10y ago", "364d ago", "3h ago", "now"]
 
 
 def test_a_narrow_table_tells_when_the_day_changes() -> None:
@@ -235,6 +250,36 @@ def test_colours_are_there_only_when_on_and_change_nothing_else() -> None:
 def test_known_activities_have_their_own_colour(activity: str, code: int) -> None:
     (line,) = lines(a_table(80, color=ColorChoice.ALWAYS), entry(activity))
     assert f"\x1b[{code}m{activity}\x1b[0m" in line
+
+
+def test_where_there_are_256_colours_they_are_readable_on_white_and_on_black() -> None:
+    def luminance(number: int) -> float:
+        parts = (part / 255 for part in Color.from_ansi(number).get_truecolor())
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    table = a_table(120, color=ColorChoice.ALWAYS, term="xterm-256color")
+    names = ["TASK_COMPLETED", "TASK_PUNTED", "MESSAGE_SENT", "MESSAGE_RECEIVED"]
+    names += [f"TYPE_{n}" for n in range(200)]
+    text = table.render([*map(entry, names), live(b"unreadable")]).decode()
+    numbers = {int(number) for number in re.findall(r"\x1b\[38;5;(\d+)m", text)}
+    assert len(numbers) > 12
+    for number in numbers:  # the contrast that large text needs
+        assert 1.05 / (luminance(number) + 0.05) > 3
+        assert (luminance(number) + 0.05) / 0.05 > 3
+
+
+def test_an_entity_has_the_same_colour_whatever_happens_to_it() -> None:
+    def color(activity: str, entity_id: str) -> str:
+        (line,) = lines(
+            a_table(120, color=ColorChoice.ALWAYS),
+            entry(activity, None, b"{}", entity_id=entity_id),
+        )
+        return line.partition(entity_id[:8])[0].rpartition("\x1b")[2]
+
+    ids = [f"{n:08}-3b1c-4f7e-9d55-0c0a7d7f1e11" for n in range(20)]
+    assert all(color("A", each) == color("B", each) for each in ids)
+    assert len({color("A", each) for each in ids}) > 2
 
 
 def test_an_unknown_activity_has_the_same_colour_every_time() -> None:

@@ -21,6 +21,7 @@ from lykke_cli.cli.options import (
     Query,
     Quiet,
     RedisUrl,
+    Relative,
     Rotate,
     Since,
     Template,
@@ -80,6 +81,7 @@ def backfill(
     columns: Columns = None,
     template: Template = None,
     utc: Utc = None,
+    relative: Relative = False,
     unsafe: Unsafe = False,
     color: Color = None,
     redis_url: RedisUrl = None,
@@ -96,12 +98,14 @@ def backfill(
     if to_file is not None and limit is not None:
         raise UsageMistake("--to-file goes on where it left off: leave --limit out.")
 
+    start, end = options.time_range(since, until)
     needs = ("redis_url", "database_url") if replay else ("database_url",)
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     printing = options.printing(
         settings,
         output,
         utc=utc,
+        relative=relative,
         unsafe=unsafe,
         color=color,
         quiet=quiet,
@@ -119,8 +123,8 @@ def backfill(
     backfilling = Backfilling(
         settings,
         user_id,
-        options.filters(activity_type, entity_type, entity_id, until, query, grep),
-        since=options.moment(since),
+        options.filters(activity_type, entity_type, entity_id, end, query, grep),
+        since=start,
         limit=limit,
         replay=replay,
         rate=rate,

@@ -9,12 +9,13 @@ import typer
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.options import examples
+from lykke_cli.cli.plain_help import PlainCommand, PlainGroup
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import ColorChoice, Output
 from lykke_cli.infrastructure.profiles import NAME, Profile, Profiles, bad_name
 from lykke_cli.infrastructure.settings import VARIABLES, Settings, choose_profile
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=PlainGroup, no_args_is_help=True)
 EPILOG = examples("lykke profile add local --redis-url redis://localhost:6379 --use")
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Name = Annotated[
@@ -23,7 +24,9 @@ Name = Annotated[
 ]
 
 
-@app.command("list", epilog=examples("lykke profile list", "lykke profile list --json"))
+@app.command(
+    "list", cls=PlainCommand, epilog=examples("lykke profile list", "lykke profile list --json")
+)
 def list_profiles(json_output: JsonOutput = False) -> None:
     """List the profiles; * marks the current one."""
     profiles = Profiles.read()
@@ -55,7 +58,9 @@ def list_profiles(json_output: JsonOutput = False) -> None:
         )
 
 
-@app.command("show", epilog=examples("lykke profile show", "lykke profile show prod"))
+@app.command(
+    "show", cls=PlainCommand, epilog=examples("lykke profile show", "lykke profile show prod")
+)
 def show_profile(
     name: Annotated[
         str | None,
@@ -87,7 +92,9 @@ def show_profile(
     )
 
 
-@app.command("use", epilog=examples("lykke profile use prod", "lykke profile use --none"))
+@app.command(
+    "use", cls=PlainCommand, epilog=examples("lykke profile use prod", "lykke profile use --none")
+)
 def use_profile(
     name: Annotated[
         str | None,
@@ -106,10 +113,12 @@ def use_profile(
     if name is not None:
         profiles.get(name, "profile use")
     profiles.use(name)
+    _tell("no profile is in use now" if name is None else f"{name} is the current profile now")
 
 
 @app.command(
     "add",
+    cls=PlainCommand,
     epilog=examples(
         "lykke profile add local --redis-url redis://localhost:6379 --use",
         "lykke profile add prod --redis-url rediss://redis.example --protected",
@@ -169,14 +178,25 @@ def add_profile(
     profiles.add(name, values)
     if use:
         Profiles.read().use(name)
+    use_it = f"--profile {name} uses it" if not use else "it is the current one"
+    _tell(f"wrote {name} to {profiles.path}; {use_it}")
 
 
-@app.command("remove", epilog=examples("lykke profile remove prod"))
+@app.command(
+    "remove",
+    cls=PlainCommand,
+    epilog=examples("lykke profile remove prod"),
+)
 def remove_profile(name: Name) -> None:
     """Remove a profile from the configuration file."""
     profiles = Profiles.read()
     profiles.get(name, "profile remove")
     profiles.remove(name)
+    _tell(f"removed {name} from {profiles.path}")
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"lykke: {visible(text)}\n")
 
 
 def _url(profile: Profile, key: str) -> str | None:

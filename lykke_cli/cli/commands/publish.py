@@ -114,9 +114,9 @@ def publish(
     if not quiet:
         _report(channel, user_id, published, json_output=json_output)
     if published.messages and fewest < require_subscribers:
-        raise ExpectationNotMet(
-            f"{require_subscribers} subscribers were required, {fewest} got it."
-        )
+        wanted = require_subscribers
+        required = "1 subscriber was" if wanted == 1 else f"{wanted} subscribers were"
+        raise ExpectationNotMet(f"{required} required, {fewest} got it.")
 
 
 def _opened(file: Path) -> BinaryIO:

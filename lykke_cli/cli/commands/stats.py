@@ -92,6 +92,7 @@ def stats(
 
     The database does the counting, whatever the number of entries.
     """
+    start, end = options.time_range(since, until)
     settings = options.settings(None, database_url, profile, needs=("database_url",), quiet=quiet)
     settings.required_database_url()
     printing = options.printing(settings, None, utc=utc, color=color, quiet=quiet)
@@ -113,7 +114,7 @@ def stats(
         entity_type=entity_type,
         entity_id=entity_id,
     )
-    scope = Scope(selection=selection, since=options.moment(since), until=options.moment(until))
+    scope = Scope(selection=selection, since=start, until=end)
     recent.remember(user_id, "stats", activity_type or ())
     activity = run_async(_read(settings, scope, utc=printing.utc))
     for path, form in ((svg, "svg"), (png, "png")):
@@ -124,7 +125,7 @@ def stats(
     if output is Form.TABLE or (output is None and terminal.stdout_is_tty):
         from lykke_cli.cli.activity_report import draw
 
-        draw(activity, terminal.out)
+        draw(activity, terminal.out, datetime.now(UTC))
     else:
         line = encode(activity.to_dict()) + b"\n"
         terminal.write(json_for_terminal(line) if terminal.stdout_is_tty else line)

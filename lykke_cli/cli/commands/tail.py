@@ -21,6 +21,7 @@ from lykke_cli.cli.options import (
     Query,
     Quiet,
     RedisUrl,
+    Relative,
     Rotate,
     Since,
     Template,
@@ -116,6 +117,7 @@ def tail(
     columns: Columns = None,
     template: Template = None,
     utc: Utc = None,
+    relative: Relative = False,
     unsafe: Unsafe = False,
     color: Color = None,
     redis_url: RedisUrl = None,
@@ -130,9 +132,9 @@ def tail(
     is_known = user is None or user.is_id
     needs = ("redis_url",) if live_only and is_known else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
-    start, limit = options.moment(since), options.seconds(timeout)
+    (start, end), limit = options.time_range(since, until), options.seconds(timeout)
     if (user is None) == (not all_users):
-        raise UsageMistake("Give a USER_ID, or --all for every user.")
+        raise UsageMistake("Give either a USER_ID, or --all for every user.")
     has_history = not live_only and channel == "auditlog" and settings.database_url is not None
     if (since is not None or last is not None or resume) and not has_history:
         raise UsageMistake(_why_no_history(live_only=live_only, channel=channel))
@@ -152,7 +154,7 @@ def tail(
         TailRequest(
             user_id=user_id,
             channel_type=channel,
-            filters=options.filters(activity_type, entity_type, entity_id, until, query, grep),
+            filters=options.filters(activity_type, entity_type, entity_id, end, query, grep),
             since=start,
             last=last,
         ),
@@ -168,6 +170,7 @@ def tail(
             settings,
             output,
             utc=utc,
+            relative=relative,
             unsafe=unsafe,
             color=color,
             quiet=quiet,

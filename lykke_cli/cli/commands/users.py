@@ -1,5 +1,6 @@
 """`lykke users`: who was active, so that a USER_ID can be found."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,6 +77,7 @@ def users(
 
     E-mail addresses are shown where the application's table users may be read.
     """
+    start, end = options.time_range(since, until)
     settings = options.settings(None, database_url, profile, needs=("database_url",), quiet=quiet)
     settings.required_database_url()
     printing = options.printing(settings, None, utc=utc, color=color, quiet=quiet)
@@ -88,13 +90,13 @@ def users(
 
     scope = Scope(
         selection=Selection(user_id=None, activity_types=tuple(activity_type or ())),
-        since=options.moment(since),
-        until=options.moment(until),
+        since=start,
+        until=end,
     )
     found = run_async(_find(settings, scope, limit, email))
     match output or (Form.TABLE if terminal.stdout_is_tty else Form.NDJSON):
         case Form.TABLE:
-            user_list.draw(found, terminal.out, utc=printing.utc)
+            user_list.draw(found, terminal.out, utc=printing.utc, now=datetime.now(UTC))
         case form:
             terminal.write(user_list.encoded(found, form, to_terminal=terminal.stdout_is_tty))
     terminal.flush()

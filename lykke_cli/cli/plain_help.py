@@ -1,0 +1,37 @@
+"""Help without the types of Python: a switch takes no <bool>, a USER_ID is no <User>."""
+
+from typer._click import Context, HelpFormatter
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+
+class PlainCommand(TyperCommand):
+    """A command whose help says what a person types."""
+
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        pieces = super().collect_usage_pieces(ctx)
+        return [p.strip("{}").replace("[[", "[").replace("]]...", "]") for p in pieces]
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        _without_types(self, ctx)
+        super().format_help(ctx, formatter)
+
+
+class PlainGroup(TyperGroup):
+    """A group of commands likewise."""
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        _without_types(self, ctx)
+        super().format_help(ctx, formatter)
+
+
+def _without_types(command: TyperCommand | TyperGroup, context: Context) -> None:
+    for parameter in command.get_params(context):
+        if isinstance(parameter, TyperOption) and parameter.is_flag:
+            parameter.metavar = ""
+        elif isinstance(parameter, TyperArgument):
+            parameter.display_type_rich = lambda ctx: None  # type: ignore[method-assign]
+
+
+def flowing(text: str | None) -> str:
+    """A docstring's paragraphs, each as one line, which help breaks where the terminal ends."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
