@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,7 +123,7 @@ def test_to_file_leaves_a_file_of_another_kind_alone(
 LINE = wire(entity(USER)) + b"\n"
 
 
-def opened(path: Path, state: dict[str, object] | None) -> bytes:
+def opened(path: Path, state: dict[str, Any]) -> bytes:
     file = EntryFile(path)
     file.open(state)
     file.write(LINE)

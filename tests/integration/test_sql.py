@@ -126,7 +126,7 @@ def test_what_is_recorded_is_what_was_given(url: str, redis_url: str) -> None:
     env = {"REDIS_URL": redis_url, "DATABASE_URL": url}
     before = rows(url)
     for text in HOSTILE if EVERY_TEXT else HOSTILE[:2]:
-        given = {"activity_type": text, "--entity-type": text}
+        given: dict[str, object] = {"activity_type": text, "--entity-type": text}
         assert run("record", given, env).status == ExitCode.DONE
     written = [row for row in rows(url) if row not in before]
     assert all(row[1:] == (row[1], row[1]) and row[1] in HOSTILE for row in written)
@@ -186,7 +186,7 @@ def test_what_reads_is_read_only_and_bounded_on_the_server(
     with pytest.raises(asyncpg.RaiseError, match="it might write"):
         rows(url)
     env = {"DATABASE_URL": url, "REDIS_URL": redis_url}
-    for arguments in [
+    commands: list[list[object]] = [
         ["tail", USER, "-n", 5, "--count", 1, "-o", "ndjson"],
         ["tail", "--all", "--since", "1h", "--count", 1, "-o", "ndjson"],
         ["backfill", USER, "-o", "csv"],
@@ -199,7 +199,8 @@ def test_what_reads_is_read_only_and_bounded_on_the_server(
         ["users"],
         ["users", "--email", "me@*"],
         ["doctor"],
-    ]:
+    ]
+    for arguments in commands:
         result = call_lykke(*arguments, env=env)
         assert result.status == ExitCode.DONE, (arguments, result.stdout, result.stderr)
         assert b"it might" not in result.stdout
@@ -214,7 +215,8 @@ def test_a_sqlite_file_is_opened_for_reading_only(
 
     def noting(database: str, *arguments: Any, **options: Any) -> sqlite3.Connection:
         opened.append(database)
-        return connect(database, *arguments, **options)
+        connection: sqlite3.Connection = connect(database, *arguments, **options)
+        return connection
 
     monkeypatch.setattr(sqlite3, "connect", noting)
     run(command, {}, {"DATABASE_URL": sqlite_url, "REDIS_URL": redis_url})
