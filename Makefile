@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check lint types layers completions man api picture bench soak install clean
+.PHONY: demo test check lint types layers completions man api picture bench soak fuzz install clean
 
 install: $(STAMP)
 
@@ -41,6 +41,9 @@ picture: $(STAMP)
 
 soak: $(STAMP)
 	EXPECT_RUNS=200 $(BIN)/python -m pytest tests/cli/test_expect.py -k run_after_run
+
+fuzz: $(STAMP)
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit/test_fuzz.py tests/integration/test_sql.py --timeout 0 $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.start

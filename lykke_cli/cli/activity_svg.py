@@ -20,6 +20,8 @@ _STYLE = (
     ".h{font-size:15px;font-weight:bold}.d{fill:#6e7781}.e{text-anchor:end}.b{fill:#0a7ea4}"
 )
 
+MARK = "drawn by lykke stats"  # a picture of ours may be drawn again
+
 
 def svg(activity: Activity) -> str:
     """The whole report."""
@@ -41,7 +43,7 @@ def svg(activity: Activity) -> str:
     height = y + _MARGIN
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
-        f'viewBox="0 0 {_WIDTH} {height}" role="img">\n'
+        f'viewBox="0 0 {_WIDTH} {height}" role="img">\n<!-- {MARK} -->\n'
         f"<title>{_escaped(f'User {activity.user_id}')}</title>\n<style>{_STYLE}</style>\n"
         f'<rect width="100%" height="100%" fill="#fff"/>\n' + "\n".join(body) + "\n</svg>\n"
     )

@@ -15,6 +15,7 @@ import orjson
 import platformdirs
 
 from lykke_cli.application.errors import CursorBusy, OutputFailed
+from lykke_cli.infrastructure.private_file import make_private_folder, open_private
 
 VERSION = 1
 
@@ -47,8 +48,10 @@ class CursorFile:
 
     def __enter__(self) -> Self:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = open(_own(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT), "rb+")
+            make_private_folder(self._path.parent)
+            lock = open(
+                open_private(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT), "rb+"
+            )
         except OSError as error:
             raise OutputFailed(f"Cannot write in {self._path.parent}: {error.strerror}") from error
         if not _try_lock(lock):
@@ -76,7 +79,7 @@ class CursorFile:
 
     def load(self) -> dict[str, Any] | None:
         try:
-            with open(_own(self._path, os.O_RDONLY), "rb") as file:
+            with open(open_private(self._path, os.O_RDONLY), "rb") as file:
                 state = orjson.loads(file.read())
             if state["version"] == VERSION and state["key"] == self._key:
                 return dict(state["state"])
@@ -100,7 +103,7 @@ class CursorFile:
         data = orjson.dumps({"version": VERSION, "key": self._key, "state": state})
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            with open(_own(temporary, flags), "wb") as file:
+            with open(open_private(temporary, flags), "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -112,11 +115,6 @@ class CursorFile:
                 f"Cannot save the place in {self._path}: {error.strerror}. Free some space; "
                 "nothing is lost, and a run with --resume goes on from the last place saved."
             ) from error
-
-
-def _own(path: Path, flags: int) -> int:
-    """Open a file that only its owner may read, never through a symbolic link."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
 
 
 def _try_lock(file: IO[bytes]) -> bool:

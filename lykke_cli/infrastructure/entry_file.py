@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lykke_cli.application.errors import OutputFailed
-from lykke_cli.application.messages import Entry, decode
+from lykke_cli.application.gateways.pubsub_protocol import Unreadable
+from lykke_cli.application.messages import Entry, decode, decode_object
 
 READ_SIZE = 1 << 20  # bytes
 
@@ -42,6 +43,7 @@ class EntryFile:
         with _file_errors(self.path):
             written: dict[str, str] = {}
             known = int(state["length"]) if state else None
+            put_aside = None
             if state is not None:
                 put_aside = self._put_aside_as(state)
                 if put_aside is not None:
@@ -51,7 +53,12 @@ class EntryFile:
             size = os.fstat(self._fd).st_size
             if known is None or known > size:
                 known = size
-            self._length = self._end_of_lines(known, size)
+            is_ours = put_aside is not None or (
+                state is not None and os.fstat(self._fd).st_ino == state.get("file")
+            )
+            if not is_ours:
+                self._refuse_foreign()
+            self._length = self._end_of_lines(known, size, may_cut=is_ours)
             if self._length > known:
                 written |= _entries_beyond(self.path, known)
             return written
@@ -93,7 +100,7 @@ class EntryFile:
             return
         with _file_errors(aside):
             unfinished = aside.with_name(aside.name + ".gz.part")
-            with open(aside, "rb") as plain, open(unfinished, "wb") as packed:
+            with open(aside, "rb") as plain, open(unfinished, "xb") as packed:
                 with gzip.GzipFile(aside.name, "wb", fileobj=packed, mtime=0) as archive:
                     shutil.copyfileobj(plain, archive, READ_SIZE)
                 packed.flush()
@@ -112,8 +119,18 @@ class EntryFile:
             os.close(self._fd)
             self._fd = -1
 
-    def _end_of_lines(self, known: int, size: int) -> int:
-        """Cut off a half line beyond `known`; end one that was there before us."""
+    def _refuse_foreign(self) -> None:
+        """Raise OutputFailed where the file begins with something other than a JSON object."""
+        first, end, _ = os.pread(self._fd, READ_SIZE, 0).partition(b"\n")
+        is_object = first.startswith(b"{") and not (end and _is_no_object(first))
+        if (first or end) and not is_object:
+            raise OutputFailed(
+                f"Cannot append to {self.path}: it holds something other than NDJSON. Give another "
+                "name, or move it away."
+            )
+
+    def _end_of_lines(self, known: int, size: int, *, may_cut: bool) -> int:
+        """Cut off our half line beyond `known`; end one that is not ours."""
         end = size
         while end > known:
             start = max(known, end - READ_SIZE)
@@ -124,6 +141,9 @@ class EntryFile:
                 break
             end = start
         if end < size:
+            if not may_cut or os.pread(self._fd, 1, end) != b"{":
+                os.write(self._fd, b"\n")
+                return size + 1
             os.ftruncate(self._fd, end)
         if end and end == known and os.pread(self._fd, 1, end - 1) != b"\n":
             os.write(self._fd, b"\n")
@@ -170,6 +190,10 @@ def _entries_beyond(path: Path, offset: int) -> dict[str, str]:
         for line in _lines(path, offset)
         if isinstance(message := decode(line), Entry)
     }
+
+
+def _is_no_object(line: bytes) -> bool:
+    return isinstance(decode_object(line), Unreadable)
 
 
 def _lines(path: Path, offset: int) -> Iterator[bytes]:

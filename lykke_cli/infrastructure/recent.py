@@ -14,6 +14,8 @@ from uuid import UUID
 
 import orjson
 
+from lykke_cli.infrastructure.private_file import make_private_folder, open_private
+
 LIMIT = 50
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _USER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -54,17 +56,17 @@ def remember(
     }
     path = recent_path()
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(temporary, flags, 0o600), "wb") as file:
+        make_private_folder(path.parent)
+        with open(open_private(temporary, flags), "wb") as file:
             file.write(orjson.dumps(data))
         os.replace(temporary, path)
 
 
 def _read() -> tuple[dict[str, str], list[str]]:
     try:
-        with recent_path().open("rb") as file:
+        with open(open_private(recent_path(), os.O_RDONLY), "rb") as file:
             data = orjson.loads(file.read(_LONGEST))
         found = {
             user: label

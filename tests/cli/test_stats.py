@@ -206,7 +206,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(
     env: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     svg = tmp_path / "a.svg"
-    svg.write_text("old")
+    svg.write_text("old, drawn by lykke stats")
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -215,7 +215,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(
     result = call_lykke("stats", USER, "--svg", svg, env=env)
     assert result.status == ExitCode.BAD_INPUT
     assert result.stderr == f"lykke: Cannot write {svg}: No space left on device.\n"
-    assert svg.read_text() == "old"
+    assert svg.read_text() == "old, drawn by lykke stats"
     assert list(tmp_path.glob("*a.svg*")) == [svg]
 
 

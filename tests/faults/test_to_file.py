@@ -126,11 +126,11 @@ def test_what_was_there_before_stays_and_a_half_line_is_ended(
     postgres_url: str, env: dict[str, str], tmp_path: Path
 ) -> None:
     user, target = uuid.uuid4(), tmp_path / "audit.ndjson"
-    target.write_bytes(b"not ours, and not ended")
+    target.write_bytes(b'{"not": "ours, and not ended')
     fill(postgres_url, user, 3)
     assert run_lykke("backfill", user, "--since", "40d", "--to-file", target, env=env).status == 0
     first, *rest = target.read_bytes().splitlines()
-    assert first == b"not ours, and not ended"
+    assert first == b'{"not": "ours, and not ended'
     assert len(rest) == 3
 
 

@@ -1,27 +1,52 @@
-"""Every parser of foreign text: it understands, or says in one error that it does not."""
+"""Every parser of foreign text: it understands, or says in one error that it does not.
 
+`make fuzz` runs the same with many more examples; what it finds is kept as an `example`.
+"""
+
+import asyncio
 import contextlib
-from collections.abc import Callable
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lykke_cli.application import messages
+from lykke_cli.application.errors import OutputFailed
 from lykke_cli.application.filters import Filters
+from lykke_cli.application.gateways.history_protocol import Cursor, Selection
+from lykke_cli.application.messages import Arrival, Entry
 from lykke_cli.application.place import Place
 from lykke_cli.application.times import parse_duration, parse_moment
-from lykke_cli.cli.options import parse_uuid, size
+from lykke_cli.cli.completion import complete
+from lykke_cli.cli.options import interval, parse_user, parse_uuid, size
+from lykke_cli.cli.renderers import NdjsonRenderer
 from lykke_cli.cli.template import TemplateRenderer
 from lykke_cli.domain.errors import LykkeError
+from lykke_cli.infrastructure import recent
+from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.database import urls as database_urls
+from lykke_cli.infrastructure.database.patterns import like
+from lykke_cli.infrastructure.database.postgres_cursor import Snapshot, understand
+from lykke_cli.infrastructure.database.sqlite_history import SqliteHistory
+from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
+from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.gateways.redis_urls import display_url, parse_redis_url
 from lykke_cli.infrastructure.profiles import Profiles
 
+settings.register_profile("fuzz", max_examples=100_000, deadline=None)
+if os.environ.get("HYPOTHESIS_PROFILE") == "fuzz":
+    settings.load_profile("fuzz")
+
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 SECRET = "s3cret-canary"
+EMPTY = Path(tempfile.gettempdir()) / f"lykke-fuzz-{os.getpid()}.db"
 
 texts = st.text(max_size=40)
 SCHEMES = ["redis://", "rediss://", "unix://", "postgresql://", "sqlite:///"]
@@ -34,7 +59,11 @@ PARSERS: list[Callable[[str], object]] = [
     parse_duration,
     lambda text: parse_moment(text, NOW),
     parse_uuid,
+    parse_user,
     size,
+    interval,
+    like,
+    lambda text: complete(text.split(), text),
     parse_redis_url,
     database_urls.asyncpg_dsn,
     database_urls.sqlite_path,
@@ -72,6 +101,21 @@ def test_a_password_is_never_part_of_what_is_shown(before: str, after: str) -> N
                 assert SECRET not in show(url)
 
 
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _empty_database() -> Iterator[None]:
+    create_sqlite_table(EMPTY)
+    yield
+    EMPTY.unlink()
+
+
 class Store:
     """A place that somebody has damaged."""
 
@@ -99,3 +143,106 @@ def test_a_damaged_place_is_set_aside(cursor: Any, pending: Any, floor: Any, out
     checkpoint = {"cursor": cursor, "pending": pending, "floor": floor}
     for state in ({"checkpoint": checkpoint, "output": output}, {"checkpoint": cursor}, {}):
         Place(Store(state)).load()
+
+
+@given(cursor=st.dictionaries(st.sampled_from(["kind", "regions", "at", "database"]), json_values))
+def test_a_foreign_cursor_reads_again_and_says_so(cursor: dict[str, Any]) -> None:
+    snapshot = Snapshot(1, 2, NOW, True, "1/1")
+    assert understand(Cursor(cursor), snapshot).notice
+
+    async def read() -> list[str | None]:
+        async with SqliteHistory(f"sqlite:///{EMPTY}") as history:
+            changes = history.changes(Selection(user_id=None), Cursor(cursor))
+            return [chunk.notice async for chunk in changes]
+
+    if cursor.get("kind") != "sqlite":
+        assert all(asyncio.run(read()))
+
+
+times = st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat) | assembled
+ids = st.uuids().map(str) | assembled
+members = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": ids | json_values,
+        "user_id": ids | json_values,
+        "activity_type": texts | json_values,
+        "occurred_at": times | json_values,
+        "entity_id": ids | json_values,
+        "entity_type": json_values,
+        "meta": json_values,
+        "type": json_values,
+    },
+)
+payloads = st.binary(max_size=60) | members.map(_json) | texts.map(_bytes)
+payloads |= st.tuples(members.map(_json), st.integers(0, 200), st.binary(max_size=3)).map(
+    lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] :]
+)
+FILTERS = Filters(query="meta.n > `1` || starts_with(activity_type, 'A')", grep="a+")
+TEMPLATE = TemplateRenderer("{occurred_at:<5.3} {meta.a[0]} {activity_type} {meta[b]}")
+
+
+@given(payload=payloads)
+def test_any_message_is_an_entry_or_something_that_can_be_shown(payload: bytes) -> None:
+    message = messages.decode(payload)
+    arrival = Arrival(message, "live", "auditlog:x", raw=payload)
+    FILTERS.select([arrival])
+    assert TEMPLATE.render([arrival]).endswith(b"\n")
+    line = NdjsonRenderer().render([arrival])
+    assert line.count(b"\n") == 1
+    if isinstance(message, Entry):
+        again = messages.decode(line)
+        assert isinstance(again, Entry)
+        assert again.to_dict() == message.to_dict()
+    messages.decode_object(payload)
+
+
+tails = st.lists(payloads | st.just(b"\n") | members.map(_json), max_size=5).map(b"".join)
+
+
+@given(before=tails, after=tails, known=st.integers(0, 300), ours=st.booleans())
+def test_no_byte_of_another_is_lost_in_a_file(
+    before: bytes, after: bytes, known: int, ours: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "out.ndjson"
+        path.write_bytes(before + after)
+        inode = path.stat().st_ino if ours else -1
+        file = EntryFile(path)
+        try:
+            file.open({"length": min(known, len(before)), "file": inode})
+            file.write(b'{"n":1}\n')
+        except OutputFailed:
+            assert path.read_bytes() == before + after
+            return
+        finally:
+            file.close()
+        data = path.read_bytes()
+    assert data.endswith(b'{"n":1}\n')
+    kept = data[: -len(b'{"n":1}\n')]
+    assert kept.endswith(b"\n") or not kept
+    assert (before + after).startswith(kept.removesuffix(b"\n"))
+    if not (before + after).startswith(kept):
+        kept = kept[:-1]  # a line that was not ended is by now
+    lost = (before + after)[len(kept) :]
+    assert b"\n" not in lost
+    assert not lost or (ours and lost.startswith(b"{"))
+
+
+damaged = st.binary(max_size=40) | json_values.map(lambda value: _json({"version": value}))
+damaged |= st.fixed_dictionaries({"users": json_values, "activity_types": json_values}).map(_json)
+
+
+@given(data=damaged)
+def test_a_damaged_file_of_the_state_folder_is_no_error(data: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(recent, "recent_path", lambda: Path(folder) / "recent.json")
+        recent.recent_path().write_bytes(data)
+        assert all(map(str.isascii, [*recent.users(), *recent.activity_types()]))
+        store = CursorFile({"a": "b"}, folder=Path(folder))
+        with store:
+            store.save({})
+            [path] = set(Path(folder).glob("*.json")) - {recent.recent_path()}
+            path.write_bytes(data)
+            assert store.load() is None
+            assert store.load() is None  # it was set aside

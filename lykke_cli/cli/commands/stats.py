@@ -143,13 +143,13 @@ async def _read(settings: "Settings", scope: "Scope", *, utc: bool) -> "Activity
 
 
 def _write(path: Path, activity: "Activity", form: str) -> None:
-    from lykke_cli.cli.activity_svg import svg
+    from lykke_cli.cli.activity_svg import MARK, svg
     from lykke_cli.infrastructure.whole_file import write_whole
 
     picture = svg(activity)
     if form == "svg":
-        write_whole(path, picture.encode())
+        write_whole(path, picture.encode(), mark=MARK.encode())
         return
     from lykke_cli.infrastructure.png import render_png
 
-    write_whole(path, render_png(picture))
+    write_whole(path, render_png(picture, comment=MARK), mark=MARK.encode())

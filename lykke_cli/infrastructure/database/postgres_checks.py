@@ -67,7 +67,7 @@ _RIGHTS = """
         AND attname = ANY($1::text[])
 """
 _REPLICA = """
-    SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+    SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on',
         extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8
 """
 # What another role does is hidden without pg_read_all_stats: its xact_start is null.
@@ -302,8 +302,16 @@ class PostgresChecks:
 
     async def _rows(self, query: str, *arguments: object) -> Sequence[Any]:
         with database_errors(self._display):
-            rows: Sequence[Any] = await self._connection.fetch(query, *arguments)
-            return rows
+            # As everything that reads; nothing outlives the transaction, as with PgBouncer's.
+            await self._connection.execute(
+                "BEGIN READ ONLY; SET LOCAL statement_timeout = "
+                f"{max(1, int(self._timeout * 1000))}"
+            )
+            try:
+                rows: Sequence[Any] = await self._connection.fetch(query, *arguments)
+                return rows
+            finally:
+                await self._connection.execute("ROLLBACK")
 
     async def _value(self, query: str) -> Any:
         [(value,)] = await self._rows(query)

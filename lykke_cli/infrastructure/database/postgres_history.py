@@ -50,10 +50,13 @@ from lykke_cli.infrastructure.database.postgres_cursor import (
 )
 from lykke_cli.infrastructure.database.postgres_lines import LineReader
 from lykke_cli.infrastructure.database.regions import Place, Region
-from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
+from lykke_cli.infrastructure.database.urls import (
+    CONNECT_TIMEOUT,
+    STATEMENT_TIMEOUT,
+    asyncpg_dsn,
+    display_url,
+)
 
-CONNECT_TIMEOUT = 5.0  # seconds
-STATEMENT_TIMEOUT = 60.0  # seconds for one fetch; the server gets the same limit
 LOOK_BACK = timedelta(hours=1)
 """How far back a periodic read looks; a full one has no bound."""
 CHUNK_ROWS = 1_000

@@ -9,10 +9,12 @@ from typing import Any, Self
 from lykke_cli.application.gateways.statistics_protocol import Scope
 from lykke_cli.application.wall_clock import EARLIEST, LATEST
 from lykke_cli.infrastructure.database.errors import database_errors
-from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
-
-CONNECT_TIMEOUT = 5.0  # seconds
-STATEMENT_TIMEOUT = 60.0  # seconds; the server gets the same limit
+from lykke_cli.infrastructure.database.urls import (
+    CONNECT_TIMEOUT,
+    STATEMENT_TIMEOUT,
+    asyncpg_dsn,
+    display_url,
+)
 
 # The arguments of `in_scope`. What is counted lies within the calendar: PostgreSQL also knows
 # times before Christ and at infinity.

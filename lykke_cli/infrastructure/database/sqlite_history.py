@@ -37,10 +37,14 @@ from lykke_cli.application.messages import (
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.regions import Place, Region
-from lykke_cli.infrastructure.database.urls import display_url, sqlite_path
+from lykke_cli.infrastructure.database.urls import (
+    BUSY_TIMEOUT,
+    STATEMENT_TIMEOUT,
+    display_url,
+    sqlite_path,
+)
 
 CHUNK_ROWS = 1_000
-BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock
 
 # Ids are stored with or without dashes, times as text without a zone: both sorted as text.
 _ENTRY = "seq, id, user_id, activity_type, occurred_at, entity_id, entity_type, meta"
@@ -85,6 +89,7 @@ class SqliteHistory:
     async def __aexit__(self, *exc_info: object) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            await connection.interrupt()  # what runs in its thread when we are cancelled
             await connection.close()
 
     @property
@@ -126,7 +131,7 @@ class SqliteHistory:
             covered, _ = _understand(cursor, end)
             wanted = orjson.dumps([id.replace("-", "") for id in ids]).decode()
             arguments = _arguments(selection) | {"ids": wanted}
-            found = [_row(r) for r in await connection.execute_fetchall(_VERIFY, arguments)]
+            found = [_row(r) for r in await _all(connection, _VERIFY, arguments)]
             return (
                 [
                     HistoryRow(entry, True)
@@ -167,7 +172,7 @@ class SqliteHistory:
     ) -> int:
         async with self._snapshot() as (connection, _):
             arguments = _arguments(selection, since, until)
-            [(total,)] = await connection.execute_fetchall(_COUNT, arguments)
+            [(total,)] = await _all(connection, _COUNT, arguments)
             return int(total)
 
     async def _nth_newest(
@@ -206,9 +211,17 @@ class SqliteHistory:
     async def _fetch(
         self, connection: aiosqlite.Connection, query: str, arguments: dict[str, object]
     ) -> AsyncGenerator[list[tuple[int, Entry]]]:
-        async with connection.execute(query, arguments) as cursor:
-            while rows := await cursor.fetchmany(self._chunk_rows):
+        async with asyncio.timeout(STATEMENT_TIMEOUT):
+            cursor = await connection.execute(query, arguments)
+        try:
+            while rows := await self._next(cursor):
                 yield [_row(row) for row in rows]
+        finally:
+            await cursor.close()
+
+    async def _next(self, cursor: aiosqlite.Cursor) -> list[Row]:
+        async with asyncio.timeout(STATEMENT_TIMEOUT):
+            return list(await cursor.fetchmany(self._chunk_rows))
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncGenerator[tuple[aiosqlite.Connection, int]]:
@@ -249,8 +262,15 @@ class SqliteHistory:
                 f"The table audit_logs at {self._display} has no column seq (INTEGER PRIMARY KEY "
                 "AUTOINCREMENT), without which commit order is unknown: add it, or use PostgreSQL."
             )
-        [(last,)] = await connection.execute_fetchall("SELECT max(seq) FROM audit_logs")
+        [(last,)] = await _all(connection, "SELECT max(seq) FROM audit_logs", {})
         return (last or 0) + 1
+
+
+async def _all(
+    connection: aiosqlite.Connection, query: str, arguments: dict[str, object]
+) -> list[Row]:
+    async with asyncio.timeout(STATEMENT_TIMEOUT):
+        return list(await connection.execute_fetchall(query, arguments))
 
 
 def _row(row: Row | tuple[Any, ...]) -> tuple[int, Entry]:

@@ -12,9 +12,12 @@ from lykke_cli.application.errors import BadInput, ServerUnavailable
 from lykke_cli.application.gateways.statistics_protocol import Scope
 from lykke_cli.application.messages import parse_wire_time
 from lykke_cli.infrastructure.database.errors import database_errors
-from lykke_cli.infrastructure.database.urls import BUSY_TIMEOUT, display_url, sqlite_path
-
-STATEMENT_TIMEOUT = 60.0  # seconds
+from lykke_cli.infrastructure.database.urls import (
+    BUSY_TIMEOUT,
+    STATEMENT_TIMEOUT,
+    display_url,
+    sqlite_path,
+)
 
 # Ids are stored with or without dashes, times as text without a zone: both sorted as text.
 IN_SCOPE = """

@@ -14,7 +14,7 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.tls import POSTGRES_OPTIONS, check_certificates
 
 CONNECT_TIMEOUT = 5.0  # seconds
-COMMAND_TIMEOUT = 60.0  # seconds for one statement
+STATEMENT_TIMEOUT = 60.0  # seconds for one statement, or one fetch of its rows
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock on a SQLite file
 
 _POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg")
@@ -147,7 +147,7 @@ def engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
     arguments: dict[str, Any] = {
         "dsn": asyncpg_dsn(url),
         "timeout": _number(options, "connect_timeout", CONNECT_TIMEOUT),
-        "command_timeout": COMMAND_TIMEOUT,
+        "command_timeout": STATEMENT_TIMEOUT,
     }
     for name in _CACHE_SIZES:
         if name in options:
