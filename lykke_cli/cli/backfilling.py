@@ -200,9 +200,6 @@ class Backfilling:
             for arrival in arrivals:
                 await replayer.publish([arrival])
                 self._count(1)  # a slow replay shows its progress
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():  # while publishing, it may get lost
-                    raise asyncio.CancelledError
         if place is not None:
             place.wrote(arrivals)
         self._reporter.meet(arrivals)

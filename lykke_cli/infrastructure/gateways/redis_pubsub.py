@@ -48,9 +48,10 @@ class RedisPubSubGateway:
     """One pooled client, made on first use.
 
     `url` (REDIS_URL, or redis://localhost:6379) may be redis://, rediss:// or unix://. A `client`
-    of one's own takes its place, and stays open when the gateway closes. A server that is silent
-    for `health_interval` seconds is asked, and given up after as many again. Raises UsageMistake
-    for a malformed URL.
+    of one's own takes its place, and stays open when the gateway closes. To connect,
+    to subscribe and to publish take `connect_timeout` seconds at most. A server that is silent for
+    `health_interval` seconds is asked, and given up after as many again. Raises UsageMistake for a
+    malformed URL.
     """
 
     def __init__(
@@ -89,13 +90,14 @@ class RedisPubSubGateway:
     ) -> int:
         channel, data = channel_name(channel_type, user_id), encode(message)
         with redis_errors(self._server):
-            try:
-                return int(await self._redis().publish(channel, data))
-            except (exceptions.AuthenticationError, exceptions.AuthorizationError):
-                raise
-            except exceptions.ConnectionError:
-                # A pooled connection may have died since its last use: a new one decides.
-                return int(await self._redis().publish(channel, data))
+            async with asyncio.timeout(self._connect_timeout):
+                try:
+                    return int(await self._redis().publish(channel, data))
+                except (exceptions.AuthenticationError, exceptions.AuthorizationError):
+                    raise
+                except exceptions.ConnectionError:
+                    # A pooled connection may have died since its last use: a new one decides.
+                    return int(await self._redis().publish(channel, data))
 
     def subscribe_to_user_channel(
         self,
@@ -151,7 +153,9 @@ class RedisPubSubGateway:
             raise LykkeError("The gateway was closed.")
         if self._client is None:
             options: dict[str, Any] = {
-                "socket_timeout": self._connect_timeout,
+                # No socket_timeout: redis-py would send within asyncio.wait_for, which on
+                # Python 3.11 may swallow a cancellation, and with it somebody's Ctrl-C.
+                "socket_timeout": None,
                 "socket_connect_timeout": self._connect_timeout,
                 **(self._options or {}),
                 "protocol": 2,
