@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import logging
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from lykke_cli.cli import options
 from lykke_cli.cli.follow import Follower
 from lykke_cli.cli.renderers import make_renderer
 from lykke_cli.cli.reporter import Reporter
+from lykke_cli.cli.runtime import without_log
 from lykke_cli.cli.sink import StdoutSink
 from lykke_cli.infrastructure.embedded_servers import EmbeddedServers
 from lykke_cli.infrastructure.settings import Settings
@@ -47,9 +47,8 @@ class Demonstration:
 
     async def run(self) -> None:
         self._introduce()
-        # Broadcasts fail during the outage, as they should: the demo tells of it in its own words.
-        logging.getLogger("lykke_cli").setLevel(logging.CRITICAL)
         async with AsyncExitStack() as stack:
+            stack.enter_context(without_log())  # broadcasts fail during the outage, as they should
             gateway = make_gateway(self._settings)
             stack.push_async_callback(gateway.close)
             uow = make_unit_of_work(self._settings, gateway)

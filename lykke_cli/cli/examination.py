@@ -1,6 +1,5 @@
 """One run of `lykke doctor`: the checks that fit the settings, each shown as it ends."""
 
-import logging
 import textwrap
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -11,6 +10,7 @@ from lykke_cli.application.errors import ExpectationNotMet
 from lykke_cli.application.messages import encode
 from lykke_cli.bootstrap import make_checks
 from lykke_cli.cli import palette
+from lykke_cli.cli.runtime import without_log
 from lykke_cli.cli.sanitize import json_for_terminal, visible
 from lykke_cli.cli.terminal import Terminal
 from lykke_cli.infrastructure.settings import Settings
@@ -47,10 +47,9 @@ class Examination:
 
     async def run(self) -> None:
         """Raises ExpectationNotMet when a check failed."""
-        # What fails is a finding; what is logged about it on the way would only repeat it.
-        logging.getLogger("lykke_cli").setLevel(logging.CRITICAL)
         found: list[tuple[Check, Finding]] = []
         async with AsyncExitStack() as stack:
+            stack.enter_context(without_log())  # which would only repeat what is found
             checks = await make_checks(
                 self._settings,
                 self._channel_type,

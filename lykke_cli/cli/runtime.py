@@ -4,7 +4,8 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -20,6 +21,18 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR or record.name.startswith("lykke_cli"):
             sys.stderr.write(f"lykke: {visible(record.getMessage())}\n")
+
+
+@contextmanager
+def without_log() -> Iterator[None]:
+    """For a command that tells of every fault in words of its own."""
+    log = logging.getLogger("lykke_cli")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:

@@ -48,8 +48,8 @@ class RedisPubSubGateway:
     """One pooled client, made on first use.
 
     `url` (REDIS_URL, or redis://localhost:6379) may be redis://, rediss:// or unix://. A `client`
-    of one's own takes its place, and stays open when the gateway closes. To connect,
-    to subscribe and to publish take `connect_timeout` seconds at most. A server that is silent for
+    of one's own takes its place, and stays open when the gateway closes. Connecting, subscribing
+    and publishing take `connect_timeout` seconds at most. A server that is silent for
     `health_interval` seconds is asked, and given up after as many again. Raises UsageMistake for a
     malformed URL.
     """
