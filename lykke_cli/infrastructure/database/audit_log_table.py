@@ -76,7 +76,7 @@ class AuditLogTable:
                 entity_type=entity_type,
                 meta=_meta(meta),
             )
-        except (ValueError, TypeError, DomainError) as error:
+        except (ValueError, TypeError, RecursionError, DomainError) as error:
             raise BadInput(f"The row {id} of {TABLE} is not an entry: {error}.") from error
 
     def moment(self, moment: datetime) -> datetime | str:

@@ -164,6 +164,18 @@ def database_errors(url_for_display: str) -> Iterator[None]:
         raise situation.kind(text, remedy=_remedy(situation, cause)) from error
 
 
+@contextmanager
+def unreadable_rows(url_for_display: str) -> Iterator[None]:
+    """Raises BadInput where a row holds an id or a time that is none."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadInput(
+            f"The database at {url_for_display} has a row in audit_logs that is no entry ({error})."
+            " Leave it out with --since, --until or another filter."
+        ) from error
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error, and those it wraps."""
     current: BaseException | None = error

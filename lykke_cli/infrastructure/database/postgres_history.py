@@ -40,7 +40,7 @@ from lykke_cli.application.gateways.history_protocol import (
 from lykke_cli.application.messages import Entry, format_time, on_one_line
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.chunk_size import ChunkSize
-from lykke_cli.infrastructure.database.errors import database_errors
+from lykke_cli.infrastructure.database.errors import database_errors, unreadable_rows
 from lykke_cli.infrastructure.database.postgres_cursor import (
     Snapshot,
     coverage,
@@ -227,8 +227,8 @@ class PostgresHistory:
         query = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
         async with self._snapshot() as (connection, _):
             arguments = (*_selected(selection), since, until, limit)
-            async for records in self._fetch(connection, query, arguments):
-                yield [_entry(record) for record in records]
+            async for found in self._fetch(connection, query, arguments):
+                yield [entry for entry, _ in found]
 
     async def lines(
         self,
@@ -281,19 +281,24 @@ class PostgresHistory:
         if after is not None and after[0] > regions.START_OF_TIME:
             low, after_id = after
         arguments = (*_selected(selection), *coverage(snapshot, covered), low, after_id)
-        async for records in self._fetch(connection, _CANDIDATES, arguments):
-            yield [HistoryRow(_entry(record), record[7]) for record in records]
+        async for found in self._fetch(connection, _CANDIDATES, arguments):
+            yield [HistoryRow(entry, record[7]) for entry, record in found]
 
     async def _fetch(
         self, connection: Any, query: str, arguments: Sequence[object]
-    ) -> AsyncGenerator[list[Any]]:
+    ) -> AsyncGenerator[list[tuple[Entry, Any]]]:
         # Nameless: behind PgBouncer another client may have left a statement of any name.
         statement = await connection.prepare(query, name="")
         cursor = await statement.cursor(*arguments)
         size = ChunkSize(self._chunk_rows)
-        while records := await cursor.fetch(size.rows):
+        while True:
+            with unreadable_rows(self._display):  # such as one from before our era
+                records = await cursor.fetch(size.rows)
+                found = [(_entry(record), record) for record in records]
+            if not found:
+                return
             size.came([record[6] for record in records])
-            yield records
+            yield found
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncGenerator[tuple[Any, Snapshot]]:

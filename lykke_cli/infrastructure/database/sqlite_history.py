@@ -36,8 +36,9 @@ from lykke_cli.application.messages import (
 )
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.chunk_size import ChunkSize
-from lykke_cli.infrastructure.database.errors import database_errors
+from lykke_cli.infrastructure.database.errors import database_errors, unreadable_rows
 from lykke_cli.infrastructure.database.regions import Place, Region
+from lykke_cli.infrastructure.database.sqlite_reader import as_text
 from lykke_cli.infrastructure.database.urls import (
     BUSY_TIMEOUT,
     STATEMENT_TIMEOUT,
@@ -46,6 +47,7 @@ from lykke_cli.infrastructure.database.urls import (
 )
 
 CHUNK_ROWS = 1_000
+_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 # Ids are stored with or without dashes, times as text without a zone: both sorted as text.
 _ENTRY = "seq, id, user_id, activity_type, occurred_at, entity_id, entity_type, meta"
@@ -132,7 +134,8 @@ class SqliteHistory:
             covered, _ = _understand(cursor, end)
             wanted = orjson.dumps([id.replace("-", "") for id in ids]).decode()
             arguments = _arguments(selection) | {"ids": wanted}
-            found = [_row(r) for r in await _all(connection, _VERIFY, arguments)]
+            with unreadable_rows(self._display):
+                found = [_row(r) for r in await _all(connection, _VERIFY, arguments)]
             return (
                 [
                     HistoryRow(entry, True)
@@ -218,7 +221,9 @@ class SqliteHistory:
             size = ChunkSize(self._chunk_rows)
             while rows := await self._next(cursor, size.rows):
                 size.came([str(row[7]) for row in rows if row[7] is not None])
-                yield [_row(row) for row in rows]
+                with unreadable_rows(self._display):
+                    found = [_row(row) for row in rows]
+                yield found
         finally:
             await cursor.close()
 
@@ -253,6 +258,7 @@ class SqliteHistory:
             self._connection = await aiosqlite.connect(
                 uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT
             )
+            self._connection.text_factory = as_text
         return self._connection
 
     async def _end(self, connection: aiosqlite.Connection) -> int:
@@ -281,11 +287,11 @@ def _row(row: Row | tuple[Any, ...]) -> tuple[int, Entry]:
     return seq, Entry(
         id=canonical_id(id),
         user_id=canonical_id(user_id),
-        activity_type=activity_type,
+        activity_type=_text(activity_type),
         occurred_at=format_time(parse_wire_time(occurred_at)),
         entity_id=None if entity_id is None else canonical_id(entity_id),
-        entity_type=entity_type,
-        meta=msgspec.Raw(b"null" if meta is None else on_one_line(str(meta).encode())),
+        entity_type=None if entity_type is None else _text(entity_type),
+        meta=_meta(meta),
     )
 
 
@@ -345,3 +351,18 @@ def _understand(cursor: Cursor, end: int) -> tuple[tuple[Region, ...], str | Non
         "the stored place does not fit this database: reading all of it again; "
         "entries may be printed a second time"
     )
+
+
+def _meta(stored: Any) -> msgspec.Raw:
+    """A JSON value on one line; SQLite stores anything there, and what is none becomes a string."""
+    if stored is None:
+        return msgspec.Raw(b"null")
+    text = _text(stored)
+    try:
+        return msgspec.Raw(on_one_line(bytes(_json(text))))
+    except (msgspec.DecodeError, RecursionError):
+        return msgspec.Raw(orjson.dumps(text))
+
+
+def _text(stored: Any) -> str:
+    return as_text(stored) if isinstance(stored, bytes) else str(stored)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -28,6 +29,8 @@ IN_SCOPE = """
     AND (:since IS NULL OR occurred_at >= :since)
     AND (:until IS NULL OR occurred_at < :until)
 """
+# SQLite checks no text: what is no UTF-8 is shown by its bytes.
+as_text = partial(str, encoding="utf-8", errors="backslashreplace")
 
 
 class SqliteReader:
@@ -52,6 +55,7 @@ class SqliteReader:
             self._connection = await aiosqlite.connect(
                 uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT
             )
+            self._connection.text_factory = as_text
             try:
                 await self._connection.execute("BEGIN")
             except BaseException:
