@@ -266,13 +266,15 @@ class LykkeProcess:
         thread.start()
 
     def _read_out(self, stream: IO[bytes]) -> None:
-        rest = b""
+        rest: list[bytes] = []  # of a line that may be long
         for chunk in self._chunks(stream, self._out):
-            *lines, rest = (rest + chunk).split(b"\n")
+            *lines, last = chunk.split(b"\n")
             for line in lines:
-                self._lines.put(line + b"\n")
-        if rest:
-            self._lines.put(rest)
+                self._lines.put(b"".join([*rest, line, b"\n"]))
+                rest.clear()
+            rest.append(last)
+        if any(rest):
+            self._lines.put(b"".join(rest))
         self._lines.put(None)
 
     def _read_err(self, stream: IO[bytes]) -> None:
