@@ -91,18 +91,10 @@ def test_csv_has_every_message(redis_server: RedisServer, env: dict[str, str]) -
     assert rows[-1][-1] == '{"last":1}'
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--query", "meta.last"),
-        ("--grep", '"last": *1'),
-        ("--activity-type", "E*", "--template", "{meta.last} {meta}"),
-    ],
-)
-def test_filters_go_over_every_message(
-    redis_server: RedisServer, env: dict[str, str], arguments: tuple[str, ...]
-) -> None:
-    assert b'"last":1' in tail(redis_server, env, *arguments, count=1).stdout
+def test_filters_go_over_every_message(redis_server: RedisServer, env: dict[str, str]) -> None:
+    template = "{meta.last} {meta}"
+    arguments = ("--grep", '"[a-z]{4}": *1', "--query", "meta.last", "--template", template)
+    assert tail(redis_server, env, *arguments, count=1).stdout == b'1 {"last":1}\n'
 
 
 def test_the_limit_of_the_table_is_chosen(redis_server: RedisServer, env: dict[str, str]) -> None:
@@ -157,19 +149,19 @@ ROWS = (
 )
 
 
-@pytest.mark.parametrize("output", ["ndjson", "table", "csv"])
-@pytest.mark.parametrize("arguments", [SINCE, ("--limit", "9"), ("--query", "meta.last")])
+@pytest.mark.parametrize(
+    ("output", "arguments"),
+    [("ndjson", SINCE), ("ndjson", ("--limit", "9")), ("table", SINCE), ("csv", SINCE)],
+)
 def test_rows_of_postgresql(postgres_url: str, output: str, arguments: tuple[str, ...]) -> None:
     asyncio.run(_store(postgres_url, *ROWS))
     env = {"DATABASE_URL": postgres_url, "COLUMNS": "100"}
-    until = ("--until", "2027-01-01")
-    result = run_lykke("backfill", USER, "-o", output, *until, *arguments, env=env)
+    result = run_lykke("backfill", USER, "-o", output, *arguments, env=env)
     assert result.status == ExitCode.DONE, result.stderr
-    assert result.stdout.count(b"\n") == (1 if "--query" in arguments else 5) + (output != "ndjson")
-    assert b"last" in result.stdout.splitlines()[-1]
-    assert (b"\xe2\x80\xa6 2.0 MiB" in result.stdout) == (
-        output == "table" and "--query" not in arguments
-    )
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(ROWS) + (output != "ndjson")
+    assert b"last" in lines[-1]
+    assert lines[-2].endswith("… 2.0 MiB".encode()) == (output == "table")
 
 
 def sqlite_rows(url: str, *metas: bytes | None, **changes: object) -> None:
@@ -197,20 +189,15 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("output", ["ndjson", "table", "csv", "json"])
+@pytest.mark.parametrize("output", ["ndjson", "table", "csv"])
 def test_rows_of_sqlite_that_are_no_json_are_text(sqlite_url: str, output: str) -> None:
     sqlite_rows(sqlite_url, *BROKEN, METAS["digits"], METAS["large"], b'{"last":1}')
     env = {"DATABASE_URL": sqlite_url, "COLUMNS": "100"}
     result = run_lykke("backfill", USER, *SINCE, "-o", output, env=env)
     assert result.status == ExitCode.DONE, result.stderr
     assert OBEYED.isdisjoint(result.stdout.decode()[:10_000].replace("\n", ""))
-    if output in ("ndjson", "json"):
-        text = (
-            result.stdout
-            if output == "json"
-            else b"[" + b",".join(result.stdout.splitlines()) + b"]"
-        )
-        rows = json.loads(text, parse_int=len)
+    if output == "ndjson":
+        rows = [json.loads(line, parse_int=len) for line in result.stdout.splitlines()]
         assert {row["user_id"] for row in rows} == {str(USER)}
         shown = [broken.decode("utf-8", "backslashreplace") for broken in BROKEN]
         assert [row["meta"] for row in rows][: len(BROKEN)] == shown

@@ -18,6 +18,7 @@ from lykke_cli.application.gateways.history_protocol import (
 from lykke_cli.application.messages import Entry, to_lines
 from lykke_cli.bootstrap import make_history
 from lykke_cli.domain.audit_log import AuditLogEntity
+from lykke_cli.infrastructure.database import chunk_size
 from lykke_cli.infrastructure.settings import Settings
 from tests.builders import entity, insert
 from tests.servers import READER_PASSWORD, PostgresServer
@@ -172,6 +173,23 @@ async def test_a_read_goes_on_from_any_of_its_chunks(database: Database, user: U
         later = await insert_one_more(database, user, stop)
         after, _ = await changes(database.history, selection, chunks[stop].cursor)
         assert sorted([*before, *after]) == sorted(ids_of([*entities, *later]))
+
+
+async def test_large_rows_come_few_at_a_time(
+    database: Database, user: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk_size, "CHUNK_BYTES", 1_000)
+    entities = [at(n, user, meta={"t": "x" * 400}) for n in range(20)]
+    entities += [at(n, user) for n in range(20, 150)]
+    await insert(database.url, entities)
+    selection = Selection(user_id=user)
+    streamed = [list(part) async for part in database.history.stream(selection, since=NOON)]
+    chunks = await chunks_of(database.history, selection, since=NOON)
+    for parts in (streamed, [chunk.rows for chunk in chunks if chunk.rows]):
+        lengths = [len(part) for part in parts]
+        assert lengths[:6] == [10, 2, 2, 2, 2, 2]
+        assert max(lengths) > 50  # more again where they are small
+        assert sum(lengths) == len(entities)
 
 
 _extra: dict[UUID, list[AuditLogEntity]] = {}

@@ -14,8 +14,8 @@ class ChunkSize:
         self._most = most
         self.rows = min(FIRST_ROWS, most)
 
-    def came(self, metas: Collection[str | None]) -> None:
+    def came(self, metas: Collection[object]) -> None:
         """A chunk of rows with these metas was read; the next ones are taken to be like them."""
-        size = sum(len(meta) for meta in metas if meta is not None)
+        size = sum(len(meta) for meta in metas if isinstance(meta, str | bytes))
         fitting = CHUNK_BYTES * len(metas) // max(1, size)
         self.rows = max(1, min(self._most, GROWTH * self.rows, fitting))

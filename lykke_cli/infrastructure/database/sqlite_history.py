@@ -220,7 +220,7 @@ class SqliteHistory:
         try:
             size = ChunkSize(self._chunk_rows)
             while rows := await self._next(cursor, size.rows):
-                size.came([str(row[7]) for row in rows if row[7] is not None])
+                size.came([row[7] for row in rows])
                 with unreadable_rows(self._display):
                     found = [_row(row) for row in rows]
                 yield found
