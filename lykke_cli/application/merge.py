@@ -30,6 +30,8 @@ KEPT_IDS = 50_000
 """How many ids of settled entries are kept at most against repeated broadcasts."""
 HELD_MESSAGES = 20_000
 """How many live messages wait while history is printed; beyond it history is read once more."""
+HELD_BYTES = 256 << 20
+"""How many bytes they may have together; one message more may wait."""
 UNCONFIRMED_IDS = 50_000
 """How many live entries are printed before the next reconcile is brought forward."""
 UNCONFIRMED_LIMIT = 20 * UNCONFIRMED_IDS
@@ -92,7 +94,7 @@ class Merge:
 
     `resume` goes on where another run ended. Without `history` nothing is read: repeated messages
     are dropped as far as memory goes, and gaps stay. `keep` bounds the ids kept of settled entries,
-    `hold` the live messages held back during a read.
+    `hold` the live messages held back during a read, and `hold_bytes` their payloads together.
     """
 
     def __init__(
@@ -102,10 +104,12 @@ class Merge:
         history: bool = True,
         keep: int = KEPT_IDS,
         hold: int = HELD_MESSAGES,
+        hold_bytes: int = HELD_BYTES,
     ) -> None:
         self._has_history = history
         self._keep = keep
         self._hold = hold
+        self._hold_bytes = hold_bytes
         self._cursor = resume.cursor if resume else None
         self._floor = resume.floor if resume else None
         self._latest = self._floor  # the latest occurred_at ever settled
@@ -116,6 +120,7 @@ class Merge:
         self._unconfirmed = 0  # live entries printed since a read was last asked for
         self._doubtful: dict[str, Arrival] = {}
         self._held: list[Arrival] = []
+        self._held_bytes = 0
         self._holding = False
         self._overflowed = False
         self._under_way: Read | Verify | None = None
@@ -259,16 +264,21 @@ class Merge:
     def _release(self) -> Sequence[Arrival]:
         """Stop holding live messages back."""
         self._holding = False
-        held, self._held = self._held, []
+        held, self._held, self._held_bytes = self._held, [], 0
         return self._admit(held)
 
     def _hold_back(self, arrivals: Sequence[Arrival]) -> None:
-        self._held += arrivals
-        if len(self._held) > self._hold:
+        held = list(arrivals)
+        self._held += held
+        self._held_bytes += _size(held)
+        if len(self._held) > self._hold or self._held_bytes > self._hold_bytes:
             # The entries are in the database, which will be asked again; of the other messages
             # the newest are kept.
             others = [a for a in self._held if not isinstance(a.message, Entry)]
             self._held = others[-self._hold :]
+            while _size(self._held) > self._hold_bytes and len(self._held) > 1:
+                self._held = self._held[len(self._held) // 2 :]
+            self._held_bytes = _size(self._held)
             self._overflowed = True
 
     def _admit(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
@@ -365,6 +375,10 @@ class Merge:
             floor = by_time[forgotten - 1][1]
             self._floor = floor if self._floor is None else max(self._floor, floor)
             self._settled = dict(by_time[forgotten:])
+
+
+def _size(arrivals: Iterable[Arrival]) -> int:
+    return sum(len(arrival.raw) for arrival in arrivals if arrival.raw is not None)
 
 
 def _print(arrivals: Sequence[Arrival]) -> list[Action]:

@@ -20,6 +20,16 @@ def steady(text: str) -> str:
     return text if text.isascii() else _EMOJI_MODIFIERS.sub("", text)
 
 
+def size_in_words(size: int) -> str:
+    """A number of bytes in at most nine cells: 12 B, 340 KiB, 1.5 MiB, 477 MiB."""
+    if size < 1 << 10:
+        return f"{size} B"
+    if size < 1 << 20:
+        return f"{size >> 10} KiB"
+    mebibytes = size / (1 << 20)
+    return f"{mebibytes:,.1f} MiB" if mebibytes < 100 else f"{mebibytes:,.0f} MiB"
+
+
 def cut(text: str, width: int) -> str:
     """`text` in at most `width` cells, with an ellipsis when something was left out."""
     if cell_len(text) <= width:

@@ -18,9 +18,9 @@ from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage
 from lykke_cli.application.times import age
 from lykke_cli.cli import palette
-from lykke_cli.cli.cells import cut, steady
+from lykke_cli.cli.cells import cut, size_in_words, steady
 from lykke_cli.cli.palette import BOLD, DIM, PLAIN, painted
-from lykke_cli.cli.renderers import check_columns
+from lykke_cli.cli.renderers import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import Terminal
 
@@ -32,6 +32,7 @@ LEAST_DETAILS = 10  # columns; before the details get less, other columns go
 SHORT_ID = 8
 COLUMNS = ("time", "age", "id", "user", "activity", "entity", "from", "details")
 FULL_ID = 36
+LONGEST_NAME = 1_000  # characters of a type that are looked at: it may have millions
 
 _ACTIVITY_COLORS = {
     "TASK_COMPLETED": palette.GREEN,
@@ -73,7 +74,8 @@ class LiveTable:
     Times are shown in the local zone, or in UTC with `utc`; `zone` replaces the local zone. With
     `relative` the age that an entry has when its line is written takes their place.
     `show_user` adds the user's column; `columns` chooses them all, in order (raises UsageMistake).
-    `now` tells the time, for messages that carry none.
+    A message of more than `max_message_size` bytes is not looked into: the details are its
+    beginning and its size. `now` tells the time, for messages that carry none.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class LiveTable:
         relative: bool = False,
         show_user: bool = False,
         columns: Sequence[str] | None = None,
+        max_message_size: int = MAX_MESSAGE_SIZE,
         zone: tzinfo | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -91,6 +94,7 @@ class LiveTable:
         self._zone = UTC if utc else zone
         self._relative = relative
         self._show_user = show_user
+        self._max_message_size = max_message_size
         self._now = now
         self._in_color = terminal.stdout_in_color
         self._is_fine = terminal.has_256_colors
@@ -146,7 +150,7 @@ class LiveTable:
 
     def _row(self, shown: Arrival, moment: datetime) -> str:
         layout = self._layout
-        activity, entity, details = _describe(shown.message, layout)
+        activity, entity, details = _describe(shown.message, layout, self._max_message_size)
         cells: list[str] = []
         styles: list[str] = []
         for name, width in layout.columns:
@@ -186,7 +190,7 @@ class LiveTable:
             return DIM
         if isinstance(message, Unreadable):
             return self._code(palette.RED)
-        name = message.activity_type
+        name = message.activity_type[:LONGEST_NAME]
         return self._code(_ACTIVITY_COLORS.get(name) or palette.color_of(name))
 
     def _entity_style(self, message: Entry | OtherMessage | Unreadable) -> str:
@@ -258,21 +262,47 @@ def layout_for(width: int, *, show_user: bool, relative: bool = False) -> Layout
     return Layout(width, narrowest if width > time + gap else narrowest[:1], gap)
 
 
-def _describe(message: Entry | OtherMessage | Unreadable, layout: Layout) -> tuple[str, str, str]:
-    """The activity, the entity and the details of a message."""
+def _describe(
+    message: Entry | OtherMessage | Unreadable, layout: Layout, limit: int
+) -> tuple[str, str, str]:
+    """The activity, the entity and the details of a message; beyond `limit` bytes its size."""
     width = layout.details_width
+    size = _size(message)
     if isinstance(message, Entry):
         entity = next((c.width for c in layout.columns if c.name == "entity"), 0)
         return (
-            visible(message.activity_type),
+            visible(message.activity_type[:LONGEST_NAME]),
             _entity(message, entity),
-            _summary(bytes(message.meta), width),
+            _beginning(_excerpt(message.meta, width), size, width)
+            if size > limit
+            else _summary(bytes(message.meta), width),
         )
     if isinstance(message, OtherMessage):
+        if size > limit:
+            return "message", "", _beginning(_excerpt(message.raw, width), size, width)
         kind, rest = _kind(message)
         return kind, "", _summary(rest, width)
-    excerpt = message.raw[: 4 * width].decode("utf-8", "backslashreplace")
-    return "unreadable", "", f"{visible(message.reason)}: {visible(excerpt)}"
+    details = f"{visible(message.reason)}: {_excerpt(message.raw, width)}"
+    return "unreadable", "", _beginning(details, size, width) if size > limit else details
+
+
+def _size(message: Entry | OtherMessage | Unreadable) -> int:
+    """In bytes, or of names in characters, which take no time to count."""
+    if isinstance(message, Entry):
+        return len(message.activity_type) + len(message.entity_type or "") + len(message.meta)
+    return len(message.raw)
+
+
+def _excerpt(raw: bytes | msgspec.Raw, width: int) -> str:
+    """As much as can fit into `width` cells and a little more."""
+    return visible(bytes(memoryview(raw)[: 4 * width]).decode("utf-8", "backslashreplace"))
+
+
+def _beginning(text: str, size: int, width: int) -> str:
+    """As much of `text` as fits into `width` cells with the size of the whole."""
+    rest = f"… {size_in_words(size)}"
+    room = max(0, width - cell_len(rest))
+    return set_cell_size(steady(text), min(room, cell_len(steady(text)))).rstrip(" ") + rest
 
 
 def _kind(message: OtherMessage) -> tuple[str, bytes | dict[str, msgspec.Raw]]:
@@ -284,7 +314,7 @@ def _kind(message: OtherMessage) -> tuple[str, bytes | dict[str, msgspec.Raw]]:
     if kind is None or not bytes(kind).startswith(b'"'):
         return "message", fields
     del fields["type"]
-    return visible(_string(kind)), fields
+    return visible(_string(kind)[:LONGEST_NAME]), fields
 
 
 def _time(moment: datetime, width: int) -> str:
@@ -306,7 +336,7 @@ def _user(shown: Arrival, width: int) -> str:
 
 def _entity(entry: Entry, width: int) -> str:
     """The entity's type and id; where both do not fit, the type is cut."""
-    kind = visible(entry.entity_type or "")
+    kind = visible((entry.entity_type or "")[:LONGEST_NAME])
     if entry.entity_id is None:
         return kind
     shown_id = entry.entity_id if width > FULL_ID else entry.entity_id[:SHORT_ID]

@@ -197,6 +197,16 @@ Template = Annotated[
         show_default=False,
     ),
 ]
+MaxMessageSize = Annotated[
+    str,
+    typer.Option(
+        "--max-message-size",
+        metavar="SIZE",
+        help="In the table what is larger is cut, its size told; other outputs cut nothing.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+MAX_MESSAGE_SIZE = "1MiB"
 Unsafe = Annotated[
     bool,
     typer.Option(
@@ -434,6 +444,8 @@ class Printing:
     quiet: bool = False
     columns: tuple[str, ...] | None = None
     template: str | None = None
+    max_message_size: int = size(MAX_MESSAGE_SIZE)
+    """In bytes, for the table."""
 
     def renderer(self, terminal: Terminal, *, show_user: bool = False) -> "Renderer":
         """Raises UsageMistake when these do not go together."""
@@ -448,6 +460,7 @@ class Printing:
             unsafe=self.unsafe,
             columns=self.columns,
             template=self.template,
+            max_message_size=self.max_message_size,
         )
 
 
@@ -462,6 +475,7 @@ def printing(
     quiet: bool = False,
     columns: str | None = None,
     template: str | None = None,
+    max_message_size: str = MAX_MESSAGE_SIZE,
 ) -> Printing:
     """How messages are shown: what was given as flags, else the profile's."""
     defaults = {} if settings.profile is None else settings.profile.values
@@ -478,4 +492,5 @@ def printing(
         quiet=quiet,
         columns=None if columns is None else tuple(map(str.strip, columns.split(","))),
         template=template,
+        max_message_size=size(max_message_size),
     )

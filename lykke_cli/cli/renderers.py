@@ -30,6 +30,7 @@ CSV_COLUMNS = (
     "entity_type",
     "meta",
 )
+MAX_MESSAGE_SIZE = 1 << 20  # bytes of a message beyond which the table does not look into it
 
 
 class Renderer(Protocol):
@@ -52,13 +53,14 @@ def make_renderer(
     unsafe: bool = False,
     columns: Sequence[str] | None = None,
     template: str | None = None,
+    max_message_size: int = MAX_MESSAGE_SIZE,
 ) -> Renderer:
     """The renderer for `output`, or without it a table on a terminal and NDJSON in a pipe.
 
     `utc`, `relative` and `show_user` are for the table: times in UTC, ages in their place, and a
     column for the user. With `unsafe` raw payloads reach a terminal as they are. `columns` are
-    those of a table or of CSV, in order; a `template` takes the place of `output`.
-    Raises UsageMistake.
+    those of a table or of CSV, in order; a `template` takes the place of `output`. What has more
+    than `max_message_size` bytes is cut in the table. Raises UsageMistake.
     """
     if template is not None:
         if output is not None or columns is not None:
@@ -75,7 +77,12 @@ def make_renderer(
             from lykke_cli.cli.live_table import LiveTable
 
             return LiveTable(
-                terminal, utc=utc, relative=relative, show_user=show_user, columns=columns
+                terminal,
+                utc=utc,
+                relative=relative,
+                show_user=show_user,
+                columns=columns,
+                max_message_size=max_message_size,
             )
         case Output.NDJSON:
             return NdjsonRenderer(to_terminal=to_terminal)

@@ -116,7 +116,7 @@ class World:
 
     def publish(self, entry: Entry, *, replayed: bool = False) -> None:
         if self.connected:
-            self.wire.append(Arrival(entry, "live", "auditlog", replayed=replayed))
+            self.wire.append(Arrival(entry, "live", "auditlog", b"{}", replayed))
 
     def replicate(self, count: int) -> None:
         self.replicated = min(len(self.committed), self.replicated + count)

@@ -181,8 +181,9 @@ def test_a_broadcast_that_comes_after_the_first_snapshot_is_printed_though_it_is
     assert len(world.printed) == 1
 
 
-def test_what_was_too_much_to_hold_is_read_from_history() -> None:
-    world = World(Merge(hold=1))
+@pytest.mark.parametrize("merge", [Merge(hold=1), Merge(hold_bytes=3)])
+def test_what_was_too_much_to_hold_is_read_from_history(merge: Merge) -> None:
+    world = World(merge)
     world.catch_up()
     world.disconnect()
     world.answer()  # what the loss itself asks for
@@ -192,6 +193,7 @@ def test_what_was_too_much_to_hold_is_read_from_history() -> None:
     for _ in range(3):
         commit_one(world, publish=True)
     world.deliver(3)
+    assert merge.remembered < 3  # they are not held
     world.catch_up()
     assert world.printed.keys() == world.committed_ids
 

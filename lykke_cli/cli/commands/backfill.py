@@ -16,6 +16,7 @@ from lykke_cli.cli.options import (
     EntityId,
     EntityType,
     Grep,
+    MaxMessageSize,
     OutputOption,
     ProfileName,
     Query,
@@ -80,6 +81,7 @@ def backfill(
     output: OutputOption = None,
     columns: Columns = None,
     template: Template = None,
+    max_message_size: MaxMessageSize = options.MAX_MESSAGE_SIZE,
     utc: Utc = None,
     relative: Relative = False,
     unsafe: Unsafe = False,
@@ -111,6 +113,7 @@ def backfill(
         quiet=quiet,
         columns=columns,
         template=template,
+        max_message_size=max_message_size,
     )
     user_id = user.id(settings)
     if replay:  # what is replayed is printed only where this was asked for here

@@ -16,6 +16,7 @@ from lykke_cli.cli.options import (
     EntityId,
     EntityType,
     Grep,
+    MaxMessageSize,
     OutputOption,
     ProfileName,
     Query,
@@ -116,6 +117,7 @@ def tail(
     output: OutputOption = None,
     columns: Columns = None,
     template: Template = None,
+    max_message_size: MaxMessageSize = options.MAX_MESSAGE_SIZE,
     utc: Utc = None,
     relative: Relative = False,
     unsafe: Unsafe = False,
@@ -176,6 +178,7 @@ def tail(
             quiet=quiet,
             columns=columns,
             template=template,
+            max_message_size=max_message_size,
         ),
     )
     recent.remember(user_id, "tail", activity_type or ())

@@ -39,6 +39,7 @@ from lykke_cli.application.gateways.history_protocol import (
 )
 from lykke_cli.application.messages import Entry, format_time, on_one_line
 from lykke_cli.infrastructure.database import regions
+from lykke_cli.infrastructure.database.chunk_size import ChunkSize
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.postgres_cursor import (
     Snapshot,
@@ -289,7 +290,9 @@ class PostgresHistory:
         # Nameless: behind PgBouncer another client may have left a statement of any name.
         statement = await connection.prepare(query, name="")
         cursor = await statement.cursor(*arguments)
-        while records := await cursor.fetch(self._chunk_rows):
+        size = ChunkSize(self._chunk_rows)
+        while records := await cursor.fetch(size.rows):
+            size.came([record[6] for record in records])
             yield records
 
     @asynccontextmanager

@@ -35,6 +35,7 @@ from lykke_cli.application.messages import (
     to_lines,
 )
 from lykke_cli.infrastructure.database import regions
+from lykke_cli.infrastructure.database.chunk_size import ChunkSize
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.regions import Place, Region
 from lykke_cli.infrastructure.database.urls import (
@@ -214,14 +215,16 @@ class SqliteHistory:
         async with asyncio.timeout(STATEMENT_TIMEOUT):
             cursor = await connection.execute(query, arguments)
         try:
-            while rows := await self._next(cursor):
+            size = ChunkSize(self._chunk_rows)
+            while rows := await self._next(cursor, size.rows):
+                size.came([str(row[7]) for row in rows if row[7] is not None])
                 yield [_row(row) for row in rows]
         finally:
             await cursor.close()
 
-    async def _next(self, cursor: aiosqlite.Cursor) -> list[Row]:
+    async def _next(self, cursor: aiosqlite.Cursor, rows: int) -> list[Row]:
         async with asyncio.timeout(STATEMENT_TIMEOUT):
-            return list(await cursor.fetchmany(self._chunk_rows))
+            return list(await cursor.fetchmany(rows))
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncGenerator[tuple[aiosqlite.Connection, int]]:

@@ -24,6 +24,7 @@ LAST_LOOK = 0.1  # seconds for what may have piled up unread while our own side 
 MOST_AT_ONCE = (
     200  # deliveries, after which they are handed on: few enough to stay in the processor's cache
 )
+READS_AT_ONCE = 256  # after which they are handed on too: large ones fill the memory sooner
 READ_SIZE = 16_384  # bytes; hiredis moves what is left of a read forward each time it gives some
 _MESSAGES = (b"message", b"pmessage")
 
@@ -87,11 +88,12 @@ class SubscribedConnection:
         is_hiredis = isinstance(parser, _AsyncHiredisParser)
         if is_hiredis and isinstance(stream, asyncio.StreamReader):  # and no test double
             reader, there = parser._reader, parser._stream._buffer
-            while True:
+            for _ in range(READS_AT_ONCE):
                 deliveries += _deliveries(list(iter(reader.gets, NOT_ENOUGH_DATA)))
                 if len(deliveries) >= MOST_AT_ONCE or not there:
                     return
                 await parser.read_from_socket()
+            return
         while len(deliveries) < MOST_AT_ONCE and await self._connection.can_read():
             said = await self._look(0)
             if said is None:
