@@ -15,7 +15,7 @@ from lykke_cli.infrastructure.tls import REDIS_OPTIONS, tls_reason, tls_remedy
 MOST_SHOWN = 200  # characters of a reason
 _REMEDY = "Set REDIS_URL or give --redis-url."
 _LOGIN = (exceptions.AuthenticationError, exceptions.AuthorizationError)
-_CLOSED = re.compile(r"closed by server|connection lost|reset by peer", re.IGNORECASE)
+_CLOSED = re.compile(r"closed by server|connection lost|reset by peer|broken pipe", re.IGNORECASE)
 _ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 
 
