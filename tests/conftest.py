@@ -5,10 +5,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
 from tests.databases import DatabasePool
 from tests.servers import READER_PASSWORD, PostgresServer, RedisServer
+
+settings.register_profile("suite", max_examples=40)
+settings.register_profile("fuzz", max_examples=100_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 _PRIVATE = ("REDIS_URL", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM")
 

@@ -60,8 +60,15 @@ def urls(request: pytest.FixtureRequest) -> tuple[str, str]:
     return f"redis://me:{CANARY}@127.0.0.1:{redis.port}", database
 
 
-@pytest.mark.parametrize("urls", ["nowhere", "malformed", "refused"], indirect=True)
-@pytest.mark.parametrize("where", ["environment", "argument", "profile", "reference"])
+@pytest.mark.parametrize(
+    ("where", "urls"),
+    [
+        *itertools.product(["environment"], ["nowhere", "malformed", "refused"]),
+        *itertools.product(["argument", "profile"], ["malformed", "refused"]),
+        ("reference", "refused"),
+    ],
+    indirect=["urls"],
+)
 def test_no_password_is_written_anywhere(
     urls: tuple[str, str], where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lykke_cli.application import messages
@@ -39,10 +39,6 @@ from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.gateways.redis_urls import display_url, parse_redis_url
 from lykke_cli.infrastructure.profiles import Profiles
-
-settings.register_profile("fuzz", max_examples=100_000, deadline=None)
-if os.environ.get("HYPOTHESIS_PROFILE") == "fuzz":
-    settings.load_profile("fuzz")
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 SECRET = "s3cret-canary"
@@ -80,6 +76,9 @@ PARSERS: list[Callable[[str], object]] = [
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("parser", range(len(PARSERS)))
 @given(text=texts | assembled)
+@example(text="sqlite:///\ud800")
+@example(text="sqlite:///%00")
+@example(text="redis://\ud800")
 def test_any_text_is_understood_or_refused(parser: int, text: str) -> None:
     with contextlib.suppress(LykkeError):
         PARSERS[parser](text)

@@ -4,6 +4,7 @@ A malformed URL raises UsageMistake, whose text never repeats the URL: a passwor
 `/` or `#` in it can end up in any part.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,12 +111,25 @@ def sqlite_path(url: str) -> Path:
         raise UsageMistake("The database URL names PostgreSQL where a SQLite file is needed.")
     rest = url.partition(":")[2].partition("?")[0]
     path = unquote(rest.removeprefix("///"))
-    if not rest.startswith("///") or path in ("", ":memory:") or path.startswith("file:"):
+    if (
+        not rest.startswith("///")
+        or path in ("", ":memory:")
+        or path.startswith("file:")
+        or not _is_name(path)
+    ):
         raise UsageMistake(
             "The database URL must name a SQLite file: sqlite:///relative/file.db or "
             "sqlite:////absolute/file.db."
         )
     return Path(path)
+
+
+def _is_name(path: str) -> bool:
+    """Whether the operating system can have a file of this name."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def server_hosts(url: str) -> list[str]:
