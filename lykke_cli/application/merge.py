@@ -12,7 +12,8 @@ How an entry is printed exactly once:
   read can return again (`_settled`) are kept only against repeated and late broadcasts, and only
   the latest by occurred_at, `keep` at most. `_floor` is the latest occurred_at forgotten.
 * So an unknown live entry above the floor cannot have been printed: it is. One at or below it, or
-  one marked as replayed, is in doubt: the database is asked about just that id.
+  one marked as replayed, is in doubt: the database is asked about just that id. (Should it have
+  been committed before the first snapshot, it counts as from before the start.)
 
 Nothing here compares a time with a clock: a wrong clock can make a look-up more, never an error.
 """

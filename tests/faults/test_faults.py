@@ -144,7 +144,7 @@ def test_postgres_goes_during_catch_up(
     own_postgres: PostgresServer, mortal_writer: Writer, mortal_env: dict[str, str], how: str
 ) -> None:
     writer = mortal_writer
-    fill(writer.url, writer.user, 20_000)
+    fill(writer.url, writer.user, 10_000)
     with everything(writer, mortal_env, reading=False) as tail:
         tail.wait_for("following")
         # Nobody reads stdout: the catch-up has begun and cannot end.
