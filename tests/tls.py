@@ -3,13 +3,13 @@
 import asyncio
 import datetime
 import ssl
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import trustme
+
+from tests.faults.proxy import Proxy
 
 YEAR = datetime.timedelta(days=365)
 
@@ -54,56 +54,26 @@ def server_context(identity: Identity, clients: Authority | None = None) -> ssl.
     return context
 
 
-class TlsProxy:
+class TlsProxy(Proxy):
     """Ends TLS on a free loopback port, and passes the rest on to the port `target`.
 
     With `postgres` a client asks for TLS first, in PostgreSQL's way.
     """
 
+    HOST = "localhost"
+
     def __init__(self, target: int, context: ssl.SSLContext, *, postgres: bool = False) -> None:
-        self.port = 0
-        self._target = target
+        super().__init__(target)
         self._context = context
         self._postgres = postgres
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        # What a client that refuses the certificate does to the handshake is its own affair.
-        self._loop.set_exception_handler(lambda *_: None)
-        server = await asyncio.start_server(self._connected, "localhost", 0, family=2)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # What a client that refuses the certificate does to the handshake is its own affair.
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         with suppress(OSError, asyncio.CancelledError):
             if self._postgres:
                 await reader.readexactly(8)  # SSLRequest
                 writer.write(b"S")
             await writer.start_tls(self._context)
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
-            await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer))
-        writer.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    finally:
+            await super()._connected(reader, writer)
         writer.close()

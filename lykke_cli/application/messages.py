@@ -33,10 +33,7 @@ _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")  # JSON allows them only between 
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An audit log entry as it is read back, from a channel or from the database.
-
-    Its fields hold what is printed.
-    """
+    """An audit log entry as it is printed, from a channel or from the database."""
 
     id: str
     """In lower case with dashes, as the other ids."""

@@ -215,6 +215,13 @@ Unsafe = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+LISTED_AS = typer.Option(
+    "--output",
+    "-o",
+    help="table on a terminal, ndjson in a pipe, unless given.",
+    rich_help_panel="Output",
+    show_default=False,
+)
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 Since = Annotated[
     str | None,
@@ -417,6 +424,12 @@ def size(text: str) -> int:
     if match is None or int(match[1]) == 0:
         raise UsageMistake(f"{text!r} is not a size: write it like 500K, 100M or 2G.")
     return int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
+
+
+def require_ndjson(output: Output | None, columns: str | None, template: str | None) -> None:
+    """For --to-file; raises UsageMistake where another form was asked for."""
+    if output not in (None, Output.NDJSON) or columns or template:
+        raise UsageMistake("--to-file writes NDJSON: leave -o, --columns and --template out.")
 
 
 def entry_file(path: Path | None, rotate: str | None, *, compress: bool) -> "EntryFile | None":

@@ -4,34 +4,32 @@ import sys
 from types import ModuleType
 
 from typer._click import Context, HelpFormatter
+from typer._click.core import Command
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 
-class PlainCommand(TyperCommand):
+class _PlainHelp(Command):
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        _without_types(self, ctx)
+        _import_formatter()
+        super().format_help(ctx, formatter)
+
+
+class PlainCommand(_PlainHelp, TyperCommand):
     """A command whose help says what a person types."""
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         pieces = super().collect_usage_pieces(ctx)
         return [p.strip("{}").replace("[[", "[").replace("]]...", "]") for p in pieces]
 
-    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
-        _without_types(self, ctx)
-        _import_formatter()
-        super().format_help(ctx, formatter)
 
-
-class PlainGroup(TyperGroup):
+class PlainGroup(_PlainHelp, TyperGroup):
     """A group of commands likewise."""
-
-    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
-        _without_types(self, ctx)
-        _import_formatter()
-        super().format_help(ctx, formatter)
 
 
 def _import_formatter() -> None:
     """Import Typer's, without what it imports for uses that are not ours: a quarter of its time."""
-    unused = {f"rich.{name.lower()}": name for name in ("Markdown", "Traceback")}
+    unused = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
     unused = {module: name for module, name in unused.items() if module not in sys.modules}
     for module, name in unused.items():
         sys.modules[module] = ModuleType(module)
@@ -43,7 +41,7 @@ def _import_formatter() -> None:
             del sys.modules[module]
 
 
-def _without_types(command: TyperCommand | TyperGroup, context: Context) -> None:
+def _without_types(command: Command, context: Context) -> None:
     for parameter in command.get_params(context):
         if isinstance(parameter, TyperOption) and parameter.is_flag:
             parameter.metavar = ""

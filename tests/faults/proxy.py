@@ -3,11 +3,14 @@
 import asyncio
 import threading
 from contextlib import suppress
+from socket import AF_INET
 from typing import Self
 
 
 class Proxy:
     """Forwards a free loopback port to `target`, until told to swallow."""
+
+    HOST = "127.0.0.1"
 
     def __init__(self, target: int) -> None:
         self.port = 0
@@ -42,7 +45,7 @@ class Proxy:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connected, self.HOST, 0, family=AF_INET)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()

@@ -33,7 +33,6 @@ from lykke_cli.cli.options import (
     Utc,
     Yes,
 )
-from lykke_cli.cli.terminal import Output
 from lykke_cli.infrastructure import recent
 
 EPILOG = options.examples(
@@ -95,8 +94,8 @@ def backfill(
     """Print history: a range, or all that was committed since this user was last read here."""
     if rate is not None and not replay:
         raise UsageMistake("--rate goes with --replay.")
-    if to_file is not None and (output not in (None, Output.NDJSON) or columns or template):
-        raise UsageMistake("--to-file writes NDJSON: leave -o, --columns and --template out.")
+    if to_file is not None:
+        options.require_ndjson(output, columns, template)
     if to_file is not None and limit is not None:
         raise UsageMistake("--to-file goes on where it left off: leave --limit out.")
 

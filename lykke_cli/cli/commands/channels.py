@@ -55,16 +55,7 @@ def channels(
             show_default=False,
         ),
     ] = None,
-    output: Annotated[
-        Form | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="table on a terminal, ndjson in a pipe, unless given.",
-            rich_help_panel="Output",
-            show_default=False,
-        ),
-    ] = None,
+    output: Annotated[Form | None, options.LISTED_AS] = None,
     color: Color = None,
     redis_url: RedisUrl = None,
     profile: ProfileName = None,

@@ -32,7 +32,6 @@ from lykke_cli.cli.options import (
     User,
     Utc,
 )
-from lykke_cli.cli.terminal import Output
 from lykke_cli.infrastructure import recent
 
 EPILOG = options.examples(
@@ -142,8 +141,8 @@ def tail(
         raise UsageMistake(_why_no_history(live_only=live_only, channel=channel))
     if resume and (since is not None or last is not None):
         raise UsageMistake("--resume goes on where the last run ended: leave --since and -n out.")
-    if to_file is not None and (output not in (None, Output.NDJSON) or columns or template):
-        raise UsageMistake("--to-file writes NDJSON: leave -o, --columns and --template out.")
+    if to_file is not None:
+        options.require_ndjson(output, columns, template)
 
     user_id = None if user is None else user.id(settings)
 

@@ -57,16 +57,7 @@ def users(
     limit: Annotated[
         int, typer.Option("--limit", min=1, metavar="N", help="At most N, the latest ones.")
     ] = 50,
-    output: Annotated[
-        Form | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="table on a terminal, ndjson in a pipe, unless given.",
-            rich_help_panel="Output",
-            show_default=False,
-        ),
-    ] = None,
+    output: Annotated[Form | None, options.LISTED_AS] = None,
     utc: Utc = None,
     color: Color = None,
     database_url: DatabaseUrl = None,
