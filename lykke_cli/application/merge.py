@@ -21,8 +21,6 @@ Nothing here compares a time with a clock: a wrong clock can make a look-up more
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import islice
-from operator import itemgetter
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryRow
 from lykke_cli.application.messages import Arrival, Entry, EntryBatch
@@ -117,6 +115,7 @@ class Merge:
         self._pending: dict[str, str] = dict(resume.pending) if resume else {}
         self._awaiting: dict[str, str] = {}  # pending when the read under way was asked for
         self._settled: dict[str, str] = {}
+        self._earlier: dict[str, str] = {}  # without a history: what came before those
         self._unprinted: set[str] = set()  # noted from before the start, never printed
         self._unconfirmed = 0  # live entries printed since a read was last asked for
         self._doubtful: dict[str, Arrival] = {}
@@ -135,6 +134,7 @@ class Merge:
             len(self._pending)
             + len(self._awaiting)
             + len(self._settled)
+            + len(self._earlier)
             + len(self._doubtful)
             + len(self._held)
         )
@@ -299,6 +299,7 @@ class Merge:
         return (
             fresh.keys().isdisjoint(self._pending.keys())
             and fresh.keys().isdisjoint(self._settled.keys())
+            and fresh.keys().isdisjoint(self._earlier.keys())
             and fresh.keys().isdisjoint(self._awaiting.keys())
             and fresh.keys().isdisjoint(self._doubtful.keys())
             and self._unconfirmed + len(fresh) <= UNCONFIRMED_LIMIT
@@ -329,8 +330,8 @@ class Merge:
             return
         # Nothing is in doubt without a history: the ids that came last are kept.
         self._settled |= entries
-        if len(self._settled) > self._keep:
-            self._settled = dict(islice(self._settled.items(), self._keep // 2, None))
+        if len(self._settled) >= self._keep // 2:
+            self._earlier, self._settled = self._settled, {}
 
     def _may_be_printed_already(self, entry: Entry, *, replayed: bool) -> bool:
         if self._cursor is None:
@@ -347,6 +348,7 @@ class Merge:
         return (
             id in self._pending
             or id in self._settled
+            or id in self._earlier
             or id in self._awaiting
             or id in self._doubtful
         )
@@ -371,11 +373,10 @@ class Merge:
         self._latest = max([*entries.values(), *([self._latest] if self._latest else [])])
         self._settled |= entries
         if len(self._settled) > self._keep:
-            by_time = sorted(self._settled.items(), key=itemgetter(1))
-            forgotten = len(by_time) - self._keep // 2  # not one by one: sorting takes its time
-            floor = by_time[forgotten - 1][1]
+            times = sorted(self._settled.values())  # not for one at a time: it takes a while
+            floor = times[len(times) - self._keep // 2 - 1]
             self._floor = floor if self._floor is None else max(self._floor, floor)
-            self._settled = dict(by_time[forgotten:])
+            self._settled = {id: at for id, at in self._settled.items() if at > floor}
 
 
 def _size(arrivals: Iterable[Arrival]) -> int:

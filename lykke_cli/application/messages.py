@@ -8,18 +8,18 @@ the bytes it came with: no number is rounded and no key is moved.
 
 import re
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import compress
 from types import MappingProxyType
-from typing import Any, Literal, overload
+from typing import Annotated, Any, Literal, overload
 
 import msgspec
 import orjson
 
 from lykke_cli.application.errors import BadInput
-from lykke_cli.application.gateways.pubsub_protocol import Delivery, Unreadable
+from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Delivery, Unreadable
 from lykke_cli.domain.audit_log import AuditLogEntity
 
 MAX_SHOWN_REASON = 120  # characters
@@ -104,7 +104,7 @@ class LiveBatch(Sequence[Arrival]):
 
     __slots__ = ("deliveries",)
 
-    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+    def __init__(self, deliveries: Deliveries) -> None:
         self.deliveries = deliveries
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ class EntryBatch(LiveBatch):
     It is a sequence of arrivals like any other; whoever does not care need not know.
     """
 
-    def __init__(self, entries: Sequence[Entry], deliveries: Sequence[Delivery]) -> None:
+    def __init__(self, entries: Sequence[Entry], deliveries: Deliveries) -> None:
         super().__init__(deliveries)
         self.entries = entries
 
@@ -148,13 +148,18 @@ class EntryBatch(LiveBatch):
     def where(self, wanted: Iterable[bool]) -> "EntryBatch":
         """Those at whose place `wanted` is true."""
         mask = list(wanted)
-        return EntryBatch(list(compress(self.entries, mask)), list(compress(self.deliveries, mask)))
+        channels = list(compress(self.deliveries.channels, mask))
+        payloads = list(compress(self.deliveries.payloads, mask))
+        return EntryBatch(list(compress(self.entries, mask)), Deliveries(channels, payloads))
+
+
+_Refused = Annotated[str, msgspec.Meta(pattern="(?!)")]  # no text matches it
 
 
 class _LiveEntry(Entry, frozen=True, kw_only=True, gc=False):
-    """An entry in the promised form already; what is unset is not written."""
+    """An entry in the promised form already, and not marked as replayed."""
 
-    replayed: bool | msgspec.UnsetType = msgspec.UNSET
+    replayed: _Refused | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Envelope(msgspec.Struct):
@@ -186,9 +191,9 @@ def decode(payload: bytes) -> Message:
     return _decode(payload)[0]
 
 
-def live_arrivals(deliveries: Sequence[Delivery]) -> Sequence[Arrival]:
+def live_arrivals(deliveries: Deliveries) -> Sequence[Arrival]:
     """The deliveries, decoded; never raises."""
-    entries = _decode_together([delivery.payload for delivery in deliveries])
+    entries = _decode_together(deliveries.payloads)
     if entries is not None:
         return EntryBatch(entries, deliveries)
     return [_arrival(delivery) for delivery in deliveries]
@@ -199,7 +204,7 @@ def _arrival(delivery: Delivery) -> Arrival:
     return Arrival(message, "live", delivery.channel, delivery.payload, replayed)
 
 
-def _decode_together(payloads: list[bytes]) -> list[_LiveEntry] | None:
+def _decode_together(payloads: Sequence[bytes]) -> list[_LiveEntry] | None:
     """Entries that are all in the promised form, as `_decode` would, many times faster.
 
     None when any of them is not, or may not be.
@@ -211,19 +216,19 @@ def _decode_together(payloads: list[bytes]) -> list[_LiveEntry] | None:
         entries = [_decode_entry(payload) for payload in payloads]
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return None
+    ids = [entry.id for entry in entries]
+    ids += {entry.user_id for entry in entries}
+    ids += [entry.entity_id for entry in entries if entry.entity_id is not None]
     ordinary = (
         b"\n" not in together
         and b"\r" not in together
-        and {entry.replayed for entry in entries} == {msgspec.UNSET}
+        and _are_canonical(ids)
         and _are_canonical_times([entry.occurred_at for entry in entries])
-        and _are_canonical([entry.id for entry in entries])
-        and _are_canonical({entry.user_id for entry in entries})
-        and _are_canonical([id for entry in entries if (id := entry.entity_id) is not None])
     )
     return entries if ordinary else None
 
 
-def _are_canonical(ids: Collection[str]) -> bool:
+def _are_canonical(ids: Sequence[str]) -> bool:
     """True when each is a UUID in lower case with dashes."""
     shapes = " ".join([_ID_SHAPE] * len(ids)).encode()
     return " ".join(ids).encode().translate(_HEX_TO_ZERO) == shapes
@@ -234,8 +239,10 @@ def _are_canonical_times(times: Sequence[str]) -> bool:
     shapes = " ".join([_TIME_SHAPE] * len(times)).encode()
     if " ".join(times).encode().translate(_DIGITS_TO_ZERO) != shapes:
         return False
+    first, last = min(times)[:_TO_THE_SECOND], max(times)[:_TO_THE_SECOND]
     try:
-        for second in {time[:_TO_THE_SECOND] for time in times}:
+        # What lies between two that begin alike begins like them.
+        for second in {first} if first == last else {time[:_TO_THE_SECOND] for time in times}:
             datetime.fromisoformat(second)
     except ValueError:  # no day of the calendar, or no time of the day
         return False

@@ -20,9 +20,10 @@ from lykke_cli.application.gateways.history_protocol import (
     HistoryRow,
 )
 from lykke_cli.application.gateways.pubsub_protocol import (
-    Delivery,
+    Deliveries,
     Gap,
     PubSubGatewayProtocol,
+    PubSubSubscription,
     channel_name,
 )
 from lykke_cli.application.merge import (
@@ -40,7 +41,7 @@ from lykke_cli.application.messages import LiveBatch, live_arrivals
 RECONCILE_INTERVAL = 30.0  # seconds between reads that look for lost broadcasts
 AWAY_INTERVAL = 2.0  # seconds between reads while there is no subscription
 FULL_INTERVAL = 3600.0  # seconds between reads without the look-back bound
-QUEUE_LENGTH = 2  # batches between the readers and the output: a slow output slows the readers
+QUEUE_LENGTH = 2  # chunks between the history and the output: a slow output slows the history
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,6 @@ class Notice:
 
 Status = Connected | Disconnected | HistoryAway | HistoryRead | Notice
 Event = Print | Save | Status
-
-
-@dataclass(frozen=True, slots=True)
-class _Live:
-    deliveries: list[Delivery]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +144,12 @@ class Tail:
         self._full_interval = full_interval
         self._merge = Merge(request.resume, history=history is not None)
         self._queue: asyncio.Queue[object] = asyncio.Queue(QUEUE_LENGTH)
+        self._waiting: asyncio.Timeout | None = None
+        self._live_came_last = False
+        self._subscription: PubSubSubscription | None = None
+        self._subscriber: asyncio.Task[None] | None = None
+        self._lost_at: datetime | None = None
+        self._backoff = Backoff()
         self._reader: asyncio.Task[None] | None = None
         self._history_backoff = Backoff()
         self._history_failed = False
@@ -162,13 +164,11 @@ class Tail:
         last_full = loop.time()
         deadline = loop.time() + self._interval()
         async with AsyncExitStack() as stack:
-            subscriber = asyncio.create_task(self._subscribe())
-            stack.push_async_callback(self._stop, subscriber)
+            stack.push_async_callback(self._stop)
+            self._subscriber = asyncio.create_task(self._subscribe())
             while True:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        happened = await self._queue.get()
-                except TimeoutError:
+                happened = await self._next(deadline)
+                if happened is None:
                     full = loop.time() - last_full >= self._full_interval
                     last_full = loop.time() if full else last_full
                     happened = ReadKind.FULL if full else ReadKind.RECENT
@@ -179,11 +179,46 @@ class Tail:
                 if (failed_before, connected_before) != (self._history_failed, self._connected):
                     deadline = loop.time() + self._interval()
 
-    async def _stop(self, subscriber: asyncio.Task[None]) -> None:
-        tasks = [subscriber] if self._reader is None else [subscriber, self._reader]
+    async def _stop(self) -> None:
+        tasks = [task for task in (self._subscriber, self._reader) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._subscription is not None:
+            await self._subscription.close()
+
+    async def _next(self, deadline: float) -> object:
+        """What happens next, live messages and the rest taking turns; None at `deadline`."""
+        if self._live_came_last and not self._queue.empty():
+            self._live_came_last = False
+            return self._queue.get_nowait()
+        try:
+            async with asyncio.timeout_at(deadline if self._queue.empty() else 0) as self._waiting:
+                deliveries = await self._live()
+            self._live_came_last = True
+            return deliveries
+        except TimeoutError:
+            return None if self._queue.empty() else self._queue.get_nowait()
+        except SubscriptionLost as error:
+            self._lost_at = datetime.now(UTC)
+            self._subscriber = asyncio.create_task(self._subscribe())
+            return Disconnected(str(error))
+        finally:
+            self._waiting = None
+
+    async def _live(self) -> Deliveries:
+        """The messages that came; waits for ever while there is no subscription."""
+        while self._subscription is None or not self._connected:
+            await asyncio.Event().wait()
+        while not (deliveries := await self._subscription.get_deliveries()):
+            pass
+        return deliveries
+
+    async def _tell(self, happened: object) -> None:
+        """Let it be what happens next, or soon."""
+        await self._queue.put(happened)
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(0)
 
     def _interval(self) -> float:
         if self._history_failed:
@@ -192,11 +227,11 @@ class Tail:
 
     def _handle(self, happened: object) -> Iterator[Event]:
         match happened:
-            case _Live(deliveries):
+            case Deliveries():
                 if self._request.undecoded:
-                    yield Print(LiveBatch(deliveries))
+                    yield Print(LiveBatch(happened))
                     return
-                wanted = self._request.filters.select(live_arrivals(deliveries))
+                wanted = self._request.filters.select(live_arrivals(happened))
                 yield from self._carry_out(self._merge.live(wanted))
             case HistoryChunk():
                 yield from self._take_chunk(happened)
@@ -270,52 +305,46 @@ class Tail:
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:
-                    await self._queue.put(chunk)
+                    await self._tell(chunk)
         except ServerUnavailable as error:
-            await self._queue.put(self._history_error(error))
+            await self._tell(self._history_error(error))
         except Exception as error:
-            await self._queue.put(_Broken(error))
+            await self._tell(_Broken(error))
 
     async def _verify(self, verify: Verify) -> None:
         assert self._history is not None
         try:
             answer = await self._history.verify(self._selection, verify.cursor, verify.ids)
-            await self._queue.put(_Verified(*answer))
+            await self._tell(_Verified(*answer))
         except ServerUnavailable as error:
-            await self._queue.put(self._history_error(error))
+            await self._tell(self._history_error(error))
         except Exception as error:
-            await self._queue.put(_Broken(error))
+            await self._tell(_Broken(error))
 
     def _history_error(self, error: ServerUnavailable) -> HistoryAway | _Broken:
         return HistoryAway(str(error)) if self._history_worked else _Broken(error)
 
     async def _subscribe(self) -> None:
-        """Keep a subscription; each one made, broken or read from goes into the queue."""
-        backoff = Backoff()
-        lost_at: datetime | None = None
+        """Subscribe, after a loss as often as it takes."""
         request = self._request
-        channel = channel_name(request.channel_type, request.user_id)
-        while True:
-            try:
-                async with self._gateway.subscribe_to_user_channel(
+        if self._subscription is not None:
+            await self._subscription.close()
+            await asyncio.sleep(self._backoff.next())
+        try:
+            while True:
+                self._subscription = self._gateway.subscribe_to_user_channel(
                     request.user_id, request.channel_type, reconnect=False
-                ) as subscription:
-                    gap = None if lost_at is None else Gap(lost_at, datetime.now(UTC))
-                    await self._queue.put(Connected(channel, gap))
-                    lost_at = datetime.now(UTC)
-                    backoff.reset()
-                    while True:
-                        deliveries = await subscription.get_deliveries()
-                        if deliveries:
-                            await self._queue.put(_Live(deliveries))
-            except SubscriptionLost as error:
-                lost_at = datetime.now(UTC)
-                await self._queue.put(Disconnected(str(error)))
-            except ServerUnavailable as error:
-                if lost_at is None:
-                    await self._queue.put(_Broken(error))
-                    return
-            except Exception as error:
-                await self._queue.put(_Broken(error))
-                return
-            await asyncio.sleep(backoff.next())
+                )
+                try:
+                    await self._subscription.__aenter__()
+                    break
+                except ServerUnavailable:
+                    if self._lost_at is None:
+                        raise
+                await asyncio.sleep(self._backoff.next())
+        except Exception as error:
+            await self._tell(_Broken(error))
+            return
+        self._backoff.reset()
+        gap = None if self._lost_at is None else Gap(self._lost_at, datetime.now(UTC))
+        await self._tell(Connected(channel_name(request.channel_type, request.user_id), gap))

@@ -176,7 +176,7 @@ class RawRenderer:
 
     def render(self, messages: Sequence[Arrival]) -> bytes:
         if isinstance(messages, LiveBatch):
-            payloads = [delivery.payload for delivery in messages.deliveries]
+            payloads = list(messages.deliveries.payloads)
         else:
             payloads = [_payload(shown) for shown in messages]
         if self._escaped:

@@ -242,6 +242,20 @@ async def test_our_own_slowness_is_not_taken_for_silence(
         assert await waiting == {}
 
 
+async def test_messages_that_nobody_takes_wait_and_are_not_taken_for_silence(
+    own_redis: RedisServer,
+) -> None:
+    sent = [b'{"n": %d, "x": "%s"}' % (n, b"x" * 100_000) for n in range(100)]
+    async with subscribed(own_redis, SHORT, reconnect=False) as subscription:
+        for payload in sent:
+            publish(own_redis, payload)
+        await asyncio.sleep(5 * SHORT)
+        came: list[bytes] = []
+        while len(came) < len(sent):
+            came += (await subscription.get_deliveries(SOON)).payloads
+    assert came == sent
+
+
 async def test_a_cancelled_wait_keeps_the_connection(own_redis: RedisServer) -> None:
     def pings() -> int:
         with own_redis.client() as client:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lykke_cli.application.filters import Filters
-from lykke_cli.application.gateways.pubsub_protocol import Delivery
+from lykke_cli.application.gateways.pubsub_protocol import Deliveries
 from lykke_cli.application.messages import live_arrivals
 from lykke_cli.cli.live_table import LiveTable
 from lykke_cli.cli.renderers import (
@@ -93,7 +93,7 @@ def test_nothing_that_a_terminal_obeys_reaches_it(output: str) -> None:
     allowed = {"\n", "\t"} if output in ("ndjson", "json", "csv") else {"\n"}
     obeyed = OBEYED - allowed
     for payload in PAYLOADS:
-        text = renderer.render(live_arrivals([Delivery("auditlog:\x1b[31m", payload)])).decode()
+        text = renderer.render(live_arrivals(Deliveries(["auditlog:\x1b[31m"], [payload]))).decode()
         assert obeyed.isdisjoint(text), payload[:300]
 
 
@@ -101,13 +101,13 @@ def test_nothing_that_a_terminal_obeys_reaches_it(output: str) -> None:
 def test_a_message_is_a_line(output: str) -> None:
     renderer = TO_TERMINAL[output]()
     for payload in PAYLOADS:
-        rendered = renderer.render(live_arrivals([Delivery("auditlog:x", payload)]))
+        rendered = renderer.render(live_arrivals(Deliveries(["auditlog:x"], [payload])))
         assert (rendered.count(b"\n"), rendered[-1:]) == (1, b"\n"), payload[:300]
 
 
 def test_ndjson_stays_json() -> None:
     for payload in PAYLOADS:
-        line = NdjsonRenderer().render(live_arrivals([Delivery("auditlog:x", payload)]))
+        line = NdjsonRenderer().render(live_arrivals(Deliveries(["auditlog:x"], [payload])))
         assert line.count(b"\n") == 1
         try:
             json.loads(line, parse_int=len)
@@ -126,4 +126,4 @@ def test_ndjson_stays_json() -> None:
 )
 def test_no_filter_breaks_on_a_message(filters: Filters) -> None:
     for payload in PAYLOADS:
-        filters.select(live_arrivals([Delivery("auditlog:x", payload)]))
+        filters.select(live_arrivals(Deliveries(["auditlog:x"], [payload])))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lykke_cli.application.gateways.pubsub_protocol import Delivery, Unreadable
+from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Unreadable
 from lykke_cli.application.messages import (
     Arrival,
     Entry,
@@ -73,7 +73,7 @@ usual: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 unusual: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"id": ids, "user_id": ids, "activity_type": texts | st.none(), "occurred_at": times},
     optional={"entity_id": st.none() | ids, "entity_type": st.none() | texts, "meta": values}
-    | {"replayed": st.booleans() | st.none(), "extra": values},
+    | {"replayed": st.booleans() | st.none() | st.text(), "extra": values},
 )
 styles = st.sampled_from(
     [
@@ -92,8 +92,8 @@ junk = st.one_of(
 )
 
 
-def deliveries(payloads: Sequence[bytes]) -> list[Delivery]:
-    return [Delivery("auditlog:x", payload) for payload in payloads]
+def deliveries(payloads: Sequence[bytes]) -> Deliveries:
+    return Deliveries(["auditlog:x"] * len(payloads), payloads)
 
 
 def carefully(payload: bytes) -> Arrival:

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from lykke_cli.application.gateways.pubsub_protocol import Delivery
+from lykke_cli.application.gateways.pubsub_protocol import Deliveries
 from lykke_cli.application.messages import live_arrivals
 from lykke_cli.application.tail import Connected, Disconnected
 from lykke_cli.cli.reporter import Reporter
@@ -29,11 +29,11 @@ def test_the_status_line_follows_what_happens(capsys: pytest.CaptureFixture[str]
         return capsys.readouterr().err.rpartition("\r\x1b[2K")[2]
 
     user = uuid.uuid4()
-    message = Delivery(f"auditlog:{user}", wire(entity(user)))
+    message = Deliveries([f"auditlog:{user}"], [wire(entity(user))])
     reporter = a_reporter()
     assert drawn() == "○ connecting · 0 entries · 0 recovered"
     reporter.happened(Connected("auditlog:1", None))
-    reporter.count(live_arrivals([message]))
+    reporter.count(live_arrivals(message))
     assert " · 1 entry · 0 recovered · lag " in drawn()
     reporter.happened(Disconnected("gone"))
     assert "○ not connected, trying again · 1 entry" in drawn()

@@ -4,11 +4,11 @@ Pub/Sub delivers at most once: a subscription of this kind may lose messages. Wh
 any is built on it in `tail.py`, with the database beside it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, overload
 from uuid import UUID
 
 import msgspec
@@ -41,6 +41,28 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
+class Deliveries(Sequence[Delivery]):
+    """Messages as they came off the wire, in order, as columns: each is made when asked for."""
+
+    __slots__ = ("channels", "payloads")
+
+    def __init__(self, channels: Sequence[str] = (), payloads: Sequence[bytes] = ()) -> None:
+        self.channels = channels
+        self.payloads = payloads
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    @overload
+    def __getitem__(self, index: int) -> Delivery: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Deliveries": ...
+    def __getitem__(self, index: int | slice) -> "Delivery | Deliveries":
+        if isinstance(index, slice):
+            return Deliveries(self.channels[index], self.payloads[index])
+        return Delivery(self.channels[index], self.payloads[index])
+
+
 class PubSubSubscription(Protocol):
     """A subscription to one user's channel, used as an async context manager.
 
@@ -68,8 +90,8 @@ class PubSubSubscription(Protocol):
         """
         ...
 
-    async def get_deliveries(self, timeout: float | None = None) -> list[Delivery]:
-        """The messages that are there, at least one, undecoded; an empty list on time-out.
+    async def get_deliveries(self, timeout: float | None = None) -> Deliveries:
+        """The messages that are there, at least one, undecoded; none on time-out.
 
         Raises as `get_message` does.
         """

@@ -17,7 +17,13 @@ from lykke_cli.application.errors import (
     SubscriptionLost,
     UsageMistake,
 )
-from lykke_cli.application.gateways.pubsub_protocol import Delivery, Gap, Unreadable, channel_name
+from lykke_cli.application.gateways.pubsub_protocol import (
+    Deliveries,
+    Delivery,
+    Gap,
+    Unreadable,
+    channel_name,
+)
 from lykke_cli.application.messages import decode_object, encode
 
 MOST_WAITING = 10_000  # messages; a subscriber slower than that is cut off, as Redis does
@@ -169,10 +175,11 @@ class MemorySubscription:
             return None
         return decode_object(self._ready.popleft().payload)
 
-    async def get_deliveries(self, timeout: float | None = None) -> list[Delivery]:
+    async def get_deliveries(self, timeout: float | None = None) -> Deliveries:
         if not await self._wait(timeout):
-            return []
-        return [self._ready.popleft() for _ in range(min(len(self._ready), MOST_AT_ONCE))]
+            return Deliveries()
+        ready = [self._ready.popleft() for _ in range(min(len(self._ready), MOST_AT_ONCE))]
+        return Deliveries([d.channel for d in ready], [d.payload for d in ready])
 
     async def send_message(self, message: Mapping[str, Any]) -> int:
         self._check_open()

@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-import math
 import os
 import re
 import warnings
-from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
@@ -28,7 +26,7 @@ from lykke_cli.application.errors import (
     SubscriptionLost,
     UsageMistake,
 )
-from lykke_cli.application.gateways.pubsub_protocol import Delivery, Gap, Unreadable, channel_name
+from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Gap, Unreadable, channel_name
 from lykke_cli.application.messages import decode_object, encode
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.gateways.redis_connection import CLIENT_NAME, SubscribedConnection
@@ -187,7 +185,8 @@ class RedisSubscription:
         self._entered = False
         self._closed = False
         self._turn = asyncio.Lock()
-        self._ready: deque[Delivery] = deque()
+        self._ready = Deliveries()
+        self._taken = 0  # of those, one by one
         self._link: SubscribedConnection | None = None
         self._attempt: asyncio.Task[SubscribedConnection] | None = None
         self._backoff = Backoff()
@@ -224,13 +223,14 @@ class RedisSubscription:
     async def get_message(self, timeout: float | None = None) -> dict[str, Any] | Unreadable | None:
         if not await self._wait(timeout):
             return None
-        return decode_object(self._ready.popleft().payload)
+        self._taken += 1
+        return decode_object(self._ready.payloads[self._taken - 1])
 
-    async def get_deliveries(self, timeout: float | None = None) -> list[Delivery]:
+    async def get_deliveries(self, timeout: float | None = None) -> Deliveries:
         if not await self._wait(timeout):
-            return []
-        ready = list(self._ready)
-        self._ready.clear()
+            return Deliveries()
+        ready = self._ready[self._taken :] if self._taken else self._ready
+        self._ready, self._taken = Deliveries(), 0
         return ready
 
     async def send_message(self, message: Mapping[str, Any]) -> int:
@@ -253,41 +253,35 @@ class RedisSubscription:
             if not attempt.cancelled() and attempt.exception() is None:
                 await self._gateway._disconnect(attempt.result())
 
+    def _is_ready(self) -> bool:
+        return self._taken < len(self._ready)
+
     async def _wait(self, timeout: float | None) -> bool:
         """True when a delivery is ready. A cancelled wait leaves everything as it was."""
         self._check_open()
-        if self._ready:
+        if self._is_ready():
             return True
-        clock = asyncio.get_running_loop().time
-        deadline = math.inf if timeout is None else clock() + timeout
-        if self._turn.locked():
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._turn.acquire()
-            except TimeoutError:
-                return False
-        else:
-            await self._turn.acquire()
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         try:
-            while not self._ready:
-                self._check_open()
-                if not await self._step(deadline):
-                    return False
-        finally:
-            self._turn.release()
+            async with asyncio.timeout_at(deadline), self._turn:
+                while not self._is_ready():
+                    self._check_open()
+                    await self._step()
+        except TimeoutError:
+            return False
         return True
 
-    async def _step(self, deadline: float) -> bool:
-        """Read, or come a step nearer to it; False when the loop's time reaches `deadline`."""
+    async def _step(self) -> None:
+        """Take what came, or come a step nearer to it."""
         link = self._link
         if link is None:
             if not self._reconnect:
                 raise SubscriptionLost(self._loss)
-            return await self._resume(deadline)
+            await self._resume()
+            return
         try:
-            return await link.read_into(self._ready, deadline)
+            self._ready, self._taken = link.take(), 0
         except (exceptions.RedisError, OSError) as error:
-            await self._gateway._disconnect(link)
             if self._closed:
                 raise SubscriptionClosed from None
             self._link = None
@@ -297,22 +291,22 @@ class RedisSubscription:
             )
             if asyncio.get_running_loop().time() - link.opened > STEADY:
                 self._backoff.reset()
+            if self._reconnect:
+                logger.warning("%s Subscribing to %s again.", self._loss, self._channel)
+            await self._gateway._disconnect(link)
             if not self._reconnect:
                 raise SubscriptionLost(self._loss) from error
-            logger.warning("%s Subscribing to %s again.", self._loss, self._channel)
-            return True
+        else:
+            if not self._ready:
+                await link.something()
 
-    async def _resume(self, deadline: float) -> bool:
+    async def _resume(self) -> None:
         """Subscribe after a loss; an attempt goes on when a caller's time is over."""
         if self._attempt is None:
             self._attempt = asyncio.create_task(self._try_again(self._backoff.next()))
         attempt = self._attempt
-        now = asyncio.get_running_loop().time()
-        left = None if deadline == math.inf else max(0.0, deadline - now)
-        await asyncio.wait({attempt}, timeout=left)
+        await asyncio.wait({attempt})
         self._check_open()
-        if not attempt.done():
-            return False
         self._attempt = None
         try:
             self._link = attempt.result()
@@ -322,7 +316,6 @@ class RedisSubscription:
                 logger.warning("%s", error)
         else:
             self._report(Gap(self._lost_at or self._link.confirmed_at, self._link.confirmed_at))
-        return True
 
     async def _try_again(self, delay: float) -> SubscribedConnection:
         await asyncio.sleep(delay)
