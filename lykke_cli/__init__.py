@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         UsageMistake,
     )
     from lykke_cli.application.gateways.pubsub_protocol import (
+        Deliveries,
+        Delivery,
         Gap,
         PubSubGatewayProtocol,
         PubSubSubscription,
@@ -39,6 +41,8 @@ _HOMES = {
     "AuditLogEntity": "domain.audit_log",
     "AuditLogRepository": "infrastructure.database.audit_log_repository",
     "BadInput": "application.errors",
+    "Deliveries": "application.gateways.pubsub_protocol",
+    "Delivery": "application.gateways.pubsub_protocol",
     "DomainError": "domain.errors",
     "Gap": "application.gateways.pubsub_protocol",
     "ImmutableEntityError": "domain.errors",
@@ -64,6 +68,8 @@ __all__ = [
     "AuditLogEntity",
     "AuditLogRepository",
     "BadInput",
+    "Deliveries",
+    "Delivery",
     "DomainError",
     "Gap",
     "ImmutableEntityError",

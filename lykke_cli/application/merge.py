@@ -249,11 +249,10 @@ class Merge:
         since = chunk.covered_from
         if not chunk.complete:
             self._pending |= self._awaiting
-        elif since is None:
-            self._settle(self._awaiting)
         else:
-            self._settle({id: at for id, at in self._awaiting.items() if at >= since})
-            self._pending |= {id: at for id, at in self._awaiting.items() if at < since}
+            for id in [id for id, at in self._awaiting.items() if since is not None and at < since]:
+                self._pending[id] = self._awaiting.pop(id)
+            self._settle(self._awaiting)
         self._awaiting = {}
         self._under_way = None
         self._failing = False
@@ -370,13 +369,17 @@ class Merge:
         """No read can return these again: their ids are kept while there is room."""
         if not entries:
             return
-        self._latest = max([*entries.values(), *([self._latest] if self._latest else [])])
-        self._settled |= entries
-        if len(self._settled) > self._keep:
-            times = sorted(self._settled.values())  # not for one at a time: it takes a while
-            floor = times[len(times) - self._keep // 2 - 1]
-            self._floor = floor if self._floor is None else max(self._floor, floor)
-            self._settled = {id: at for id, at in self._settled.items() if at > floor}
+        latest = max(entries.values())
+        self._latest = latest if self._latest is None else max(self._latest, latest)
+        if len(self._settled) + len(entries) <= self._keep:
+            self._settled |= entries
+            return
+        times = sorted([*self._settled.values(), *entries.values()])
+        floor = times[-(self._keep // 2) - 1]  # not one by one: sorting takes its time
+        self._floor = floor if self._floor is None else max(self._floor, floor)
+        self._settled = {
+            id: at for ids in (self._settled, entries) for id, at in ids.items() if at > floor
+        }
 
 
 def _size(arrivals: Iterable[Arrival]) -> int:

@@ -256,6 +256,40 @@ async def test_messages_that_nobody_takes_wait_and_are_not_taken_for_silence(
     assert came == sent
 
 
+async def test_what_is_no_message_is_passed_over() -> None:
+    strange = (
+        b"+OK\r\n:1\r\n-ERR no\r\n*-1\r\n$-1\r\n*0\r\n*1\r\n*-1\r\n$1\r\nx\r\n"
+        b"*3\r\n$7\r\nmessage\r\n$1\r\nx\r\n:5\r\n"
+        b"*3\r\n$7\r\nmessage\r\n*0\r\n$2\r\n{}\r\n"
+        b"*3\r\n*0\r\n$1\r\nx\r\n$2\r\n{}\r\n"
+    )
+    one = b'*3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$7\r\n{"n":1}\r\n'
+    other = b'*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\ny\r\n$7\r\n{"n":2}\r\n'
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if b"CLIENT" in line:
+                writer.write(b"+OK\r\n")
+            elif b"SUBSCRIBE" in line:
+                writer.write(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n")
+                writer.write(strange + one + strange + other + b"!garbled\r\n")
+                break
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with RedisPubSubGateway(f"redis://127.0.0.1:{port}") as gateway:
+            subscribe = gateway.subscribe_to_user_channel
+            async with subscribe(USER, "auditlog", reconnect=False) as subscription:
+                deliveries = await subscription.get_deliveries(SOON)
+                assert [(d.channel, d.payload) for d in deliveries] == [
+                    ("x", b'{"n":1}'),
+                    ("y", b'{"n":2}'),
+                ]
+                with pytest.raises(SubscriptionLost, match="Protocol error"):
+                    await subscription.get_message(SOON)
+
+
 async def test_a_cancelled_wait_keeps_the_connection(own_redis: RedisServer) -> None:
     def pings() -> int:
         with own_redis.client() as client:

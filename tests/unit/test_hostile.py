@@ -93,7 +93,8 @@ def test_nothing_that_a_terminal_obeys_reaches_it(output: str) -> None:
     allowed = {"\n", "\t"} if output in ("ndjson", "json", "csv") else {"\n"}
     obeyed = OBEYED - allowed
     for payload in PAYLOADS:
-        text = renderer.render(live_arrivals(Deliveries(["auditlog:\x1b[31m"], [payload]))).decode()
+        deliveries = Deliveries([b"auditlog:\x1b[31m"], [payload])
+        text = renderer.render(live_arrivals(deliveries)).decode()
         assert obeyed.isdisjoint(text), payload[:300]
 
 
@@ -101,13 +102,13 @@ def test_nothing_that_a_terminal_obeys_reaches_it(output: str) -> None:
 def test_a_message_is_a_line(output: str) -> None:
     renderer = TO_TERMINAL[output]()
     for payload in PAYLOADS:
-        rendered = renderer.render(live_arrivals(Deliveries(["auditlog:x"], [payload])))
+        rendered = renderer.render(live_arrivals(Deliveries([b"auditlog:x"], [payload])))
         assert (rendered.count(b"\n"), rendered[-1:]) == (1, b"\n"), payload[:300]
 
 
 def test_ndjson_stays_json() -> None:
     for payload in PAYLOADS:
-        line = NdjsonRenderer().render(live_arrivals(Deliveries(["auditlog:x"], [payload])))
+        line = NdjsonRenderer().render(live_arrivals(Deliveries([b"auditlog:x"], [payload])))
         assert line.count(b"\n") == 1
         try:
             json.loads(line, parse_int=len)
@@ -126,4 +127,4 @@ def test_ndjson_stays_json() -> None:
 )
 def test_no_filter_breaks_on_a_message(filters: Filters) -> None:
     for payload in PAYLOADS:
-        filters.select(live_arrivals(Deliveries(["auditlog:x"], [payload])))
+        filters.select(live_arrivals(Deliveries([b"auditlog:x"], [payload])))

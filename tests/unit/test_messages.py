@@ -93,7 +93,7 @@ junk = st.one_of(
 
 
 def deliveries(payloads: Sequence[bytes]) -> Deliveries:
-    return Deliveries(["auditlog:x"] * len(payloads), payloads)
+    return Deliveries([b"auditlog:x"] * len(payloads), payloads)
 
 
 def carefully(payload: bytes) -> Arrival:

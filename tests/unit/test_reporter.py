@@ -29,7 +29,7 @@ def test_the_status_line_follows_what_happens(capsys: pytest.CaptureFixture[str]
         return capsys.readouterr().err.rpartition("\r\x1b[2K")[2]
 
     user = uuid.uuid4()
-    message = Deliveries([f"auditlog:{user}"], [wire(entity(user))])
+    message = Deliveries([f"auditlog:{user}".encode()], [wire(entity(user))])
     reporter = a_reporter()
     assert drawn() == "○ connecting · 0 entries · 0 recovered"
     reporter.happened(Connected("auditlog:1", None))

@@ -46,7 +46,7 @@ class Deliveries(Sequence[Delivery]):
 
     __slots__ = ("channels", "payloads")
 
-    def __init__(self, channels: Sequence[str] = (), payloads: Sequence[bytes] = ()) -> None:
+    def __init__(self, channels: Sequence[bytes] = (), payloads: Sequence[bytes] = ()) -> None:
         self.channels = channels
         self.payloads = payloads
 
@@ -60,7 +60,7 @@ class Deliveries(Sequence[Delivery]):
     def __getitem__(self, index: int | slice) -> "Delivery | Deliveries":
         if isinstance(index, slice):
             return Deliveries(self.channels[index], self.payloads[index])
-        return Delivery(self.channels[index], self.payloads[index])
+        return Delivery(self.channels[index].decode("utf-8", "replace"), self.payloads[index])
 
 
 class PubSubSubscription(Protocol):

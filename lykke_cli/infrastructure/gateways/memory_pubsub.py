@@ -179,7 +179,7 @@ class MemorySubscription:
         if not await self._wait(timeout):
             return Deliveries()
         ready = [self._ready.popleft() for _ in range(min(len(self._ready), MOST_AT_ONCE))]
-        return Deliveries([d.channel for d in ready], [d.payload for d in ready])
+        return Deliveries([d.channel.encode() for d in ready], [d.payload for d in ready])
 
     async def send_message(self, message: Mapping[str, Any]) -> int:
         self._check_open()

@@ -9,7 +9,6 @@ error, and a silent server is asked (PING) and given up when it does not answer.
 import asyncio
 from collections import deque
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Self
 
 import hiredis
@@ -94,9 +93,9 @@ class SubscribedConnection(asyncio.BufferedProtocol):
             self._looking = asyncio.create_task(self._look())
         await self._connection.send_command(command, channel, check_health=False)
         while not self._confirmed:
-            await self.something()
             if self._loss is not None:
                 raise self._loss
+            await self.something()
         self.opened, self.confirmed_at = self._loop.time(), datetime.now(UTC)
         self._check_health()
 
@@ -222,13 +221,11 @@ async def _set_name(connection: AbstractConnection) -> None:
 def _deliveries(replies: list[Any]) -> Deliveries:
     """The messages among them; the channel and the payload come last."""
     if not _are_messages(replies):
-        replies = [reply for reply in replies if _are_messages([reply])]
-        if not replies:
-            return Deliveries()
+        replies = [reply[-2:] for reply in replies if _are_messages([reply])]
+    if not replies:
+        return Deliveries()
     *_, channels, payloads = zip(*replies, strict=True)
-    if channels.count(channels[0]) == len(channels):
-        return Deliveries((_text(channels[0]),) * len(channels), payloads)
-    return Deliveries([_text(channel) for channel in channels], payloads)
+    return Deliveries(channels, payloads)
 
 
 def _are_messages(replies: list[Any]) -> bool:
@@ -243,8 +240,3 @@ def _are_messages(replies: list[Any]) -> bool:
         and kinds.count(kind) == len(kinds)
         and set(map(type, channels + payloads)) == {bytes}
     )
-
-
-@lru_cache(maxsize=1_000)  # most messages come on a few channels
-def _text(channel: bytes) -> str:
-    return channel.decode("utf-8", "replace")
