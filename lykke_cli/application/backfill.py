@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+import msgspec
 
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
@@ -15,8 +16,7 @@ from lykke_cli.application.messages import Arrival, Entry, replay_message
 from lykke_cli.application.tail import Notice
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class Range(msgspec.Struct, frozen=True, kw_only=True):
     """A range of occurred_at: `since` inclusive, the filters' `until` exclusive."""
 
     since: datetime | None = None

@@ -19,8 +19,9 @@ Nothing here compares a time with a clock: a wrong clock can make a look-up more
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryRow
 from lykke_cli.application.messages import Arrival, Entry, EntryBatch
@@ -46,8 +47,7 @@ class ReadKind(IntEnum):
     """Everything that was committed since the cursor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(msgspec.Struct, frozen=True):
     """Where the merge stands: enough for another run to go on without a gap or a duplicate."""
 
     cursor: Cursor
@@ -57,29 +57,25 @@ class Checkpoint:
     """A live entry at or before it may have been printed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Print:
+class Print(msgspec.Struct, frozen=True):
     arrivals: Sequence[Arrival]
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True):
     """Read history from `cursor`; without one, begin. Answer with `chunk` or `read_failed`."""
 
     kind: ReadKind
     cursor: Cursor | None
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
+class Verify(msgspec.Struct, frozen=True):
     """Ask history about `ids`. Answer with `verified` or `read_failed`."""
 
     ids: list[str]
     cursor: Cursor
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(msgspec.Struct, frozen=True):
     """What was printed so far may be recorded as done."""
 
     checkpoint: Checkpoint

@@ -7,9 +7,10 @@ there is a history.
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
+
+import msgspec
 
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
@@ -44,8 +45,7 @@ FULL_INTERVAL = 3600.0  # seconds between reads without the look-back bound
 QUEUE_LENGTH = 2  # chunks between the history and the output: a slow output slows the history
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(msgspec.Struct, frozen=True):
     """The server confirmed the subscription, and with a history its first snapshot was taken.
 
     Whatever is committed from then on is printed.
@@ -56,22 +56,19 @@ class Connected:
     """The time without one before it, if this is not the first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnected:
+class Disconnected(msgspec.Struct, frozen=True):
     """The subscription broke; it is being taken up again."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryAway:
+class HistoryAway(msgspec.Struct, frozen=True):
     """The database cannot be read at the moment; it is tried again."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRead:
+class HistoryRead(msgspec.Struct, frozen=True):
     """A read of the database is complete."""
 
     recovered: int
@@ -79,8 +76,7 @@ class HistoryRead:
     after_failure: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True):
     """Something the person should know."""
 
     text: str
@@ -90,25 +86,22 @@ Status = Connected | Disconnected | HistoryAway | HistoryRead | Notice
 Event = Print | Save | Status
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
+class _Verified(msgspec.Struct, frozen=True):
     rows: list[HistoryRow]
     absent: set[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Broken:
+class _Broken(msgspec.Struct, frozen=True):
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TailRequest:
+class TailRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to follow."""
 
     user_id: UUID | None
     """None follows every user."""
     channel_type: str = "auditlog"
-    filters: Filters = field(default_factory=Filters)
+    filters: Filters = msgspec.field(default_factory=Filters)
     since: datetime | None = None
     """Print history from here on first."""
     last: int | None = None

@@ -4,12 +4,12 @@ import os
 import re
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, overload
 from uuid import UUID
 
+import msgspec
 import typer
 
 from lykke_cli.application.errors import UsageMistake
@@ -36,8 +36,7 @@ def parse_uuid(text: str) -> UUID:
         ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(msgspec.Struct, frozen=True):
     """A user as the command line names one: by id, or by e-mail address."""
 
     named: UUID | str
@@ -445,8 +444,7 @@ def entry_file(path: Path | None, rotate: str | None, *, compress: bool) -> "Ent
     return EntryFile(path, rotate=None if rotate is None else size(rotate), compress=compress)
 
 
-@dataclass(frozen=True, slots=True)
-class Printing:
+class Printing(msgspec.Struct, frozen=True):
     """How messages are shown."""
 
     output: Output | None

@@ -1,7 +1,8 @@
 """One run of `lykke tail`: opens what it needs, in order, and closes it all."""
 
-import dataclasses
 from contextlib import AsyncExitStack, ExitStack
+
+import msgspec
 
 from lykke_cli.application.errors import CursorBusy, OutputFailed
 from lykke_cli.application.merge import Checkpoint
@@ -110,7 +111,7 @@ class Tailing:
             and not self._has_history
             and request.filters.selects_all
         )
-        return dataclasses.replace(request, resume=checkpoint, undecoded=undecoded), sink
+        return msgspec.structs.replace(request, resume=checkpoint, undecoded=undecoded), sink
 
 
 def place_key(database: str, request: TailRequest, file: EntryFile | None) -> dict[str, str]:

@@ -3,15 +3,14 @@
 The two drivers name their options differently, so every remedy is told which names to use.
 """
 
-import ipaddress
 import ssl
-from dataclasses import dataclass
+
+import msgspec
 
 from lykke_cli.application.errors import UsageMistake
 
 
-@dataclass(frozen=True, slots=True)
-class TlsOptions:
+class TlsOptions(msgspec.Struct, frozen=True):
     """What a URL's options about certificates are called."""
 
     authority: str
@@ -96,6 +95,8 @@ def check_certificates(
 
 def is_loopback(host: str) -> bool:
     """Whether `host`, a name or an address, is this machine; so is a path."""
+    import ipaddress
+
     if host.startswith("/"):
         return True
     try:

@@ -71,6 +71,13 @@ def test_publish_imports_no_database(redis_server: RedisServer) -> None:
     assert not modules & {"sqlalchemy", "asyncpg", "aiosqlite"}
 
 
+def test_tail_needs_no_redis_py(redis_server: RedisServer) -> None:
+    arguments = ["tail", uuid.uuid4(), "--live-only", "-o", "ndjson", "--timeout", "0.1s"]
+    modules = imported(*arguments, REDIS_URL=redis_server.url)
+    assert "hiredis" in modules
+    assert not modules & {*_HEAVY, "rich", "pydantic"}
+
+
 def test_the_package_itself_imports_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys, lykke_cli; print(*sys.modules)"],

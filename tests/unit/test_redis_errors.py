@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from redis import exceptions
+from redis.asyncio.connection import parse_url
 
 from lykke_cli import RedisPubSubGateway
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable, UsageMistake
@@ -172,6 +173,8 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         "rediss://u:s3cret@h?ssl_nonsense=1",
         "unix://",
         "unix://run/redis.sock",
+        "redis://u:s3cret@h%00",
+        "redis://u:s3cret\udcff@h",
     ],
 )
 def test_a_malformed_url_is_a_mistake_that_does_not_show_it(url: str) -> None:
@@ -182,3 +185,27 @@ def test_a_malformed_url_is_a_mistake_that_does_not_show_it(url: str) -> None:
         assert "s3cret" not in str(error)
         error = error.__cause__ or error.__context__
     assert "redis://user:password@host:6379/0" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://127.0.0.1:1/0",
+        "redis://[::1]:6380/15",
+        "redis://me@host/",
+        "redis://:p%40ss%2Fw%25@host:1/2",
+        "redis://me:s3cret@Host.Example",
+        "rediss://me:s3cret@host:1/2",
+        "unix:///run/redis%20one.sock",
+        "unix://me:s3cret@/run/redis.sock",
+    ],
+)
+def test_a_url_without_options_means_what_redis_py_takes_it_for(url: str) -> None:
+    theirs = dict(parse_url(url))
+    theirs.pop("connection_class", None)
+    assert parse_redis_url(url).options == theirs
+
+
+def test_an_address_does_not_show_its_password() -> None:
+    assert "s3cret" not in repr(parse_redis_url("redis://me:s3cret@host"))

@@ -1,16 +1,16 @@
 """What was committed, read from the database: the truth behind the channel."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, Self
 from uuid import UUID
 
+import msgspec
+
 from lykke_cli.application.messages import Entry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries a reader wants; every part that is given narrows it."""
 
     user_id: UUID | None
@@ -23,8 +23,7 @@ class Selection:
     entity_id: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True):
     """A place in commit order: opaque to its holder, made and understood by one history.
 
     `data` is plain JSON, so that a cursor can be stored.
@@ -33,8 +32,7 @@ class Cursor:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
+class HistoryRow(msgspec.Struct, frozen=True):
     """A committed entry."""
 
     entry: Entry
@@ -42,8 +40,7 @@ class HistoryRow:
     """True when no later read from the chunk's cursor can return this row again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryChunk:
+class HistoryChunk(msgspec.Struct, frozen=True, kw_only=True):
     """Some rows of a read, in (occurred_at, id) order across the chunks of the read."""
 
     rows: Sequence[HistoryRow]

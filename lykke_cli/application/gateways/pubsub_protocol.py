@@ -5,7 +5,6 @@ any is built on it in `tail.py`, with the database beside it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, overload
@@ -14,8 +13,7 @@ from uuid import UUID
 import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(msgspec.Struct, frozen=True):
     """A message that is not a JSON object; the stream goes on after it."""
 
     raw: bytes
@@ -24,8 +22,7 @@ class Unreadable:
     """Why it could not be read, in a few words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(msgspec.Struct, frozen=True):
     """A time without a connection, in which messages may have been lost."""
 
     started_at: datetime

@@ -1,8 +1,9 @@
 """A place in PostgreSQL's commit order: made from a snapshot, and understood again later."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
+
+import msgspec
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryRow
 from lykke_cli.application.messages import format_time, parse_wire_time
@@ -14,8 +15,7 @@ FALLBACK_OVERLAP = timedelta(hours=1)
 CIRCLE = 2**32  # 32-bit transaction ids
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """The moment a transaction sees."""
 
     xmin: int
@@ -26,8 +26,7 @@ class Snapshot:
     """Names the cluster and the database in it: transaction ids mean nothing elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class Understood:
+class Understood(msgspec.Struct, frozen=True):
     """A cursor, understood."""
 
     covered: tuple[Region, ...]

@@ -8,9 +8,10 @@ are handed over as settings of the transaction: the texts below are constants.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
+
+import msgspec
 
 from lykke_cli.application.gateways.history_protocol import Selection
 from lykke_cli.application.messages import format_time
@@ -67,8 +68,7 @@ _AS_IT_IS = {"format": "csv", "delimiter": "\x02", "quote": "\x01"}
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
+class _Range(msgspec.Struct, frozen=True):
     low: str
     high: str
     blocks: "asyncio.Queue[bytes | BaseException]"

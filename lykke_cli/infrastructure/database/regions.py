@@ -7,9 +7,10 @@ bounded by the place it reached; one over the look-back window a region bounded 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from lykke_cli.application.messages import format_time, parse_wire_time
 
@@ -20,8 +21,7 @@ Place = tuple[datetime, str]
 END = (END_OF_TIME, LAST_ID)
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(msgspec.Struct, frozen=True):
     """Rows with position < before, occurred_at >= low and (occurred_at, id) <= high."""
 
     before: int

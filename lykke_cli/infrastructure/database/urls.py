@@ -6,10 +6,11 @@ A malformed URL raises UsageMistake, whose text never repeats the URL: a passwor
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+import msgspec
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.tls import POSTGRES_OPTIONS, check_certificates
@@ -33,8 +34,7 @@ _DROPPED = {
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:@\s]*)(:[0-9]*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class _Postgres:
+class _Postgres(msgspec.Struct, frozen=True):
     """A PostgreSQL URL, every part decoded except `hosts`, which may be a list."""
 
     user: str

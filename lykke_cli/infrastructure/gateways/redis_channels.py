@@ -36,7 +36,7 @@ class RedisChannels:
         options: dict[str, Any] = {
             "socket_timeout": TIMEOUT,
             "socket_connect_timeout": TIMEOUT,
-            **address.options,
+            **address.pool_options(),
             "protocol": 2,
             "retry": Retry(NoBackoff(), 0),
             "driver_info": DriverInfo(name=CLIENT_NAME, lib_version=__version__),

@@ -15,7 +15,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from redis import exceptions
-from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -309,14 +309,14 @@ class RedisChecks:
     async def _connected(self) -> AsyncGenerator[AbstractConnection]:
         """A connection as the URL says, which ends with the block; raises ServerUnavailable."""
         address = self._known()
-        options = address.options | {
+        options = address.pool_options() | {
             "protocol": 2,
             "retry": Retry(NoBackoff(), 0),
             "socket_timeout": self._timeout,
             "socket_connect_timeout": self._timeout,
             "driver_info": None,
         }
-        make = options.pop("connection_class", Connection)
+        make = options.pop("connection_class")
         connection: AbstractConnection = make(**options)
         try:
             with redis_errors(address.display):

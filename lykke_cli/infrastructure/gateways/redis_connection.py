@@ -1,52 +1,53 @@
 """A connection that is subscribed, retries nothing, and notices when the server has fallen silent.
 
 redis-py's PubSub, left to itself, takes a lost subscription up again without a word, never notices
-a server that has frozen, and takes many times as long for a message as parsing it does. So redis-py
-connects and logs in; then what the server sends comes straight here. A broken connection is an
-error, and a silent server is asked (PING) and given up when it does not answer.
+a server that has frozen, and takes many times as long for a message as parsing it does. So this
+speaks the protocol itself (https://redis.io/docs/latest/develop/reference/protocol-spec/), with
+hiredis to parse it. A broken connection is an error, and a silent server is asked (PING) and given
+up when it does not answer.
 """
 
 import asyncio
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
-from redis import exceptions
-from redis._parsers import BaseParser
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
+from lykke_cli._version import __version__
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries
+from lykke_cli.infrastructure.gateways.redis_urls import DEFAULT_PORT, RedisAddress
+
+if TYPE_CHECKING:  # redis-py is slow to import
+    from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
 CLIENT_NAME = "lykke"
 READ_SIZE = 131_072  # bytes: what is made of more does not fit into the processor's cache
 FEED_SIZE = 16_384  # bytes; hiredis moves what is left of them forward each time it gives some
 MOST_WAITING = 2  # batches of deliveries, after which the server has to wait
 LOOK_INTERVAL = 0.1  # seconds between looks at a connection without a socket of its own
-_PING = b"*1\r\n$4\r\nPING\r\n"
+_PING = hiredis.pack_command(("PING",))
 _NOT_ENOUGH_DATA = object()
 _MESSAGES = (b"message", b"pmessage")
 
 
-class SubscribedConnection(asyncio.BufferedProtocol):
-    """Made by `open`; a loss is one of redis-py's errors, or an OSError."""
+class Refused(Exception):
+    """The server answered a command with this error."""
 
-    def __init__(self, connection: AbstractConnection, health_interval: float) -> None:
+
+class SubscribedConnection(asyncio.BufferedProtocol):
+    """Made by `open` or `open_through`; a loss is an OSError."""
+
+    def __init__(self, health_interval: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._connection = connection
         self._health_interval = health_interval
         self._buffer = memoryview(bytearray(READ_SIZE))
-        self._reader: Any = hiredis.Reader(
-            protocolError=exceptions.InvalidResponse,
-            replyError=BaseParser.parse_error,
-            notEnoughData=_NOT_ENOUGH_DATA,
-        )
+        self._reader: Any = hiredis.Reader(notEnoughData=_NOT_ENOUGH_DATA)
         self._transport: asyncio.Transport | None = None
+        self._lent: AbstractConnection | None = None  # redis-py's, where the transport is its own
         self._looking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._confirmed = False
+        self._unanswered: deque[bool] = deque()  # commands, and whether they may be refused
         self._paused = False
         self._batches: deque[Deliveries] = deque()
         self._loss: Exception | None = None
@@ -57,42 +58,86 @@ class SubscribedConnection(asyncio.BufferedProtocol):
 
     @classmethod
     async def open(
-        cls, pool: ConnectionPool, command: str, channel: str, *, timeout: float, health: float
+        cls, address: RedisAddress, command: str, channel: str, *, timeout: float, health: float
     ) -> Self:
-        """Connect as the pool would, subscribe, and wait for the confirmation."""
-        options = pool.connection_kwargs | {
-            "protocol": 2,  # here a subscribed connection's PING is answered among the messages
-            "retry": Retry(NoBackoff(), 0),
-            "retry_on_timeout": False,
-            "retry_on_error": [],
-            "health_check_interval": 0,
-            "decode_responses": False,
-            "socket_timeout": None,  # sending never waits then
-            "socket_connect_timeout": timeout,
-        }
-        connection = pool.connection_class(**options)
-        link = cls(connection, health)
+        """Connect, log in, subscribe, and wait for the confirmation; raises OSError and Refused."""
+        options = address.options
+        link = cls(health)
         try:
             async with asyncio.timeout(timeout):
-                await connection.connect()  # type: ignore[no-untyped-call]
-                if connection.client_name is None:
-                    await _set_name(connection)
-                await link._subscribe(command, channel)
+                if address.scheme == "unix":
+                    await link._loop.create_unix_connection(lambda: link, options["path"])
+                else:
+                    await link._loop.create_connection(
+                        lambda: link,
+                        options["host"],
+                        options.get("port", DEFAULT_PORT),
+                        ssl=address.tls(),
+                    )
+                username, password = options.get("username"), options.get("password")
+                if username:
+                    link._ask("AUTH", username, password or "")
+                elif password:
+                    link._ask("AUTH", password)
+                if options.get("db"):
+                    link._ask("SELECT", str(options["db"]))
+                # For CLIENT LIST, where the server permits it.
+                name = options.get("client_name") or CLIENT_NAME
+                link._ask("CLIENT", "SETNAME", name, may_be_refused=True)
+                link._ask("CLIENT", "SETINFO", "LIB-NAME", CLIENT_NAME, may_be_refused=True)
+                link._ask("CLIENT", "SETINFO", "LIB-VER", __version__, may_be_refused=True)
+                link._ask(command, channel)
+                await link._answers()
         except BaseException:
             await link.close()
             raise
         return link
 
-    async def _subscribe(self, command: str, channel: str) -> None:
-        writer = getattr(self._connection, "_writer", None)
-        transport = writer.transport if isinstance(writer, asyncio.StreamWriter) else None
-        if isinstance(transport, asyncio.Transport):
-            transport.set_protocol(self)
-            self._transport = transport
-        else:  # a test double
-            self._looking = asyncio.create_task(self._look())
-        await self._connection.send_command(command, channel, check_health=False)
-        while not self._confirmed:
+    @classmethod
+    async def open_through(
+        cls, pool: "ConnectionPool", command: str, channel: str, *, timeout: float, health: float
+    ) -> Self:
+        """The same by a connection that redis-py's `pool` would make; raises redis-py's errors too.
+
+        Where it is a test double there is no transport: it is read through redis-py then.
+        """
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        options = pool.connection_kwargs | {
+            "protocol": 2,  # here a subscribed connection's PING is answered among the messages
+            "retry": Retry(NoBackoff(), 0),
+            "health_check_interval": 0,
+            "decode_responses": False,
+        }
+        link = cls(health)
+        link._lent = connection = pool.connection_class(**options)
+        try:
+            async with asyncio.timeout(timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                writer = getattr(connection, "_writer", None)
+                if isinstance(writer, asyncio.StreamWriter):
+                    writer.transport.set_protocol(link)
+                    link.connection_made(writer.transport)
+                    link._ask(command, channel)
+                else:
+                    await connection.send_command(command, channel, check_health=False)
+                    link._unanswered.append(False)
+                    link._looking = asyncio.create_task(link._look(connection))
+                await link._answers()
+        except BaseException:
+            await link.close()
+            raise
+        return link
+
+    def _ask(self, *command: str, may_be_refused: bool = False) -> None:
+        assert self._transport is not None
+        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+        self._unanswered.append(may_be_refused)
+
+    async def _answers(self) -> None:
+        """Wait until each command was answered; the subscription's is the last of them."""
+        while self._unanswered:
             if self._loss is not None:
                 raise self._loss
             await self.something()
@@ -120,40 +165,47 @@ class SubscribedConnection(asyncio.BufferedProtocol):
 
     async def close(self) -> None:
         """Let the connection go; it does not wait for the server."""
-        self._lose(exceptions.ConnectionError("the connection was closed"))
+        self._lose(ConnectionError("the connection was closed"))
         if self._looking is not None:
             self._looking.cancel()
-        await self._connection.disconnect(nowait=True)
+        if self._lent is not None:
+            await self._lent.disconnect(nowait=True)
+        elif self._transport is not None:
+            self._transport.abort()
         await asyncio.sleep(0)  # in which the loop closes the socket
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         replies: list[Any] = []
-        garbled: exceptions.InvalidResponse | None = None
+        garbled: hiredis.ProtocolError | None = None
         try:
             for start in range(0, nbytes, FEED_SIZE):
                 self._reader.feed(self._buffer, start, min(FEED_SIZE, nbytes - start))
                 replies += iter(self._reader.gets, _NOT_ENOUGH_DATA)
-        except exceptions.InvalidResponse as error:
+        except hiredis.ProtocolError as error:
             garbled = error
         self._received(replies)
         if garbled is not None:
-            self._lose(garbled)
+            self._lose(ConnectionError(str(garbled)))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(exc or exceptions.ConnectionError("Connection closed by server."))
+        self._lose(exc or ConnectionError("Connection closed by server."))
 
     def _received(self, replies: list[Any]) -> None:
         """The server said something, if only a part of a message."""
         self._heard, self._asked = self._loop.time(), None
-        if not self._confirmed and replies:
-            first = replies.pop(0)
-            if isinstance(first, Exception):
-                self._lose(first)
+        while self._unanswered and replies:
+            answer = replies.pop(0)
+            if isinstance(answer, hiredis.ReplyError) and not self._unanswered[0]:
+                self._lose(Refused(str(answer)))
                 return
-            self._confirmed = True
+            self._unanswered.popleft()
             self._wake()
         batch = _deliveries(replies)
         if not batch:
@@ -190,32 +242,24 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         if now >= since + self._health_interval:
             if self._asked is not None:
                 silence = f"no sign of life for {now - self._heard:.3g} seconds"
-                self._lose(exceptions.TimeoutError(silence))
+                self._lose(TimeoutError(silence))
                 return
             self._transport.write(_PING)
             self._asked = since = now
         self._timer = self._loop.call_at(since + self._health_interval, self._check_health)
 
-    async def _look(self) -> None:
-        """Read through redis-py, where there is no socket to read from."""
+    async def _look(self, connection: "AbstractConnection") -> None:
+        from redis.exceptions import RedisError
+
         try:
             while True:
-                reply = await self._connection.read_response(
+                reply = await connection.read_response(
                     timeout=LOOK_INTERVAL, disconnect_on_error=False
                 )
                 if reply is not None:
                     self._received([reply])
-        except (exceptions.RedisError, OSError) as error:
-            self._lose(error)
-
-
-async def _set_name(connection: AbstractConnection) -> None:
-    """For CLIENT LIST, where the server permits it."""
-    await connection.send_command("CLIENT", "SETNAME", CLIENT_NAME, check_health=False)
-    try:
-        await connection.read_response()
-    except exceptions.ResponseError:
-        pass
+        except (RedisError, OSError) as error:
+            self._lose(ConnectionError(str(error)))
 
 
 def _deliveries(replies: list[Any]) -> Deliveries:

@@ -1,4 +1,4 @@
-"""redis-py's errors, translated at the edge."""
+"""redis-py's errors, and those of our own connection, translated at the edge."""
 
 import os
 import re
@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redis import exceptions
+from redis._parsers import BaseParser
 
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable
+from lykke_cli.infrastructure.gateways.redis_connection import Refused
 from lykke_cli.infrastructure.tls import REDIS_OPTIONS, tls_reason, tls_remedy
 
 MOST_SHOWN = 200  # characters of a reason
@@ -30,6 +32,8 @@ def redis_errors(server: str) -> Iterator[None]:
 
 def translate(error: BaseException, server: str) -> ServerUnavailable:
     """What to raise instead: one line with the server, the reason and the remedy."""
+    if isinstance(error, Refused):
+        error = BaseParser.parse_error(str(error))  # type: ignore[no-untyped-call]
     causes = _chain(error)
     why = reason(error)
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)

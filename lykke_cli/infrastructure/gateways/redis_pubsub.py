@@ -8,15 +8,9 @@ import warnings
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 from weakref import WeakSet
-
-from redis import exceptions
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 
 from lykke_cli._version import __version__
 from lykke_cli.application.backoff import CAP, Backoff
@@ -29,10 +23,16 @@ from lykke_cli.application.errors import (
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Gap, Unreadable, channel_name
 from lykke_cli.application.messages import decode_object, encode
 from lykke_cli.domain.errors import LykkeError
-from lykke_cli.infrastructure.gateways.redis_connection import CLIENT_NAME, SubscribedConnection
-from lykke_cli.infrastructure.gateways.redis_errors import reason, redis_errors
-from lykke_cli.infrastructure.gateways.redis_urls import parse_redis_url
+from lykke_cli.infrastructure.gateways.redis_connection import (
+    CLIENT_NAME,
+    Refused,
+    SubscribedConnection,
+)
+from lykke_cli.infrastructure.gateways.redis_urls import RedisAddress, parse_redis_url
 from lykke_cli.infrastructure.settings import DEFAULT_REDIS_URL
+
+if TYPE_CHECKING:  # redis-py is slow to import: who only subscribes does without
+    from redis.asyncio import Redis
 
 CONNECT_TIMEOUT = 5.0  # seconds to connect and to be confirmed as subscribed
 HEALTH_INTERVAL = 10.0  # seconds of silence after which the server is asked for a sign of life
@@ -60,11 +60,11 @@ class RedisPubSubGateway:
         connect_timeout: float = CONNECT_TIMEOUT,
         health_interval: float = HEALTH_INTERVAL,
     ) -> None:
-        self._options: dict[str, Any] | None = None
+        self._address: RedisAddress | None = None
         self._server = "the address of the given client"
         if client is None:
-            address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)
-            self._options, self._server = address.options, address.display
+            self._address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)
+            self._server = self._address.display
         self._client = client
         self._connect_timeout = connect_timeout
         self._health_interval = health_interval
@@ -86,6 +86,10 @@ class RedisPubSubGateway:
     async def publish_to_user_channel(
         self, user_id: UUID, channel_type: str, message: Mapping[str, Any]
     ) -> int:
+        from redis import exceptions
+
+        from lykke_cli.infrastructure.gateways.redis_errors import redis_errors
+
         channel, data = channel_name(channel_type, user_id), encode(message)
         with redis_errors(self._server):
             async with asyncio.timeout(self._connect_timeout):
@@ -118,7 +122,9 @@ class RedisPubSubGateway:
         for link in list(self._links):  # of subscriptions that were forgotten
             await self._disconnect(link)
         client, self._client = self._client, None
-        if client is not None and self._options is not None:
+        if client is not None and self._address is not None:
+            from redis import exceptions
+
             try:
                 await client.aclose()
             except (exceptions.RedisError, OSError) as error:
@@ -131,14 +137,22 @@ class RedisPubSubGateway:
             command, channel = "PSUBSCRIBE", channel_name(pattern, None)
         else:
             command, channel = "SUBSCRIBE", channel_name(channel_type, user_id)
-        with redis_errors(self._server):
-            link = await SubscribedConnection.open(
-                self._redis().connection_pool,
-                command,
-                channel,
-                timeout=self._connect_timeout,
-                health=self._health_interval,
-            )
+        self._check_open()
+        limits = {"timeout": self._connect_timeout, "health": self._health_interval}
+        if self._address is None:
+            from lykke_cli.infrastructure.gateways.redis_errors import redis_errors
+
+            with redis_errors(self._server):
+                link = await SubscribedConnection.open_through(
+                    self._redis().connection_pool, command, channel, **limits
+                )
+        else:
+            try:
+                link = await SubscribedConnection.open(self._address, command, channel, **limits)
+            except (OSError, Refused) as error:
+                from lykke_cli.infrastructure.gateways.redis_errors import translate
+
+                raise translate(error, self._server) from error
         self._links.add(link)
         return link
 
@@ -146,16 +160,25 @@ class RedisPubSubGateway:
         self._links.discard(link)
         await link.close()
 
-    def _redis(self) -> "Redis":
+    def _check_open(self) -> None:
         if self._closed:
             raise LykkeError("The gateway was closed.")
+
+    def _redis(self) -> "Redis":
+        self._check_open()
         if self._client is None:
+            from redis.asyncio import ConnectionPool, Redis
+            from redis.asyncio.retry import Retry
+            from redis.backoff import NoBackoff
+            from redis.driver_info import DriverInfo
+
+            assert self._address is not None
             options: dict[str, Any] = {
                 # No socket_timeout: redis-py would send within asyncio.wait_for, which on
                 # Python 3.11 may swallow a cancellation, and with it somebody's Ctrl-C.
                 "socket_timeout": None,
                 "socket_connect_timeout": self._connect_timeout,
-                **(self._options or {}),
+                **self._address.pool_options(),
                 "protocol": 2,
                 "retry": Retry(NoBackoff(), 0),
                 "driver_info": DriverInfo(name=CLIENT_NAME, lib_version=__version__),
@@ -281,9 +304,11 @@ class RedisSubscription:
             return
         try:
             self._ready, self._taken = link.take(), 0
-        except (exceptions.RedisError, OSError) as error:
+        except OSError as error:
             if self._closed:
                 raise SubscriptionClosed from None
+            from lykke_cli.infrastructure.gateways.redis_errors import reason
+
             self._link = None
             self._lost_at = datetime.now(UTC)
             self._loss = (

@@ -1,11 +1,13 @@
-"""Redis URLs: which are accepted, what they mean, and how they may be shown."""
+"""Redis URLs: which are accepted, what they mean, and how they may be shown.
 
-from dataclasses import dataclass, field
+redis-py is slow to import; it is asked only about the options of a URL that has any, and TLS.
+"""
+
+import ssl
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from redis.asyncio.connection import Connection, parse_url
-from redis.exceptions import RedisError
+import msgspec
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.tls import REDIS_OPTIONS, check_certificates
@@ -22,28 +24,44 @@ _IGNORED = {  # options other programs set in the same URL, and which are ours t
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RedisAddress:
+class RedisAddress(msgspec.Struct, frozen=True):
     """Where a server is, and how to log in."""
 
+    scheme: str
     display: str
     """The URL without password and options."""
-    options: dict[str, Any] = field(repr=False)
-    """What redis-py's connection pool is made with."""
+    options: dict[str, Any]
+    """What redis-py makes a connection with."""
+
+    def __repr__(self) -> str:
+        return f"RedisAddress({self.display!r})"
+
+    def pool_options(self) -> dict[str, Any]:
+        """What redis-py makes a pool of connections with."""
+        return self.options | {"connection_class": _connection_class(self.scheme)}
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What to secure a connection with, where the URL wants that."""
+        if self.scheme != "rediss":
+            return None
+        context: ssl.SSLContext = _connection_class(self.scheme)(**self.options).ssl_context.get()
+        return context
 
 
 def parse_redis_url(url: str) -> RedisAddress:
     """What the URL means; raises UsageMistake, without the URL, when it means nothing."""
     parts, port = _split(url)
-    options = _options(url)
+    options = _asked_options(url) if parts.query else _plain_options(parts, port)
     if options is None:
         raise _malformed("it has an option with a value that makes no sense")
-    for name in set(options) - _TAKEN - {"host", "port", "path", "connection_class"}:
+    for name in set(options) - _TAKEN - {"host", "port", "path"}:
         if name in _IGNORED:
             del options[name]
         elif not (parts.scheme == "rediss" and name.startswith("ssl_")):
             raise _malformed(f"it has an option that is not understood, {name[:40]!r}")
-    if not _are_accepted(options):
+    if not all(_is_text(value) for value in options.values() if isinstance(value, str)):
+        raise _malformed("it has a character that is in no text")
+    if parts.query and not _are_accepted(parts.scheme, options):
         raise _malformed("it has an option that is not understood")
     if parts.scheme == "rediss":
         check_certificates(
@@ -53,7 +71,7 @@ def parse_redis_url(url: str) -> RedisAddress:
             key=options.get("ssl_keyfile"),
             password=options.get("ssl_password"),
         )
-    return RedisAddress(_display(parts, port, options), options)
+    return RedisAddress(parts.scheme, _display(parts, port, options), options)
 
 
 def display_url(url: str) -> str:
@@ -61,20 +79,53 @@ def display_url(url: str) -> str:
     return parse_redis_url(url).display
 
 
-def _options(url: str) -> dict[str, Any] | None:
+def _plain_options(parts: SplitResult, port: int | None) -> dict[str, Any]:
+    """As redis-py reads a URL without options."""
+    options: dict[str, Any] = {
+        "username": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+    }
+    if parts.scheme == "unix":
+        options["path"] = unquote(parts.path)
+    else:
+        options |= {"host": unquote(parts.hostname or ""), "port": port}
+        database = parts.path.strip("/")
+        options["db"] = int(database) if database else None
+    return {name: value for name, value in options.items() if value not in (None, "")}
+
+
+def _asked_options(url: str) -> dict[str, Any] | None:
+    from redis.asyncio.connection import parse_url
+
     try:
-        return dict(parse_url(url))
+        options = dict(parse_url(url))
     except ValueError:
         return None
+    options.pop("connection_class", None)
+    return options
 
 
-def _are_accepted(options: dict[str, Any]) -> bool:
-    arguments = {name: value for name, value in options.items() if name != "connection_class"}
+def _are_accepted(scheme: str, options: dict[str, Any]) -> bool:
+    from redis.exceptions import RedisError
+
     try:
-        options.get("connection_class", Connection)(**arguments)  # connects to nothing yet
+        _connection_class(scheme)(**options)  # connects to nothing yet
     except (TypeError, ValueError, AttributeError, RedisError):
         return False
     return True
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _connection_class(scheme: str) -> Any:
+    from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+
+    return {"unix": UnixDomainSocketConnection, "rediss": SSLConnection}.get(scheme, Connection)
 
 
 def _parts(url: str) -> tuple[SplitResult, int | None] | None:
