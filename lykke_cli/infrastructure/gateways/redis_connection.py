@@ -9,6 +9,7 @@ up when it does not answer.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,7 +27,8 @@ READ_SIZE = 131_072  # bytes: what is made of more does not fit into the process
 FEED_SIZE = 16_384  # bytes; hiredis moves what is left of them forward each time it gives some
 MOST_WAITING = 2  # batches of deliveries, after which the server has to wait
 LOOK_INTERVAL = 0.1  # seconds between looks at a connection without a socket of its own
-_PING = hiredis.pack_command(("PING",))
+_pack: Callable[[tuple[str, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+_PING = _pack(("PING",))
 _NOT_ENOUGH_DATA = object()
 _MESSAGES = (b"message", b"pmessage")
 
@@ -47,7 +49,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         self._lent: AbstractConnection | None = None  # redis-py's, where the transport is its own
         self._looking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._unanswered: deque[bool] = deque()  # commands, and whether they may be refused
+        self._unanswered: deque[str] = deque()  # commands before the first message
         self._paused = False
         self._batches: deque[Deliveries] = deque()
         self._loss: Exception | None = None
@@ -74,19 +76,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
                         options.get("port", DEFAULT_PORT),
                         ssl=address.tls(),
                     )
-                username, password = options.get("username"), options.get("password")
-                if username:
-                    link._ask("AUTH", username, password or "")
-                elif password:
-                    link._ask("AUTH", password)
-                if options.get("db"):
-                    link._ask("SELECT", str(options["db"]))
-                # For CLIENT LIST, where the server permits it.
-                name = options.get("client_name") or CLIENT_NAME
-                link._ask("CLIENT", "SETNAME", name, may_be_refused=True)
-                link._ask("CLIENT", "SETINFO", "LIB-NAME", CLIENT_NAME, may_be_refused=True)
-                link._ask("CLIENT", "SETINFO", "LIB-VER", __version__, may_be_refused=True)
-                link._ask(command, channel)
+                link._ask(*_login(options), (command, channel))
                 await link._answers()
         except BaseException:
             await link.close()
@@ -119,10 +109,10 @@ class SubscribedConnection(asyncio.BufferedProtocol):
                 if isinstance(writer, asyncio.StreamWriter):
                     writer.transport.set_protocol(link)
                     link.connection_made(writer.transport)
-                    link._ask(command, channel)
+                    link._ask((command, channel))
                 else:
                     await connection.send_command(command, channel, check_health=False)
-                    link._unanswered.append(False)
+                    link._unanswered.append(command)
                     link._looking = asyncio.create_task(link._look(connection))
                 await link._answers()
         except BaseException:
@@ -130,10 +120,10 @@ class SubscribedConnection(asyncio.BufferedProtocol):
             raise
         return link
 
-    def _ask(self, *command: str, may_be_refused: bool = False) -> None:
+    def _ask(self, *commands: tuple[str, ...]) -> None:
         assert self._transport is not None
-        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
-        self._unanswered.append(may_be_refused)
+        self._transport.write(b"".join(map(_pack, commands)))
+        self._unanswered += [command[0] for command in commands]
 
     async def _answers(self) -> None:
         """Wait until each command was answered; the subscription's is the last of them."""
@@ -202,7 +192,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         self._heard, self._asked = self._loop.time(), None
         while self._unanswered and replies:
             answer = replies.pop(0)
-            if isinstance(answer, hiredis.ReplyError) and not self._unanswered[0]:
+            if isinstance(answer, hiredis.ReplyError) and self._unanswered[0] != "CLIENT":
                 self._lose(Refused(str(answer)))
                 return
             self._unanswered.popleft()
@@ -260,6 +250,20 @@ class SubscribedConnection(asyncio.BufferedProtocol):
                     self._received([reply])
         except (RedisError, OSError) as error:
             self._lose(ConnectionError(str(error)))
+
+
+def _login(options: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The commands that a connection begins with; the server may refuse those named CLIENT."""
+    username, password = options.get("username"), options.get("password")
+    if username:
+        yield "AUTH", username, password or ""
+    elif password:
+        yield "AUTH", password
+    if options.get("db"):
+        yield "SELECT", str(options["db"])
+    yield "CLIENT", "SETNAME", options.get("client_name") or CLIENT_NAME
+    yield "CLIENT", "SETINFO", "LIB-NAME", CLIENT_NAME
+    yield "CLIENT", "SETINFO", "LIB-VER", __version__
 
 
 def _deliveries(replies: list[Any]) -> Deliveries:
