@@ -4,12 +4,12 @@ import os
 import re
 import sys
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, overload
 from uuid import UUID
 
-import msgspec
 import typer
 
 from lykke_cli.application.errors import UsageMistake
@@ -36,7 +36,8 @@ def parse_uuid(text: str) -> UUID:
         ) from None
 
 
-class User(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class User:
     """A user as the command line names one: by id, or by e-mail address."""
 
     named: UUID | str
@@ -444,7 +445,8 @@ def entry_file(path: Path | None, rotate: str | None, *, compress: bool) -> "Ent
     return EntryFile(path, rotate=None if rotate is None else size(rotate), compress=compress)
 
 
-class Printing(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Printing:
     """How messages are shown."""
 
     output: Output | None

@@ -1,8 +1,8 @@
 """`lykke backfill`: what was missed, from the database."""
 
+from dataclasses import replace
 from typing import Annotated
 
-import msgspec
 import typer
 
 from lykke_cli.application.errors import UsageMistake
@@ -116,7 +116,7 @@ def backfill(
     )
     user_id = user.id(settings)
     if replay:  # what is replayed is printed only where this was asked for here
-        printing = msgspec.structs.replace(printing, output=output)
+        printing = replace(printing, output=output)
         options.confirm(settings, f"publish entries of {user_id} again", yes=yes)
 
     from lykke_cli.cli.backfilling import Backfilling
