@@ -71,6 +71,9 @@ _ENTRY = """
     id::text, user_id::text, activity_type::text, occurred_at::timestamptz,
     entity_id::text, entity_type::text, meta::text
 """
+# By the columns themselves, which an index is in the order of, not by their texts above.
+_IN_ORDER = "ORDER BY audit_logs.occurred_at, audit_logs.id"
+_IN_REVERSE = "ORDER BY audit_logs.occurred_at DESC, audit_logs.id DESC"
 _SELECTED = """
     ($1::uuid IS NULL OR user_id = $1)
     AND ($2::text[] IS NULL OR activity_type = ANY($2::text[]))
@@ -95,7 +98,7 @@ _CANDIDATES = f"""
     WHERE {_SELECTED} AND {_UNCOVERED}
         AND ($12::timestamptz IS NULL OR occurred_at >= $12)
         AND ($13::uuid IS NULL OR (occurred_at, id) > ($12, $13))
-    ORDER BY occurred_at, id
+    {_IN_ORDER}
 """  # noqa: S608
 _VERIFY = f"""
     SELECT {_ENTRY}, {_AGE} > (SELECT age($6::text::xid)), {_UNCOVERED}
@@ -108,12 +111,12 @@ _BETWEEN = f"""
         AND ($6::timestamptz IS NULL OR occurred_at >= $6)
         AND ($7::timestamptz IS NULL OR occurred_at < $7)
 """
-_OLDEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} ORDER BY occurred_at, id LIMIT $8"
-_NEWEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} ORDER BY occurred_at DESC, id DESC LIMIT $8"
+_OLDEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} {_IN_ORDER} LIMIT $8"
+_NEWEST_FIRST = f"SELECT {_ENTRY} {_BETWEEN} {_IN_REVERSE} LIMIT $8"
 _COUNT = f"SELECT count(*) {_BETWEEN}"
 _NTH_NEWEST = f"""
     SELECT occurred_at::timestamptz, id::text FROM audit_logs WHERE {_SELECTED}
-    ORDER BY audit_logs.occurred_at DESC, audit_logs.id DESC OFFSET $6 LIMIT 1
+    {_IN_REVERSE} OFFSET $6 LIMIT 1
 """  # noqa: S608
 _SNAPSHOT = """
     SELECT pg_current_snapshot()::text, clock_timestamp(), pg_is_in_recovery(),
