@@ -10,7 +10,6 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from itertools import compress
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, overload
@@ -129,11 +128,14 @@ class EntryBatch(LiveBatch):
     def __init__(self, entries: Sequence[Entry], deliveries: Deliveries) -> None:
         super().__init__(deliveries)
         self.entries = entries
+        self._times: dict[str, str] | None = None
 
-    @cached_property
+    @property
     def times(self) -> dict[str, str]:
         """When they occurred, by id."""
-        return {entry.id: entry.occurred_at for entry in self.entries}
+        if self._times is None:
+            self._times = {entry.id: entry.occurred_at for entry in self.entries}
+        return self._times
 
     @overload
     def __getitem__(self, index: int) -> Arrival: ...
