@@ -51,10 +51,8 @@ class Filters:
             except (re.error, RecursionError, OverflowError) as error:
                 raise UsageMistake(f"--grep is not a regular expression: {error}") from error
         if self._has_patterns:
-            patterns = [fnmatch.translate(name) for name in self.activity_types]
-            matches = re.compile("|".join(patterns)).match
             object.__setattr__(
-                self, "_is_wanted_type", lru_cache(1_000)(lambda name: bool(matches(name)))
+                self, "_is_wanted_type", lru_cache(1_000)(type_matcher(self.activity_types))
             )
 
     @property
@@ -75,7 +73,7 @@ class Filters:
 
     @property
     def _has_patterns(self) -> bool:
-        return any(_WILD.search(name) for name in self.activity_types)
+        return has_patterns(self.activity_types)
 
     def selection(self, user_id: UUID | None) -> Selection:
         """What of it the database can decide; it may let more through."""
@@ -146,6 +144,17 @@ class Filters:
             return bool(self._query.search(entry.to_dict()))
         except jmespath.exceptions.JMESPathError:
             return False  # the expression does not apply to this entry's types
+
+
+def has_patterns(activity_types: Sequence[str]) -> bool:
+    """True when one of them is a shell-style pattern."""
+    return any(_WILD.search(name) for name in activity_types)
+
+
+def type_matcher(activity_types: Sequence[str]) -> Callable[[str], bool]:
+    """What tells whether a type is one of these, names or patterns."""
+    matches = re.compile("|".join(map(fnmatch.translate, activity_types))).match
+    return lambda name: matches(name) is not None
 
 
 def _like(pattern: str) -> str:

@@ -1,10 +1,13 @@
 """A user's activity: over time, by type, and by hour of the week."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
+import msgspec
+
+from lykke_cli.application.filters import has_patterns, type_matcher
 from lykke_cli.application.gateways.statistics_protocol import (
     Scope,
     StatisticsProtocol,
@@ -16,6 +19,7 @@ from lykke_cli.application.wall_clock import EARLIEST, LATEST, WallClock, bucket
 
 MOST_BARS = 54  # the weeks of a year, and what fits into 60 columns
 MOST_TYPES = 20
+MOST_MATCHED = 100_000  # types that patterns are held against
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -85,6 +89,23 @@ class Activity:
         }
 
 
+async def with_types_found(statistics: StatisticsProtocol, scope: Scope) -> Scope:
+    """The same, where patterns among the activity types give way to the types that match."""
+    selection = scope.selection
+    names = selection.activity_types
+    if not has_patterns(names):
+        return scope
+    any_type = replace(scope, selection=msgspec.structs.replace(selection, activity_types=()))
+    is_wanted = type_matcher(names)
+    found = [
+        each.activity_type
+        for each in await statistics.by_type(any_type, MOST_MATCHED)
+        if is_wanted(each.activity_type)
+    ]
+    types = tuple(found) or names  # the patterns themselves are no entry's type
+    return replace(scope, selection=msgspec.structs.replace(selection, activity_types=types))
+
+
 async def read_activity(
     statistics: StatisticsProtocol, scope: Scope, *, zone: tzinfo | None, now: datetime
 ) -> Activity:
@@ -93,6 +114,7 @@ async def read_activity(
     Without a start the range begins with the first entry, without an end it ends `now`, or with
     the last entry if that is later.
     """
+    scope = await with_types_found(statistics, scope)
     summary = await statistics.summary(scope)
     since, until = scope.since or summary.first, scope.until
     if until is None and summary.last is not None:

@@ -152,6 +152,19 @@ def test_filters_and_many_types(env: dict[str, str], sqlite_url: str) -> None:
     assert report["entries"] == 0
 
 
+@pytest.mark.parametrize(
+    ("patterns", "entries"),
+    [(["T1*"], 11), (["T[12]", "T3?"], 2), (["T?", "T10"], 11), (["t*"], 0), (["*_"], 0)],
+)
+def test_types_are_found_by_patterns(
+    env: dict[str, str], sqlite_url: str, patterns: list[str], entries: int
+) -> None:
+    store(sqlite_url, *((f"T{n}", n / 10) for n in range(30)))
+    arguments = [part for pattern in patterns for part in ("--activity-type", pattern)]
+    report = orjson.loads(call_lykke("stats", USER, *arguments, env=env).stdout)
+    assert report["entries"] == entries
+
+
 def test_on_a_terminal_it_is_drawn(env: dict[str, str], sqlite_url: str) -> None:
     store(sqlite_url, ("A", 1))
     with LykkeProcess("stats", USER, env=env, terminal=80) as stats:

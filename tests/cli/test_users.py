@@ -55,7 +55,8 @@ def test_the_latest_come_first_and_no_more_than_asked_for(env: dict[str, str]) -
 
     assert ids()[-1] == str(BEA)
     assert ids("--limit", "1") == [str(ANNA)]
-    assert ids("--activity-type", "B") == [str(BEA)]
+    assert ids("--activity-type", "B") == ids("--activity-type", "[!A]") == [str(BEA)]
+    assert ids("--activity-type", "b*") == []
     assert ids("--until", "1h") == [str(BEA)]
     assert ids("--since", "now") == []
 

@@ -96,8 +96,13 @@ def users(
 async def _find(
     settings: "Settings", scope: "Scope", limit: int, email: str | None
 ) -> "Sequence[ActiveUser]":
+    from lykke_cli.application.filters import has_patterns
+    from lykke_cli.application.stats import with_types_found
     from lykke_cli.application.users import active_users
-    from lykke_cli.bootstrap import make_users
+    from lykke_cli.bootstrap import make_statistics, make_users
 
+    if has_patterns(scope.selection.activity_types):
+        async with make_statistics(settings) as statistics:
+            scope = await with_types_found(statistics, scope)
     async with make_users(settings) as users:
         return await active_users(users, scope, limit, email)
