@@ -78,14 +78,16 @@ def _origin() -> socket.socket:
 def _serve(connection: socket.socket) -> None:
     import aiosqlite  # noqa: F401
     import asyncpg  # noqa: F401
+    import redis.asyncio  # noqa: F401
 
     import lykke_cli.cli.backfilling
     import lykke_cli.cli.live_table
     import lykke_cli.cli.tailing
     import lykke_cli.infrastructure.gateways.redis_pubsub
     import lykke_cli.infrastructure.unit_of_work  # noqa: F401
-    from lykke_cli.cli.app import run
+    from lykke_cli.cli.app import make_app, run
 
+    make_app()
     run(["tail", "no-uuid"])  # typer imports the rest on its first use
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

@@ -3,26 +3,14 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from lykke_cli._version import __version__
 from lykke_cli.cli import options
-from lykke_cli.cli.commands import (
-    backfill,
-    channels,
-    demo,
-    doctor,
-    expect,
-    profile,
-    publish,
-    record,
-    stats,
-    tail,
-    users,
-)
 from lykke_cli.cli.exit_codes import ExitCode, Stopped, exit_code_of
 from lykke_cli.cli.plain_help import PlainCommand, PlainGroup, flowing
 from lykke_cli.cli.quick_parameters import quicken
@@ -30,16 +18,50 @@ from lykke_cli.cli.sanitize import visible
 from lykke_cli.cli.terminal import OutputClosed
 from lykke_cli.domain.errors import LykkeError
 
-app = typer.Typer(
-    name="lykke",
-    cls=PlainGroup,
-    help="Follow, publish and recover a user's audit log.\n\n"
-    "New here? `lykke demo` shows it all, with nothing to configure.",
-    epilog=options.examples("lykke tail USER_ID --since 15m", "lykke tail --help"),
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_READ, _WRITE, _SET_UP = "Follow and recover", "Write", "Set up and try"
+COMMANDS = {  # each in the module of its name, in the order and under the title of the help
+    "tail": _READ,
+    "backfill": _READ,
+    "expect": _READ,
+    "stats": _READ,
+    "users": _READ,
+    "channels": _READ,
+    "publish": _WRITE,
+    "record": _WRITE,
+    "doctor": _SET_UP,
+    "demo": _SET_UP,
+    "profile": _SET_UP,
+}
+
+
+def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with the commands of these names: one alone takes a third of the time."""
+    app = typer.Typer(
+        name="lykke",
+        cls=PlainGroup,
+        help="Follow, publish and recover a user's audit log.\n\n"
+        "New here? `lykke demo` shows it all, with nothing to configure.",
+        epilog=options.examples("lykke tail USER_ID --since 15m", "lykke tail --help"),
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(lykke)
+    for name in names:
+        module = import_module(f"lykke_cli.cli.commands.{name}")
+        panel = COMMANDS[name]
+        if isinstance(group := getattr(module, "app", None), typer.Typer):
+            app.add_typer(group, name=name, epilog=module.EPILOG, rich_help_panel=panel)
+        else:
+            command = getattr(module, name)
+            app.command(
+                name,
+                cls=PlainCommand,
+                help=flowing(command.__doc__),
+                epilog=module.EPILOG,
+                rich_help_panel=panel,
+            )(command)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -48,7 +70,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def lykke(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and log in detail.")
@@ -74,40 +95,11 @@ _PLAIN_WORDS = {  # for those of Typer and Pydantic
 }
 
 
-def _add(command: Callable[..., None], epilog: str, panel: str) -> None:
-    app.command(
-        command.__name__,
-        cls=PlainCommand,
-        help=flowing(command.__doc__),
-        epilog=epilog,
-        rich_help_panel=panel,
-    )(command)
-
-
-_READ, _WRITE, _SET_UP = "Follow and recover", "Write", "Set up and try"
-_add(tail.tail, tail.EPILOG, _READ)
-_add(backfill.backfill, backfill.EPILOG, _READ)
-_add(expect.expect, expect.EPILOG, _READ)
-_add(stats.stats, stats.EPILOG, _READ)
-_add(users.users, users.EPILOG, _READ)
-_add(channels.channels, channels.EPILOG, _READ)
-_add(publish.publish, publish.EPILOG, _WRITE)
-_add(record.record, record.EPILOG, _WRITE)
-_add(doctor.doctor, doctor.EPILOG, _SET_UP)
-_add(demo.demo, demo.EPILOG, _SET_UP)
-app.add_typer(
-    profile.app,
-    name="profile",
-    help="Name the servers you work on.",
-    epilog=profile.EPILOG,
-    rich_help_panel=_SET_UP,
-)
-
-
 def run(arguments: list[str]) -> int:
     """Run one command; every way it can end becomes an exit code, and at most one line."""
     try:
-        command = typer.main.get_command(app)
+        named = next((word for word in arguments if not word.startswith("-")), None)
+        command = typer.main.get_command(make_app([named] if named in COMMANDS else COMMANDS))
         quicken(command)
         status = command(arguments, prog_name="lykke", standalone_mode=False)
         sys.stdout.flush()

@@ -75,6 +75,7 @@ def test_tail_needs_no_redis_py(redis_server: RedisServer) -> None:
     arguments = ["tail", uuid.uuid4(), "--live-only", "-o", "ndjson", "--timeout", "0.1s"]
     modules = imported(*arguments, REDIS_URL=redis_server.url)
     assert "hiredis" in modules
+    assert "lykke_cli.cli.commands.publish" not in modules
     assert not modules & {*_HEAVY, "rich", "pydantic"}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from lykke_cli.cli.app import app
+from lykke_cli.cli.app import make_app
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Command:
 
 def lykke() -> Command:
     """The command line itself."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(make_app())
     assert isinstance(command, TyperGroup)
     return _command(command, "lykke", None)
 

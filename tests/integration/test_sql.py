@@ -16,7 +16,7 @@ import typer
 from lykke_cli.application.errors import ServerUnavailable
 from lykke_cli.application.gateways.history_protocol import Selection
 from lykke_cli.bootstrap import make_history
-from lykke_cli.cli.app import app
+from lykke_cli.cli.app import make_app
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.settings import Settings
 from tests.builders import entity, insert
@@ -57,7 +57,7 @@ BASE: dict[str, dict[str, object]] = {
 def parameters(command: str) -> list[str]:
     """The names of all that take a text: arguments bare, options as they are written."""
     found = []
-    for parameter in typer.main.get_command(app).commands[command].params:  # type: ignore[attr-defined]
+    for parameter in typer.main.get_command(make_app()).commands[command].params:  # type: ignore[attr-defined]
         if parameter.param_type_name == "argument":
             found += [parameter.name] if parameter.nargs == 1 else []
         elif not (parameter.is_flag or parameter.is_eager):

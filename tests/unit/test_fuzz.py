@@ -73,9 +73,12 @@ PARSERS: list[Callable[[str], object]] = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning"
+)
 @pytest.mark.parametrize("parser", range(len(PARSERS)))
 @given(text=texts | assembled)
+@example(text="``")
 @example(text="sqlite:///\ud800")
 @example(text="sqlite:///%00")
 @example(text="redis://\ud800")

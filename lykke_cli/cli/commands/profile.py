@@ -15,7 +15,7 @@ from lykke_cli.cli.terminal import ColorChoice, Output
 from lykke_cli.infrastructure.profiles import NAME, Profile, Profiles, bad_name
 from lykke_cli.infrastructure.settings import VARIABLES, Settings, choose_profile
 
-app = typer.Typer(cls=PlainGroup, no_args_is_help=True)
+app = typer.Typer(cls=PlainGroup, help="Name the servers you work on.", no_args_is_help=True)
 EPILOG = examples("lykke profile add local --redis-url redis://localhost:6379 --use")
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Name = Annotated[
