@@ -124,6 +124,7 @@ class LineReader:
                 try:
                     await connection.copy_from_query(_LINES, output=part.blocks.put, **_AS_IT_IS)
                     await part.blocks.put(b"")
+                    self._several.set()  # not before: help would keep the first rows waiting
                 except Exception as error:
                     await part.blocks.put(error)
                     return
@@ -147,8 +148,6 @@ class LineReader:
             await self._ranges.put(part)
             if self._is_over:
                 await self._ranges.put(None)
-            else:
-                self._several.set()
         await self._set(connection, part.low, part.high)
         return part
 
