@@ -3,6 +3,7 @@
 Run by hand (`make bench`); starts its own servers. Needs redis-cli.
 """
 
+import asyncio
 import statistics
 import subprocess
 import sys
@@ -12,7 +13,11 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
+
+import asyncpg
+import orjson
 
 from tests.benchmarks.measure import (
     alternate,
@@ -193,6 +198,56 @@ def many(server: RedisServer, folder: Path) -> None:
         show(name, f"{rate:,.0f}", f"{rate / rates['redis-cli psubscribe']:.2f}", f"{each:,.0f}")
 
 
+def nothing_lost(server: RedisServer, database: str, folder: Path) -> None:
+    """`--all` with a database: all is committed, one broadcast in ten is lost, the rest floods."""
+    users = [str(uuid.uuid4()) for _ in range(CHANNELS)]
+    entry_of = [orjson.loads(payload) for payload in entries("USER", MESSAGES)]
+    for n, entry in enumerate(entry_of):
+        entry["user_id"] = users[n % CHANNELS]
+    sent = [entry for n, entry in enumerate(entry_of) if n % 10]
+    commands = publish_commands(
+        [f"auditlog:{entry['user_id']}" for entry in sent], [orjson.dumps(entry) for entry in sent]
+    )
+    out = folder / "lossy"
+
+    async def commit() -> None:
+        connection = await asyncpg.connect(database)
+        records = [
+            (
+                *(uuid.UUID(entry[key]) for key in ("id", "user_id")),
+                entry["activity_type"],
+                datetime.fromisoformat(entry["occurred_at"]).replace(tzinfo=None),
+                uuid.UUID(entry["entity_id"]),
+                entry["entity_type"],
+                orjson.dumps(entry["meta"]).decode(),
+            )
+            for entry in entry_of
+        ]
+        await connection.copy_records_to_table("audit_logs", records=records, timeout=300)
+        await connection.close()
+
+    arguments = command("tail", "--all", "-q", "-o", "ndjson", "--reconcile", "60s")
+    with running(arguments, {"REDIS_URL": server.url, "DATABASE_URL": database}, out) as process:
+        wait_for_subscriber(server, "", pattern=True)
+        time.sleep(1)
+        asyncio.run(commit())
+        started = time.perf_counter()
+        offered = MESSAGES / send(server, commands)
+        while (done := out.read_bytes()).count(b"\n") < MESSAGES:
+            time.sleep(0.2)
+        seconds = time.perf_counter() - started
+        time.sleep(1)  # what comes twice would come now
+        done = out.read_bytes()
+        peak = peak_memory(process.pid)
+    ids = [orjson.loads(line)["id"] for line in done.splitlines()]
+    assert sorted(ids) == [entry["id"] for entry in entry_of]
+    head(
+        f"Every user, with a database: {CHANNELS:,} channels, one broadcast in ten lost",
+        *("printed once", "lost or twice", "offered a second", "s until the last", "peak MiB"),
+    )
+    show(f"{len(ids):,}", 0, f"{offered:,.0f}", f"{seconds:.1f}", f"{peak:.0f}")
+
+
 def tails(server: RedisServer, folder: Path) -> None:
     """Several readers of one channel, beside as many redis-cli."""
     head("Tails of one channel", "tails", "lykke, lines/s", "redis-cli", "ratio", "MiB each")
@@ -272,6 +327,7 @@ def main() -> None:
         live(redis, database, Path(folder))
         latency(redis, database, Path(folder))
         many(redis, Path(folder))
+        nothing_lost(redis, database, Path(folder))
         tails(redis, Path(folder))
         endurance(redis, database)
 
