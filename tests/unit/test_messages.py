@@ -211,6 +211,10 @@ def test_a_batch_is_a_sequence_of_arrivals() -> None:
     assert [a.raw for a in batch.where([True, False, False, True])] == [payloads[0], payloads[3]]
 
 
+def test_no_deliveries_are_no_arrivals() -> None:
+    assert list(live_arrivals(deliveries([]))) == []
+
+
 def test_a_replayed_entry_is_marked_wherever_it_stands() -> None:
     ordinary, replayed = (json.dumps(ENTRY | more).encode() for more in ({}, {"replayed": True}))
     arrivals = live_arrivals(deliveries([ordinary, replayed]))
