@@ -6,10 +6,11 @@ Where the servers at hand were built with TLS it is theirs, else that of a proxy
 import gc
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlencode
 
 import asyncpg
@@ -138,6 +139,16 @@ def publish(url: str) -> Result:
     return run_lykke("publish", USER, env={"REDIS_URL": url})
 
 
+def follow(url: str) -> Result:
+    return run_lykke("tail", USER, "--live-only", "--timeout", "2s", "-q", env={"REDIS_URL": url})
+
+
+@pytest.fixture(params=[publish, follow])
+def use(request: pytest.FixtureRequest) -> Callable[[str], Result]:
+    """Of Redis: through redis-py, and on a connection of our own."""
+    return cast(Callable[[str], Result], request.param)
+
+
 def backfill(url: str) -> Result:
     return run_lykke("backfill", USER, "--since", "1h", env={"DATABASE_URL": url})
 
@@ -160,47 +171,52 @@ def assert_refused(result: Result, *parts: str) -> None:
 
 
 def test_redis_with_an_authority_of_ones_own(
-    redis_ports: Ports, certificates: Certificates
+    use: Callable[[str], Result], redis_ports: Ports, certificates: Certificates
 ) -> None:
     url = redis_url(redis_ports.open, ssl_ca_certs=certificates.ours.file)
-    assert publish(url).status == ExitCode.DONE
+    assert use(url).status == ExitCode.DONE
     assert "the certificate is checked, TLSv1.3" in examined_tls("redis", {"REDIS_URL": url})
 
 
-def test_redis_with_a_client_certificate(redis_ports: Ports, certificates: Certificates) -> None:
+def test_redis_with_a_client_certificate(
+    use: Callable[[str], Result], redis_ports: Ports, certificates: Certificates
+) -> None:
     def url(client: Identity | None) -> str:
         files: dict[str, object] = {"ssl_ca_certs": certificates.ours.file}
         if client is not None:
             files |= {"ssl_certfile": client.certificate, "ssl_keyfile": client.key}
         return redis_url(redis_ports.strict, "localhost", **files)
 
-    assert publish(url(certificates.client)).status == ExitCode.DONE
-    assert_refused(publish(url(None)), "ssl_certfile=FILE")
-    assert_refused(publish(url(certificates.stranger)), "ssl_certfile=FILE")
+    assert use(url(certificates.client)).status == ExitCode.DONE
+    assert_refused(use(url(None)), "ssl_certfile=FILE")
+    assert_refused(use(url(certificates.stranger)), "ssl_certfile=FILE")
 
 
 def test_redis_with_certificates_that_are_refused(
-    redis_ports: Ports, redis_server: RedisServer, certificates: Certificates
+    use: Callable[[str], Result],
+    redis_ports: Ports,
+    redis_server: RedisServer,
+    certificates: Certificates,
 ) -> None:
     ours, others = certificates.ours.file, certificates.others.file
     wrong_host = redis_url(redis_ports.open, "127.0.0.1", ssl_ca_certs=ours)
-    assert_refused(publish(wrong_host), "not valid for '127.0.0.1'", "Use the host name")
+    assert_refused(use(wrong_host), "not valid for '127.0.0.1'", "Use the host name")
     for url in (
         redis_url(redis_ports.open),
         redis_url(redis_ports.open, ssl_ca_certs=others),
     ):
-        result = publish(url)
+        result = use(url)
         assert_refused(result, "certificate is not accepted", "ssl_ca_certs=FILE")
     with TlsProxy(redis_server.port, server_context(certificates.expired)) as proxy:
-        result = publish(redis_url(proxy.port, ssl_ca_certs=ours))
+        result = use(redis_url(proxy.port, ssl_ca_certs=ours))
     assert_refused(result, "certificate has expired", "Renew")
 
 
 def test_redis_where_one_side_alone_speaks_tls(
-    redis_ports: Ports, certificates: Certificates
+    use: Callable[[str], Result], redis_ports: Ports, certificates: Certificates
 ) -> None:
-    assert_refused(publish(redis_url(redis_ports.plain, socket_connect_timeout=0.2)), "speak TLS")
-    assert_refused(publish(f"redis://localhost:{redis_ports.open}"), "rediss://")
+    assert_refused(use(redis_url(redis_ports.plain, socket_connect_timeout=0.2)), "speak TLS")
+    assert_refused(use(f"redis://localhost:{redis_ports.open}"), "rediss://")
 
 
 def test_postgres_with_an_authority_of_ones_own(

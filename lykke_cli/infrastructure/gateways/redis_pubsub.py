@@ -47,9 +47,9 @@ class RedisPubSubGateway:
 
     `url` (REDIS_URL, or redis://localhost:6379) may be redis://, rediss:// or unix://. A `client`
     of one's own takes its place, and stays open when the gateway closes. Connecting, subscribing
-    and publishing take `connect_timeout` seconds at most. A server that is silent for
-    `health_interval` seconds is asked, and given up after as many again. Raises UsageMistake for a
-    malformed URL.
+    and publishing take `connect_timeout` seconds at most, or the URL's socket_connect_timeout. A
+    server that is silent for `health_interval` seconds is asked, and given up after as many again.
+    Raises UsageMistake for a malformed URL.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class RedisPubSubGateway:
         if client is None:
             self._address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)
             self._server = self._address.display
+            connect_timeout = self._address.options.get("socket_connect_timeout", connect_timeout)
         self._client = client
         self._connect_timeout = connect_timeout
         self._health_interval = health_interval
