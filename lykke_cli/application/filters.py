@@ -110,9 +110,7 @@ class Filters:
 
     def why_not(self, entry: Entry) -> str | None:
         """What of the entry is not as wanted, in a few words; None when all of it is."""
-        if self.activity_types and not any(
-            fnmatch.fnmatchcase(entry.activity_type, name) for name in self.activity_types
-        ):
+        if self.activity_types and not type_matcher(self.activity_types)(entry.activity_type):
             return f"its activity_type is {entry.activity_type}"
         for name, part in self._parts():
             if not part(entry):

@@ -246,8 +246,9 @@ class Merge:
         if not chunk.complete:
             self._pending |= self._awaiting
         else:
-            for id in [id for id, at in self._awaiting.items() if since is not None and at < since]:
-                self._pending[id] = self._awaiting.pop(id)
+            if since is not None:
+                for id in [id for id, at in self._awaiting.items() if at < since]:
+                    self._pending[id] = self._awaiting.pop(id)
             self._settle(self._awaiting)
         self._awaiting = {}
         self._under_way = None

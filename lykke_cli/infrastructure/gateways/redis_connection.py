@@ -9,7 +9,8 @@ up when it does not answer.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -65,22 +66,17 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         """Connect, log in, subscribe, and wait for the confirmation; raises OSError and Refused."""
         options = address.options
         link = cls(health)
-        try:
-            async with asyncio.timeout(timeout):
-                if address.scheme == "unix":
-                    await link._loop.create_unix_connection(lambda: link, options["path"])
-                else:
-                    await link._loop.create_connection(
-                        lambda: link,
-                        options["host"],
-                        options.get("port", DEFAULT_PORT),
-                        ssl=address.tls(),
-                    )
-                link._ask(*_login(options), (command, channel))
-                await link._answers()
-        except BaseException:
-            await link.close()
-            raise
+        async with link._opening(timeout):
+            if address.scheme == "unix":
+                await link._loop.create_unix_connection(lambda: link, options["path"])
+            else:
+                await link._loop.create_connection(
+                    lambda: link,
+                    options["host"],
+                    options.get("port", DEFAULT_PORT),
+                    ssl=address.tls(),
+                )
+            link._ask(*_login(options), (command, channel))
         return link
 
     @classmethod
@@ -102,23 +98,29 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         }
         link = cls(health)
         link._lent = connection = pool.connection_class(**options)
+        async with link._opening(timeout):
+            await connection.connect()  # type: ignore[no-untyped-call]
+            writer = getattr(connection, "_writer", None)
+            if isinstance(writer, asyncio.StreamWriter):
+                writer.transport.set_protocol(link)
+                link.connection_made(writer.transport)
+                link._ask((command, channel))
+            else:
+                await connection.send_command(command, channel, check_health=False)
+                link._unanswered.append(command)
+                link._looking = asyncio.create_task(link._look(connection))
+        return link
+
+    @asynccontextmanager
+    async def _opening(self, timeout: float) -> AsyncGenerator[None]:
+        """What is asked in it is answered in time; or nothing is left open."""
         try:
             async with asyncio.timeout(timeout):
-                await connection.connect()  # type: ignore[no-untyped-call]
-                writer = getattr(connection, "_writer", None)
-                if isinstance(writer, asyncio.StreamWriter):
-                    writer.transport.set_protocol(link)
-                    link.connection_made(writer.transport)
-                    link._ask((command, channel))
-                else:
-                    await connection.send_command(command, channel, check_health=False)
-                    link._unanswered.append(command)
-                    link._looking = asyncio.create_task(link._look(connection))
-                await link._answers()
+                yield
+                await self._answers()
         except BaseException:
-            await link.close()
+            await self.close()
             raise
-        return link
 
     def _ask(self, *commands: tuple[str, ...]) -> None:
         assert self._transport is not None
@@ -267,24 +269,24 @@ def _login(options: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _deliveries(replies: list[Any]) -> Deliveries:
-    """The messages among them; the channel and the payload come last."""
-    if not _are_messages(replies):
-        replies = [reply[-2:] for reply in replies if _are_messages([reply])]
-    if not replies:
-        return Deliveries()
-    *_, channels, payloads = zip(*replies, strict=True)
-    return Deliveries(channels, payloads)
+    """The messages among them."""
+    columns = _columns(replies)
+    if columns is not None:
+        return Deliveries(*columns)
+    each = [columns for reply in replies if (columns := _columns([reply])) is not None]
+    return Deliveries([channel for (channel,), _ in each], [payload for _, (payload,) in each])
 
 
-def _are_messages(replies: list[Any]) -> bool:
-    """True when each is one, and they are all of one kind."""
+def _columns(replies: list[Any]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]] | None:
+    """Their channels and payloads, which come last; None unless all are messages of one kind."""
     try:
         kinds, *_, channels, payloads = zip(*replies, strict=True)
     except (TypeError, ValueError):  # not of one length
-        return False
+        return None
     kind = kinds[0]
-    return (
+    alike = (
         kind in _MESSAGES
         and kinds.count(kind) == len(kinds)
         and set(map(type, channels + payloads)) == {bytes}
     )
+    return (channels, payloads) if alike else None
