@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from lykke_cli import Gap, RedisPubSubGateway
 from lykke_cli.application.errors import (
@@ -378,6 +379,16 @@ async def test_a_user_who_may_only_subscribe(own_redis: RedisServer) -> None:
         with pytest.raises(LoginRefused, match="psubscribe"):
             await subscribe(None, "auditlog").__aenter__()
     assert not gaps
+
+
+async def test_a_given_client_who_may_not_subscribe(own_redis: RedisServer) -> None:
+    with own_redis.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "writer", "on", ">s3cret", "-@all", "+publish")
+    client = Redis.from_url(f"redis://writer:s3cret@127.0.0.1:{own_redis.port}")
+    async with RedisPubSubGateway(client=client) as gateway:
+        with pytest.raises(LoginRefused, match="'subscribe'"):
+            await gateway.subscribe_to_user_channel(USER, "auditlog").__aenter__()
+    await client.aclose()
 
 
 @pytest.mark.parametrize("login", ["", ":wr0ng@", "nobody:wr0ng@"])

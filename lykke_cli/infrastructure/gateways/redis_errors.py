@@ -23,10 +23,10 @@ _ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 
 @contextmanager
 def redis_errors(server: str) -> Iterator[None]:
-    """Translate what redis-py raises; `server` is the URL as it may be shown."""
+    """Translate what redis-py raises, and Refused; `server` is the URL as it may be shown."""
     try:
         yield
-    except (exceptions.RedisError, OSError) as error:
+    except (exceptions.RedisError, OSError, Refused) as error:
         raise translate(error, server) from error
 
 
