@@ -107,9 +107,9 @@ class Backfilling:
                 async for arrivals in batches:
                     await self._emit(arrivals, sink, replayer)
             if sink is not None:
-                sink.begin()  # though nothing came
+                await sink.begin()  # though nothing came
         finally:
-            _close(sink)
+            await _close(sink)
 
     def _takes_lines(self, sink: StdoutSink) -> bool:
         """True when the database's own NDJSON will do."""
@@ -120,14 +120,14 @@ class Backfilling:
         lines = history.lines(selection, since=self._since, until=self._filters.until)
         async with aclosing(lines) as blocks:
             async for block in blocks:
-                sink.write_lines(block)
+                await sink.write_lines(block)
                 self._count(block.count(b"\n"))
 
     async def _catch_up(
         self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
     ) -> None:
         request = TailRequest(user_id=self._user_id, filters=self._filters)
-        key = place_key(history.identity, request, self._file)
+        key = place_key(await history.identify(), request, self._file)
         store = stack.enter_context(CursorFile(key, notice=self._reporter.line))
         place = Place(store)
         checkpoint = place.load()
@@ -165,12 +165,12 @@ class Backfilling:
                             self._reporter.happened(event)
             self._tell_first_use()
             if sink is not None:
-                sink.begin()
+                await sink.begin()
         finally:
             try:
                 save(place, sink)
             finally:
-                _close(sink)
+                await _close(sink)
 
     def _tell_first_use(self) -> None:
         """Once the database has answered: before that an error may be all there is to say."""
@@ -193,7 +193,7 @@ class Backfilling:
         place: Place | None = None,
     ) -> None:
         if sink is not None:
-            sink.write(arrivals)
+            await sink.write(arrivals)
         if replayer is None:
             self._count(len(arrivals))
         else:
@@ -230,7 +230,7 @@ class Backfilling:
         self._task = self._progress.add_task("entries", total=total)
 
 
-def _close(sink: Sink | None) -> None:
+async def _close(sink: Sink | None) -> None:
     if sink is not None:
         with suppress(OutputClosed):
-            sink.close()
+            await sink.close()

@@ -110,8 +110,7 @@ class Expecting:
                     case Print(arrivals):
                         matching = self._expectation.take(arrivals)
                         if matching:
-                            self._terminal.write(self._renderer.render(matching))
-                            self._terminal.flush()
+                            await self._terminal.send(self._renderer.render(matching))
                     case Connected(_, None):
                         self._connected = True
                     case HistoryRead():

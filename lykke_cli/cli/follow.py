@@ -54,7 +54,7 @@ class Follower:
                 ) from None
         finally:
             drawing.cancel()
-            self._finish()
+            await self._finish()
 
     async def _follow(self) -> None:
         async with aclosing(self._tail.events()) as events:
@@ -69,7 +69,7 @@ class Follower:
                     case _:
                         self._reporter.happened(event)
                         if isinstance(event, Connected):
-                            self._sink.begin()
+                            await self._sink.begin()
                 self._reporter.draw()
 
     async def _print(self, arrivals: Sequence[Arrival]) -> None:
@@ -80,7 +80,7 @@ class Follower:
             return
         self._reporter.clear()
         try:
-            self._sink.write(batch)
+            await self._sink.write(batch)
         except OutputClosed:
             self._reporter.silence()  # whoever read us has enough, of this too
             raise
@@ -98,14 +98,14 @@ class Follower:
             if self._place.is_due:
                 save(self._place, self._sink)
 
-    def _finish(self) -> None:
+    async def _finish(self) -> None:
         self._reporter.clear()
         try:
             if self._place is not None:
                 save(self._place, self._sink)
         finally:
             with suppress(OutputClosed):
-                self._sink.close()
+                await self._sink.close()
             self._reporter.summary()
 
     async def _keep_drawing(self) -> None:

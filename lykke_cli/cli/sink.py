@@ -13,17 +13,17 @@ from lykke_cli.infrastructure.entry_file import EntryFile
 class Sink(Protocol):
     """Takes messages; when `write` returns they have left the process."""
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """The servers have answered; `write` may follow, or nothing at all."""
         ...
 
-    def write(self, arrivals: Sequence[Arrival]) -> None: ...
+    async def write(self, arrivals: Sequence[Arrival]) -> None: ...
 
     def state(self) -> dict[str, Any]:
         """What to store with the place; everything written is safe by then."""
         ...
 
-    def close(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 def save(place: Place, sink: Sink | None) -> None:
@@ -41,34 +41,33 @@ class StdoutSink:
         self._renderer = renderer
         self._begun = False
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         if not self._begun:
             self._begun = True
-            self._emit(self._renderer.header())
+            await self._emit(self._renderer.header())
 
-    def write(self, arrivals: Sequence[Arrival]) -> None:
-        self.begin()
-        self._emit(self._renderer.render(arrivals))
+    async def write(self, arrivals: Sequence[Arrival]) -> None:
+        await self.begin()
+        await self._emit(self._renderer.render(arrivals))
 
     @property
     def takes_lines(self) -> bool:
         """True when NDJSON can be written as it is."""
         return isinstance(self._renderer, NdjsonRenderer) and not self._terminal.stdout_is_tty
 
-    def write_lines(self, lines: bytes) -> None:
-        self._emit(lines)
+    async def write_lines(self, lines: bytes) -> None:
+        await self._emit(lines)
 
     def state(self) -> dict[str, Any]:
         return {}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._begun:
-            self._emit(self._renderer.footer())
+            await self._emit(self._renderer.footer())
 
-    def _emit(self, data: bytes) -> None:
+    async def _emit(self, data: bytes) -> None:
         if data:
-            self._terminal.write(data)
-            self._terminal.flush()
+            await self._terminal.send(data)
 
 
 class FileSink:
@@ -79,10 +78,10 @@ class FileSink:
         self._place = place
         self._renderer = NdjsonRenderer()
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         pass
 
-    def write(self, arrivals: Sequence[Arrival]) -> None:
+    async def write(self, arrivals: Sequence[Arrival]) -> None:
         if self._file.is_full:
             aside = self._file.rotate()
             if self._place is not None:
@@ -93,5 +92,5 @@ class FileSink:
     def state(self) -> dict[str, Any]:
         return self._file.state()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._file.close()

@@ -63,7 +63,7 @@ class Tailing:
                 history = await stack.enter_async_context(make_history(self._settings))
             place = None
             if history is not None:
-                place = self._open_place(stack, history.identity)
+                place = self._open_place(stack, await history.identify())
             request, sink = self._open_output(place)
             tail = Tail(gateway, history, request, reconcile_interval=self._reconcile)
             follower = Follower(tail, sink, self._reporter, place, count=self._count)

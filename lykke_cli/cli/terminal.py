@@ -83,6 +83,11 @@ class Terminal:
         except BrokenPipeError as error:
             raise OutputClosed from error
 
+    async def send(self, data: bytes) -> None:
+        """Write all of `data` to stdout, and wait until it has left; raises OutputClosed."""
+        self.write(data)
+        self.flush()
+
     @property
     def width(self) -> int:
         """The columns of stdout, now: a terminal may have been resized."""

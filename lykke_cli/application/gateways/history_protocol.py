@@ -70,9 +70,8 @@ class HistoryProtocol(Protocol):
 
     async def __aexit__(self, *exc_info: object) -> None: ...
 
-    @property
-    def identity(self) -> str:
-        """Names this database apart from any other, without its password."""
+    async def identify(self) -> str:
+        """What names this database apart from any other, however its URL is spelled."""
         ...
 
     def begin(

@@ -151,9 +151,9 @@ class PostgresHistory:
         if connection is not None:
             connection.terminate()
 
-    @property
-    def identity(self) -> str:
-        return self._display
+    async def identify(self) -> str:
+        async with self._snapshot() as (_, snapshot):
+            return f"postgresql:{snapshot.database}"
 
     async def begin(
         self, selection: Selection, *, since: datetime | None = None, last: int | None = None

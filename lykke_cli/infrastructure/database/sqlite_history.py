@@ -95,9 +95,8 @@ class SqliteHistory:
             await connection.interrupt()  # what runs in its thread when we are cancelled
             await connection.close()
 
-    @property
-    def identity(self) -> str:
-        return self._display
+    async def identify(self) -> str:
+        return f"sqlite:{self._path.resolve()}"
 
     async def begin(
         self, selection: Selection, *, since: datetime | None = None, last: int | None = None
