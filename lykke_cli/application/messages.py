@@ -6,6 +6,7 @@ occurred_at in UTC with six decimals and `Z`, so that the text sorts like the ti
 the bytes it came with: no number is rounded and no key is moved.
 """
 
+import base64
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,6 +84,24 @@ class OtherMessage(msgspec.Struct, frozen=True, gc=False):
         return value if isinstance(value, dict) else {}
 
 
+EMPTY_META = msgspec.Raw(b"{}")
+
+
+class UnreadableEntry(Unreadable, frozen=True):
+    """A committed entry that cannot be shown as one: it occurred outside of the calendar."""
+
+    id: str
+
+    @property
+    def occurred_at(self) -> str:
+        """Before every time that can be written."""
+        return ""
+
+    def to_json(self) -> bytes:
+        """The line that stands for it, without its newline."""
+        return orjson.dumps({"id": self.id} | unreadable_fields(self))
+
+
 Message = Entry | OtherMessage | Unreadable
 
 
@@ -153,6 +172,22 @@ class EntryBatch(LiveBatch):
         channels = list(compress(self.deliveries.channels, mask))
         payloads = list(compress(self.deliveries.payloads, mask))
         return EntryBatch(list(compress(self.entries, mask)), Deliveries(channels, payloads))
+
+
+def unreadable_entry(fields: Mapping[str, Any]) -> UnreadableEntry:
+    """A row whose `occurred_at` is no time of the calendar; `fields` are an entry's."""
+    return UnreadableEntry(
+        _encoder.encode(fields), "occurred_at is not within the years 1 to 9999", id=fields["id"]
+    )
+
+
+def unreadable_fields(message: Unreadable) -> dict[str, str]:
+    """What is shown of it: `raw` as text, why it cannot be read, and exactly what it was."""
+    return {
+        "unreadable": message.raw.decode("utf-8", "replace"),
+        "reason": message.reason,
+        "raw_base64": base64.b64encode(message.raw).decode(),
+    }
 
 
 _Refused = Annotated[str, msgspec.Meta(pattern="(?!)")]  # no text matches it

@@ -15,11 +15,7 @@ import msgspec
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
 from lykke_cli.application.filters import Filters
-from lykke_cli.application.gateways.history_protocol import (
-    HistoryChunk,
-    HistoryProtocol,
-    HistoryRow,
-)
+from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryProtocol
 from lykke_cli.application.gateways.pubsub_protocol import (
     Deliveries,
     Gap,
@@ -87,8 +83,7 @@ Event = Print | Save | Status
 
 
 class _Verified(msgspec.Struct, frozen=True):
-    rows: list[HistoryRow]
-    absent: set[str]
+    uncovered: set[str]
 
 
 class _Broken(msgspec.Struct, frozen=True):
@@ -228,8 +223,8 @@ class Tail:
                 yield from self._carry_out(self._merge.live(wanted))
             case HistoryChunk():
                 yield from self._take_chunk(happened)
-            case _Verified(rows, absent):
-                yield from self._carry_out(self._merge.verified(rows, absent))
+            case _Verified(uncovered):
+                yield from self._carry_out(self._merge.verified(uncovered))
             case Connected():
                 self._connected = True
                 if self._history is None or self._history_worked:
@@ -307,8 +302,8 @@ class Tail:
     async def _verify(self, verify: Verify) -> None:
         assert self._history is not None
         try:
-            answer = await self._history.verify(self._selection, verify.cursor, verify.ids)
-            await self._tell(_Verified(*answer))
+            uncovered = await self._history.verify(self._selection, verify.cursor, verify.ids)
+            await self._tell(_Verified(uncovered))
         except ServerUnavailable as error:
             await self._tell(self._history_error(error))
         except Exception as error:

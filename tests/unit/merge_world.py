@@ -1,7 +1,8 @@
 """A model of the world the merge lives in: transactions, a lossy channel, a history that fails.
 
 The history works as PostgreSQL does: a row bears the id of the (sub)transaction that wrote it, a
-snapshot's xmin is the oldest open top-level transaction, subtransactions are not listed.
+snapshot's xmin is the oldest open top-level transaction, subtransactions are not listed. Of the
+transactions from there on, those whose rows are visible were committed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryRow
+from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.merge import (
     Action,
@@ -152,7 +153,7 @@ class World:
         request = self.request
         if isinstance(request, Verify):
             self.request = None
-            self.carry_out(self.merge.verified(*self._look_up(request)))
+            self.carry_out(self.merge.verified(self._look_up(request)))
         elif request is not None:
             if self.chunks is None:
                 self.chunks = self._read(request)
@@ -233,13 +234,10 @@ class World:
         visible, xmin = self._snapshot()
         low = self.now - LOOK_BACK
         if request.cursor is None:
-            # The model begins with nothing printed: what is in doubt is only noted.
-            seen = [HistoryRow(r.entry, False) for r in visible if r.xid >= xmin]
             self.at_start = {row.entry.id for row in visible}
-            cursor = _cursor((Region(xmin),), low)
-            yield HistoryChunk(
-                rows=(), seen=seen, cursor=cursor, last=True, complete=not self.replica
-            )
+            begun = Region(xmin, visible=frozenset(r.xid for r in visible if r.xid >= xmin))
+            cursor = _cursor((begun,), low)
+            yield HistoryChunk(rows=(), cursor=cursor, last=True, complete=not self.replica)
             return
         covered, recent_low = _regions(request.cursor)
         bound = recent_low if request.kind is ReadKind.RECENT else regions.START_OF_TIME
@@ -252,15 +250,13 @@ class World:
             ),
             key=lambda r: (r.entry.moment, r.entry.id),
         )
+        read = regions.Reading(covered, xmin, bound)
         for start in range(0, len(rows), self.chunk_size):
             part = rows[start : start + self.chunk_size]
             place = (part[-1].entry.moment, part[-1].entry.id)
-            covered = regions.add(covered, Region(xmin, bound, place))
-            yield HistoryChunk(
-                rows=[HistoryRow(r.entry, r.xid < xmin) for r in part],
-                cursor=_cursor(covered, recent_low),
-            )
-        covered = regions.add(covered, Region(xmin, bound))
+            covered = read.reached(place, [r.xid for r in part])
+            yield HistoryChunk(rows=[r.entry for r in part], cursor=_cursor(covered, recent_low))
+        covered = read.reached(regions.END, ())
         full = request.kind is ReadKind.FULL
         yield HistoryChunk(
             rows=(),
@@ -270,19 +266,14 @@ class World:
             covered_from=None if full else format_time(recent_low),
         )
 
-    def _look_up(self, request: Verify) -> tuple[list[HistoryRow], set[str]]:
+    def _look_up(self, request: Verify) -> set[str]:
         visible, _ = self._snapshot()
         covered, _ = _regions(request.cursor)
-        there = {r.entry.id: r for r in visible}
-        rows = [there[id] for id in request.ids if id in there]
-        return (
-            [
-                HistoryRow(r.entry, False)
-                for r in rows
-                if not any(c.covers(r.xid, (r.entry.moment, r.entry.id)) for c in covered)
-            ],
-            {id for id in request.ids if id not in there},
-        )
+        return set(request.ids) - {
+            r.entry.id
+            for r in visible
+            if any(c.covers(r.xid, (r.entry.moment, r.entry.id)) for c in covered)
+        }
 
 
 def _id(arrival: Arrival) -> str:

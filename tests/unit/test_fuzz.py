@@ -33,7 +33,7 @@ from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.database import urls as database_urls
 from lykke_cli.infrastructure.database.patterns import like
-from lykke_cli.infrastructure.database.postgres_cursor import Snapshot, understand
+from lykke_cli.infrastructure.database.postgres_cursor import Origin, Snapshot, parse, understand
 from lykke_cli.infrastructure.database.sqlite_history import SqliteHistory
 from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
 from lykke_cli.infrastructure.entry_file import EntryFile
@@ -90,9 +90,9 @@ def test_any_text_is_understood_or_refused(parser: int, text: str) -> None:
 @given(before=assembled, after=assembled)
 def test_a_password_is_never_part_of_what_is_shown(before: str, after: str) -> None:
     for url in (f"redis://u:{SECRET}@h{after}", f"postgresql://u:{SECRET}@h{after}"):
-        for parse in (parse_redis_url, database_urls.asyncpg_dsn):
+        for understood in (parse_redis_url, database_urls.asyncpg_dsn):
             try:
-                parse(url)
+                understood(url)
             except LykkeError as error:
                 assert SECRET not in str(error)
     if before.startswith("sqlite"):
@@ -149,8 +149,8 @@ def test_a_damaged_place_is_set_aside(cursor: Any, pending: Any, floor: Any, out
 
 @given(cursor=st.dictionaries(st.sampled_from(["kind", "regions", "at", "database"]), json_values))
 def test_a_foreign_cursor_reads_again_and_says_so(cursor: dict[str, Any]) -> None:
-    snapshot = Snapshot(1, 2, NOW, True, "1/1")
-    assert understand(Cursor(cursor), snapshot).notice
+    snapshot = Snapshot(1, 2, NOW, Origin("1/1", 1, 1, "", False))
+    assert understand(parse(Cursor(cursor)), snapshot, None).notice
 
     async def read() -> list[str | None]:
         async with SqliteHistory(f"sqlite:///{EMPTY}") as history:
