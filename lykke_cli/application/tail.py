@@ -145,7 +145,8 @@ class Tail:
         self._connected = False
         self._unannounced: Connected | None = None
         self._recovered = 0
-        self._noticed: set[str] = set()
+        self._told: str | None = None  # the notice of the read before
+        self._told_away: type[ServerUnavailable] | None = None
 
     async def events(self) -> AsyncGenerator[Event]:
         loop = asyncio.get_running_loop()
@@ -238,12 +239,14 @@ class Tail:
                 yield from self._carry_out(self._merge.disconnected())
             case ReadKind():
                 yield from self._carry_out(self._merge.tick(happened))
-            case HistoryAway(reason):
+            case ServerUnavailable():
                 self._history_failed = True
-                if reason not in self._noticed:
-                    self._noticed = {reason}
-                    yield happened
+                if type(happened) is not self._told_away:
+                    self._told_away = type(happened)
+                    yield HistoryAway(str(happened))
                 yield from self._carry_out(self._merge.read_failed())
+            case Notice():
+                yield happened
             case _Broken(error):
                 raise error
 
@@ -253,9 +256,9 @@ class Tail:
         if self._unannounced is not None:
             yield self._unannounced
             self._unannounced = None
-        if chunk.notice is not None and chunk.notice not in self._noticed:
-            self._noticed.add(chunk.notice)
-            yield Notice(chunk.notice)
+        if chunk.notice not in (None, self._told):
+            yield Notice(str(chunk.notice))
+        self._told = chunk.notice
         for event in self._carry_out(self._merge.chunk(chunk)):
             if isinstance(event, Print):
                 self._recovered += sum(a.source == "history" for a in event.arrivals)
@@ -264,7 +267,7 @@ class Tail:
             yield HistoryRead(self._recovered, self._history_failed)
             self._recovered = 0
             self._history_failed = False
-            self._noticed.clear()
+            self._told_away = None
             self._history_backoff.reset()
 
     def _carry_out(self, actions: Sequence[Action]) -> Iterator[Event]:
@@ -309,8 +312,8 @@ class Tail:
         except Exception as error:
             await self._tell(_Broken(error))
 
-    def _history_error(self, error: ServerUnavailable) -> HistoryAway | _Broken:
-        return HistoryAway(str(error)) if self._history_worked else _Broken(error)
+    def _history_error(self, error: ServerUnavailable) -> ServerUnavailable | _Broken:
+        return error if self._history_worked else _Broken(error)
 
     async def _subscribe(self) -> None:
         """Subscribe, after a loss as often as it takes."""
@@ -318,6 +321,7 @@ class Tail:
         if self._subscription is not None:
             await self._subscription.close()
             await asyncio.sleep(self._backoff.next())
+        told: type[ServerUnavailable] = ServerUnavailable  # the loss was, and is much the same
         try:
             while True:
                 self._subscription = self._gateway.subscribe_to_user_channel(
@@ -326,9 +330,12 @@ class Tail:
                 try:
                     await self._subscription.__aenter__()
                     break
-                except ServerUnavailable:
+                except ServerUnavailable as error:
                     if self._lost_at is None:
                         raise
+                    if type(error) is not told:  # such as a password that was changed
+                        told = type(error)
+                        await self._tell(Notice(str(error)))
                 await asyncio.sleep(self._backoff.next())
         except Exception as error:
             await self._tell(_Broken(error))

@@ -7,8 +7,8 @@ renumber it, and the last one is reused after a DELETE.) A read sees every row u
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from sqlite3 import Row
 from typing import Any, Self
@@ -260,8 +260,7 @@ class SqliteHistory:
     async def _newest(
         self, connection: aiosqlite.Connection, selection: Selection
     ) -> tuple[Witness, ...]:
-        rows = await _all(connection, _LAST, _arguments(selection, limit=1))
-        return thin((seq, canonical_id(id)) for seq, id in rows)
+        return thin(_witnesses(await _all(connection, _LAST, _arguments(selection, limit=1))))
 
     async def _understand(
         self, connection: aiosqlite.Connection, selection: Selection, cursor: Cursor, end: int
@@ -279,8 +278,7 @@ class SqliteHistory:
             newest = await self._newest(connection, selection)
             return Understood((), newest, notice=f"{notice}; {TWICE}")
         wanted = orjson.dumps([seq for seq, _ in witnesses]).decode()
-        rows = await _all(connection, _FOUND, {"seqs": wanted})
-        found = {(seq, canonical_id(id)) for seq, id in rows}
+        found = set(_witnesses(await _all(connection, _FOUND, {"seqs": wanted})))
         ahead = any(region.before > end for region in covered)
         if not moved and not ahead and found <= set(witnesses):
             return Understood(covered, witnesses, unreadable_before)
@@ -387,6 +385,12 @@ async def _all(
 ) -> list[Row]:
     async with asyncio.timeout(STATEMENT_TIMEOUT):
         return list(await connection.execute_fetchall(query, arguments))
+
+
+def _witnesses(rows: Iterable[Row]) -> Iterator[Witness]:
+    for seq, id in rows:
+        with suppress(ValueError, TypeError, AttributeError):  # what is no id is told of elsewhere
+            yield seq, canonical_id(id)
 
 
 def _row(row: Row | tuple[Any, ...]) -> tuple[int, HistoryRow]:

@@ -17,13 +17,18 @@ Witness = tuple[int, str]
 
 
 def thin(witnesses: Iterable[Witness]) -> tuple[Witness, ...]:
-    """The newest, and behind it ever fewer: one for each doubling of the distance."""
-    kept: dict[int, Witness] = {}
+    """The newest and the oldest, and between them the first and last of each doubling of the
+    distance; newest first.
+    """
+    first: dict[int, Witness] = {}
+    last: dict[int, Witness] = {}
     newest: int | None = None
     for position, id in sorted(witnesses, reverse=True):
         newest = position if newest is None else newest
-        kept.setdefault((newest - position).bit_length(), (position, id))
-    return tuple(kept.values())
+        distance = (newest - position).bit_length()
+        first.setdefault(distance, (position, id))
+        last[distance] = (position, id)
+    return tuple(sorted({*first.values(), *last.values()}, reverse=True))
 
 
 def proven(witnesses: Collection[Witness], found: Collection[Witness]) -> int | None:
