@@ -19,8 +19,8 @@ from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli import options
 from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.sink import FileSink, Sink, StdoutSink, save
+from lykke_cli.cli.standard_streams import OutputClosed
 from lykke_cli.cli.tailing import SINCE_UNUSED, place_key
-from lykke_cli.cli.terminal import OutputClosed
 from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.entry_file import EntryFile

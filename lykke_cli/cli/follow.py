@@ -14,7 +14,7 @@ from lykke_cli.application.place import Place
 from lykke_cli.application.tail import Connected, Tail
 from lykke_cli.cli.reporter import REDRAW_INTERVAL, Reporter
 from lykke_cli.cli.sink import Sink, save
-from lykke_cli.cli.terminal import OutputClosed
+from lykke_cli.cli.standard_streams import OutputClosed
 
 
 class Follower:
