@@ -29,7 +29,10 @@ def test_a_stopped_reader_holds_no_lock_and_goes_on(
     asyncio.run(insert(postgres_server.url(postgres_database), entities))
     env = {"DATABASE_URL": postgres_reader_url, "REDIS_URL": redis_server.url}
     with LykkeProcess(command, USER, "--since", "1h", env=env, reading=False) as process:
-        held = lambda: postgres_server.fetch_value(LOCKS, postgres_database)  # noqa: E731
+
+        def held() -> bool:
+            return bool(postgres_server.fetch_value(LOCKS, postgres_database))
+
         wait_until(held, "it reads")
         wait_until(lambda: not held(), "it has let go of the table")
         postgres_server.execute(

@@ -1,6 +1,5 @@
 """What only SQLite has: a file that is replaced, restored, or loses its last rows."""
 
-import shutil
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator
@@ -46,6 +45,12 @@ async def record(url: str, count: int) -> set[str]:
     return {str(one.id) for one in entities}
 
 
+def copy(source: Path, target: Path) -> None:
+    """As `sqlite3 .backup` and `.restore` do: into the file that is there."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
 async def test_another_file_under_the_same_name_is_noticed(
     history: SqliteHistory, sqlite_url: str, path: Path
 ) -> None:
@@ -53,7 +58,7 @@ async def test_another_file_under_the_same_name_is_noticed(
     cursor = await begin(history)
     kept = await record(sqlite_url, 3)
     backup = path.with_suffix(".backup")
-    shutil.copy(path, backup)
+    copy(path, backup)
     printed = await record(sqlite_url, 10)
     chunks = await changes(history, cursor)
     assert ids(chunks) == kept | printed
@@ -71,11 +76,11 @@ async def test_a_backup_copied_over_the_file_is_noticed(sqlite_url: str, path: P
     async with SqliteHistory(sqlite_url) as history:
         cursor = await begin(history)
         kept = await record(sqlite_url, 3)
-        shutil.copy(path, backup)
+        copy(path, backup)
         printed = await record(sqlite_url, 10)
         chunks = await changes(history, cursor)
         assert ids(chunks) == kept | printed
-    shutil.copyfile(backup, path)
+    copy(backup, path)
     new = await record(sqlite_url, 20)
     async with SqliteHistory(sqlite_url) as history:
         chunks = await changes(history, chunks[-1].cursor)
