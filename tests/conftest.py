@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
 
 from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
 from tests.databases import DatabasePool
@@ -16,6 +17,15 @@ settings.register_profile("fuzz", max_examples=100_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 _PRIVATE = ("REDIS_URL", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart() -> None:
+    """Make Hypothesis's table of characters, which takes seconds, once for each checkout.
+
+    Made within a test, it counts as that test's data coming slowly, and fails it.
+    """
+    st.text().validate()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
