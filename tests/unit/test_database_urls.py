@@ -137,7 +137,7 @@ async def test_a_sqlite_engine_opens_the_very_file(tmp_path: Path) -> None:
     create_sqlite_table(path)
     engine = make_engine(f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}")
     async with engine.connect() as connection:
-        assert await connection.scalar(text("SELECT count(*) FROM audit_logs")) == 0
+        assert (await connection.execute(text("SELECT count(*) FROM audit_logs"))).scalar() == 0
     await engine.dispose()
 
 

@@ -147,7 +147,7 @@ def verifies_server(url: str) -> bool:
 
 
 def engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
-    """PostgreSQL's URL and connect_args for SQLAlchemy's `create_async_engine`.
+    """The URL and connect_args for SQLAlchemy's `create_async_engine`, for PostgreSQL.
 
     The password and libpq's options (sslmode, sslrootcert, host=/socket, ...) travel in
     connect_args, where neither the engine's text nor an error of SQLAlchemy's can show them.
