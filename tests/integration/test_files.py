@@ -46,7 +46,7 @@ def test_what_is_kept_is_private_whatever_the_umask(umask: int) -> None:
     with CursorFile(STORE) as store:
         store.save({"a": 1})
         recent.remember(USER, "tail", ["X"])
-        assert store.load() == {"a": 1}
+        assert store.load() == [{"a": 1}]
     lykke = recent.recent_path().parent
     kept = list(lykke.rglob("*"))
     assert {path.suffix for path in kept if path.is_file()} == {".json", ".lock"}

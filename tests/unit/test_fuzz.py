@@ -121,13 +121,16 @@ def _empty_database() -> Iterator[None]:
 class Store:
     """A place that somebody has damaged."""
 
-    def __init__(self, state: Any) -> None:
+    def __init__(self, state: Any, *changes: Any) -> None:
         self.state = state
+        self.changes = changes
 
     def load(self) -> Any:
-        return self.state
+        return None if self.state is None else [self.state, *self.changes]
 
     def save(self, state: dict[str, Any]) -> None: ...
+
+    def add(self, change: dict[str, Any]) -> None: ...
 
     def set_aside(self) -> None:
         self.state = None
@@ -145,6 +148,9 @@ def test_a_damaged_place_is_set_aside(cursor: Any, pending: Any, floor: Any, out
     checkpoint = {"cursor": cursor, "pending": pending, "floor": floor}
     for state in ({"checkpoint": checkpoint, "output": output}, {"checkpoint": cursor}, {}):
         Place(Store(state)).load()
+    sound = {"cursor": {}, "pending": {}, "floor": None}
+    for change in ({"wrote": pending, "output": output}, {"wrote": pending}, {}):
+        Place(Store({"checkpoint": sound, "output": {}}, change)).load()
 
 
 @given(cursor=st.dictionaries(st.sampled_from(["kind", "regions", "at", "database"]), json_values))
