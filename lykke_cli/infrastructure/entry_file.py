@@ -89,11 +89,11 @@ class EntryFile:
             if known is None:
                 self._length = self._end_last_line(None)
                 return {}
-            written: dict[str, str] = {}
-            offset = 0
             if self._is_here(known):
-                offset = known.length
-            elif (aside := self._put_aside_as(known)) is not None:
+                self._length = self._end_last_line(known.length)
+                return self._entries_beyond(self.path, known.length)
+            written: dict[str, str] = {}
+            if (aside := self._put_aside_as(known)) is not None:
                 written |= self._entries_beyond(aside, known.length)
             elif known.length:
                 self.tell(
@@ -101,8 +101,8 @@ class EntryFile:
                     "on from the stored place. What that run wrote just before it was killed, if "
                     "it was, may come again"
                 )
-            self._length = self._end_last_line(offset)
-            return written | self._entries_beyond(self.path, offset)
+            self._length = self._end_last_line(None)
+            return written | self._entries_beyond(self.path, 0)
 
     async def read_back(self) -> WrittenIds:
         """The ids of all entries in the file, and in what was put aside beside it."""
