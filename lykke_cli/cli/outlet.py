@@ -16,6 +16,8 @@ from lykke_cli.cli.standard_streams import (
     write_some,
 )
 
+THREAD = "lykke-output"
+
 
 class Outlet:
     """Writes to a descriptor and leaves the event loop free while its reader takes nothing.
@@ -96,7 +98,7 @@ async def _in_thread(work: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # nobody waits any more: the loop is closed
             loop.call_soon_threadsafe(_set, done, error)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, name=THREAD, daemon=True).start()
     await done
 
 

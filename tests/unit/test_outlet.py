@@ -7,13 +7,14 @@ import os
 import pty
 import socket
 import termios
+import threading
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lykke_cli.cli.outlet import Outlet
+from lykke_cli.cli.outlet import THREAD, Outlet
 from lykke_cli.cli.standard_streams import OutputClosed
 
 MUCH = b"0123456789abcdef" * 1_000_000  # more than any of them holds
@@ -103,9 +104,12 @@ async def test_what_was_cut_off_in_the_middle_is_followed_by_nothing(pair: Pair)
         with pytest.raises(OutputClosed):
             await outlet.write(b"]")
         assert os.read(read, 16) == MUCH[:16]
+        threads = [thread for thread in threading.enumerate() if thread.name == THREAD]
         if pair in (socket_pair, non_blocking_socket_pair):
             with socket.socket(fileno=os.dup(read)) as ours:
                 ours.shutdown(socket.SHUT_RDWR)  # ends the thread that still writes
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
 
 
 async def test_a_reader_that_goes_away_is_noticed_while_waiting() -> None:
