@@ -3,7 +3,9 @@
 import argparse
 import os
 import shlex
+import shutil
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -21,6 +23,8 @@ from tests.nemesis.plan import AnyStep, Plan
 from tests.nemesis.shrink import shrink
 
 SHRINK_SECONDS = 180.0  # for one plan
+MEMORY = Path("/dev/shm")
+ROOM = 2 << 30  # bytes
 CONFIRMATIONS = 2  # runs in which a shorter plan must fail once
 
 
@@ -37,6 +41,8 @@ def main(words: Sequence[str]) -> int:
     code = Path(options.code).resolve()
     os.chdir(code)  # tests.forked of that folder forks readers of its code
     os.environ["PYTHONPATH"] = str(code)
+    if _is_roomy(MEMORY):
+        tempfile.tempdir = str(MEMORY)  # copies of a data folder are made at once there
     template = NemesisServer.template()
     try:
         hunt = Hunt(template, options, only)
@@ -44,6 +50,10 @@ def main(words: Sequence[str]) -> int:
     finally:
         template.close()
     return hunt.summary()
+
+
+def _is_roomy(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > ROOM
 
 
 def _options(words: Sequence[str]) -> argparse.Namespace:
@@ -142,7 +152,7 @@ class Hunt:
                 if plan is None or not self._is_bounded or plan.duration <= left:
                     return plan
                 self._too_long += 1
-                if left < 5:
+                if left < 5 or self._too_long % 20 == 0:
                     return None
             return None
 
@@ -180,7 +190,8 @@ class Hunt:
 
     def _report(self, plan: Plan, found: list[Violation], took: float) -> None:
         at = time.monotonic() - self._started
-        _say(f"seed {plan.seed}: FAILED in {took:.1f} s, {at:.0f} s after the start")
+        motifs = ", ".join(plan.motifs)
+        _say(f"seed {plan.seed}: FAILED in {took:.1f} s, {at:.0f} s after the start ({motifs})")
         for violation in found:
             _say(f"    {violation}")
         _say(f"    replay it: make nemesis ARGS='{shlex.join(self._replay(plan))}'")

@@ -214,14 +214,13 @@ class Attack:
             self._do(step)
             self._log(f"{number:3} {time.monotonic() - started:5.1f} s  {step}")
             self._look_after()
+        started = time.monotonic()
         self._settle()
-        return oracle.judge(self._truth, [held.consumer for held in self._held.values()])
-
-    @property
-    def stderrs(self) -> Iterator[tuple[str, Run]]:
+        self._log(f"settled in {time.monotonic() - started:.1f} s")
         for name, held in self._held.items():
             for run in held.consumer.runs:
-                yield name, run
+                self._log(f"{name}: {run.command}, {run.signal or run.status}: {run.stderr}")
+        return oracle.judge(self._truth, [held.consumer for held in self._held.values()])
 
     # Steps
 

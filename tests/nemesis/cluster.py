@@ -49,7 +49,7 @@ class NemesisServer(PostgresServer):
             f"host=127.0.0.1 port={primary} user=postgres password=''{password}'' connect_timeout=2"
         )
         with open(self._data / "postgresql.auto.conf", "a") as settings:
-            settings.write(f"\nprimary_conninfo = '{link}'\n")
+            settings.write(f"\nprimary_conninfo = '{link} password=''{password}'''\n")
         (self._data / "standby.signal").touch()
         self._give_away(self._data / "standby.signal")
 

@@ -29,8 +29,18 @@ NO_PLACE = re.compile(r"no place (is|was) stored yet")
 MOST_NAMED = 3  # ids in a text
 
 Kind = Literal[
-    *("lost", "twice", "early", "unknown", "altered"),
-    *("hang", "bug", "ended", "status", "forgot", "damaged", "harm"),
+    "lost",
+    "twice",
+    "early",
+    "unknown",
+    "altered",
+    "hang",
+    "bug",
+    "ended",
+    "status",
+    "forgot",
+    "damaged",
+    "harm",
 ]
 
 
@@ -180,7 +190,7 @@ def _processes(consumer: Consumer) -> Iterator[Violation]:
             yield Violation("ended", name, text)
         if previous is not None and NO_PLACE.search(run.stderr):
             if not _may_forget(consumer, run):
-                yield Violation("forgot", name, f"{run.command}: {_last_line(run.stderr)}")
+                yield Violation("forgot", name, f"{run.command} found no place to go on from")
         previous = run
 
 

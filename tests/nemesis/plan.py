@@ -23,17 +23,24 @@ SHAPES: tuple[Shape, ...] = (
 Spelling = Literal["plain", "localhost", "other_role"]
 RedisFault = Literal["kill", "freeze", "partition", "full", "cut"]
 PostgresFault = Literal[
-    *("stop", "kill", "freeze", "partition", "terminate"),
-    *("loosen", "crash", "backup", "restore"),
-    *("unlink", "failover", "lag", "to_standby", "to_primary"),
+    "stop",
+    "kill",
+    "freeze",
+    "partition",
+    "terminate",
+    "loosen",
+    "crash",
+    "backup",
+    "restore",
+    "unlink",
+    "failover",
+    "lag",
+    "to_standby",
+    "to_primary",
 ]
 
 
-class Step(msgspec.Struct, frozen=True, tag_field="do", omit_defaults=True):
-    """Something that is done to the system."""
-
-
-class Write(Step, tag="write"):
+class Write(msgspec.Struct, frozen=True, tag_field="do", tag="write", omit_defaults=True):
     """So many transactions (`times`) of so many entries that occurred `age` seconds ago."""
 
     shape: Shape = "plain"
@@ -43,14 +50,14 @@ class Write(Step, tag="write"):
     sent: Sent = "sent"
 
 
-class Fill(Step, tag="fill"):
+class Fill(msgspec.Struct, frozen=True, tag_field="do", tag="fill", omit_defaults=True):
     """One transaction of many entries, none of them broadcast."""
 
     rows: int
     age: int = 2 * HOUR
 
 
-class Open(Step, tag="open"):
+class Open(msgspec.Struct, frozen=True, tag_field="do", tag="open", omit_defaults=True):
     """A transaction that stays open; `elsewhere` in another database of the cluster."""
 
     name: str
@@ -60,23 +67,23 @@ class Open(Step, tag="open"):
     savepoint: bool = False
 
 
-class Close(Step, tag="close"):
+class Close(msgspec.Struct, frozen=True, tag_field="do", tag="close", omit_defaults=True):
     name: str
     how: Literal["commit", "rollback", "prepare"] = "commit"
     sent: Sent = "sent"
 
 
-class Forge(Step, tag="forge"):
+class Forge(msgspec.Struct, frozen=True, tag_field="do", tag="forge", omit_defaults=True):
     """What nobody committed is published: an entry, a known id again, something else."""
 
     what: Literal["entry", "known_id", "garbage", "other"]
 
 
-class SendLate(Step, tag="send_late"):
+class SendLate(msgspec.Struct, frozen=True, tag_field="do", tag="send_late", omit_defaults=True):
     """What was held back is broadcast."""
 
 
-class Start(Step, tag="start"):
+class Start(msgspec.Struct, frozen=True, tag_field="do", tag="start", omit_defaults=True):
     """The reader is started, or goes on: by `lykke tail`, or by `lykke backfill`."""
 
     reader: str
@@ -86,75 +93,75 @@ class Start(Step, tag="start"):
     """Nobody reads its output yet, nor waits for its end."""
 
 
-class Signal(Step, tag="signal"):
+class Signal(msgspec.Struct, frozen=True, tag_field="do", tag="signal", omit_defaults=True):
     reader: str
     name: Literal["INT", "TERM", "HUP", "KILL"] = "KILL"
 
 
-class Freeze(Step, tag="freeze"):
+class Freeze(msgspec.Struct, frozen=True, tag_field="do", tag="freeze", omit_defaults=True):
     reader: str
 
 
-class Thaw(Step, tag="thaw"):
+class Thaw(msgspec.Struct, frozen=True, tag_field="do", tag="thaw", omit_defaults=True):
     reader: str
 
 
-class Stall(Step, tag="stall"):
+class Stall(msgspec.Struct, frozen=True, tag_field="do", tag="stall", omit_defaults=True):
     """Its output is not read from now on."""
 
     reader: str
 
 
-class Flow(Step, tag="flow"):
+class Flow(msgspec.Struct, frozen=True, tag_field="do", tag="flow", omit_defaults=True):
     """Its output is read again; `slowly` a few kilobytes at a time."""
 
     reader: str
     slowly: bool = False
 
 
-class Wait(Step, tag="wait"):
+class Wait(msgspec.Struct, frozen=True, tag_field="do", tag="wait", omit_defaults=True):
     seconds: float
 
 
-class Redis(Step, tag="redis"):
+class Redis(msgspec.Struct, frozen=True, tag_field="do", tag="redis", omit_defaults=True):
     fault: RedisFault
 
 
-class Postgres(Step, tag="postgres"):
+class Postgres(msgspec.Struct, frozen=True, tag_field="do", tag="postgres", omit_defaults=True):
     fault: PostgresFault
 
 
-class Heal(Step, tag="heal"):
+class Heal(msgspec.Struct, frozen=True, tag_field="do", tag="heal", omit_defaults=True):
     """The server is well and reachable again, its standby linked and up to date."""
 
     what: Literal["redis", "postgres"]
 
 
-class File(Step, tag="file"):
+class File(msgspec.Struct, frozen=True, tag_field="do", tag="file", omit_defaults=True):
     """logrotate comes (in one of its ways), or the disk is full, or it has room again."""
 
     reader: str
     what: Literal["move", "copytruncate", "full", "room"]
 
 
-class LoseState(Step, tag="lose_state"):
+class LoseState(msgspec.Struct, frozen=True, tag_field="do", tag="lose_state", omit_defaults=True):
     """The state folder of a reader that does not run is emptied."""
 
     reader: str
 
 
-class Clock(Step, tag="clock"):
+class Clock(msgspec.Struct, frozen=True, tag_field="do", tag="clock", omit_defaults=True):
     """The reader's wall clock is set so many seconds wrong."""
 
     reader: str
     offset: int
 
 
-class Alter(Step, tag="alter"):
+class Alter(msgspec.Struct, frozen=True, tag_field="do", tag="alter", omit_defaults=True):
     """The application alters its table and writes: a reader must not keep it waiting."""
 
 
-class Expect(Step, tag="expect"):
+class Expect(msgspec.Struct, frozen=True, tag_field="do", tag="expect", omit_defaults=True):
     """`lykke expect` runs, and so many entries are committed; 0 is `--none`."""
 
     rows: int = 1
@@ -604,9 +611,7 @@ def draw(seed: int, only: frozenset[str] = frozenset()) -> Plan:
     chosen = rng.choices(names, weights, k=rng.choice([1, 1, 2, 2, 3]))
     for kind in rng.choice([("stream",), ("stream",), ("file",), ("stream", "file")]):
         draft.draw_consumer(kind)
-    steps: list[AnyStep] = []
-    for _ in range(rng.randint(0, 3)):
-        steps.append(draft.write())
+    steps: list[AnyStep] = [draft.write() for _ in range(rng.randint(0, 3))]
     if rng.random() < 0.3:
         steps.append(Open(draft.session(), rng.choice([0, 1]), elsewhere=rng.random() < 0.5))
     steps += [draft.go_on(reader) for reader in list(draft.readers.values())]

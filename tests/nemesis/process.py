@@ -76,7 +76,9 @@ class ReaderProcess:
             else:
                 self.process = subprocess.Popen(
                     [sys.executable, "-c", _OWN_CLOCK, str(clock), *words],
-                    **{"stdin": nothing, "stdout": out, "stderr": err},
+                    stdin=nothing,
+                    stdout=out,
+                    stderr=err,
                     env=dict(env),
                     start_new_session=True,
                 )
