@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check lint types layers completions man api picture bench soak fuzz install clean
+.PHONY: demo test check lint types layers completions man api picture bench soak fuzz nemesis install clean
 
 install: $(STAMP)
 
@@ -44,6 +44,9 @@ soak: $(STAMP)
 
 fuzz: $(STAMP)
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit/test_fuzz.py tests/integration/test_sql.py --timeout 0 $(ARGS)
+
+nemesis: $(STAMP)
+	$(BIN)/python -m tests.nemesis $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.start
