@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -59,6 +61,7 @@ from tests.servers import RedisServer
 READY = 25.0  # seconds for a reader to begin, on a busy machine
 CATCH_UP = 40.0  # seconds to print what is owed, once everything is well again
 END = 25.0  # seconds to end when asked to, or when there is no more to do
+SILENT = 65.0  # seconds more where a connection went silent: a statement may take so long
 PATIENCE = 6.0  # seconds that a step waits for a backfill while a server is away
 HARM = 15.0  # seconds that a reader may keep the application waiting
 AT_ONCE = Retry(NoBackoff(), 0)
@@ -66,6 +69,7 @@ ROTATE = "8K"
 DISK = 64 << 20  # bytes
 HEALTH = "1s"
 
+_PART = re.compile(r"(\.\d+|\.\d{8}T\d{6}Z-\d+(\.gz)?)?")
 _INSERT = """
     INSERT INTO audit_logs (id, user_id, activity_type, occurred_at, meta)
     VALUES ($1, $2, $3, $4, $5)
@@ -73,7 +77,7 @@ _INSERT = """
 _FILL = """
     INSERT INTO audit_logs (id, user_id, activity_type, occurred_at, meta)
     SELECT gen_random_uuid(), $1, 'FILLED', $2::timestamp - n * interval '1 millisecond',
-        jsonb_build_object('n', $4 + n)
+        jsonb_build_object('n', $4 + n, 'pad', repeat('x', $5))
     FROM generate_series(1, $3::int) n
     RETURNING id::text, occurred_at, (meta->>'n')::int
 """
@@ -180,6 +184,7 @@ class Attack:
         self._redis_faults: set[str] = set()
         self._postgres_faults: set[str] = set()
         self._loose = False
+        self._allowance = 0.0  # seconds more for what waits on a silent connection
         self._publisher = redis.Redis(
             port=cluster.redis.port, socket_timeout=0.3, socket_connect_timeout=0.3, retry=AT_ONCE
         )
@@ -392,7 +397,8 @@ class Attack:
 
         async def fill() -> list[Any]:
             connection = await self._writer()
-            return list(await connection.fetch(_FILL, self._user, latest, step.rows, self._n))
+            arguments = (self._user, latest, step.rows, self._n, step.pad)
+            return list(await connection.fetch(_FILL, *arguments))
 
         try:
             records = self._call(fill, 30)
@@ -610,6 +616,7 @@ class Attack:
             self._loose = self._loose and fault in ("freeze", "partition")
             if fault == "partition":
                 cluster.to_postgres.swallow()
+                self._allowance = SILENT
             else:
                 getattr(server, fault)()
             self._postgres_faults.add(fault)
@@ -692,8 +699,11 @@ class Attack:
         held = self._held[step.reader]
         if held.is_running or held.is_full:
             return
-        if held.reader.file_of is not None and not self._held[held.reader.file_of].is_running:
-            return  # a rival of nobody
+        if held.reader.file_of is not None:
+            first = self._held[held.reader.file_of]
+            if not first.is_running:
+                return  # a rival of nobody
+            held.consumer.contested = first.consumer.contested = True
         run, words = self._command(held, step)
         held.run = run
         held.consumer.runs.append(run)
@@ -734,10 +744,11 @@ class Attack:
             run.origin, run.since = True, since
             return run, [*words, *begins, "-o", "ndjson"]
         if reader.kind in ("file", "replay"):
-            run.origin, run.since = first, since
+            lost = held.consumer.state_lost
+            run.origin, run.since = first or bool(lost and lost[-1] > earlier[-1].spawned), since
             words += [*begins, "--to-file", str(self._file_of(held))]
             words += ["--rotate", ROTATE, "--compress"] if reader.rotates else []
-            words += ["--replay", "--rate", "100"] if reader.kind == "replay" else []
+            words += ["--replay", "--rate", "200"] if reader.kind == "replay" else []
         elif by == "backfill":
             run.origin = not earlier
             run.since = now - oracle.FIRST_USE
@@ -794,7 +805,7 @@ class Attack:
         process, run = held.process, held.run
         if process is None or run is None:
             return
-        patience = END if self._all_well or settled else PATIENCE
+        patience = END + self._allowance if self._all_well or settled else PATIENCE
         if process.wait(patience):
             self._ended(held)
         elif settled or (self._all_well and not run.faults):
@@ -914,6 +925,7 @@ class Attack:
 
     def _set_room(self, held: _Held, *, full: bool) -> None:
         if held.disk is None:
+            self._limit_file(held, full=full)
             return
         used = sum(path.stat().st_blocks * 512 for path in held.disk.rglob("*") if path.is_file())
         size = used + 4096 if full else DISK
@@ -925,11 +937,20 @@ class Attack:
             if held.run is not None:
                 held.run.disk_full = True
 
+    def _limit_file(self, held: _Held, *, full: bool) -> None:
+        """Where nothing may be mounted: a running reader can make its file no longer."""
+        path = self._file_of(held)
+        if held.process is not None and held.run is not None and path.exists():
+            limit = path.stat().st_size + 4096 if full else resource.RLIM_INFINITY
+            both = (limit, resource.RLIM_INFINITY)
+            resource.prlimit(held.process.process.pid, resource.RLIMIT_FSIZE, both)
+            held.run.disk_full = True
+
     def _read_file(self, held: _Held) -> None:
         consumer, path = held.consumer, self._file_of(held)
         lines: list[Line] = []
         for part in sorted(path.parent.glob(f"{path.name}*")):
-            if part.name.endswith(".part"):
+            if not _PART.fullmatch(part.name.removeprefix(path.name)):
                 continue
             data = part.read_bytes()
             if part.suffix == ".gz":
@@ -1020,7 +1041,7 @@ class Attack:
         for held in list(self._held.values()):
             if held.run is not None and held.run.command == "backfill":
                 self._await_end(held, settled=True)
-        deadline = time.monotonic() + CATCH_UP
+        deadline = time.monotonic() + CATCH_UP + self._allowance
         for held in list(self._held.values()):
             self._catch_up(held, deadline)
         for held in list(self._held.values()):
@@ -1070,8 +1091,6 @@ class Attack:
         if held.reader.kind == "range" or not held.consumer.runs or held.consumer.is_rival:
             return
         if not any(run.ready is not None for run in held.consumer.runs):
-            return
-        if held.reader.kind == "replay" and held.consumer.runs[-1].status == 0:
             return
         self._start(Start(held.reader.name, by="backfill"))
 

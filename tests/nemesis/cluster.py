@@ -193,7 +193,7 @@ class Cluster:
         self.primary.kill()
         self.standby.execute("SELECT pg_promote()")
         self.primary, self.standby = self.standby, None
-        self.on_standby = False
+        self.on_standby, self.linked = False, True
         self.to_postgres.lead_to(self.primary.port)
         return True
 

@@ -109,6 +109,8 @@ class Consumer(msgspec.Struct):
     damage: list[str] = msgspec.field(default_factory=list)
     """What is wrong with the bytes of the file."""
     is_rival: bool = False
+    contested: bool = False
+    """Two write its file, or tried to: one of them is refused."""
     respelled: bool = False
     failures: list[str] = msgspec.field(default_factory=list)
     """Expectations of its own that were not met, such as an exit code."""
@@ -206,7 +208,7 @@ def _may_end(consumer: Consumer, run: Run) -> bool:
         return True
     if run.status == 5 and run.disk_full:
         return True
-    refused = consumer.is_rival or consumer.respelled or bool(consumer.state_lost)
+    refused = consumer.contested or consumer.respelled or bool(consumer.state_lost)
     return refused and consumer.reader.kind != "range" and run.status in (2, 3, 4, 5)
 
 

@@ -54,7 +54,9 @@ class Fill(msgspec.Struct, frozen=True, tag_field="do", tag="fill", omit_default
     """One transaction of many entries, none of them broadcast."""
 
     rows: int
-    age: int = 2 * HOUR
+    age: int = 90 * MINUTE
+    pad: int = 0
+    """So many bytes more in each."""
 
 
 class Open(msgspec.Struct, frozen=True, tag_field="do", tag="open", omit_defaults=True):
@@ -442,7 +444,8 @@ def _frozen_reader(draft: Draft) -> Iterator[AnyStep]:
 def _stalled_reader(draft: Draft) -> Iterator[AnyStep]:
     """A pager that is not scrolled on, while something happens to the database."""
     rng = draft.rng
-    yield Fill(rng.choice([3_000, 9_000, 20_000]))
+    rows, pad = rng.choice([(3_000, 0), (9_000, 0), (20_000, 0), (9_000, 1_000), (4_000, 4_000)])
+    yield Fill(rows, pad=pad)
     if rng.random() < 0.7:
         reader = draft.reader("range", since=40 * DAY, narrow=True)
     else:
@@ -457,9 +460,9 @@ def _stalled_reader(draft: Draft) -> Iterator[AnyStep]:
         yield Heal("postgres")
     elif dice < 0.6:
         yield Alter()
-    elif dice < 0.7:
+    elif dice < 0.75:
         yield Wait(LONG_WAIT)
-    elif dice < 0.8 and reader.kind == "stream":
+    elif dice < 0.85 and reader.kind == "stream":
         yield Signal(reader.name, "KILL")
         yield Start(reader.name)
     else:
@@ -468,10 +471,10 @@ def _stalled_reader(draft: Draft) -> Iterator[AnyStep]:
 
 
 def _replay(draft: Draft) -> Iterator[AnyStep]:
-    yield Fill(draft.rng.choice([50, 150]))
+    yield Fill(draft.rng.choice([200, 400]))
     reader = draft.reader("replay", since=40 * DAY)
     yield Start(reader.name, by="backfill", stalled=True)
-    yield Wait(draft.rng.choice([0.5, 1.0]))
+    yield Wait(draft.rng.choice([0.5, 0.8, 1.2]))
     yield Signal(reader.name, draft.rng.choice(["INT", "TERM", "KILL"]))
     yield from draft.meanwhile()
     yield Start(reader.name, by="backfill")
@@ -485,10 +488,11 @@ def _rotated_file(draft: Draft) -> Iterator[AnyStep]:
     yield File(reader.name, rng.choice(["move", "copytruncate", "copytruncate"]))
     yield draft.write()
     yield from draft.meanwhile()
-    if rng.random() < 0.5:
+    dice = rng.random()
+    if dice < 0.4:
         yield Signal(reader.name, rng.choice(["KILL", "INT"]))
         yield draft.go_on(reader)
-    elif rng.random() < 0.5:
+    elif dice < 0.8:
         yield from _full_disk(draft)
 
 
@@ -612,8 +616,9 @@ def draw(seed: int, only: frozenset[str] = frozenset()) -> Plan:
     for kind in rng.choice([("stream",), ("stream",), ("file",), ("stream", "file")]):
         draft.draw_consumer(kind)
     steps: list[AnyStep] = [draft.write() for _ in range(rng.randint(0, 3))]
-    if rng.random() < 0.3:
-        steps.append(Open(draft.session(), rng.choice([0, 1]), elsewhere=rng.random() < 0.5))
+    if rng.random() < 0.35:
+        begun = Open(draft.session(), rng.choice([0, 1]), elsewhere=rng.random() < 0.5)
+        steps.insert(rng.randint(0, len(steps)), begun)
     steps += [draft.go_on(reader) for reader in list(draft.readers.values())]
     for name in chosen:
         steps += draft.meanwhile(2)

@@ -276,7 +276,7 @@ def test_a_full_disk_may_end_it_and_a_rival_may_be_refused() -> None:
     assert story.verdict == ["ended"]
     run.disk_full = True
     assert story.verdict == []
-    run.disk_full, story.consumer.is_rival = False, True
+    run.disk_full, story.consumer.contested = False, True
     assert story.verdict == []
 
 
