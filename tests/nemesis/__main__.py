@@ -20,6 +20,7 @@ from tests.nemesis.attack import Servers, attack
 from tests.nemesis.cluster import NemesisServer
 from tests.nemesis.oracle import Violation
 from tests.nemesis.plan import AnyStep, Plan
+from tests.nemesis.process import fork_readers_of
 from tests.nemesis.shrink import shrink
 
 SHRINK_SECONDS = 180.0  # for one plan
@@ -38,9 +39,13 @@ def main(words: Sequence[str]) -> int:
     if unknown := only - plans.MOTIFS.keys():
         sys.stderr.write(f"nemesis: no such fault: {', '.join(sorted(unknown))} (see --list)\n")
         return 2
-    code = Path(options.code).resolve()
-    os.chdir(code)  # tests.forked of that folder forks readers of its code
+    code = Path(options.code or Path(__file__).parents[2]).resolve()
+    options.finds, options.plan = (
+        path and str(Path(path).resolve()) for path in (options.finds, options.plan)
+    )
+    os.chdir(code)
     os.environ["PYTHONPATH"] = str(code)
+    fork_readers_of(code)
     if _is_roomy(MEMORY):
         tempfile.tempdir = str(MEMORY)  # copies of a data folder are made at once there
     template = NemesisServer.template()
@@ -69,7 +74,9 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="plans at a time")
     parser.add_argument("--only", default="", metavar="FAULT,...", help="plans of these alone")
     parser.add_argument("--list", action="store_true", help="the names of the faults")
-    parser.add_argument("--code", default=".", help="the checkout whose lykke is attacked")
+    parser.add_argument(
+        "--code", metavar="FOLDER", default="", help="the checkout whose lykke is attacked"
+    )
     parser.add_argument("--plan", metavar="FILE", help="a plan that was shortened (JSON)")
     parser.add_argument("--shrink", action="store_true", help="shorten what fails")
     parser.add_argument("--first-only", action="store_true", help="end with the first that fails")
@@ -204,7 +211,7 @@ class Hunt:
         words = ["--seed", str(plan.seed)]
         if self._only:
             words += ["--only", ",".join(sorted(self._only))]
-        if self._options.code != ".":
+        if self._options.code:
             words += ["--code", self._options.code]
         return words
 

@@ -952,7 +952,10 @@ class Attack:
         for part in sorted(path.parent.glob(f"{path.name}*")):
             if not _PART.fullmatch(part.name.removeprefix(path.name)):
                 continue
-            data = part.read_bytes()
+            try:
+                data = part.read_bytes()
+            except FileNotFoundError:  # just now packed, when a tail still runs
+                continue
             if part.suffix == ".gz":
                 try:
                     data = gzip.decompress(data)

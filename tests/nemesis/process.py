@@ -1,10 +1,12 @@
 """A reader's process, whose output is read, left unread, or read slowly."""
 
+import atexit
 import contextlib
 import fcntl
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests import forked
 from tests.forked import ForkedProcess
 
 PAGE = 4096  # bytes: the smallest pipe
@@ -42,6 +45,21 @@ sys.argv = ["lykke", *words]
 from lykke_cli.__main__ import main
 sys.exit(main())
 """
+
+
+def fork_readers_of(code: Path) -> None:
+    """From now on readers are of this checkout, whatever its own tests look like."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, forked.__file__, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, "PYTHONPATH": str(code)},
+            start_new_session=True,
+        )
+    atexit.register(process.wait, 10)
+    atexit.register(ours.close)
+    forked._connection = ours
 
 
 class ReaderProcess:
