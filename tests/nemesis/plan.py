@@ -236,7 +236,11 @@ class Plan(msgspec.Struct, frozen=True):
         return fixed + waits + 0.3 * len(self.steps)
 
     def with_steps(self, steps: tuple[AnyStep, ...]) -> "Plan":
-        return msgspec.structs.replace(self, steps=steps)
+        """The same with other steps, and without the readers that have none."""
+        used = {getattr(step, "reader", None) for step in steps}
+        named = used | {reader.file_of for reader in self.readers if reader.name in used}
+        readers = tuple(reader for reader in self.readers if reader.name in named)
+        return msgspec.structs.replace(self, steps=steps, readers=readers)
 
 
 class Draft:
@@ -461,6 +465,8 @@ def _stalled_reader(draft: Draft) -> Iterator[AnyStep]:
     elif dice < 0.6:
         yield Alter()
     elif dice < 0.75:
+        if rng.random() < 0.6:
+            yield Flow(reader.name, slowly=True)
         yield Wait(LONG_WAIT)
     elif dice < 0.85 and reader.kind == "stream":
         yield Signal(reader.name, "KILL")
@@ -483,8 +489,8 @@ def _replay(draft: Draft) -> Iterator[AnyStep]:
 def _rotated_file(draft: Draft) -> Iterator[AnyStep]:
     rng = draft.rng
     reader = draft.file()
-    yield draft.write(times=6)
     yield draft.go_on(reader)
+    yield draft.write(shape="plain", rows=5, times=6, sent=draft.one_of("sent", "sent", "lost"))
     yield File(reader.name, rng.choice(["move", "copytruncate", "copytruncate"]))
     yield draft.write()
     yield from draft.meanwhile()

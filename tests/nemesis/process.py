@@ -19,7 +19,7 @@ from tests.forked import ForkedProcess
 
 PAGE = 4096  # bytes: the smallest pipe
 SLOW_READ = 2048  # bytes at a time, of a slow output
-SLOW_PAUSE = 0.01  # seconds between two of them
+SLOW_PAUSE = 0.04  # seconds between two of them
 POLL = 0.05  # seconds
 
 # Its wall clock is set wrong by what a file says, from one call to the next.
