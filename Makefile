@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check lint types layers completions man api picture bench soak fuzz nemesis install clean
+.PHONY: demo test check lint types layers completions man api picture bench soak fuzz lowest nemesis \
+	shells install clean
 
 install: $(STAMP)
 
@@ -18,7 +20,16 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/lykke demo
 
-test: $(STAMP)
+# No wheel brings these. As root they are installed; elsewhere what needs them is skipped, and says so.
+shells:
+	@set -e; for shell in fish zsh; do command -v $$shell >/dev/null || missing="$$missing $$shell"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing for the tests:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+		{ apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null; } \
+		|| [ "$$CI" != true ]; \
+	fi
+
+test: $(STAMP) shells
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 lint: $(STAMP)
@@ -45,6 +56,18 @@ soak: $(STAMP)
 fuzz: $(STAMP)
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit/test_fuzz.py tests/integration/test_sql.py --timeout 0 $(ARGS)
 
+# The suite on the oldest releases that pyproject.toml promises to work with.
+lowest: $(LOWEST)/.installed shells
+	$(LOWEST)/bin/python -m pytest -n 3 --dist worksteal $(ARGS)
+
+$(LOWEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	sed -nE '/^dependencies/,/^test/s/.*"([a-z-]+)(\[[a-z]+\])?>=([0-9.]+).*/\1==\3/p' $< >$(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(LOWEST)/constraints.txt --editable '.[test]'
+	@touch $@
+
+# Random workloads, readers and faults on real servers, for a minute or ARGS="--minutes 60".
 nemesis: $(STAMP)
 	$(BIN)/python -m tests.nemesis $(ARGS)
 
@@ -55,4 +78,4 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.history
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

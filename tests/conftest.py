@@ -1,11 +1,13 @@
 """Fixtures: real servers, and an environment without the developer's own settings."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
 
 from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
 from tests.databases import DatabasePool
@@ -15,7 +17,39 @@ settings.register_profile("suite", max_examples=40)
 settings.register_profile("fuzz", max_examples=100_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 _PRIVATE = ("REDIS_URL", "DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart() -> None:
+    """Make Hypothesis's table of characters, which takes seconds, once for each checkout.
+
+    Made within a test, it counts as that test's data coming slowly, and fails it.
+    """
+    st.text().validate()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _judge_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _judge_skip((yield))
+
+
+def _judge_skip(report: Report) -> Report:
+    """A skip is a failure where CI=true, unless its reason is on the list."""
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+        assert isinstance(report.longrepr, tuple)
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if reason not in ALLOWED_SKIPS.read_text("utf-8").splitlines():
+            report.outcome = "failed"
+            report.longrepr = f"Skipped, for a reason not on {ALLOWED_SKIPS.name}: {reason}"
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 _DESCRIPTORS = 4  # stdin, stdout, stderr, and where to report
+_REPORT = 8  # bytes of a report: the pid, then how it ended; the two may be there at once
 
 
 class ForkedProcess:
@@ -32,14 +33,14 @@ class ForkedProcess:
             socket.send_fds(_origin(), [request], [stdin, stdout, stderr, report])
         finally:
             os.close(report)
-        self.pid = int(os.read(self._report, 16))
+        self.pid = int(os.read(self._report, _REPORT))
         self.returncode: int | None = None
 
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
             if not select.select([self._report], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("lykke", timeout or 0)
-            self.returncode = int(os.read(self._report, 16))
+            self.returncode = int(os.read(self._report, _REPORT))
             os.close(self._report)
         return self.returncode
 
@@ -112,9 +113,9 @@ def _watch(arguments: list[str], env: dict[str, str], folder: str, descriptors: 
         _become(arguments, env, folder, streams)
     for stream in streams:
         os.close(stream)
-    os.write(report, b"%-8d" % pid)
+    os.write(report, b"%-*d" % (_REPORT, pid))
     _, status = os.waitpid(pid, 0)
-    os.write(report, b"%-8d" % os.waitstatus_to_exitcode(status))
+    os.write(report, b"%-*d" % (_REPORT, os.waitstatus_to_exitcode(status)))
     os._exit(0)
 
 
@@ -129,10 +130,7 @@ def _become(arguments: list[str], env: dict[str, str], folder: str, streams: lis
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    sys.stdin = open(
-        0, closefd=False
-    )  # as an interpreter has them: one that is replaced stays open
-    sys.stdout = open(1, "w", closefd=False)
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
     sys.stderr = open(2, "w", buffering=1, closefd=False)
     sys.argv = ["lykke", *arguments]
     status: object = 1

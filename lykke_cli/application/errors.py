@@ -15,12 +15,16 @@ class SubscriptionLost(ServerUnavailable):
     """The subscription's connection broke: messages may be missing from here on."""
 
 
-class SubscriptionClosed(LykkeError):
+class SubscriptionClosed(LykkeError, RuntimeError):
     """The subscription was closed on this side."""
 
 
 class SchemaMismatch(ServerUnavailable):
     """The database has no audit log table that can be read."""
+
+
+class CommitUncertain(ServerUnavailable):
+    """The database did not answer the COMMIT: it may have been done, and it may not."""
 
 
 class BadInput(LykkeError):

@@ -2,15 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from lykke_cli.application.errors import UnitOfWorkFailed, UsageMistake
+from lykke_cli.application.errors import (
+    CommitUncertain,
+    ServerUnavailable,
+    UnitOfWorkFailed,
+    UsageMistake,
+)
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.messages import entity_message
 from lykke_cli.domain.audit_log import AuditLogEntity
@@ -18,10 +24,12 @@ from lykke_cli.domain.errors import InvalidEntityError, LykkeError
 from lykke_cli.infrastructure.database.audit_log_repository import AuditLogRepository
 from lykke_cli.infrastructure.database.audit_log_table import audit_log_table, forget
 from lykke_cli.infrastructure.database.engine import display_engine, make_engine
-from lykke_cli.infrastructure.database.errors import database_errors
+from lykke_cli.infrastructure.database.errors import database_errors, is_unanswered
 from lykke_cli.infrastructure.database.urls import display_url
 
 BROADCAST_TIMEOUT = 2.0  # seconds for all broadcasts of one commit together
+BROADCAST_TOGETHER = 1_000  # entities, after which those that went out are known
+SHOWN_IDS = 3  # of many entities whose broadcast failed
 
 logger = logging.getLogger(__name__)
 
@@ -44,15 +52,16 @@ class SqlAlchemyUnitOfWork:
     `database` is an engine of the caller's, or a URL (postgresql:// or sqlite:///file), for which
     an engine is made on first use and disposed of by `close`. Entities are broadcast through
     `gateway` on `channel_type:user_id`, in the order of creation, after the commit and within
-    `broadcast_timeout` seconds altogether; one that fails is logged as an error, and neither
-    undoes the commit nor raises. An exception, cancellation included, rolls back.
+    `broadcast_timeout` seconds altogether; what fails is logged as an error, and neither undoes
+    the commit nor raises. Many go out by the gateway's `publish_many`; one without it gets them one
+    by one. An exception, cancellation included, rolls back.
 
     Entering it again inside joins the outer block; an inner block that raises leaves the outer one
     nothing but to roll back, and to raise UnitOfWorkFailed if it goes on as if nothing had
     happened. The unit of work can be used again after its exit, and belongs to one task at a time.
 
     `statement_cache=False` makes an engine that works through PgBouncer in transaction mode.
-    Raises UsageMistake for a malformed URL.
+    Raises UsageMistake for a malformed URL, and for a `gateway` that cannot publish.
     """
 
     def __init__(
@@ -64,6 +73,11 @@ class SqlAlchemyUnitOfWork:
         broadcast_timeout: float = BROADCAST_TIMEOUT,
         statement_cache: bool = True,
     ) -> None:
+        if not callable(getattr(gateway, "publish_to_user_channel", None)):
+            raise UsageMistake(
+                "A unit of work needs a gateway to broadcast by, such as RedisPubSubGateway(), not "
+                f"{type(gateway).__name__}."
+            )
         self._gateway = gateway
         self._channel_type = channel_type
         self._broadcast_timeout = broadcast_timeout
@@ -105,7 +119,8 @@ class SqlAlchemyUnitOfWork:
     ) -> None:
         """Commit and broadcast, or roll back; an inner block leaves both to the outer one.
 
-        Raises UnitOfWorkFailed when something inside failed and the exit is clean all the same.
+        Raises UnitOfWorkFailed when something inside failed and the exit is clean all the same, and
+        CommitUncertain when the answer to the COMMIT was lost: then nothing is broadcast.
         """
         work = self._open_work()
         self._depth -= 1
@@ -186,8 +201,17 @@ class SqlAlchemyUnitOfWork:
                 f"Nothing was committed to the database at {self._display}: the unit of work was "
                 f"left as if complete, but {work.failure}."
             )
-        with database_errors(self._display):
-            await work.connection.commit()
+        try:
+            with database_errors(self._display):
+                await work.connection.commit()
+        except ServerUnavailable as error:
+            if not is_unanswered(error):
+                raise
+            raise CommitUncertain(
+                f"{error.problem} The COMMIT was not answered: what it was to store may be stored, "
+                "and was not broadcast.",
+                remedy="Look for it before you record it again.",
+            ) from error
 
     async def _release(self, work: _Work) -> None:
         """Give the connection back, which rolls back what is not committed."""
@@ -200,18 +224,38 @@ class SqlAlchemyUnitOfWork:
 
     async def _broadcast(self, entities: list[AuditLogEntity]) -> None:
         deadline = asyncio.get_running_loop().time() + self._broadcast_timeout
-        for entity in entities:
-            try:
-                async with asyncio.timeout_at(deadline):
+        together = BROADCAST_TOGETHER if hasattr(self._gateway, "publish_many") else 1
+        failed: dict[str, list[UUID]] = {}
+        for start in range(0, len(entities), together):
+            some = entities[start : start + together]
+            for entity, outcome in zip(some, await self._publish(some, deadline), strict=True):
+                if isinstance(outcome, Exception):
+                    failed.setdefault(self._reason(outcome), []).append(entity.id)
+        for reason, ids in failed.items():
+            _log_failed(ids, reason)
+
+    async def _publish(
+        self, entities: list[AuditLogEntity], deadline: float
+    ) -> Sequence[int | Exception]:
+        """How many subscribers each reached, or why it was not broadcast."""
+        try:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise TimeoutError
+            async with asyncio.timeout_at(deadline):
+                messages = [(entity.user_id, entity_message(entity)) for entity in entities]
+                if len(messages) > 1:
+                    outcomes = await self._gateway.publish_many(self._channel_type, messages)
+                    if len(outcomes) != len(messages):
+                        raise ValueError
+                    return outcomes
+                [(user_id, message)] = messages
+                return [
                     await self._gateway.publish_to_user_channel(
-                        entity.user_id, self._channel_type, entity_message(entity)
+                        user_id, self._channel_type, message
                     )
-            except Exception as error:
-                logger.error(
-                    "The audit log entry %s was committed, but its broadcast failed: %s",
-                    entity.id,
-                    self._reason(error),
-                )
+                ]
+        except Exception as error:
+            return [error] * len(entities)
 
     def _reason(self, error: Exception) -> str:
         """Only our own errors are known to hold no secrets."""
@@ -220,3 +264,17 @@ class SqlAlchemyUnitOfWork:
         if isinstance(error, TimeoutError):
             return f"not done within {self._broadcast_timeout:g} s"
         return type(error).__name__
+
+
+def _log_failed(ids: list[UUID], reason: str) -> None:
+    if len(ids) == 1:
+        logger.error(
+            "The audit log entry %s was committed, but its broadcast failed: %s", ids[0], reason
+        )
+        return
+    shown = ", ".join(map(str, ids[:SHOWN_IDS]))
+    more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+    logger.error(
+        "%d audit log entries were committed, but their broadcast failed (%s%s): %s",
+        *(len(ids), shown, more, reason),
+    )

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import entity, insert
-from tests.cli_process import LykkeProcess, call_lykke
+from tests.cli_process import LykkeProcess, call_lykke, run_lykke
 
 USER = uuid.UUID(int=1)
 MONDAY = datetime(2026, 5, 4, tzinfo=UTC)
@@ -207,12 +207,20 @@ def test_without_the_library_png_says_what_to_install(
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_without_a_font_png_is_refused(
-    env: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_png_is_the_same_whatever_fonts_a_machine_has(
+    env: dict[str, str], sqlite_url: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("resvg_py.svg_to_bytes", lambda **_: b"the same")
-    result = call_lykke("stats", USER, "--png", tmp_path / "a.png", env=env)
-    assert (result.status, "No font" in result.stderr) == (ExitCode.BAD_INPUT, True)
+    store(sqlite_url, ("TASK_COMPLETED", 1), ("Übergabe", 2), ("Задача", 3))
+    (tmp_path / "no-fonts.conf").write_text("<fontconfig/>")
+    bare = env | {"FONTCONFIG_FILE": str(tmp_path / "no-fonts.conf")}
+    pictures = []
+    for user, environment in ((USER, env), (USER, bare), (uuid.UUID(int=2), bare)):
+        path = tmp_path / f"{len(pictures)}.png"
+        result = run_lykke("stats", user, *RANGE, "--png", path, env=environment)
+        assert result.status == ExitCode.DONE, result.stderr
+        pictures.append(path.read_bytes())
+    assert pictures[0] == pictures[1]
+    assert pictures[1] != pictures[2]  # as letters are drawn
 
 
 def test_a_picture_that_cannot_be_written_leaves_the_old_one(

@@ -6,7 +6,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,8 +13,7 @@ from lykke_cli.application.errors import OutputFailed
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile, state_folder
-from lykke_cli.infrastructure.entry_file import EntryFile
-from tests.builders import entity, insert, wire
+from tests.builders import entity, insert
 from tests.cli_process import call_lykke
 from tests.servers import run_apart
 
@@ -46,7 +44,7 @@ def test_what_is_kept_is_private_whatever_the_umask(umask: int) -> None:
     with CursorFile(STORE) as store:
         store.save({"a": 1})
         recent.remember(USER, "tail", ["X"])
-        assert store.load() == {"a": 1}
+        assert store.load() == [{"a": 1}]
     lykke = recent.recent_path().parent
     kept = list(lykke.rglob("*"))
     assert {path.suffix for path in kept if path.is_file()} == {".json", ".lock"}
@@ -118,51 +116,6 @@ def test_to_file_leaves_a_file_of_another_kind_alone(
     assert result.status == ExitCode.BAD_INPUT
     assert "something other than NDJSON" in result.stderr
     assert target.read_bytes() == content
-
-
-LINE = wire(entity(USER)) + b"\n"
-
-
-def opened(path: Path, state: dict[str, Any]) -> bytes:
-    file = EntryFile(path)
-    file.open(state)
-    file.write(LINE)
-    file.close()
-    return path.read_bytes()
-
-
-def test_only_half_a_line_of_ours_is_cut_off(tmp_path: Path) -> None:
-    path = tmp_path / "out.ndjson"
-    path.write_bytes(LINE)
-    ours = {"length": len(LINE), "file": path.stat().st_ino}
-    with path.open("ab") as file:
-        file.write(LINE[:10])
-    assert opened(path, ours) == LINE * 2
-    with path.open("ab") as file:
-        file.write(b"somebody else's")
-    assert opened(path, ours) == LINE * 2 + b"somebody else's\n" + LINE
-
-
-def test_a_file_in_the_place_of_ours_is_not_cut(tmp_path: Path) -> None:
-    path = tmp_path / "out.ndjson"
-    path.write_bytes(LINE * 2 + LINE[:10])
-    other = {"length": len(LINE), "file": path.stat().st_ino + 1}
-    assert opened(path, other) == LINE * 2 + LINE[:10] + b"\n" + LINE
-
-
-def test_what_is_packed_replaces_no_file(tmp_path: Path) -> None:
-    path = tmp_path / "out.ndjson"
-    file = EntryFile(path, rotate=1, compress=True)
-    file.open(None)
-    file.write(LINE)
-    aside = file.rotate()
-    foreign = aside.with_name(aside.name + ".gz.part")
-    foreign.write_bytes(b"not ours")
-    with pytest.raises(OutputFailed, match="exists"):
-        file.pack(aside)
-    file.close()
-    assert foreign.read_bytes() == b"not ours"
-    assert aside.read_bytes() == LINE
 
 
 @pytest.mark.parametrize("form", ["svg", "png"])

@@ -127,20 +127,18 @@ def test_the_engines_url_holds_no_password() -> None:
         engine_arguments("postgresql://db/app?connect_timeout=soon")
 
 
-def test_a_sqlite_engine_opens_the_very_file(tmp_path: Path) -> None:
-    from sqlalchemy import create_engine, text
+async def test_a_sqlite_engine_opens_the_very_file(tmp_path: Path) -> None:
+    from sqlalchemy import text
 
+    from lykke_cli.infrastructure.database.engine import make_engine
     from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
 
     path = tmp_path / "a%41 b#ø?.db"
     create_sqlite_table(path)
-    target, arguments = engine_arguments(
-        f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
-    )
-    engine = create_engine(target.replace("+aiosqlite", ""), connect_args=arguments)
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT count(*) FROM audit_logs")).scalar() == 0
-    engine.dispose()
+    engine = make_engine(f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}")
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM audit_logs"))).scalar() == 0
+    await engine.dispose()
 
 
 def test_reading_urls_imports_no_driver() -> None:

@@ -69,6 +69,10 @@ class Schedules(RuleBasedStateMachine):
     def publish_again_or_late(self, index: int, replayed: bool) -> None:
         self.world.publish_again(index, replayed=replayed)
 
+    @rule(lost=st.integers(0, 3))
+    def fail_over(self, lost: int) -> None:
+        self.world.fail_over(lost)
+
     @rule(count=st.integers(1, 3))
     def replicate(self, count: int) -> None:
         self.world.replicate(count)

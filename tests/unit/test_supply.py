@@ -11,7 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT, TOOL = DECLARED["project"], DECLARED["tool"]
 EXTRAS = PROJECT["optional-dependencies"]
 REQUIRED = [Requirement(line) for line in PROJECT["dependencies"]]
 OPTIONAL = [Requirement(line) for line in (*EXTRAS["embedded"], *EXTRAS["png"])]
@@ -43,6 +44,14 @@ def test_every_import_is_declared_and_every_declaration_imported() -> None:
     declared, found = names(REQUIRED + OPTIONAL), imported()
     assert found <= declared
     assert declared - found <= BY_NAME
+
+
+def test_all_data_of_the_package_is_installed_with_it() -> None:
+    package = ROOT / "lykke_cli"
+    patterns = TOOL["setuptools"]["package-data"]["lykke_cli"]
+    declared = {path for pattern in patterns for path in package.glob(pattern)}
+    found = {path for path in package.rglob("*.*") if path.suffix not in {".py", ".pyc"}}
+    assert declared >= found
 
 
 def test_the_lock_fits_the_bounds() -> None:

@@ -7,7 +7,7 @@ any is built on it in `tail.py`, with the database beside it.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol, Self, overload
+from typing import Any, Literal, Protocol, Self, overload
 from uuid import UUID
 
 import msgspec
@@ -78,12 +78,23 @@ class PubSubSubscription(Protocol):
         traceback: TracebackType | None,
     ) -> None: ...
 
-    async def get_message(self, timeout: float | None = None) -> dict[str, Any] | Unreadable | None:
+    @overload
+    async def get_message(
+        self, timeout: float | None = None, *, gaps: Literal[False] = False
+    ) -> dict[str, Any] | Unreadable | None: ...
+    @overload
+    async def get_message(
+        self, timeout: float | None = None, *, gaps: bool
+    ) -> dict[str, Any] | Unreadable | Gap | None: ...
+    async def get_message(
+        self, timeout: float | None = None, *, gaps: bool = False
+    ) -> dict[str, Any] | Unreadable | Gap | None:
         """The next message, decoded.
 
         `timeout` is in seconds; without it the call waits for ever. None means nothing came in
-        time. Raises SubscriptionClosed after `close()`, and SubscriptionLost when the connection
-        breaks and the subscription was made with `reconnect=False`.
+        time. With `gaps` a Gap comes among the messages, where some may be missing. Raises
+        SubscriptionClosed after `close()`, and SubscriptionLost when the connection breaks and the
+        subscription was made with `reconnect=False`.
         """
         ...
 
@@ -115,6 +126,17 @@ class PubSubGatewayProtocol(Protocol):
         """
         ...
 
+    async def publish_many(
+        self, channel_type: str, messages: Sequence[tuple[UUID, Mapping[str, Any]]]
+    ) -> list[int | Exception]:
+        """Publish each message to its user's channel, in order, without waiting in between.
+
+        Returns for each, in the same order, how many subscribers got it, or the error for which it
+        was not published, as far as is known. Raises BadInput, before anything is published, when
+        one of them is not JSON.
+        """
+        ...
+
     def subscribe_to_user_channel(
         self,
         user_id: UUID | None,
@@ -126,8 +148,9 @@ class PubSubGatewayProtocol(Protocol):
         """A subscription, not yet open: enter it.
 
         Without a `user_id` it follows every user's channel of this type. With `reconnect` a lost
-        connection is taken up again with back-off, and each gap is logged as a warning and given
-        to `on_gap`; without it `get_message` raises SubscriptionLost and the caller decides.
+        connection is taken up again with back-off, and each gap is logged as a warning, given to
+        `on_gap` and delivered by `get_message(gaps=True)`; without it `get_message` raises
+        SubscriptionLost and the caller decides.
         """
         ...
 

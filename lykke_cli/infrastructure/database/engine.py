@@ -2,13 +2,19 @@
 
 import sqlite3
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from lykke_cli.infrastructure.database.urls import engine_arguments, is_sqlite
+from lykke_cli.infrastructure.database.urls import (
+    BUSY_TIMEOUT,
+    engine_arguments,
+    is_sqlite,
+    sqlite_path,
+)
 
 
 def make_engine(url: str, *, statement_cache: bool = True) -> AsyncEngine:
@@ -17,11 +23,9 @@ def make_engine(url: str, *, statement_cache: bool = True) -> AsyncEngine:
     Without `statement_cache`, or with prepared_statement_cache_size=0 in the URL, it works through
     PgBouncer in transaction mode: nothing prepared outlives its transaction. Raises UsageMistake.
     """
-    target, arguments = engine_arguments(url)
     if is_sqlite(url):
-        engine = create_async_engine(target, connect_args=arguments)
-        event.listen(engine.sync_engine, "do_connect", _try_to_open)
-        return engine
+        return _sqlite_engine(url)
+    target, arguments = engine_arguments(url)
     if statement_cache and arguments.get("prepared_statement_cache_size") != 0:
         return create_async_engine(target, connect_args=arguments, pool_pre_ping=True)
     arguments |= {
@@ -31,6 +35,18 @@ def make_engine(url: str, *, statement_cache: bool = True) -> AsyncEngine:
         "prepared_statement_name_func": lambda: f"lykke_{uuid4().hex}",
     }
     return create_async_engine(target, connect_args=arguments, poolclass=NullPool)
+
+
+def _sqlite_engine(url: str) -> AsyncEngine:
+    # In parts: what is percent-encoded in the text of a URL is read otherwise since SQLAlchemy 2.1.
+    target = URL.create(
+        "sqlite+aiosqlite",
+        database="file:" + quote(bytes(sqlite_path(url))),
+        query={"mode": "rw", "uri": "true"},  # a wrong path is an error, never a new database
+    )
+    engine = create_async_engine(target, connect_args={"timeout": BUSY_TIMEOUT})
+    event.listen(engine.sync_engine, "do_connect", _try_to_open)
+    return engine
 
 
 def _try_to_open(_: object, __: object, arguments: list[Any], ___: object) -> None:

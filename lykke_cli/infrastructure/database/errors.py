@@ -130,6 +130,9 @@ _SQLITE_CODES: dict[str, Situation] = {
     "SQLITE_TOOBIG": _DATA,
 }
 
+# The connection was lost, the server went down, or it does not know itself.
+_UNANSWERED = ("08", "57P", "40003")
+
 # Errors without a code, by package and name of their class and its bases; the most derived decides.
 _CLASSES: dict[str, Situation] = {
     "asyncpg.InterfaceError": _UNREACHABLE,  # such as: the connection is closed
@@ -162,6 +165,17 @@ def database_errors(url_for_display: str) -> Iterator[None]:
         situation, cause = found
         text = situation.text.format(url=url_for_display, reason=_reason(cause))
         raise situation.kind(text, remedy=_remedy(situation, cause)) from error
+
+
+def is_unanswered(error: BaseException) -> bool:
+    """True when the statement was sent and the server did not say what became of it."""
+    for cause in reversed(list(_chain(error))):
+        sqlstate = getattr(cause, "sqlstate", None)
+        if isinstance(sqlstate, str):
+            return sqlstate.startswith(_UNANSWERED)
+        if isinstance(cause, OSError):
+            return True
+    return False
 
 
 @contextmanager

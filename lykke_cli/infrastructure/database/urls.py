@@ -147,16 +147,12 @@ def verifies_server(url: str) -> bool:
 
 
 def engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
-    """The URL and connect_args for SQLAlchemy's `create_async_engine`.
+    """The URL and connect_args for SQLAlchemy's `create_async_engine`, for PostgreSQL.
 
     The password and libpq's options (sslmode, sslrootcert, host=/socket, ...) travel in
     connect_args, where neither the engine's text nor an error of SQLAlchemy's can show them.
     Raises UsageMistake.
     """
-    if is_sqlite(url):
-        # mode=rw: a wrong path is an error, never a new and empty database.
-        file = quote("file:" + quote(bytes(sqlite_path(url))))  # for SQLite, and for SQLAlchemy
-        return f"sqlite+aiosqlite:///{file}?mode=rw&uri=true", {"timeout": BUSY_TIMEOUT}
     options = _postgres(url).options
     arguments: dict[str, Any] = {
         "dsn": asyncpg_dsn(url),

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 from uuid import UUID
 from weakref import WeakSet
 
@@ -56,6 +56,20 @@ class MemoryPubSubGateway:
         self, user_id: UUID, channel_type: str, message: Mapping[str, Any]
     ) -> int:
         return self.publish(channel_name(channel_type, user_id), encode(message))
+
+    async def publish_many(
+        self, channel_type: str, messages: Sequence[tuple[UUID, Mapping[str, Any]]]
+    ) -> list[int | Exception]:
+        for _, message in messages:
+            encode(message)
+        outcomes: list[int | Exception] = []
+        for user_id, message in messages:
+            try:
+                reached = await self.publish_to_user_channel(user_id, channel_type, message)
+                outcomes.append(reached)
+            except Exception as error:
+                outcomes.append(error)
+        return outcomes
 
     def publish(self, channel: str, payload: bytes) -> int:
         """Publish any bytes; returns how many subscribers got them."""
@@ -127,6 +141,7 @@ class MemorySubscription:
         self._open = False
         self._closed = False
         self._lost_at: datetime | None = None
+        self._gap: Gap | None = None  # since the latest that was given to a reader
 
     async def __aenter__(self) -> Self:
         if self._closed:
@@ -170,9 +185,22 @@ class MemorySubscription:
         self._lost_at = datetime.now(UTC)
         self._something.set()
 
-    async def get_message(self, timeout: float | None = None) -> dict[str, Any] | Unreadable | None:
-        if not await self._wait(timeout):
+    @overload
+    async def get_message(
+        self, timeout: float | None = None, *, gaps: Literal[False] = False
+    ) -> dict[str, Any] | Unreadable | None: ...
+    @overload
+    async def get_message(
+        self, timeout: float | None = None, *, gaps: bool
+    ) -> dict[str, Any] | Unreadable | Gap | None: ...
+    async def get_message(
+        self, timeout: float | None = None, *, gaps: bool = False
+    ) -> dict[str, Any] | Unreadable | Gap | None:
+        if not await self._wait(timeout, gaps=gaps):
             return None
+        if gaps and self._gap is not None:
+            gap, self._gap = self._gap, None
+            return gap
         return decode_object(self._ready.popleft().payload)
 
     async def get_deliveries(self, timeout: float | None = None) -> Deliveries:
@@ -193,12 +221,12 @@ class MemorySubscription:
         self._gateway._detach(self)
         self._something.set()
 
-    async def _wait(self, timeout: float | None) -> bool:
-        """True when a message is there."""
+    async def _wait(self, timeout: float | None, *, gaps: bool = False) -> bool:
+        """True when a message is there, or with `gaps` a gap, which then came before it."""
         self._check_open()
         try:
             async with asyncio.timeout(timeout):
-                while not self._ready:
+                while not self._ready and not (gaps and self._gap is not None):
                     if self._lost_at is not None:
                         await self._recover(self._lost_at)
                     else:
@@ -219,6 +247,7 @@ class MemorySubscription:
         self._gateway._attach(self)
         self._lost_at = None
         gap = Gap(lost_at, datetime.now(UTC))
+        self._gap = gap if self._gap is None else Gap(self._gap.started_at, gap.ended_at)
         logger.warning("Subscribed to %s again; messages may be missing.", self._channel)
         if self._on_gap is not None:
             self._on_gap(gap)

@@ -11,14 +11,10 @@ from typing import Any, Self
 
 from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 
-from lykke_cli._version import __version__
 from lykke_cli.application.gateways.channels_protocol import Census
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
-from lykke_cli.infrastructure.gateways.redis_connection import CLIENT_NAME
+from lykke_cli.infrastructure.gateways.redis_client import plain_connection
 from lykke_cli.infrastructure.gateways.redis_errors import redis_errors
 from lykke_cli.infrastructure.gateways.redis_urls import parse_redis_url
 
@@ -33,21 +29,16 @@ class RedisChannels:
     def __init__(self, url: str) -> None:
         address = parse_redis_url(url)
         self._server = address.display
-        options: dict[str, Any] = {
-            "socket_timeout": TIMEOUT,
-            "socket_connect_timeout": TIMEOUT,
-            **address.pool_options(),
-            "protocol": 2,
-            "retry": Retry(NoBackoff(), 0),
-            "driver_info": DriverInfo(name=CLIENT_NAME, lib_version=__version__),
-        }
-        self._client = Redis.from_pool(ConnectionPool(**options))
+        limits = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
+        options = plain_connection(limits | address.pool_options())
+        self._pool = ConnectionPool(**options)
+        self._client = Redis(connection_pool=self._pool)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._client.aclose()
+        await self._pool.disconnect()
 
     async def census(self, channel_types: Sequence[str], pattern: str | None = None) -> Census:
         patterns = [channel_name(_GLOB.sub(r"\\\1", each), None) for each in channel_types]

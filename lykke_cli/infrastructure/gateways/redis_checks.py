@@ -16,8 +16,6 @@ from uuid import uuid4
 
 from redis import exceptions
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from lykke_cli.application.doctor import (
     Check,
@@ -30,6 +28,7 @@ from lykke_cli.application.doctor import (
 )
 from lykke_cli.application.errors import LoginRefused
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
+from lykke_cli.infrastructure.gateways.redis_client import plain_connection
 from lykke_cli.infrastructure.gateways.redis_errors import redis_errors, translate
 from lykke_cli.infrastructure.gateways.redis_urls import RedisAddress, parse_redis_url
 from lykke_cli.infrastructure.tls import is_loopback
@@ -309,13 +308,8 @@ class RedisChecks:
     async def _connected(self) -> AsyncGenerator[AbstractConnection]:
         """A connection as the URL says, which ends with the block; raises ServerUnavailable."""
         address = self._known()
-        options = address.pool_options() | {
-            "protocol": 2,
-            "retry": Retry(NoBackoff(), 0),
-            "socket_timeout": self._timeout,
-            "socket_connect_timeout": self._timeout,
-            "driver_info": None,
-        }
+        limits = {"socket_timeout": self._timeout, "socket_connect_timeout": self._timeout}
+        options = plain_connection(address.pool_options() | limits, name=None)
         make = options.pop("connection_class")
         connection: AbstractConnection = make(**options)
         try:
@@ -328,7 +322,7 @@ class RedisChecks:
 
 
 def _tls_version(connection: AbstractConnection) -> str:
-    writer = connection._writer
+    writer = getattr(connection, "_writer", None)  # redis-py's own: it may be another one day
     socket = None if writer is None else writer.get_extra_info("ssl_object")
     return str(socket.version()) if isinstance(socket, ssl.SSLObject) else "TLS"
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import hiredis
 
@@ -87,19 +87,15 @@ class SubscribedConnection(asyncio.BufferedProtocol):
 
         Where it is a test double there is no transport: it is read through redis-py then.
         """
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
+        from lykke_cli.infrastructure.gateways.redis_client import plain_connection
 
-        options = pool.connection_kwargs | {
-            "protocol": 2,  # here a subscribed connection's PING is answered among the messages
-            "retry": Retry(NoBackoff(), 0),
-            "health_check_interval": 0,
-            "decode_responses": False,
-        }
+        options = plain_connection(pool.connection_kwargs)
+        options |= {"health_check_interval": 0, "decode_responses": False}
         link = cls(health)
         link._lent = connection = pool.connection_class(**options)
         async with link._opening(timeout):
             await connection.connect()  # type: ignore[no-untyped-call]
+            # redis-py's own: where it is called otherwise one day, it is read through redis-py.
             writer = getattr(connection, "_writer", None)
             if isinstance(writer, asyncio.StreamWriter):
                 writer.transport.set_protocol(link)
@@ -167,8 +163,8 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         await asyncio.sleep(0)  # in which the loop closes the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not every loop's transports are subclasses: uvloop's are not.
+        self._transport = cast(asyncio.Transport, transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer

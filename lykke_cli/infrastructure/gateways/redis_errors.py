@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redis import exceptions
-from redis._parsers import BaseParser
 
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable
 from lykke_cli.infrastructure.gateways.redis_connection import Refused
@@ -18,6 +17,17 @@ MOST_SHOWN = 200  # characters of a reason
 _REMEDY = "Set REDIS_URL or give --redis-url."
 _LOGIN = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 _CLOSED = re.compile(r"closed by server|connection lost|reset by peer|broken pipe", re.IGNORECASE)
+_REFUSALS: dict[str, type[exceptions.RedisError]] = {
+    "NOAUTH": exceptions.AuthenticationError,
+    "WRONGPASS": exceptions.AuthenticationError,
+    "NOPERM": exceptions.NoPermissionError,
+    "LOADING": exceptions.BusyLoadingError,
+    "ERR": exceptions.ResponseError,
+}
+_PASSWORD_REFUSED = (  # with the code ERR: where none is set, or the server is older than Redis 6
+    *("AUTH <password> called without any password", "Client sent AUTH, but no password is set"),
+    "invalid password",
+)
 _ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 
 
@@ -33,7 +43,7 @@ def redis_errors(server: str) -> Iterator[None]:
 def translate(error: BaseException, server: str) -> ServerUnavailable:
     """What to raise instead: one line with the server, the reason and the remedy."""
     if isinstance(error, Refused):
-        error = BaseParser.parse_error(str(error))  # type: ignore[no-untyped-call]
+        error = _refusal(str(error))
     causes = _chain(error)
     why = reason(error)
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
@@ -68,6 +78,15 @@ def translate(error: BaseException, server: str) -> ServerUnavailable:
     return ServerUnavailable(
         f"Cannot reach Redis at {server} ({why}).", remedy=f"Is it running? {_REMEDY}"
     )
+
+
+def _refusal(text: str) -> exceptions.RedisError:
+    """The server's answer as the error that redis-py would make of it."""
+    code, _, rest = text.partition(" ")
+    if rest.startswith(_PASSWORD_REFUSED):
+        return exceptions.AuthenticationError(rest)
+    kind = _REFUSALS.get(code)
+    return exceptions.ResponseError(text) if kind is None else kind(rest)
 
 
 def _no_tls(server: str) -> str:

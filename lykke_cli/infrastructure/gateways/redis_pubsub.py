@@ -5,14 +5,13 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from uuid import UUID
 from weakref import WeakSet
 
-from lykke_cli._version import __version__
 from lykke_cli.application.backoff import CAP, Backoff
 from lykke_cli.application.errors import (
     ServerUnavailable,
@@ -23,33 +22,35 @@ from lykke_cli.application.errors import (
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Gap, Unreadable, channel_name
 from lykke_cli.application.messages import decode_object, encode
 from lykke_cli.domain.errors import LykkeError
-from lykke_cli.infrastructure.gateways.redis_connection import (
-    CLIENT_NAME,
-    Refused,
-    SubscribedConnection,
-)
+from lykke_cli.infrastructure.gateways.redis_connection import Refused, SubscribedConnection
 from lykke_cli.infrastructure.gateways.redis_urls import RedisAddress, parse_redis_url
 from lykke_cli.infrastructure.settings import DEFAULT_REDIS_URL
 
 if TYPE_CHECKING:  # redis-py is slow to import: who only subscribes does without
-    from redis.asyncio import Redis
+    from redis.asyncio import ConnectionPool, Redis
 
 CONNECT_TIMEOUT = 5.0  # seconds to connect and to be confirmed as subscribed
 HEALTH_INTERVAL = 10.0  # seconds of silence after which the server is asked for a sign of life
+MOST_CONNECTIONS = 50  # to publish by; whoever finds all of them taken waits for one
+PIPELINE_MESSAGES = 1_000
+PIPELINE_BYTES = 1_048_576
 STEADY = CAP  # seconds after which a connection counts as good, and back-off starts afresh
+_T = TypeVar("_T")
 _GLOB = re.compile(r"([*?\[\]\\^])")
 
 logger = logging.getLogger(__name__)
 
 
 class RedisPubSubGateway:
-    """One pooled client, made on first use.
+    """One pooled client, made on first use, and used on one event loop.
 
-    `url` (REDIS_URL, or redis://localhost:6379) may be redis://, rediss:// or unix://. A `client`
-    of one's own takes its place, and stays open when the gateway closes. Connecting, subscribing
-    and publishing take `connect_timeout` seconds at most, or the URL's socket_connect_timeout. A
-    server that is silent for `health_interval` seconds is asked, and given up after as many again.
-    Raises UsageMistake for a malformed URL.
+    `url` (REDIS_URL, or redis://localhost:6379) may be redis://, rediss:// or unix://. A connection
+    `pool` of the application's own, or a `client`, takes its place, and stays open when the gateway
+    closes. Connecting, subscribing and publishing take `connect_timeout` seconds at most, or the
+    URL's socket_connect_timeout. As many publish at once as the URL or the pool has
+    max_connections, 50 where neither says so; the others wait within that time. A server that is
+    silent for `health_interval` seconds is asked, and given up after as many again.
+    Raises UsageMistake for a malformed URL, and for a use from another event loop.
     """
 
     def __init__(
@@ -57,16 +58,27 @@ class RedisPubSubGateway:
         url: str | None = None,
         *,
         client: "Redis | None" = None,
+        pool: "ConnectionPool | None" = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         health_interval: float = HEALTH_INTERVAL,
     ) -> None:
+        if sum(given is not None for given in (url, client, pool)) > 1:
+            raise UsageMistake("Give a url, a client or a pool: each says where the server is.")
         self._address: RedisAddress | None = None
         self._server = "the address of the given client"
-        if client is None:
+        given = client.connection_pool if client is not None else pool
+        if given is not None:
+            most = min(given.max_connections, MOST_CONNECTIONS)
+        else:
             self._address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)
             self._server = self._address.display
+            most = self._address.max_connections or MOST_CONNECTIONS
             connect_timeout = self._address.options.get("socket_connect_timeout", connect_timeout)
         self._client = client
+        self._pool = pool
+        self._most = most
+        self._free = asyncio.Semaphore(most)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connect_timeout = connect_timeout
         self._health_interval = health_interval
         self._subscriptions: WeakSet[RedisSubscription] = WeakSet()
@@ -87,20 +99,54 @@ class RedisPubSubGateway:
     async def publish_to_user_channel(
         self, user_id: UUID, channel_type: str, message: Mapping[str, Any]
     ) -> int:
+        channel, data = channel_name(channel_type, user_id), encode(message)
+
+        async def publish(client: "Redis") -> int:
+            return int(await client.publish(channel, data))
+
+        return await self._in_turn(publish)
+
+    async def publish_many(
+        self, channel_type: str, messages: Sequence[tuple[UUID, Mapping[str, Any]]]
+    ) -> list[int | Exception]:
+        from lykke_cli.infrastructure.gateways.redis_errors import translate
+
+        commands = [(channel_name(channel_type, user), encode(text)) for user, text in messages]
+        outcomes: list[int | Exception] = []
+        for some in _portions(commands):
+
+            async def publish(client: "Redis", some: list[tuple[str, bytes]] = some) -> list[Any]:
+                async with client.pipeline(transaction=False) as pipeline:
+                    for channel, data in some:
+                        pipeline.publish(channel, data)
+                    return await pipeline.execute(raise_on_error=False)
+
+            try:
+                answers = await self._in_turn(publish)
+            except ServerUnavailable as error:
+                return outcomes + [error] * (len(commands) - len(outcomes))
+            outcomes += [
+                translate(answer, self._server) if isinstance(answer, Exception) else answer
+                for answer in answers
+            ]
+        return outcomes
+
+    async def _in_turn(self, use: "Callable[[Redis], Awaitable[_T]]") -> _T:
+        """What `use` makes of the client, in time, and while a connection is free for it."""
         from redis import exceptions
 
         from lykke_cli.infrastructure.gateways.redis_errors import redis_errors
 
-        channel, data = channel_name(channel_type, user_id), encode(message)
+        client = self._redis()
         with redis_errors(self._server):
-            async with asyncio.timeout(self._connect_timeout):
+            async with asyncio.timeout(self._connect_timeout), self._free:
                 try:
-                    return int(await self._redis().publish(channel, data))
+                    return await use(client)
                 except (exceptions.AuthenticationError, exceptions.AuthorizationError):
                     raise
                 except exceptions.ConnectionError:
                     # A pooled connection may have died since its last use: a new one decides.
-                    return int(await self._redis().publish(channel, data))
+                    return await use(client)
 
     def subscribe_to_user_channel(
         self,
@@ -117,17 +163,19 @@ class RedisPubSubGateway:
         return subscription
 
     async def close(self) -> None:
+        if self._loop is not None and not self._closed:
+            self._check_loop()
         self._closed = True
         for subscription in list(self._subscriptions):
             await subscription.close()
         for link in list(self._links):  # of subscriptions that were forgotten
             await self._disconnect(link)
-        client, self._client = self._client, None
-        if client is not None and self._address is not None:
+        pool, self._pool, self._client = self._pool, None, None
+        if pool is not None and self._address is not None:
             from redis import exceptions
 
             try:
-                await client.aclose()
+                await pool.disconnect()
             except (exceptions.RedisError, OSError) as error:
                 logger.debug("Closing the connections to %s failed: %s", self._server, error)
 
@@ -164,28 +212,41 @@ class RedisPubSubGateway:
     def _check_open(self) -> None:
         if self._closed:
             raise LykkeError("The gateway was closed.")
+        self._check_loop()
+
+    def _check_loop(self) -> None:
+        """What is open belongs to the event loop on which it was opened."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise UsageMistake(
+                "This gateway is used on another event loop: make one in each, inside a coroutine."
+            )
 
     def _redis(self) -> "Redis":
         self._check_open()
         if self._client is None:
-            from redis.asyncio import ConnectionPool, Redis
-            from redis.asyncio.retry import Retry
-            from redis.backoff import NoBackoff
-            from redis.driver_info import DriverInfo
+            from redis.asyncio import Redis
 
-            assert self._address is not None
-            options: dict[str, Any] = {
-                # No socket_timeout: redis-py would send within asyncio.wait_for, which on
-                # Python 3.11 may swallow a cancellation, and with it somebody's Ctrl-C.
-                "socket_timeout": None,
-                "socket_connect_timeout": self._connect_timeout,
-                **self._address.pool_options(),
-                "protocol": 2,
-                "retry": Retry(NoBackoff(), 0),
-                "driver_info": DriverInfo(name=CLIENT_NAME, lib_version=__version__),
-            }
-            self._client = Redis.from_pool(ConnectionPool(**options))
+            self._pool = self._pool or self._make_pool()
+            self._client = Redis(connection_pool=self._pool)
         return self._client
+
+    def _make_pool(self) -> "ConnectionPool":
+        from redis.asyncio import ConnectionPool
+
+        from lykke_cli.infrastructure.gateways.redis_client import plain_connection
+
+        assert self._address is not None
+        options: dict[str, Any] = {
+            # No socket_timeout: redis-py would send within asyncio.wait_for, which on
+            # Python 3.11 may swallow a cancellation, and with it somebody's Ctrl-C.
+            "socket_timeout": None,
+            "socket_connect_timeout": self._connect_timeout,
+            **self._address.pool_options(),
+        }
+        return ConnectionPool(max_connections=self._most, **plain_connection(options))
 
 
 class RedisSubscription:
@@ -216,6 +277,7 @@ class RedisSubscription:
         self._backoff = Backoff()
         self._loss = ""
         self._lost_at: datetime | None = None
+        self._gap: Gap | None = None  # since the latest that was given to a reader
 
     async def __aenter__(self) -> Self:
         if self._closed:
@@ -244,9 +306,22 @@ class RedisSubscription:
         if self._link is not None or self._attempt is not None:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)
 
-    async def get_message(self, timeout: float | None = None) -> dict[str, Any] | Unreadable | None:
-        if not await self._wait(timeout):
+    @overload
+    async def get_message(
+        self, timeout: float | None = None, *, gaps: Literal[False] = False
+    ) -> dict[str, Any] | Unreadable | None: ...
+    @overload
+    async def get_message(
+        self, timeout: float | None = None, *, gaps: bool
+    ) -> dict[str, Any] | Unreadable | Gap | None: ...
+    async def get_message(
+        self, timeout: float | None = None, *, gaps: bool = False
+    ) -> dict[str, Any] | Unreadable | Gap | None:
+        if not await self._wait(timeout, gaps=gaps):
             return None
+        if gaps and self._gap is not None:
+            gap, self._gap = self._gap, None
+            return gap
         self._taken += 1
         return decode_object(self._ready.payloads[self._taken - 1])
 
@@ -277,18 +352,21 @@ class RedisSubscription:
             if not attempt.cancelled() and attempt.exception() is None:
                 await self._gateway._disconnect(attempt.result())
 
-    def _is_ready(self) -> bool:
-        return self._taken < len(self._ready)
+    def _is_ready(self, gaps: bool) -> bool:
+        return self._taken < len(self._ready) or (gaps and self._gap is not None)
 
-    async def _wait(self, timeout: float | None) -> bool:
-        """True when a delivery is ready. A cancelled wait leaves everything as it was."""
+    async def _wait(self, timeout: float | None, *, gaps: bool = False) -> bool:
+        """True when a delivery is ready, or with `gaps` a gap, which then came before it.
+
+        A cancelled wait leaves everything as it was.
+        """
         self._check_open()
-        if self._is_ready():
+        if self._is_ready(gaps):
             return True
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         try:
             async with asyncio.timeout_at(deadline), self._turn:
-                while not self._is_ready():
+                while not self._is_ready(gaps):
                     self._check_open()
                     await self._step()
         except TimeoutError:
@@ -354,6 +432,7 @@ class RedisSubscription:
             gap.started_at.isoformat(timespec="milliseconds"),
             gap.ended_at.isoformat(timespec="milliseconds"),
         )
+        self._gap = gap if self._gap is None else Gap(self._gap.started_at, gap.ended_at)
         if self._on_gap is not None:
             self._on_gap(gap)
 
@@ -362,3 +441,18 @@ class RedisSubscription:
             raise SubscriptionClosed
         if not self._entered:
             raise SubscriptionClosed("The subscription is not open: use it in `async with`.")
+        self._gateway._check_loop()
+
+
+def _portions(commands: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    """The commands in order, as many together as are sent before the first answer is read."""
+    some: list[tuple[str, bytes]] = []
+    size = 0
+    for command in commands:
+        if some and (len(some) == PIPELINE_MESSAGES or size + len(command[1]) > PIPELINE_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(command)
+        size += len(command[1])
+    if some:
+        yield some

@@ -20,8 +20,9 @@ _TAKEN = {
 }
 _IGNORED = {  # options other programs set in the same URL, and which are ours to decide
     *("decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses"),
-    *("health_check_interval", "retry_on_timeout", "max_connections", "timeout"),
+    *("health_check_interval", "retry_on_timeout", "timeout"),
 }
+_LONGEST_LABEL = 63  # characters between two dots of a host name
 
 
 class RedisAddress(msgspec.Struct, frozen=True):
@@ -32,20 +33,32 @@ class RedisAddress(msgspec.Struct, frozen=True):
     """The URL without password and options."""
     options: dict[str, Any]
     """What redis-py makes a connection with."""
+    max_connections: int | None = None
+    """How many connections there may be at once, where the URL says so."""
 
     def __repr__(self) -> str:
         return f"RedisAddress({self.display!r})"
 
     def pool_options(self) -> dict[str, Any]:
         """What redis-py makes a pool of connections with."""
-        return self.options | {"connection_class": _connection_class(self.scheme)}
+        checked = {"ssl_check_hostname": self._checks_host_name()} if self._is_secure() else {}
+        return self.options | {"connection_class": _connection_class(self.scheme)} | checked
 
     def tls(self) -> ssl.SSLContext | None:
         """What to secure a connection with, where the URL wants that."""
-        if self.scheme != "rediss":
+        if not self._is_secure():
             return None
-        context: ssl.SSLContext = _connection_class(self.scheme)(**self.options).ssl_context.get()
+        options = self.pool_options()
+        context: ssl.SSLContext = options.pop("connection_class")(**options).ssl_context.get()
         return context
+
+    def _is_secure(self) -> bool:
+        return self.scheme == "rediss"
+
+    def _checks_host_name(self) -> bool:
+        """redis-py checks it by itself only since version 6."""
+        unchecked = self.options.get("ssl_cert_reqs") == "none"
+        return not unchecked and bool(self.options.get("ssl_check_hostname", True))
 
 
 def parse_redis_url(url: str) -> RedisAddress:
@@ -54,6 +67,9 @@ def parse_redis_url(url: str) -> RedisAddress:
     options = _asked_options(url) if parts.query else _plain_options(parts, port)
     if options is None:
         raise _malformed("it has an option with a value that makes no sense")
+    most = options.pop("max_connections", None)
+    if most is not None and most < 1:
+        raise _malformed("max_connections must be at least 1")
     for name in set(options) - _TAKEN - {"host", "port", "path"}:
         if name in _IGNORED:
             del options[name]
@@ -71,7 +87,7 @@ def parse_redis_url(url: str) -> RedisAddress:
             key=options.get("ssl_keyfile"),
             password=options.get("ssl_password"),
         )
-    return RedisAddress(parts.scheme, _display(parts, port, options), options)
+    return RedisAddress(parts.scheme, _display(parts, port, options), options, most)
 
 
 def display_url(url: str) -> str:
@@ -122,6 +138,17 @@ def _is_text(value: str) -> bool:
         return False
 
 
+def _is_host(name: str) -> bool:
+    """Whether it can be looked up: for one that cannot, Python's socket raises a ValueError."""
+    if name.isascii():  # as in most cases, in which the codec need not be loaded
+        return all(0 < len(label) <= _LONGEST_LABEL for label in name.removesuffix(".").split("."))
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
 def _connection_class(scheme: str) -> Any:
     from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
@@ -152,6 +179,8 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         database = parts.path.strip("/")
         if not parts.hostname:
             raise _malformed()
+        if not _is_host(unquote(parts.hostname)):
+            raise _malformed("no host can have this name")
         if database and not (database.isascii() and database.isdigit()):
             raise _malformed("what follows the host is the database, a number")
     else:
