@@ -13,6 +13,7 @@ from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.sanitize import visible
 
 T = TypeVar("T")
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Lines(logging.Handler):
@@ -35,16 +36,8 @@ def without_log() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _ending_signals() -> Iterator[int]:
-    yield signal.SIGINT
-    yield signal.SIGTERM
-    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # as nohup sets it
-        yield hangup
-
-
 def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` to its end; raises Stopped when a signal that ends it came before that."""
+    """Run `main` to its end; raises Stopped when a signal to end came before that."""
     logging.lastResort = _Lines(logging.WARNING)  # which is used where no handler is
     received: list[int] = []
     previous: dict[int, Any] = {}
@@ -65,7 +58,9 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         task = asyncio.current_task()
         loop = asyncio.get_running_loop()
         if task is not None:
-            for number in _ending_signals():
+            for number in ENDING_SIGNALS:
+                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # nohup
                 # Not loop.add_signal_handler: this one also runs while a write is blocked.
                 handle = handler(lambda: loop.call_soon_threadsafe(task.cancel))
                 previous[number] = signal.signal(number, handle)
