@@ -13,7 +13,8 @@ from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.sanitize import visible
 
 T = TypeVar("T")
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HANG_UP = getattr(signal, "SIGHUP", None)  # not on Windows
+ENDING_SIGNALS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, _HANG_UP)))
 
 
 class _Lines(logging.Handler):
@@ -59,7 +60,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         loop = asyncio.get_running_loop()
         if task is not None:
             for number in ENDING_SIGNALS:
-                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:
                     continue  # nohup
                 # Not loop.add_signal_handler: this one also runs while a write is blocked.
                 handle = handler(lambda: loop.call_soon_threadsafe(task.cancel))
