@@ -219,7 +219,7 @@ async def _losing_the_answer_to_commit(to: int, *, cut: bool) -> AsyncIterator[i
         answering = asyncio.create_task(answer())
         with suppress(ConnectionError):
             while data := await reader.read(65_536):
-                committing = committing or b"COMMIT" in data
+                committing = committing or b"COMMIT;" in data
                 server_writer.write(data)
         await answering
         server_writer.transport.abort()
