@@ -8,6 +8,7 @@ from lykke_cli._version import __version__
 if TYPE_CHECKING:
     from lykke_cli.application.errors import (
         BadInput,
+        CommitUncertain,
         LoginRefused,
         SchemaMismatch,
         ServerUnavailable,
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
         InvalidEntityError,
         LykkeError,
     )
-    from lykke_cli.infrastructure.database.audit_log_repository import AuditLogRepository
+    from lykke_cli.infrastructure.database.audit_log_repository import (
+        AuditLogPage,
+        AuditLogRepository,
+    )
     from lykke_cli.infrastructure.gateways.memory_pubsub import MemoryPubSubGateway
     from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
@@ -39,8 +43,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "ActivityType": "domain.audit_log",
     "AuditLogEntity": "domain.audit_log",
+    "AuditLogPage": "infrastructure.database.audit_log_repository",
     "AuditLogRepository": "infrastructure.database.audit_log_repository",
     "BadInput": "application.errors",
+    "CommitUncertain": "application.errors",
     "Deliveries": "application.gateways.pubsub_protocol",
     "Delivery": "application.gateways.pubsub_protocol",
     "DomainError": "domain.errors",
@@ -66,8 +72,10 @@ _HOMES = {
 __all__ = [
     "ActivityType",
     "AuditLogEntity",
+    "AuditLogPage",
     "AuditLogRepository",
     "BadInput",
+    "CommitUncertain",
     "Deliveries",
     "Delivery",
     "DomainError",

@@ -6,6 +6,28 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    from lykke_cli.application.errors import OutputFailed
+    from lykke_cli.cli import standard_streams
+
+    try:
+        standard_streams.install()
+        status = _run()
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:  # while it was still being imported
+        return 130
+    except standard_streams.OutputClosed:
+        return 0
+    except OutputFailed as error:
+        sys.stderr.write(f"lykke: {error}\n")
+        return 5
+    finally:
+        standard_streams.finish()
+
+
+def _run() -> int:
+    if not os.path.isabs(os.path.expanduser("~")):
+        os.environ["HOME"] = "/"  # as containers have it for a user id that nobody knows
     if sys.argv[1:] == ["--version"]:  # answered before the command line is even built
         from lykke_cli._version import __version__
 
@@ -17,12 +39,9 @@ def main() -> int:
         if (answered := answer(os.environ)) is not None:
             sys.stdout.buffer.write(answered[0].encode() + b"\n")
             return answered[1]
-    try:
-        from lykke_cli.cli.app import run
+    from lykke_cli.cli.app import run
 
-        return run(sys.argv[1:])
-    except KeyboardInterrupt:  # while it was still being imported
-        return 130
+    return run(sys.argv[1:])
 
 
 if __name__ == "__main__":

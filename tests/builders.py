@@ -26,7 +26,7 @@ def entity(
         user_id=user_id or uuid.uuid4(),
         activity_type=activity_type,
         occurred_at=occurred_at or datetime.now(UTC),
-        meta=meta,
+        meta=meta or {},
         **fields,
     )
 
@@ -56,7 +56,7 @@ def row(entity: AuditLogEntity, *, with_zone: bool = False) -> tuple[Any, ...]:
         moment if with_zone else moment.replace(tzinfo=None),
         entity.entity_id,
         entity.entity_type,
-        None if entity.meta is None else orjson.dumps(dict(entity.meta)).decode(),
+        orjson.dumps(dict(entity.meta)).decode() if entity.meta else None,
     )
 
 

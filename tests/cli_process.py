@@ -214,6 +214,11 @@ class LykkeProcess:
     def stderr(self) -> str:
         return b"".join(self._err).decode("utf-8", "replace")
 
+    @property
+    def descriptor(self) -> int:
+        """Where its stdout is read from."""
+        return self._stdout.fileno()
+
     def resume_reading(self) -> None:
         self._start(self._read_out, self._stdout)
 

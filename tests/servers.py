@@ -404,6 +404,18 @@ class PostgresServer(Server):
 
         run_apart(run)
 
+    def fetch_value(self, sql: str, database: str = "postgres") -> Any:
+        """The one value that the statement gives."""
+
+        async def run() -> Any:
+            connection = await self.connect(database)
+            try:
+                return await connection.fetchval(sql)
+            finally:
+                await connection.close()
+
+        return run_apart(run)
+
     def use_tls(self, certificate: Path, key: Path, authority: Path) -> None:
         """Speak TLS from the next start on; raises PostgresError where it was built without."""
         for name, path in (("cert", certificate), ("key", key), ("ca", authority)):

@@ -36,8 +36,9 @@ async def read_range(
     if wanted.since is None and filters.until is None and in_sql is not None:
         async with aclosing(history.begin(selection, last=in_sql)) as chunks:
             async for chunk in chunks:
-                if chunk.rows:
-                    yield [Arrival(row.entry, "history") for row in chunk.rows]
+                if rows := chunk.rows[:in_sql]:
+                    in_sql -= len(rows)  # more may be committed meanwhile
+                    yield [Arrival(row, "history") for row in rows]
         return
     stream = history.stream(selection, since=wanted.since, until=filters.until, limit=in_sql)
     async with aclosing(stream):

@@ -6,11 +6,11 @@ answers with what to do (a list of actions, to be carried out in order). `tail.p
 How an entry is printed exactly once:
 
 * A read returns what its cursor does not cover, and each chunk's cursor covers what the chunk
-  printed. But commit order is known only up to the oldest open transaction, so a read may return
-  again some of what was printed before; the ids of these entries are `_pending`, and decide.
-* A live entry is printed at once when its id is not among those printed. Ids of entries which no
-  read can return again (`_settled`) are kept only against repeated and late broadcasts, and only
-  the latest by occurred_at, `keep` at most. `_floor` is the latest occurred_at forgotten.
+  printed: no row is returned twice.
+* A live entry is printed at once when its id is not among those printed. The next read returns
+  it as well; until then it is `_pending`, and its id decides. Ids of entries which no read can
+  return again (`_settled`) are kept only against repeated and late broadcasts, and only the
+  latest by occurred_at, `keep` at most. `_floor` is the latest occurred_at forgotten.
 * So an unknown live entry above the floor cannot have been printed: it is. One at or below it, or
   one marked as replayed, is in doubt: the database is asked about just that id. (Should it have
   been committed before the first snapshot, it counts as from before the start.)
@@ -18,7 +18,7 @@ How an entry is printed exactly once:
 Nothing here compares a time with a clock: a wrong clock can make a look-up more, never an error.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from enum import IntEnum
 
 import msgspec
@@ -52,7 +52,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     cursor: Cursor
     pending: dict[str, str]
-    """Ids of printed entries which a read from `cursor` may return, with their occurred_at."""
+    """Ids of live entries printed which a read from `cursor` may return, with occurred_at."""
     floor: str | None
     """A live entry at or before it may have been printed."""
 
@@ -112,7 +112,6 @@ class Merge:
         self._awaiting: dict[str, str] = {}  # pending when the read under way was asked for
         self._settled: dict[str, str] = {}
         self._earlier: dict[str, str] = {}  # without a history: what came before those
-        self._unprinted: set[str] = set()  # noted from before the start, never printed
         self._unconfirmed = 0  # live entries printed since a read was last asked for
         self._doubtful: dict[str, Arrival] = {}
         self._held: list[Arrival] = []
@@ -168,17 +167,7 @@ class Merge:
 
     def chunk(self, chunk: HistoryChunk) -> list[Action]:
         """A read answered with some rows."""
-        printed = [
-            Arrival(row.entry, "history")
-            for row in chunk.rows
-            if self._note(row)  # remembers every row, passes those not printed before
-        ]
-        if chunk.seen:
-            held = {a.message.id for a in self._held if isinstance(a.message, Entry)}
-            for row in chunk.seen:
-                if row.entry.id not in held:  # one that is held came after the starting point
-                    self._note(row)
-                    self._unprinted.add(row.entry.id)  # its broadcast may be on its way
+        printed = [Arrival(row, "history") for row in self._unknown(chunk.rows)]
         self._cursor = chunk.cursor
         actions = _print(printed)
         if chunk.last:
@@ -188,15 +177,14 @@ class Merge:
             actions.append(Save(checkpoint))
         return [*actions, *self._proceed()]
 
-    def verified(self, rows: Iterable[HistoryRow], absent: set[str]) -> list[Action]:
-        """History answered about entries in doubt: those not covered, and those not there."""
+    def verified(self, uncovered: Set[str]) -> list[Action]:
+        """History answered about entries in doubt: these are not covered, or not there."""
         asked = self._under_way.ids if isinstance(self._under_way, Verify) else []
         self._under_way = None
-        wanted = absent | {row.entry.id for row in rows}
         printed = []
         for id in asked:
             arrival = self._doubtful.pop(id)
-            if id in wanted and isinstance(arrival.message, Entry):
+            if id in uncovered and isinstance(arrival.message, Entry):
                 self._pending[id] = arrival.message.occurred_at
                 printed.append(arrival)
         return [*_print(printed), *self._proceed()]
@@ -213,7 +201,6 @@ class Merge:
 
     def disconnected(self) -> list[Action]:
         """The subscription broke: until it is confirmed again, history is all there is."""
-        self._unprinted.clear()
         return self.tick()
 
     def tick(self, kind: ReadKind = ReadKind.RECENT) -> list[Action]:
@@ -305,11 +292,9 @@ class Merge:
         entry = arrival.message
         if not isinstance(entry, Entry):
             return True
-        if entry.id in self._unprinted:
-            self._unprinted.remove(entry.id)
-        elif self._is_known(entry.id):
+        if self._is_known(entry.id):
             return False
-        elif self._has_history:
+        if self._has_history:
             if self._may_be_printed_already(entry, replayed=arrival.replayed):
                 self._doubt(arrival, entry.id)
                 return False
@@ -349,18 +334,18 @@ class Merge:
             or id in self._doubtful
         )
 
-    def _note(self, row: HistoryRow) -> bool:
-        """Remember a row that was read; True when it was not printed before."""
-        id, occurred_at = row.entry.id, row.entry.occurred_at
-        if id in self._settled:
-            return False
-        known = self._awaiting.pop(id, None) is not None or self._pending.pop(id, None) is not None
-        self._doubtful.pop(id, None)
-        if row.settled:
-            self._settle({id: occurred_at})
-        else:
-            self._pending[id] = occurred_at
-        return not known
+    def _unknown(self, rows: Sequence[HistoryRow]) -> list[HistoryRow]:
+        """Those rows of a read that were not printed before; all of them are settled now."""
+        unknown = []
+        for row in rows:
+            known = row.id in self._settled
+            for printed in (self._awaiting, self._pending):
+                known |= printed.pop(row.id, None) is not None
+            self._doubtful.pop(row.id, None)
+            if not known:
+                unknown.append(row)
+        self._settle({row.id: row.occurred_at for row in rows})
+        return unknown
 
     def _settle(self, entries: dict[str, str]) -> None:
         """No read can return these again: their ids are kept while there is room."""

@@ -3,14 +3,16 @@
 An audit log entry prints as one JSON object with the keys id, user_id, activity_type,
 occurred_at, entity_id, entity_type, meta in this order, ids in lower case with dashes, and
 occurred_at in UTC with six decimals and `Z`, so that the text sorts like the time. `meta` keeps
-the bytes it came with: no number is rounded and no key is moved.
+the bytes it came with: no number is rounded and no key is moved. An entry without one has `{}`.
 """
 
+import base64
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import compress
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, overload
 
@@ -22,6 +24,9 @@ from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Delivery,
 from lykke_cli.domain.audit_log import AuditLogEntity
 
 MAX_SHOWN_REASON = 120  # characters
+EMPTY_META = msgspec.Raw(b"{}")  # of an entry without meta: absent, null, or NULL in the database
+_NULL = msgspec.Raw(b"null")
+_meta = attrgetter("meta")
 _CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ID_SHAPE = "00000000-0000-0000-0000-000000000000"
 _HEX_TO_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
@@ -42,8 +47,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """As `format_time` writes it: it sorts like the time."""
     entity_id: str | None = None
     entity_type: str | None = None
-    meta: msgspec.Raw = msgspec.Raw(b"null")
-    """One JSON value on one line."""
+    meta: msgspec.Raw = EMPTY_META
+    """One JSON value on one line, never null."""
 
     @property
     def moment(self) -> datetime:
@@ -81,6 +86,24 @@ class OtherMessage(msgspec.Struct, frozen=True, gc=False):
     def to_dict(self) -> dict[str, Any]:
         value = _value(self.raw)
         return value if isinstance(value, dict) else {}
+
+
+EMPTY_META = msgspec.Raw(b"{}")
+
+
+class UnreadableEntry(Unreadable, frozen=True):
+    """A committed entry that cannot be shown as one: it occurred outside of the calendar."""
+
+    id: str
+
+    @property
+    def occurred_at(self) -> str:
+        """Before every time that can be written."""
+        return ""
+
+    def to_json(self) -> bytes:
+        """The line that stands for it, without its newline."""
+        return orjson.dumps({"id": self.id} | unreadable_fields(self))
 
 
 Message = Entry | OtherMessage | Unreadable
@@ -155,6 +178,22 @@ class EntryBatch(LiveBatch):
         return EntryBatch(list(compress(self.entries, mask)), Deliveries(channels, payloads))
 
 
+def unreadable_entry(fields: Mapping[str, Any]) -> UnreadableEntry:
+    """A row whose `occurred_at` is no time of the calendar; `fields` are an entry's."""
+    return UnreadableEntry(
+        _encoder.encode(fields), "occurred_at is not within the years 1 to 9999", id=fields["id"]
+    )
+
+
+def unreadable_fields(message: Unreadable) -> dict[str, str]:
+    """What is shown of it: `raw` as text, why it cannot be read, and exactly what it was."""
+    return {
+        "unreadable": message.raw.decode("utf-8", "replace"),
+        "reason": message.reason,
+        "raw_base64": base64.b64encode(message.raw).decode(),
+    }
+
+
 _Refused = Annotated[str, msgspec.Meta(pattern="(?!)")]  # no text matches it
 
 
@@ -173,7 +212,7 @@ class _Envelope(msgspec.Struct):
     occurred_at: str
     entity_id: str | None = None
     entity_type: str | None = None
-    meta: msgspec.Raw = msgspec.Raw(b"null")
+    meta: msgspec.Raw = EMPTY_META
     replayed: bool = False
 
 
@@ -227,7 +266,13 @@ def _decode_together(payloads: Sequence[bytes]) -> list[_LiveEntry] | None:
         and _are_canonical(ids)
         and _are_canonical_times([entry.occurred_at for entry in entries])
     )
-    return entries if ordinary else None
+    if not ordinary:
+        return None
+    return [_with_meta(entry) for entry in entries] if _NULL in map(_meta, entries) else entries
+
+
+def _with_meta(entry: _LiveEntry) -> _LiveEntry:
+    return msgspec.structs.replace(entry, meta=EMPTY_META) if entry.meta == _NULL else entry
 
 
 def _are_canonical(ids: Sequence[str]) -> bool:
@@ -364,7 +409,9 @@ def _entry(envelope: _Envelope) -> Entry:
         occurred_at=format_time(parse_wire_time(envelope.occurred_at)),
         entity_id=None if entity_id is None else canonical_id(entity_id),
         entity_type=envelope.entity_type,
-        meta=msgspec.Raw(on_one_line(bytes(envelope.meta))),
+        meta=EMPTY_META
+        if envelope.meta == _NULL
+        else msgspec.Raw(on_one_line(bytes(envelope.meta))),
     )
 
 

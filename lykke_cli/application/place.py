@@ -1,4 +1,9 @@
-"""A consumer's place between runs: what the merge needs to go on, as plain JSON."""
+"""A consumer's place between runs: what the merge needs to go on, as plain JSON.
+
+What is stored is a checkpoint, and beside it what was written since. Only the latter grows from
+one saving to the next, so it is added to what is there; a saving costs as much as came since the
+last one, however much there is.
+"""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +14,7 @@ from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Arrival, Entry, EntryBatch, format_time, parse_wire_time
 
-SAVE_INTERVAL = 1.0  # seconds between two savings while a run goes on
+SAVE_INTERVAL = 0.5  # seconds between two savings while a run goes on
 MANY = 50  # entries that are worth a dictionary of their own
 PAUSE = 20  # times as long as the last saving took, at least: a slow disk does not slow the run
 
@@ -18,32 +23,45 @@ class Place:
     """Keeps a checkpoint up to date with what was written, and stores it.
 
     The merge's checkpoints come now and then; the ids written since the last one are added to it,
-    so that it can be stored at any moment.
+    so that it can be stored at any moment. Without a `store` nothing is stored, until one is there.
     """
 
-    def __init__(self, store: CursorStoreProtocol) -> None:
+    def __init__(self, store: CursorStoreProtocol | None = None) -> None:
         self._store = store
         self._checkpoint: Checkpoint | None = None
         self._since: list[dict[str, str]] = [{}]  # ids, with their occurred_at
+        self._unsaved: list[dict[str, str]] = []  # those of them that are not stored
+        self._is_stored = False  # by this run, so that more can be added to it
+        self._has_moved = False  # the checkpoint is another than the one that is stored
         self._saved_at = -SAVE_INTERVAL  # the first is saved at once
         self._saving_took = 0.0
+        self._moved_at = 0.0
+        self._moving_took = 0.0
         self.output: dict[str, Any] = {}
         """What the output wants to be stored beside it."""
 
+    def store_in(self, store: CursorStoreProtocol) -> None:
+        """From now on, with all that was written so far."""
+        self._store = store
+
     def load(self) -> Checkpoint | None:
         """The stored checkpoint; None on first use or when it cannot be understood."""
-        state = self._store.load()
-        if state is None:
+        stored = None if self._store is None else self._store.load()
+        if self._store is None or stored is None:
             return None
         try:
-            stored = state["checkpoint"]
-            floor = stored["floor"]
+            state, *changes = stored
+            of_state = state["checkpoint"]
+            floor = of_state["floor"]
+            pending = {id: _time(at) for id, at in of_state["pending"].items()}
+            output = dict(state["output"])
+            for change in changes:
+                pending |= {id: _time(at) for id, at in change["wrote"].items()}
+                output = dict(change["output"])
             self._checkpoint = Checkpoint(
-                Cursor(dict(stored["cursor"])),
-                {id: _time(at) for id, at in stored["pending"].items()},
-                None if floor is None else _time(floor),
+                Cursor(dict(of_state["cursor"])), pending, None if floor is None else _time(floor)
             )
-            self.output = dict(state["output"])
+            self.output = output
         except (KeyError, TypeError, ValueError, AttributeError):
             self._store.set_aside()
             self._checkpoint = None
@@ -57,20 +75,27 @@ class Place:
     def wrote(self, arrivals: Sequence[Arrival]) -> None:
         """These have left the process."""
         if isinstance(arrivals, EntryBatch) and len(arrivals) >= MANY:
-            self._since.append(arrivals.times)
-            return
-        entries = [a.message for a in arrivals if isinstance(a.message, Entry)]
-        self._since[0] |= {entry.id: entry.occurred_at for entry in entries}
+            times = arrivals.times
+            self._since.append(times)
+        else:
+            entries = [a.message for a in arrivals if isinstance(a.message, Entry)]
+            times = {entry.id: entry.occurred_at for entry in entries}
+            self._since[0] |= times
+        if self._is_stored:
+            self._unsaved.append(times)
 
     def reached(self, checkpoint: Checkpoint) -> None:
         """All that `checkpoint` covers was written."""
         self._checkpoint = checkpoint
         self._since = [{}]
+        self._has_moved = True
 
     @property
     def is_due(self) -> bool:
-        """True when it is time to store it again."""
-        return time.monotonic() - self._saved_at >= max(SAVE_INTERVAL, PAUSE * self._saving_took)
+        """True when there is something to store, and it is time to."""
+        wait = max(SAVE_INTERVAL, PAUSE * self._saving_took)
+        rested = time.monotonic() - self._saved_at >= wait
+        return rested and (bool(self._unsaved) or self._moves)
 
     def current(self) -> Checkpoint | None:
         checkpoint = self._checkpoint
@@ -82,12 +107,37 @@ class Place:
         return Checkpoint(checkpoint.cursor, pending, checkpoint.floor)
 
     def save(self) -> None:
-        """Store it; nothing happens before the first checkpoint."""
-        checkpoint = self.current()
-        if checkpoint is None:
+        """Store it; nothing happens before the first checkpoint, or without a store."""
+        if self._store is None or self._checkpoint is None:
             return
-        started = time.monotonic()
-        self._store.save(
+        started, moves, self._is_stored = time.monotonic(), self._moves, False
+        unsaved, self._unsaved = self._unsaved, []
+        try:
+            if moves:
+                self._save_all(self._store)
+            else:
+                wrote = {id: at for times in unsaved for id, at in times.items()}
+                self._store.add({"wrote": wrote, "output": self.output})
+            self._is_stored = True
+        finally:  # what failed is tried again as seldom
+            self._saved_at = time.monotonic()
+            self._saving_took = self._saved_at - started
+            if moves:
+                self._moved_at, self._moving_took = self._saved_at, self._saving_took
+
+    @property
+    def _moves(self) -> bool:
+        """True when the whole of it is to be stored.
+
+        It need not be soon: an older checkpoint with all that was written since is as right.
+        """
+        rested = time.monotonic() - self._moved_at >= PAUSE * self._moving_took
+        return not self._is_stored or (self._has_moved and rested)
+
+    def _save_all(self, store: CursorStoreProtocol) -> None:
+        checkpoint = self.current()
+        assert checkpoint is not None
+        store.save(
             {
                 "checkpoint": {
                     "cursor": checkpoint.cursor.data,
@@ -97,8 +147,7 @@ class Place:
                 "output": self.output,
             }
         )
-        self._saved_at = time.monotonic()
-        self._saving_took = self._saved_at - started
+        self._has_moved = False
 
 
 def _time(stored: str) -> str:

@@ -15,11 +15,7 @@ import msgspec
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
 from lykke_cli.application.filters import Filters
-from lykke_cli.application.gateways.history_protocol import (
-    HistoryChunk,
-    HistoryProtocol,
-    HistoryRow,
-)
+from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryProtocol
 from lykke_cli.application.gateways.pubsub_protocol import (
     Deliveries,
     Gap,
@@ -87,8 +83,7 @@ Event = Print | Save | Status
 
 
 class _Verified(msgspec.Struct, frozen=True):
-    rows: list[HistoryRow]
-    absent: set[str]
+    uncovered: set[str]
 
 
 class _Broken(msgspec.Struct, frozen=True):
@@ -150,7 +145,8 @@ class Tail:
         self._connected = False
         self._unannounced: Connected | None = None
         self._recovered = 0
-        self._noticed: set[str] = set()
+        self._told: str | None = None  # the notice of the read before
+        self._told_away: type[ServerUnavailable] | None = None
 
     async def events(self) -> AsyncGenerator[Event]:
         loop = asyncio.get_running_loop()
@@ -228,8 +224,8 @@ class Tail:
                 yield from self._carry_out(self._merge.live(wanted))
             case HistoryChunk():
                 yield from self._take_chunk(happened)
-            case _Verified(rows, absent):
-                yield from self._carry_out(self._merge.verified(rows, absent))
+            case _Verified(uncovered):
+                yield from self._carry_out(self._merge.verified(uncovered))
             case Connected():
                 self._connected = True
                 if self._history is None or self._history_worked:
@@ -243,12 +239,14 @@ class Tail:
                 yield from self._carry_out(self._merge.disconnected())
             case ReadKind():
                 yield from self._carry_out(self._merge.tick(happened))
-            case HistoryAway(reason):
+            case ServerUnavailable():
                 self._history_failed = True
-                if reason not in self._noticed:
-                    self._noticed = {reason}
-                    yield happened
+                if type(happened) is not self._told_away:
+                    self._told_away = type(happened)
+                    yield HistoryAway(str(happened))
                 yield from self._carry_out(self._merge.read_failed())
+            case Notice():
+                yield happened
             case _Broken(error):
                 raise error
 
@@ -258,9 +256,9 @@ class Tail:
         if self._unannounced is not None:
             yield self._unannounced
             self._unannounced = None
-        if chunk.notice is not None and chunk.notice not in self._noticed:
-            self._noticed.add(chunk.notice)
-            yield Notice(chunk.notice)
+        if chunk.notice not in (None, self._told):
+            yield Notice(str(chunk.notice))
+        self._told = chunk.notice
         for event in self._carry_out(self._merge.chunk(chunk)):
             if isinstance(event, Print):
                 self._recovered += sum(a.source == "history" for a in event.arrivals)
@@ -269,7 +267,7 @@ class Tail:
             yield HistoryRead(self._recovered, self._history_failed)
             self._recovered = 0
             self._history_failed = False
-            self._noticed.clear()
+            self._told_away = None
             self._history_backoff.reset()
 
     def _carry_out(self, actions: Sequence[Action]) -> Iterator[Event]:
@@ -307,15 +305,15 @@ class Tail:
     async def _verify(self, verify: Verify) -> None:
         assert self._history is not None
         try:
-            answer = await self._history.verify(self._selection, verify.cursor, verify.ids)
-            await self._tell(_Verified(*answer))
+            uncovered = await self._history.verify(self._selection, verify.cursor, verify.ids)
+            await self._tell(_Verified(uncovered))
         except ServerUnavailable as error:
             await self._tell(self._history_error(error))
         except Exception as error:
             await self._tell(_Broken(error))
 
-    def _history_error(self, error: ServerUnavailable) -> HistoryAway | _Broken:
-        return HistoryAway(str(error)) if self._history_worked else _Broken(error)
+    def _history_error(self, error: ServerUnavailable) -> ServerUnavailable | _Broken:
+        return error if self._history_worked else _Broken(error)
 
     async def _subscribe(self) -> None:
         """Subscribe, after a loss as often as it takes."""
@@ -323,6 +321,7 @@ class Tail:
         if self._subscription is not None:
             await self._subscription.close()
             await asyncio.sleep(self._backoff.next())
+        told: type[ServerUnavailable] = ServerUnavailable  # the loss was, and is much the same
         try:
             while True:
                 self._subscription = self._gateway.subscribe_to_user_channel(
@@ -331,9 +330,12 @@ class Tail:
                 try:
                     await self._subscription.__aenter__()
                     break
-                except ServerUnavailable:
+                except ServerUnavailable as error:
                     if self._lost_at is None:
                         raise
+                    if type(error) is not told:  # such as a password that was changed
+                        told = type(error)
+                        await self._tell(Notice(str(error)))
                 await asyncio.sleep(self._backoff.next())
         except Exception as error:
             await self._tell(_Broken(error))

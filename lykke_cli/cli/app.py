@@ -1,9 +1,8 @@
 """The command line, and the one place where errors become exit codes."""
 
-import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from lykke_cli.cli.exit_codes import ExitCode, Stopped, exit_code_of
 from lykke_cli.cli.plain_help import PlainCommand, PlainGroup, flowing
 from lykke_cli.cli.quick_parameters import quicken
 from lykke_cli.cli.sanitize import visible
-from lykke_cli.cli.terminal import OutputClosed
+from lykke_cli.cli.standard_streams import OutputClosed
 from lykke_cli.domain.errors import LykkeError
 
 _READ, _WRITE, _SET_UP = "Follow and recover", "Write", "Set up and try"
@@ -97,13 +96,21 @@ _PLAIN_WORDS = {  # for those of Typer and Pydantic
 
 def run(arguments: list[str]) -> int:
     """Run one command; every way it can end becomes an exit code, and at most one line."""
+    status = _status_of(lambda: _run_command(arguments), arguments)
+    return _status_of(sys.stdout.flush, arguments) or status
+
+
+def _run_command(arguments: list[str]) -> int | None:
+    named = next((word for word in arguments if not word.startswith("-")), None)
+    command = typer.main.get_command(make_app([named] if named in COMMANDS else COMMANDS))
+    quicken(command)
+    status: int | None = command(arguments, prog_name="lykke", standalone_mode=False)
+    return status  # typer gives one for Ctrl-C outside our own handling
+
+
+def _status_of(work: Callable[[], int | None], arguments: list[str]) -> int:
     try:
-        named = next((word for word in arguments if not word.startswith("-")), None)
-        command = typer.main.get_command(make_app([named] if named in COMMANDS else COMMANDS))
-        quicken(command)
-        status = command(arguments, prog_name="lykke", standalone_mode=False)
-        sys.stdout.flush()
-        return status or ExitCode.DONE  # typer gives a code for Ctrl-C outside our own handling
+        return work() or ExitCode.DONE
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -112,10 +119,8 @@ def run(arguments: list[str]) -> int:
         return stopped.exit_code
     except typer.TyperException as mistake:
         return _usage(mistake)
-    except (BrokenPipeError, OutputClosed):
-        # Whoever read our output has enough. What is left in the buffer must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
+    except OutputClosed:
+        return ExitCode.DONE  # whoever read our output has enough
     except LykkeError as error:
         return _fail(arguments, str(error), error)
     except Exception as error:

@@ -14,20 +14,23 @@ from lykke_cli.application.gateways.history_protocol import HistoryProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, format_time
 from lykke_cli.application.place import Place
-from lykke_cli.application.tail import TailRequest
+from lykke_cli.application.tail import Notice, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli import options
+from lykke_cli.cli.keeping import Keeper, open_file
 from lykke_cli.cli.reporter import Reporter
-from lykke_cli.cli.sink import FileSink, Sink, StdoutSink, save
+from lykke_cli.cli.sink import Sink, StdoutSink
+from lykke_cli.cli.standard_streams import OutputClosed
 from lykke_cli.cli.tailing import SINCE_UNUSED, place_key
-from lykke_cli.cli.terminal import OutputClosed
 from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.settings import Settings
+from lykke_cli.infrastructure.written_entries import WrittenIds
 
 FIRST_USE = timedelta(days=1)
 """What is read when there is neither a stored place nor a range."""
+WRITE_INTERVAL = 0.1  # seconds of publishing after which what was published is written
 
 
 class Backfilling:
@@ -96,6 +99,7 @@ class Backfilling:
         self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
     ) -> None:
         sink = self._stdout(replayer)
+        keeper = Keeper(None, sink, self._reporter.line)
         wanted = Range(since=self._since, limit=self._limit)
         await self._show_progress(stack, history, sink)
         try:
@@ -105,7 +109,7 @@ class Backfilling:
             batches = read_range(history, self._user_id, self._filters, wanted)
             async with aclosing(batches):
                 async for arrivals in batches:
-                    await self._emit(arrivals, sink, replayer)
+                    await self._emit(arrivals, sink, replayer, keeper)
             if sink is not None:
                 await sink.begin()  # though nothing came
         finally:
@@ -141,36 +145,42 @@ class Backfilling:
         self._goes_on = checkpoint is not None
         if checkpoint is not None and since is not None:
             self._reporter.line(SINCE_UNUSED)
-        sink: Sink | None
+        sink, tell = self._stdout(replayer), self._reporter.line
+        written: WrittenIds | None = None
         if self._file is not None:
-            written = self._file.open(place.output if checkpoint else None)
-            checkpoint = place.wrote_before(written)
-            sink = FileSink(self._file, place)
-        else:
-            sink = self._stdout(replayer)
+            sink, checkpoint, written = await open_file(self._file, place, checkpoint, tell)
         await self._show_progress(stack, None, sink)
+        keeper = Keeper(place, sink, tell, needed=True, written=written)
         try:
-            events = catch_up(history, self._user_id, self._filters, resume=checkpoint, since=since)
-            async with aclosing(events):
-                async for event in events:
-                    match event:
-                        case Print(arrivals):
-                            self._tell_first_use()
-                            await self._emit(arrivals, sink, replayer, place)
-                        case Save(reached):
-                            place.reached(reached)
-                            if place.is_due:
-                                save(place, sink)
-                        case _:
-                            self._reporter.happened(event)
-            self._tell_first_use()
-            if sink is not None:
-                await sink.begin()
+            async with keeper:
+                events = catch_up(
+                    history, self._user_id, self._filters, resume=checkpoint, since=since
+                )
+                async with aclosing(events):
+                    async for event in events:
+                        await self._carry_out(event, sink, replayer, keeper)
+                self._tell_first_use()
+                keeper.caught_up()
+                if sink is not None:
+                    await sink.begin()
         finally:
-            try:
-                save(place, sink)
-            finally:
-                await _close(sink)
+            await _close(sink)
+
+    async def _carry_out(
+        self,
+        event: Print | Save | Notice,
+        sink: Sink | None,
+        replayer: Replayer | None,
+        keeper: Keeper,
+    ) -> None:
+        match event:
+            case Print(arrivals):
+                self._tell_first_use()
+                await self._emit(keeper.unwritten(arrivals), sink, replayer, keeper)
+            case Save(reached):
+                keeper.reached(reached)
+            case _:
+                self._reporter.happened(event)
 
     def _tell_first_use(self) -> None:
         """Once the database has answered: before that an error may be all there is to say."""
@@ -190,18 +200,34 @@ class Backfilling:
         arrivals: Sequence[Arrival],
         sink: Sink | None,
         replayer: Replayer | None,
-        place: Place | None = None,
+        keeper: Keeper,
     ) -> None:
-        if sink is not None:
-            await sink.write(arrivals)
         if replayer is None:
+            await self._write(arrivals, sink, keeper)
             self._count(len(arrivals))
-        else:
+            return
+        # An entry is published, then written, then noted in the place, the last two as one step:
+        # whatever ends the run in between, it is in the output once and was published at least
+        # once. What was published and not written yet, the next run publishes again.
+        published: list[Arrival] = []
+        written_at = time.monotonic()
+        try:
             for arrival in arrivals:
                 await replayer.publish([arrival])
+                published.append(arrival)
                 self._count(1)  # a slow replay shows its progress
-        if place is not None:
-            place.wrote(arrivals)
+                if time.monotonic() - written_at >= WRITE_INTERVAL:
+                    batch, published, written_at = published, [], time.monotonic()
+                    await self._write(batch, sink, keeper)
+        finally:
+            await self._write(published, sink, keeper)
+
+    async def _write(self, arrivals: Sequence[Arrival], sink: Sink | None, keeper: Keeper) -> None:
+        if not arrivals:
+            return
+        if sink is not None:
+            await sink.write(arrivals)
+        keeper.wrote(arrivals)
         self._reporter.meet(arrivals)
 
     def _count(self, entries: int) -> None:

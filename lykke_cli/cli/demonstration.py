@@ -12,6 +12,7 @@ from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history, make_unit_of_work
 from lykke_cli.cli import options
 from lykke_cli.cli.follow import Follower
+from lykke_cli.cli.keeping import Keeper
 from lykke_cli.cli.renderers import make_renderer
 from lykke_cli.cli.reporter import Reporter
 from lykke_cli.cli.runtime import without_log
@@ -60,7 +61,7 @@ class Demonstration:
             request = TailRequest(user_id=self._tailed, since=started)
             sink = StdoutSink(self._terminal, self._renderer)
             tail = Tail(gateway, history, request, reconcile_interval=2.0)
-            follower = Follower(tail, sink, self._reporter, None)
+            follower = Follower(tail, sink, self._reporter, Keeper(None, sink, self._reporter.line))
             following = asyncio.create_task(follower.run())
             working = asyncio.create_task(self._work(uow))
             try:

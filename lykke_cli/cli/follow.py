@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
-from lykke_cli.application.merge import Checkpoint, Print, Save
+from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
-from lykke_cli.application.place import Place
-from lykke_cli.application.tail import Connected, Tail
+from lykke_cli.application.tail import Connected, HistoryRead, Tail
+from lykke_cli.cli.keeping import Keeper
 from lykke_cli.cli.reporter import REDRAW_INTERVAL, Reporter
-from lykke_cli.cli.sink import Sink, save
-from lykke_cli.cli.terminal import OutputClosed
+from lykke_cli.cli.sink import Sink
+from lykke_cli.cli.standard_streams import OutputClosed
 
 
 class Follower:
@@ -25,14 +25,14 @@ class Follower:
         tail: Tail,
         sink: Sink,
         reporter: Reporter,
-        place: Place | None,
+        keeper: Keeper,
         *,
         count: int | None = None,
     ) -> None:
         self._tail = tail
         self._sink = sink
         self._reporter = reporter
-        self._place = place
+        self._keeper = keeper
         self._left = count
         self._acknowledger: Acknowledger | None = None
 
@@ -44,7 +44,7 @@ class Follower:
         """Follow; after `timeout` seconds raise ExpectationNotMet if a count was not reached."""
         drawing = asyncio.create_task(self._keep_drawing())
         try:
-            async with asyncio.timeout(timeout):
+            async with self._keeper, asyncio.timeout(timeout):
                 await self._follow()
         except TimeoutError:
             if self._left is not None:
@@ -65,9 +65,11 @@ class Follower:
                         if self._left == 0:
                             return
                     case Save(checkpoint):
-                        self._reached(checkpoint)
+                        self._keeper.reached(checkpoint)
                     case _:
                         self._reporter.happened(event)
+                        if isinstance(event, HistoryRead):
+                            self._keeper.caught_up()
                         if isinstance(event, Connected):
                             await self._sink.begin()
                 self._reporter.draw()
@@ -75,6 +77,7 @@ class Follower:
     async def _print(self, arrivals: Sequence[Arrival]) -> None:
         if self._acknowledger is not None:
             arrivals = self._acknowledger.without_own(arrivals)
+        arrivals = self._keeper.unwritten(arrivals)
         batch = arrivals if self._left is None else arrivals[: self._left]
         if not batch:
             return
@@ -84,29 +87,18 @@ class Follower:
         except OutputClosed:
             self._reporter.silence()  # whoever read us has enough, of this too
             raise
-        if self._place is not None:
-            self._place.wrote(batch)
+        self._keeper.wrote(batch)
         self._reporter.count(batch)
         if self._left is not None:
             self._left -= len(batch)
         if self._acknowledger is not None:
             await self._acknowledger.answer(batch)
 
-    def _reached(self, checkpoint: Checkpoint) -> None:
-        if self._place is not None:
-            self._place.reached(checkpoint)
-            if self._place.is_due:
-                save(self._place, self._sink)
-
     async def _finish(self) -> None:
         self._reporter.clear()
-        try:
-            if self._place is not None:
-                save(self._place, self._sink)
-        finally:
-            with suppress(OutputClosed):
-                await self._sink.close()
-            self._reporter.summary()
+        with suppress(OutputClosed):
+            await self._sink.close()
+        self._reporter.summary()
 
     async def _keep_drawing(self) -> None:
         while True:

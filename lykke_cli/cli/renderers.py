@@ -1,6 +1,5 @@
 """Messages turned into the bytes that are written, one renderer for each `--output`."""
 
-import base64
 import csv
 import io
 from collections.abc import Sequence
@@ -16,7 +15,9 @@ from lykke_cli.application.messages import (
     EntryBatch,
     LiveBatch,
     Message,
+    UnreadableEntry,
     to_lines,
+    unreadable_fields,
 )
 from lykke_cli.cli.sanitize import csv_cell, json_for_terminal, visible
 from lykke_cli.cli.terminal import Output, Terminal
@@ -199,15 +200,9 @@ def check_columns(columns: Sequence[str], known: Sequence[str]) -> Sequence[str]
 
 
 def _json(message: Message) -> bytes:
-    if not isinstance(message, Unreadable):
-        return message.to_json()
-    return orjson.dumps(
-        {
-            "unreadable": message.raw.decode("utf-8", "replace"),
-            "reason": message.reason,
-            "raw_base64": base64.b64encode(message.raw).decode(),
-        }
-    )
+    if isinstance(message, Unreadable) and not isinstance(message, UnreadableEntry):
+        return orjson.dumps(unreadable_fields(message))
+    return message.to_json()
 
 
 def _payload(shown: Arrival) -> bytes:

@@ -13,6 +13,8 @@ from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.sanitize import visible
 
 T = TypeVar("T")
+_HANG_UP = getattr(signal, "SIGHUP", None)  # not on Windows
+ENDING_SIGNALS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, _HANG_UP)))
 
 
 class _Lines(logging.Handler):
@@ -36,7 +38,7 @@ def without_log() -> Iterator[None]:
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` to its end; raises Stopped when SIGINT or SIGTERM came before that."""
+    """Run `main` to its end; raises Stopped when a signal to end came before that."""
     logging.lastResort = _Lines(logging.WARNING)  # which is used where no handler is
     received: list[int] = []
     previous: dict[int, Any] = {}
@@ -57,7 +59,9 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         task = asyncio.current_task()
         loop = asyncio.get_running_loop()
         if task is not None:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in ENDING_SIGNALS:
+                if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # nohup
                 # Not loop.add_signal_handler: this one also runs while a write is blocked.
                 handle = handler(lambda: loop.call_soon_threadsafe(task.cancel))
                 previous[number] = signal.signal(number, handle)

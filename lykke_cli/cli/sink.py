@@ -1,5 +1,6 @@
 """Where the messages of a command end up: stdout through a renderer, or a file."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -82,15 +83,25 @@ class FileSink:
         pass
 
     async def write(self, arrivals: Sequence[Arrival]) -> None:
+        if self._file.follow():
+            self._save()
         if self._file.is_full:
             aside = self._file.rotate()
-            if self._place is not None:
-                save(self._place, self)
-            self._file.pack(aside)
+            self._save()
+            await asyncio.to_thread(self._file.pack, aside)
         self._file.write(self._renderer.render(arrivals))
 
     def state(self) -> dict[str, Any]:
         return self._file.state()
 
+    def caught_up(self) -> None:
+        """The place knows all that is in the file."""
+        self._file.is_compared = True
+
     async def close(self) -> None:
         self._file.close()
+
+    def _save(self) -> None:
+        """What comes next is written to another file than the place knows."""
+        if self._place is not None:
+            save(self._place, self)

@@ -1,23 +1,24 @@
 """One run of `lykke tail`: opens what it needs, in order, and closes it all."""
 
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 
 import msgspec
 
-from lykke_cli.application.errors import CursorBusy, OutputFailed
-from lykke_cli.application.merge import Checkpoint
+from lykke_cli.application.gateways.history_protocol import HistoryProtocol
 from lykke_cli.application.place import Place
 from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli import options
 from lykke_cli.cli.follow import Follower
+from lykke_cli.cli.keeping import Keeper, open_file
 from lykke_cli.cli.reporter import Reporter
-from lykke_cli.cli.sink import FileSink, Sink, StdoutSink
+from lykke_cli.cli.sink import Sink, StdoutSink
 from lykke_cli.cli.terminal import Output
 from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.settings import Settings
+from lykke_cli.infrastructure.written_entries import WrittenIds
 
 SINCE_UNUSED = "going on from the stored place; --since and -n are for the first run"
 
@@ -61,12 +62,9 @@ class Tailing:
             history = None
             if self._has_history:
                 history = await stack.enter_async_context(make_history(self._settings))
-            place = None
-            if history is not None:
-                place = self._open_place(stack, await history.identify())
-            request, sink = self._open_output(place)
+            request, sink, keeper = await self._open_output(stack, history)
             tail = Tail(gateway, history, request, reconcile_interval=self._reconcile)
-            follower = Follower(tail, sink, self._reporter, place, count=self._count)
+            follower = Follower(tail, sink, self._reporter, keeper, count=self._count)
             if self._ack:
                 follower.acknowledge_through(gateway, request.channel_type)
             try:
@@ -74,44 +72,51 @@ class Tailing:
             finally:
                 recent.remember(activity_types=self._reporter.activity_types)
 
-    def _open_place(self, stack: AsyncExitStack | ExitStack, database: str) -> Place | None:
-        """The stored place, locked; None when another run holds it and this one need not."""
-        key = place_key(database, self._request, self._file)
-        try:
-            store = stack.enter_context(CursorFile(key, notice=self._reporter.line))
-        except (CursorBusy, OutputFailed):
-            if self._resume or self._file is not None:
-                raise
-            return None
-        return Place(store)
+    async def _open_output(
+        self, stack: AsyncExitStack, history: HistoryProtocol | None
+    ) -> tuple[TailRequest, Sink, Keeper]:
+        if history is None:
+            return await self._from_place(None)
+        place = Place()
 
-    def _open_output(self, place: Place | None) -> tuple[TailRequest, Sink]:
-        request = self._request
-        checkpoint: Checkpoint | None = None
-        if place is not None and (self._resume or self._file is not None):
-            checkpoint = place.load()
-        if self._file is not None:
-            written = self._file.open(place.output if place and checkpoint else None)
-            if place is not None and checkpoint is not None:
-                checkpoint = place.wrote_before(written)
-            sink: Sink = FileSink(self._file, place)
+        async def open_place() -> None:
+            key = place_key(await history.identify(), self._request, self._file)
+            place.store_in(stack.enter_context(CursorFile(key, notice=self._reporter.line)))
+
+        if self._resume or self._file is not None:
+            await open_place()
+            return await self._from_place(place)
+        # Nothing is gone on from: the servers need not wait for one another.
+        sink, tell = self._stdout(), self._reporter.line
+        return self._request, sink, Keeper(place, sink, tell, opening=open_place)
+
+    async def _from_place(self, place: Place | None) -> tuple[TailRequest, Sink, Keeper]:
+        request, tell = self._request, self._reporter.line
+        checkpoint = None if place is None else place.load()
+        sink: Sink
+        written: WrittenIds | None = None
+        if self._file is None:
+            sink = self._stdout()
         else:
-            printing = self._printing
-            sink = StdoutSink(
-                self._terminal,
-                printing.renderer(self._terminal, show_user=request.user_id is None),
-            )
+            sink, checkpoint, written = await open_file(self._file, place, checkpoint, tell)
         if checkpoint is not None and (request.since is not None or request.last is not None):
-            self._reporter.line(SINCE_UNUSED)
+            tell(SINCE_UNUSED)
         if self._resume and checkpoint is None:
-            self._reporter.line("no place is stored yet: following from now on")
+            tell("no place is stored yet: following from now on")
         undecoded = (
             self._printing.output is Output.RAW
             and self._file is None
             and not self._has_history
             and request.filters.selects_all
         )
-        return msgspec.structs.replace(request, resume=checkpoint, undecoded=undecoded), sink
+        request = msgspec.structs.replace(request, resume=checkpoint, undecoded=undecoded)
+        return request, sink, Keeper(place, sink, tell, needed=True, written=written)
+
+    def _stdout(self) -> StdoutSink:
+        show_user = self._request.user_id is None
+        return StdoutSink(
+            self._terminal, self._printing.renderer(self._terminal, show_user=show_user)
+        )
 
 
 def place_key(database: str, request: TailRequest, file: EntryFile | None) -> dict[str, str]:

@@ -4,10 +4,13 @@ import os
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, BinaryIO, Literal, cast
 
 if TYPE_CHECKING:  # rich is slow to import; most commands never need a console
     from rich.console import Console
+
+    from lykke_cli.cli.outlet import Outlet
 
 TERMINAL_COLUMNS = 80  # when a terminal does not tell its width
 PIPE_COLUMNS = 120
@@ -29,10 +32,6 @@ class Output(StrEnum):
     JSON = "json"
     CSV = "csv"
     RAW = "raw"
-
-
-class OutputClosed(Exception):
-    """Whoever read our output has closed it: there is nothing left to do."""
 
 
 class Terminal:
@@ -58,35 +57,53 @@ class Terminal:
         self.color = color
         self._environ = os.environ if environ is None else environ
         self._columns = columns
+        self._has_buffered = True  # for all that is known
         self._out: Console | None = None
         self._err: Console | None = None
 
     @classmethod
     def of_process(cls, *, color: ColorChoice = ColorChoice.AUTO) -> "Terminal":
-        """The terminal over this process's own streams; a closed one swallows what it gets."""
-        return cls(_binary(sys.stdout), _binary(sys.stderr), color=color)
+        """The terminal over this process's own streams."""
+        return cls(
+            cast(BinaryIO, sys.stdout.buffer), cast(BinaryIO, sys.stderr.buffer), color=color
+        )
 
     def write(self, data: bytes) -> None:
-        """Write all of `data` to stdout; raises OutputClosed."""
-        try:
+        """Write all of `data` to stdout; raises OutputClosed, OutputFailed."""
+        self._has_buffered = True
+        written = self.stdout.write(data)
+        while written < len(data):  # an unbuffered stream may take less
+            data = data[written:]
             written = self.stdout.write(data)
-            while written < len(data):  # an unbuffered stream may take less
-                data = data[written:]
-                written = self.stdout.write(data)
-        except BrokenPipeError as error:
-            raise OutputClosed from error
 
     def flush(self) -> None:
-        """Send on what stdout has buffered; raises OutputClosed."""
-        try:
-            self.stdout.flush()
-        except BrokenPipeError as error:
-            raise OutputClosed from error
+        """Send on what stdout has buffered; raises OutputClosed, OutputFailed."""
+        self.stdout.flush()
+        self._has_buffered = False
 
     async def send(self, data: bytes) -> None:
-        """Write all of `data` to stdout, and wait until it has left; raises OutputClosed."""
-        self.write(data)
-        self.flush()
+        """Write all of `data` to stdout, and wait until it has left; one may do so at a time.
+
+        A reader that takes nothing holds up the caller, not the event loop. Raises OutputClosed,
+        also after it was cancelled in the middle, and OutputFailed.
+        """
+        if self._has_buffered:
+            self.flush()
+        if self._outlet is not None:
+            await self._outlet.write(data)
+        else:
+            self.write(data)
+            self.flush()
+
+    @cached_property
+    def _outlet(self) -> "Outlet | None":
+        """None where stdout is no stream of the operating system."""
+        from lykke_cli.cli.outlet import Outlet
+
+        try:
+            return Outlet(self.stdout.fileno())
+        except (OSError, ValueError):
+            return None
 
     @property
     def width(self) -> int:
@@ -182,8 +199,3 @@ class _TextStream:
 
     def fileno(self) -> int:
         return self._stream.fileno()
-
-
-def _binary(stream: object) -> BinaryIO:
-    buffer = getattr(stream, "buffer", None)  # the stream is None when it was closed at start
-    return open(os.devnull, "wb") if buffer is None else cast(BinaryIO, buffer)

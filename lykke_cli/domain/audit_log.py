@@ -43,8 +43,8 @@ class AuditLogEntity:
     """What it happened to, if anything."""
     entity_type: str | None = None
     """The kind of thing `entity_id` names."""
-    meta: Mapping[str, Any] | None = field(default=None, hash=False)
-    """Free JSON details; copied on construction, read-only afterwards."""
+    meta: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Free JSON details; copied on construction, read-only afterwards. None becomes `{}`."""
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     """The entry's own identity."""
 
@@ -60,10 +60,12 @@ class AuditLogEntity:
             raise InvalidEntityError("occurred_at must be a datetime with a time zone")
         object.__setattr__(self, "activity_type", str(self.activity_type))
         object.__setattr__(self, "occurred_at", self.occurred_at.astimezone(UTC))
-        if self.meta is not None:
-            if not isinstance(self.meta, Mapping):
-                raise InvalidEntityError("meta must be a mapping or None")
-            object.__setattr__(self, "meta", MappingProxyType(deepcopy(dict(self.meta))))
+        meta: object = self.meta
+        if meta is None:
+            meta = {}
+        if not isinstance(meta, Mapping):
+            raise InvalidEntityError("meta must be a mapping")
+        object.__setattr__(self, "meta", MappingProxyType(deepcopy(dict(meta))))
 
     @classmethod
     def create_task_completed(
@@ -107,7 +109,7 @@ class AuditLogEntity:
             activity_type=activity,
             entity_id=entity_id,
             entity_type=entity_type,
-            meta=meta,
+            meta=meta or {},
         )
 
     def update(self, **changes: object) -> NoReturn:

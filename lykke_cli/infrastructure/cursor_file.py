@@ -1,6 +1,8 @@
 """A consumer's place on disk: locked while in use, replaced atomically, readable by its owner only.
 
 One file for each (database, channel, user, output, filters): they are different consumers.
+Its first line is the state, each further one was added to it. One that is not ended was being
+added when the process was killed: it does not count.
 """
 
 import hashlib
@@ -12,17 +14,21 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import orjson
-import platformdirs
 
 from lykke_cli.application.errors import CursorBusy, OutputFailed
-from lykke_cli.infrastructure.private_file import make_private_folder, open_private
+from lykke_cli.infrastructure.private_file import (
+    make_private_folder,
+    open_private,
+    private_state,
+    try_lock,
+)
 
-VERSION = 1
+VERSION = 2
 
 
 def state_folder() -> Path:
-    """Where places are kept: the user's state folder."""
-    return Path(platformdirs.user_state_dir("lykke", appauthor=False)) / "cursors"
+    """Where places are kept: the user's state folder; raises OSError where there is none."""
+    return private_state() / "cursors"
 
 
 class CursorFile:
@@ -39,8 +45,11 @@ class CursorFile:
         folder: Path | None = None,
         notice: Callable[[str], None] = lambda _: None,
     ) -> None:
-        folder = state_folder() if folder is None else folder
         name = hashlib.sha256(orjson.dumps(key, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+        try:
+            folder = state_folder() if folder is None else folder
+        except OSError as error:
+            raise OutputFailed(f"Cannot keep a place. {error.strerror}.") from error
         self._key = key
         self._path = folder / f"{name}.json"
         self._notice = notice
@@ -54,12 +63,12 @@ class CursorFile:
             )
         except OSError as error:
             raise OutputFailed(f"Cannot write in {self._path.parent}: {error.strerror}") from error
-        if not _try_lock(lock):
+        if not try_lock(lock.fileno()):
             holder = lock.read(20).decode("ascii", "replace").strip()
             lock.close()
             raise CursorBusy(
                 f"Another lykke (process {holder or 'unknown'}) is using this place: end it first, "
-                "or go without --resume."
+                "or go without --resume or --to-file."
             )
         lock.truncate(0)
         lock.write(str(os.getpid()).encode())
@@ -77,12 +86,13 @@ class CursorFile:
         if lock is not None:
             lock.close()
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> list[dict[str, Any]] | None:
         try:
             with open(open_private(self._path, os.O_RDONLY), "rb") as file:
-                state = orjson.loads(file.read())
+                first, *added, _ = file.read().split(b"\n")
+            state = orjson.loads(first)
             if state["version"] == VERSION and state["key"] == self._key:
-                return dict(state["state"])
+                return [dict(state["state"]), *(dict(orjson.loads(line)) for line in added)]
             raise ValueError
         except FileNotFoundError:
             return None
@@ -102,28 +112,28 @@ class CursorFile:
         temporary = self._path.with_suffix(".new")
         data = orjson.dumps({"version": VERSION, "key": self._key, "state": state})
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            with open(open_private(temporary, flags), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(temporary, data + b"\n", os.O_CREAT | os.O_TRUNC)
             os.replace(temporary, self._path)
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink()
-            raise OutputFailed(
-                f"Cannot save the place in {self._path}: {error.strerror}. Free some space; "
-                "nothing is lost, and a run with --resume goes on from the last place saved."
-            ) from error
+            raise self._failure(error) from error
+
+    def add(self, change: dict[str, Any]) -> None:
+        try:
+            _write(self._path, orjson.dumps(change) + b"\n", os.O_APPEND)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> OutputFailed:
+        return OutputFailed(
+            f"Cannot save the place in {self._path}: {error.strerror}. Free some space; "
+            "nothing is lost, and a run with --resume goes on from the last place saved."
+        )
 
 
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows: a file that is open for writing is all the lock there is
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _write(path: Path, data: bytes, flags: int) -> None:
+    with open(open_private(path, os.O_WRONLY | flags), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

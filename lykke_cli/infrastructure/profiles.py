@@ -40,7 +40,11 @@ def config_path() -> Path:
     """The user's configuration file, whether it exists or not."""
     import platformdirs
 
-    return Path(platformdirs.user_config_dir("lykke", appauthor=False)) / "config.toml"
+    try:
+        folder = Path(platformdirs.user_config_dir("lykke", appauthor=False))
+    except RuntimeError:  # an unknown user without HOME
+        folder = Path("/nonexistent/lykke")
+    return folder / "config.toml"
 
 
 @dataclass(frozen=True, slots=True)

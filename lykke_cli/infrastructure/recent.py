@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 
-from lykke_cli.infrastructure.private_file import make_private_folder, open_private
+from lykke_cli.infrastructure.private_file import make_private_folder, open_private, private_state
 
 LIMIT = 50
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -24,10 +24,8 @@ _LONGEST = 64 << 10  # bytes
 
 
 def recent_path() -> Path:
-    """The file that holds them."""
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("lykke", appauthor=False)) / "recent.json"
+    """The file that holds them; raises OSError where there is no state folder."""
+    return private_state() / "recent.json"
 
 
 def users() -> dict[str, str]:
@@ -54,10 +52,10 @@ def remember(
         "users": dict(list(merged.items())[:LIMIT]),
         "activity_types": list(dict.fromkeys([*wanted, *old_types]))[:LIMIT],
     }
-    path = recent_path()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with suppress(OSError):
+        path = recent_path()
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
         make_private_folder(path.parent)
         with open(open_private(temporary, flags), "wb") as file:
             file.write(orjson.dumps(data))

@@ -13,7 +13,10 @@ def state_check() -> Check:
     """That the state folder can be written, or made, and read by nobody else."""
 
     async def run() -> Finding:
-        folder = state_folder()
+        try:
+            folder = state_folder()
+        except OSError as error:
+            return failed("there is no state folder", f"{error.strerror}.")
         there = next(path for path in (folder, *folder.parents) if path.exists())
         if there != folder:
             if there.is_dir() and os.access(there, os.W_OK | os.X_OK):

@@ -1,11 +1,15 @@
 """What every history does: on SQLite and on PostgreSQL in its variants, with SELECT alone."""
 
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
+import orjson
 import pytest
 
 from lykke_cli.application.errors import LoginRefused, SchemaMismatch, ServerUnavailable
@@ -13,9 +17,10 @@ from lykke_cli.application.gateways.history_protocol import (
     Cursor,
     HistoryChunk,
     HistoryProtocol,
+    HistoryRow,
     Selection,
 )
-from lykke_cli.application.messages import Entry, to_lines
+from lykke_cli.application.messages import Entry, UnreadableEntry
 from lykke_cli.bootstrap import make_history
 from lykke_cli.domain.audit_log import AuditLogEntity
 from lykke_cli.infrastructure.database import chunk_size
@@ -64,7 +69,7 @@ async def changes(
 
 
 def ids(chunks: Sequence[HistoryChunk]) -> list[str]:
-    return [row.entry.id for chunk in chunks for row in chunk.rows]
+    return [row.id for chunk in chunks for row in chunk.rows]
 
 
 def ids_of(entities: Sequence[AuditLogEntity]) -> list[str]:
@@ -89,7 +94,8 @@ async def test_an_entry_comes_back_as_it_was(database: Database, user: UUID) -> 
     [chunk, *_] = [
         c for c in await chunks_of(database.history, Selection(user_id=user), last=5) if c.rows
     ]
-    first, second = (row.entry for row in chunk.rows)
+    first, second = chunk.rows
+    assert isinstance(first, Entry) and isinstance(second, Entry)
     assert first.to_dict() == {
         "id": str(full.id),
         "user_id": str(user),
@@ -99,7 +105,7 @@ async def test_an_entry_comes_back_as_it_was(database: Database, user: UUID) -> 
         "entity_type": "task",
         "meta": {"n": 1, "x": {"y": [None, "æ\n"]}},
     }
-    assert second.to_dict()["meta"] is None
+    assert second.to_dict()["meta"] == {}
 
 
 async def test_begin_prints_nothing_unless_asked(database: Database, user: UUID) -> None:
@@ -210,11 +216,8 @@ async def test_verify_tells_covered_new_and_absent_apart(database: Database, use
     cursor = (await chunks_of(database.history, selection))[-1].cursor
     await insert(database.url, [new])
     absent = str(uuid.uuid4())
-    rows, missing = await database.history.verify(
-        selection, cursor, [str(old.id), str(new.id), absent]
-    )
-    assert [row.entry.id for row in rows] == [str(new.id)]
-    assert missing == {absent}
+    ids = [str(old.id), str(new.id), absent]
+    assert await database.history.verify(selection, cursor, ids) == {str(new.id), absent}
 
 
 async def test_a_selection_narrows(database: Database, user: UUID) -> None:
@@ -236,7 +239,7 @@ async def test_a_selection_narrows(database: Database, user: UUID) -> None:
 
 
 async def streamed(history: HistoryProtocol, selection: Selection, **options: object) -> list[str]:
-    found: list[Entry] = []
+    found: list[HistoryRow] = []
     async for entries in history.stream(selection, **options):  # type: ignore[arg-type]
         found += entries
     return [entry.id for entry in found]
@@ -285,6 +288,72 @@ async def test_a_missing_sqlite_file_is_not_created(tmp_path: object) -> None:
             await history.count(Selection(user_id=None))
 
 
+OUTSIDE = ["20251-05-01 12:00:00", "0044-03-15 12:00:00 BC", "infinity", "-infinity"]
+
+
+async def test_what_occurred_outside_of_the_calendar_is_told_once_and_reading_goes_on(
+    database: Database, user: UUID
+) -> None:
+    """Such as milliseconds taken for seconds; the other entries are read as ever."""
+    selection = Selection(user_id=user)
+    start = (await chunks_of(database.history, selection))[-1].cursor
+    good = [at(minute, user) for minute in range(5)]
+    await insert(database.url, good)
+    odd = [await insert_at(database.url, user, text) for text in OUTSIDE]
+
+    database.history._chunk_rows = 2  # type: ignore[attr-defined]
+    parts = [chunk async for chunk in database.history.changes(selection, start)]
+    assert sorted(ids(parts)) == sorted([*ids_of(good), *odd])
+    for stop, chunk in enumerate(parts):  # wherever it ends, nothing of it is lost
+        later, _ = await changes(database.history, selection, chunk.cursor)
+        assert {*ids(parts[: stop + 1]), *later} == {*ids_of(good), *odd}
+    assert (await changes(database.history, selection, parts[-1].cursor))[0] == []
+
+    rows = [row async for part in database.history.stream(selection) for row in part]
+    unreadable = [row for row in rows if isinstance(row, UnreadableEntry)]
+    assert sorted(row.id for row in unreadable) == sorted(odd)
+    assert all("years 1 to 9999" in row.reason for row in unreadable)
+    told = {orjson.loads(row.raw)["occurred_at"].replace("+00", "") for row in unreadable}
+    assert told == set(OUTSIDE)
+    printed = (await lines(database.history, selection)).splitlines()
+    assert printed == [row.to_json() for row in rows]
+    newest = await chunks_of(database.history, selection, last=2)
+    assert ids(newest) == ids_of(good[-2:])
+
+
+async def insert_at(url: str, user: UUID, occurred_at: str) -> str:
+    """A row as an application with a fault in it writes it; returns its id."""
+    id = str(uuid.uuid4())
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
+            file.execute(
+                "INSERT INTO audit_logs (id, user_id, activity_type, occurred_at, date) "
+                "VALUES (?, ?, 'X', ?, '2026-05-01')",
+                (id, str(user), occurred_at),
+            )
+        return id
+    connection = await asyncpg.connect(url)
+    await connection.execute("SET TimeZone = 'UTC'")
+    time = await connection.fetchval(
+        "SELECT data_type FROM information_schema.columns "
+        "WHERE table_name = 'audit_logs' AND column_name = 'occurred_at'"
+    )
+    has_date = await connection.fetchval(
+        "SELECT count(*) FROM information_schema.columns "
+        "WHERE table_name = 'audit_logs' AND column_name = 'date'"
+    )
+    date = (", date", ", '2026-05-01'") if has_date else ("", "")
+    await connection.execute(
+        f"INSERT INTO audit_logs (id, user_id, activity_type, occurred_at{date[0]}) "  # noqa: S608
+        f"VALUES ($1, $2, 'X', $3::text::{time}{date[1]})",
+        id,
+        user,
+        occurred_at,
+    )
+    await connection.close()
+    return id
+
+
 async def lines(history: HistoryProtocol, selection: Selection, **bounds: datetime) -> bytes:
     return b"".join([block async for block in history.lines(selection, **bounds)])
 
@@ -300,7 +369,8 @@ async def test_lines_are_what_live_entries_print(database: Database, user: UUID)
     await insert(database.url, [*entities, at(2, uuid.uuid4())])
     [entries] = [part async for part in database.history.stream(Selection(user_id=user))]
     assert len(entries) == 3
-    assert await lines(database.history, Selection(user_id=user)) == to_lines(entries)
+    expected = b"".join(entry.to_json() + b"\n" for entry in entries)
+    assert await lines(database.history, Selection(user_id=user)) == expected
 
 
 async def test_lines_of_many_rows_are_in_order(database: Database, user: UUID) -> None:

@@ -22,7 +22,12 @@ from lykke_cli import (
     RedisPubSubGateway,
     Unreadable,
 )
-from lykke_cli.application.errors import SubscriptionClosed, SubscriptionLost, UsageMistake
+from lykke_cli.application.errors import (
+    BadInput,
+    SubscriptionClosed,
+    SubscriptionLost,
+    UsageMistake,
+)
 from tests.servers import RedisServer
 
 AT_ONCE = 0.05  # seconds in which nothing is expected to come
@@ -64,7 +69,7 @@ async def on_fakeredis() -> AsyncIterator[Setup]:
     client = fakeredis.FakeAsyncRedis(server=server)
     async with RedisPubSubGateway(client=client, health_interval=HEALTH_INTERVAL) as gateway:
         yield Setup(gateway, client.publish, break_connections, uuid.uuid4(), uuid.uuid4())
-    await client.aclose()
+    await client.connection_pool.disconnect()
 
 
 @asynccontextmanager
@@ -197,6 +202,53 @@ async def test_many_messages_come_in_order(setup: Setup) -> None:
         assert payloads == [b'{"n":%d}' % number for number in range(1, 300)]
 
 
+async def test_many_at_once_go_to_their_channels_in_order(setup: Setup) -> None:
+    subscribe = setup.gateway.subscribe_to_user_channel
+    messages = [(setup.user if n % 3 else setup.other, {"n": n}) for n in range(2_500)]
+    async with subscribe(None, f"t{setup.user}") as everyone:
+        async with subscribe(setup.other, f"t{setup.user}"):
+            outcomes = await setup.gateway.publish_many(f"t{setup.user}", messages)
+        came: list[tuple[str, bytes]] = []
+        while len(came) < len(messages):
+            came += [(d.channel, d.payload) for d in await everyone.get_deliveries(SOON)]
+    assert outcomes == [1 if user == setup.user else 2 for user, _ in messages]
+    assert came == [(f"t{setup.user}:{user}", b'{"n":%d}' % m["n"]) for user, m in messages]
+    assert await setup.gateway.publish_many("auditlog", []) == []
+
+
+async def test_large_messages_at_once_arrive_whole(setup: Setup) -> None:
+    texts = [str(n) * 600_000 for n in range(5)]
+    async with setup.gateway.subscribe_to_user_channel(setup.user, "auditlog") as subscription:
+        sending = setup.gateway.publish_many("auditlog", [(setup.user, {"x": x}) for x in texts])
+        outcomes, *came = await asyncio.gather(
+            sending, *(subscription.get_message(SOON) for _ in texts)
+        )
+    assert outcomes == [1] * 5
+    assert came == [{"x": x} for x in texts]
+
+
+async def test_of_many_one_that_is_not_json_keeps_all_from_being_published(setup: Setup) -> None:
+    async with setup.gateway.subscribe_to_user_channel(setup.user, "auditlog") as subscription:
+        with pytest.raises(BadInput, match="JSON"):
+            await setup.gateway.publish_many(
+                "auditlog", [(setup.user, {"n": 1}), (setup.user, {"n": object()})]
+            )
+        await setup.publish(f"auditlog:{setup.user}", b'{"n": 2}')
+        assert await subscription.get_message(SOON) == {"n": 2}
+
+
+async def test_hundreds_publish_at_once(setup: Setup) -> None:
+    gateway = setup.gateway
+    async with gateway.subscribe_to_user_channel(setup.user, "auditlog") as subscription:
+        sending = (
+            gateway.publish_to_user_channel(setup.user, "auditlog", {"n": n}) for n in range(300)
+        )
+        assert await asyncio.gather(*sending) == [1] * 300
+        came: set[bytes] = set()
+        while len(came) < 300:
+            came.update((await subscription.get_deliveries(SOON)).payloads)
+
+
 async def test_closing_twice_is_harmless_and_ends_the_subscription(setup: Setup) -> None:
     subscription = setup.gateway.subscribe_to_user_channel(setup.user, "auditlog")
     async with subscription:
@@ -208,6 +260,8 @@ async def test_closing_twice_is_harmless_and_ends_the_subscription(setup: Setup)
             await subscription.send_message({})
     with pytest.raises(SubscriptionClosed):
         await subscription.get_deliveries(AT_ONCE)
+    with pytest.raises(RuntimeError):  # as what is closed raises elsewhere
+        await subscription.get_message(AT_ONCE)
 
 
 @pytest.mark.parametrize("closing", ["subscription", "gateway"])
@@ -292,6 +346,39 @@ async def test_a_break_is_mended_and_its_gap_told(
         [gap] = gaps
         assert started <= gap.started_at <= gap.ended_at <= datetime.now(UTC)
         assert f"Subscribed to auditlog:{setup.user} again" in caplog.text
+
+
+async def test_a_gap_is_delivered_where_messages_may_be_missing(setup: Setup) -> None:
+    async with setup.gateway.subscribe_to_user_channel(setup.user, "auditlog") as subscription:
+        await setup.publish(f"auditlog:{setup.user}", b'{"n": 1}')
+        assert await subscription.get_message(SOON, gaps=True) == {"n": 1}
+        started = datetime.now(UTC)
+        waiting = asyncio.create_task(subscription.get_message(gaps=True))
+        await setup.break_connections()
+        gap = await asyncio.wait_for(waiting, SOON)
+        assert isinstance(gap, Gap)
+        assert started <= gap.started_at <= gap.ended_at <= datetime.now(UTC)
+        await setup.publish(f"auditlog:{setup.user}", b'{"n": 2}')
+        assert await subscription.get_message(SOON, gaps=True) == {"n": 2}
+        assert await subscription.get_message(AT_ONCE, gaps=True) is None  # it is told once
+
+
+async def test_gaps_that_nobody_took_are_told_as_one_and_before_what_follows(setup: Setup) -> None:
+    gaps: list[Gap] = []
+    subscribe = setup.gateway.subscribe_to_user_channel
+    async with subscribe(setup.user, "auditlog", on_gap=gaps.append) as subscription:
+        for number in range(2):
+            waiting = asyncio.create_task(subscription.get_message())
+            await setup.break_connections()
+            while len(gaps) <= number:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            await setup.publish(f"auditlog:{setup.user}", b'{"n": %d}' % number)
+            assert await asyncio.wait_for(waiting, SOON) == {"n": number}
+        await setup.publish(f"auditlog:{setup.user}", b"{}")
+        assert await subscription.get_message(SOON, gaps=True) == Gap(
+            gaps[0].started_at, gaps[1].ended_at
+        )
+        assert await subscription.get_message(SOON, gaps=True) == {}
 
 
 async def test_a_forgotten_subscription_is_warned_of(setup: Setup) -> None:

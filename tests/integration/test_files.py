@@ -1,12 +1,13 @@
 """What is kept is for its owner alone and stays where it is; what others wrote is left as it is."""
 
 import os
+import pwd
 import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import pytest
 
@@ -14,8 +15,7 @@ from lykke_cli.application.errors import OutputFailed
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure import recent
 from lykke_cli.infrastructure.cursor_file import CursorFile, state_folder
-from lykke_cli.infrastructure.entry_file import EntryFile
-from tests.builders import entity, insert, wire
+from tests.builders import entity, insert
 from tests.cli_process import call_lykke
 from tests.servers import run_apart
 
@@ -46,7 +46,7 @@ def test_what_is_kept_is_private_whatever_the_umask(umask: int) -> None:
     with CursorFile(STORE) as store:
         store.save({"a": 1})
         recent.remember(USER, "tail", ["X"])
-        assert store.load() == {"a": 1}
+        assert store.load() == [{"a": 1}]
     lykke = recent.recent_path().parent
     kept = list(lykke.rglob("*"))
     assert {path.suffix for path in kept if path.is_file()} == {".json", ".lock"}
@@ -120,49 +120,26 @@ def test_to_file_leaves_a_file_of_another_kind_alone(
     assert target.read_bytes() == content
 
 
-LINE = wire(entity(USER)) + b"\n"
+def test_an_unknown_user_without_a_home_is_told_of_in_one_line(
+    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: object) -> NoReturn:
+        raise KeyError
 
-
-def opened(path: Path, state: dict[str, Any]) -> bytes:
-    file = EntryFile(path)
-    file.open(state)
-    file.write(LINE)
-    file.close()
-    return path.read_bytes()
-
-
-def test_only_half_a_line_of_ours_is_cut_off(tmp_path: Path) -> None:
-    path = tmp_path / "out.ndjson"
-    path.write_bytes(LINE)
-    ours = {"length": len(LINE), "file": path.stat().st_ino}
-    with path.open("ab") as file:
-        file.write(LINE[:10])
-    assert opened(path, ours) == LINE * 2
-    with path.open("ab") as file:
-        file.write(b"somebody else's")
-    assert opened(path, ours) == LINE * 2 + b"somebody else's\n" + LINE
-
-
-def test_a_file_in_the_place_of_ours_is_not_cut(tmp_path: Path) -> None:
-    path = tmp_path / "out.ndjson"
-    path.write_bytes(LINE * 2 + LINE[:10])
-    other = {"length": len(LINE), "file": path.stat().st_ino + 1}
-    assert opened(path, other) == LINE * 2 + LINE[:10] + b"\n" + LINE
-
-
-def test_what_is_packed_replaces_no_file(tmp_path: Path) -> None:
-    path = tmp_path / "out.ndjson"
-    file = EntryFile(path, rotate=1, compress=True)
-    file.open(None)
-    file.write(LINE)
-    aside = file.rotate()
-    foreign = aside.with_name(aside.name + ".gz.part")
-    foreign.write_bytes(b"not ours")
-    with pytest.raises(OutputFailed, match="exists"):
-        file.pack(aside)
-    file.close()
-    assert foreign.read_bytes() == b"not ours"
-    assert aside.read_bytes() == LINE
+    for name in [name for name in os.environ if name == "HOME" or name.startswith("XDG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    result = call_lykke("backfill", USER, "--since", "1d", env=env)
+    assert result.status == 0
+    assert len(result.rows) == 1
+    for arguments in ((), ("--to-file", tmp_path / "out.ndjson")):
+        result = call_lykke("backfill", USER, *arguments, env=env)
+        assert result.status == ExitCode.BAD_INPUT
+        assert "set XDG_STATE_HOME" in result.stderr
+        assert result.stderr.count("\n") == 1
+    report = call_lykke("doctor", "-o", "json", env=env | {"REDIS_URL": "redis://127.0.0.1:1"})
+    assert "set XDG_STATE_HOME" in report.stdout.decode()
+    assert "bug" not in report.stderr
 
 
 @pytest.mark.parametrize("form", ["svg", "png"])

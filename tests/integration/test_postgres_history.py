@@ -1,5 +1,6 @@
 """What only PostgreSQL has: snapshots, subtransactions, transaction ids on a circle."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -38,7 +39,7 @@ async def changes(history: PostgresHistory, cursor: Cursor) -> list[HistoryChunk
 
 
 def ids(chunks: list[HistoryChunk]) -> set[str]:
-    return {row.entry.id for chunk in chunks for row in chunk.rows}
+    return {row.id for chunk in chunks for row in chunk.rows}
 
 
 async def test_a_row_under_a_savepoint_is_not_lost(
@@ -64,24 +65,52 @@ async def test_a_row_under_a_savepoint_is_not_lost(
     assert str(late.id) in ids(await changes(history, first.cursor))
 
 
-async def test_what_is_in_doubt_is_told_until_it_is_settled(
+async def test_what_is_committed_beside_an_open_transaction_is_read_once(
     history: PostgresHistory, connection: asyncpg.Connection, postgres_url: str
 ) -> None:
+    """The open one holds the snapshot's xmin back, for as long as it likes."""
     transaction = connection.transaction()
     await transaction.start()
-    await connection.execute(INSERT, *row(entity(uuid.uuid4())))
-    known = entity(USER)
-    await insert(postgres_url, [known])
+    late = entity(USER)
+    await connection.execute(INSERT, *row(late))
+    await insert(postgres_url, [entity(USER)])
 
     first = await begin(history)
-    assert [(seen.entry.id, seen.settled) for seen in first.seen] == [(str(known.id), False)]
-    [again, last] = await changes(history, first.cursor)
-    assert [(r.entry.id, r.settled) for r in again.rows] == [(str(known.id), False)]
-
+    chunks = await changes(history, first.cursor)
+    assert ids(chunks) == set()  # it was there before the start
+    new = entity(USER)
+    await insert(postgres_url, [new])
+    chunks = await changes(history, chunks[-1].cursor)
+    assert ids(chunks) == {str(new.id)}
+    chunks = await changes(history, chunks[-1].cursor)
+    assert ids(chunks) == set()
     await transaction.commit()
-    [settled, last] = await changes(history, last.cursor)
-    assert [(r.entry.id, r.settled) for r in settled.rows] == [(str(known.id), True)]
-    assert ids(await changes(history, last.cursor)) == set()
+    chunks = await changes(history, chunks[-1].cursor)
+    assert ids(chunks) == {str(late.id)}
+    assert ids(await changes(history, chunks[-1].cursor)) == set()
+
+
+@pytest.mark.parametrize("options", [{}, {"since": timedelta(hours=1)}, {"last": 1}])
+async def test_what_was_committed_before_the_start_is_not_new(
+    history: PostgresHistory,
+    connection: asyncpg.Connection,
+    postgres_url: str,
+    options: dict[str, object],
+) -> None:
+    """Not even what occurred days ago, while a transaction is open anywhere in the cluster."""
+    await connection.execute("BEGIN")
+    await connection.execute("SELECT pg_current_xact_id()")
+    now = datetime.now(UTC)
+    old = [entity(USER, occurred_at=now - timedelta(hours=hours)) for hours in (2, 3, 50)]
+    await insert(postgres_url, [*old, entity(USER, occurred_at=now)])
+
+    since = options.get("since")
+    if isinstance(since, timedelta):
+        options = {"since": now - since}
+    begun = [chunk async for chunk in history.begin(SELECTION, **options)]  # type: ignore[arg-type]
+    assert len(ids(begun)) == bool(options)
+    for chunk in begun:
+        assert not ids(await changes(history, chunk.cursor)) & {str(e.id) for e in old}
 
 
 async def test_freezing_changes_nothing(
@@ -96,8 +125,10 @@ async def test_freezing_changes_nothing(
 @pytest.mark.parametrize(
     ("change", "notice"),
     [
-        (lambda data: data | {"database": "elsewhere/1"}, "another database"),
-        (lambda data: data | {"regions": [[2**40, *data["regions"][0][1:]]]}, "ahead of this"),
+        (
+            lambda data: data | {"origin": data["origin"] | {"database": "elsewhere/1"}},
+            "another database",
+        ),
         (lambda data: data | {"regions": [[3 - 2**31, *data["regions"][0][1:]]]}, "two billion"),
         (lambda data: data | {"regions": "nonsense"}, "cannot be read"),
     ],
@@ -129,17 +160,25 @@ async def test_another_database_of_the_same_server_is_another(
 
 
 async def test_reading_leaves_no_trace(
-    history: PostgresHistory, connection: asyncpg.Connection, postgres_url: str
+    connection: asyncpg.Connection, postgres_url: str, postgres_reader_url: str
 ) -> None:
     """Read-only, no named statements, no session settings: PgBouncer may be between."""
-    await insert(postgres_url, [entity(USER)])
-    own = history._connection
-    reads = history.begin(SELECTION, last=1)
-    async for _ in reads:  # looked at in the middle of a read too
+    await insert(postgres_url, [entity(USER) for _ in range(9)])
+    async with PostgresHistory(postgres_reader_url, chunk_rows=1) as history:
+        chunks = history.begin(SELECTION, last=9)
+        await anext(chunks)
+        for _ in range(500):  # until it waits for us, in the middle of a read
+            waiting = await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE usename = 'reader' "
+                "AND state = 'idle in transaction' AND query LIKE '%FROM audit_logs%'"
+            )
+            if waiting:
+                break
+            await asyncio.sleep(0.01)
         own = history._connection
-        assert (
-            await own.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE name > ''") == 0
-        )
+        named = "SELECT count(*) FROM pg_prepared_statements WHERE name > ''"
+        assert await own.fetchval(named) == 0
         assert await own.fetchval("SHOW transaction_read_only") == "on"
-    assert await own.fetchval("SHOW TimeZone") == await connection.fetchval("SHOW TimeZone")
-    assert await own.fetchval("SHOW statement_timeout") == "0"
+        assert len([chunk async for chunk in chunks]) == 10
+        assert await own.fetchval("SHOW TimeZone") == await connection.fetchval("SHOW TimeZone")
+        assert await own.fetchval("SHOW statement_timeout") == "0"

@@ -65,7 +65,9 @@ SILENT = 65.0  # seconds more where a connection went silent: a statement may ta
 PATIENCE = 6.0  # seconds that a step waits for a backfill while a server is away
 HARM = 15.0  # seconds that a reader may keep the application waiting
 AT_ONCE = Retry(NoBackoff(), 0)
+FOLLOWS = "following auditlog:"  # what a tail says once it is subscribed
 ROTATE = "8K"
+REPLAY_RATE, REPLAY_SECONDS = 200, 3  # entries a second at least; for all of them at most
 DISK = 64 << 20  # bytes
 HEALTH = "1s"
 
@@ -748,7 +750,8 @@ class Attack:
             run.origin, run.since = first or bool(lost and lost[-1] > earlier[-1].spawned), since
             words += [*begins, "--to-file", str(self._file_of(held))]
             words += ["--rotate", ROTATE, "--compress"] if reader.rotates else []
-            words += ["--replay", "--rate", "200"] if reader.kind == "replay" else []
+            rate = max(REPLAY_RATE, len(self._truth.facts) // REPLAY_SECONDS)
+            words += ["--replay", "--rate", str(rate)] if reader.kind == "replay" else []
         elif by == "backfill":
             run.origin = not earlier
             run.since = now - oracle.FIRST_USE
@@ -820,7 +823,7 @@ class Attack:
             if process is None or run is None:
                 continue
             if run.command == "tail" and run.ready is None:
-                run.ready = process.said_at("following ")
+                run.ready = process.said_at(FOLLOWS)
             if process.status is not None and (held.stalled_at is None):
                 process.wait(5)
                 self._ended(held)
@@ -833,7 +836,7 @@ class Attack:
         run.ended, run.status = time.monotonic(), process.status
         run.stderr = process.stderr
         if run.command == "tail" and run.ready is None:
-            run.ready = process.said_at("following ")
+            run.ready = process.said_at(FOLLOWS)
         if run.command == "backfill" and run.status == 0:
             run.ready = run.ended
         run.disk_full = run.disk_full or held.is_full

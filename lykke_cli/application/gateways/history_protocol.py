@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from lykke_cli.application.messages import Entry
+from lykke_cli.application.messages import Entry, UnreadableEntry
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,12 +32,7 @@ class Cursor(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-class HistoryRow(msgspec.Struct, frozen=True):
-    """A committed entry."""
-
-    entry: Entry
-    settled: bool
-    """True when no later read from the chunk's cursor can return this row again."""
+HistoryRow = Entry | UnreadableEntry
 
 
 class HistoryChunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,11 +41,10 @@ class HistoryChunk(msgspec.Struct, frozen=True, kw_only=True):
     rows: Sequence[HistoryRow]
     """Committed entries the old cursor did not cover, for printing."""
     cursor: Cursor
-    """Covers all that the old cursor did, and every row of the read up to here."""
+    """Covers all that the old cursor did, and every row of the read up to here: no later read
+    from it returns one of them again."""
     last: bool = False
     """The read is complete: its snapshot has become the cursor."""
-    seen: Sequence[HistoryRow] = ()
-    """Rows from before the starting point which a later read may return: not to be printed."""
     complete: bool = True
     """False where the server may lag behind broadcasts (a read replica)."""
     notice: str | None = None
@@ -63,7 +57,9 @@ class HistoryProtocol(Protocol):
     """Read access to the audit log table, with SELECT rights alone.
 
     Every method raises ServerUnavailable (or LoginRefused, SchemaMismatch).
-    Reads stream: memory is flat in the number of rows.
+    Reads stream: memory is flat in the number of rows. Whoever reads may take all the time there
+    is: a transaction ends when it has waited for its reader for some seconds, and the read goes
+    on in another one.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -94,10 +90,8 @@ class HistoryProtocol(Protocol):
         """
         ...
 
-    async def verify(
-        self, selection: Selection, cursor: Cursor, ids: Sequence[str]
-    ) -> tuple[list[HistoryRow], set[str]]:
-        """Of these entries: the rows not covered by `cursor`, and the ids that are not there."""
+    async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
+        """Of these ids those of entries that `cursor` does not cover, or that are not there."""
         ...
 
     def stream(
@@ -108,8 +102,11 @@ class HistoryProtocol(Protocol):
         until: datetime | None = None,
         limit: int | None = None,
         newest_first: bool = False,
-    ) -> AsyncGenerator[Sequence[Entry]]:
-        """Plain history by (occurred_at, id): `since` inclusive, `until` exclusive."""
+    ) -> AsyncGenerator[Sequence[HistoryRow]]:
+        """Plain history by (occurred_at, id): `since` inclusive, `until` exclusive.
+
+        What occurred outside of the calendar (the years 1 to 9999) comes first.
+        """
         ...
 
     def lines(

@@ -66,7 +66,8 @@ def expect(
     """Run CMD and succeed when the entries it should cause arrive.
 
     CMD starts once the subscription is confirmed. Matching entries are printed as NDJSON; what CMD
-    prints goes to stderr. Exit code 4 when they do not arrive in time, or when CMD fails.
+    prints goes to stderr. Exit code 4 when they do not arrive in time, or when CMD fails; whatever
+    CMD has started is then ended too.
     """
     if none and count is not None:
         raise UsageMistake("--none expects nothing: leave --count out.")

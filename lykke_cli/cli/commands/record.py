@@ -88,7 +88,7 @@ def record(
         activity_type=activity_type,
         entity_id=entity_id,
         entity_type=entity_type,
-        meta=None if meta is None else details,
+        meta=details,
         occurred_at=options.moment(occurred_at or "now"),
     )
     options.confirm(settings, f"record an entry of {user_id}", yes=yes)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,12 +17,26 @@ from lykke_cli.infrastructure.database.engine import display_engine
 from lykke_cli.infrastructure.database.errors import database_errors
 
 CHUNK_ROWS = 500  # rows held in memory at a time
+PAGE_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLogPage:
+    """Some of the entries that were searched for, and how many there are."""
+
+    entries: list[AuditLogEntity]
+    total: int
+    """How many fit, on all pages together."""
+    limit: int
+    """How many there are on a page at most."""
+    offset: int
+    """How many that fit come before this page."""
 
 
 class AuditLogRepository:
     """The entries of one database, or of one transaction.
 
-    `database` is an engine, of which each `find` uses a connection of its own, or an open
+    `database` is an engine, of which each call uses a connection of its own, or an open
     connection, whose uncommitted rows it sees. `display` names the database in errors, in place of
     the engine's URL without its password. `on_error` is called when a read fails, which on
     PostgreSQL leaves the connection's transaction without a future.
@@ -55,18 +70,16 @@ class AuditLogRepository:
 
         `user_id` None finds every user's; `since` is inclusive, `until` exclusive, both aware;
         `activity_types` are alternatives, exactly as stored. Meta that is not a JSON object comes
-        as `{"value": ...}`. Leave the loop early only inside `contextlib.aclosing`, which gives the
-        connection back at once.
+        as `{"value": ...}`, and none as `{}`. Leave the loop early only inside
+        `contextlib.aclosing`, which gives the connection back at once.
 
         Raises ServerUnavailable, LoginRefused, SchemaMismatch; BadInput for a row that is no
         entry; UsageMistake for a naive time or a negative limit.
         """
-        if limit is not None and limit < 0:
-            raise UsageMistake("The limit must not be negative.")
-        types = (activity_types,) if isinstance(activity_types, str) else tuple(activity_types)
+        _check_not_negative(limit=limit)
         async with self._connection() as connection:
             table = await audit_log_table(connection, self._display)
-            query = _narrowed(table, user_id, since, until, types, entity_type, entity_id)
+            query = _narrowed(table, user_id, since, until, activity_types, entity_type, entity_id)
             rows = await connection.stream(
                 _ordered(table, query, newest_first).limit(limit),
                 execution_options={"yield_per": CHUNK_ROWS},
@@ -76,6 +89,46 @@ class AuditLogRepository:
                     yield table.entity(row)
             finally:
                 await rows.close()
+
+    async def get(self, id: UUID) -> AuditLogEntity | None:
+        """The entry with this id, or None. Raises as `find` does."""
+        async with self._connection() as connection:
+            table = await audit_log_table(connection, self._display)
+            row = (await connection.execute(table.select().where(table.is_id("id", id)))).first()
+        return None if row is None else table.entity(row)
+
+    async def search(
+        self,
+        user_id: UUID | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        activity_types: Sequence[str] = (),
+        entity_type: str | None = None,
+        entity_id: UUID | None = None,
+        newest_first: bool = False,
+        limit: int = PAGE_ROWS,
+        offset: int = 0,
+    ) -> AuditLogPage:
+        """A page of what `find` finds: `limit` entries after the first `offset`, and the total.
+
+        Both are of one moment. Raises as `find` does.
+        """
+        _check_not_negative(limit=limit, offset=offset)
+        async with self._connection() as connection:
+            table = await audit_log_table(connection, self._display)
+            query = _narrowed(table, user_id, since, until, activity_types, entity_type, entity_id)
+            page = _ordered(table, query, newest_first).limit(limit).offset(offset).subquery()
+            count = sa.select(sa.func.count().label("total")).select_from(query.subquery())
+            total = count.subquery()
+            # One statement sees one state; the join keeps the total where the page is empty.
+            paged = sa.select(total.c.total, page).select_from(
+                total.outerjoin(page, sa.literal(1) == 1)
+            )
+            order = _order(page.c, newest_first)
+            rows = (await connection.execute(paged.order_by(*order))).all()
+        entries = [table.entity(row[1:]) for row in rows if row.id is not None]
+        return AuditLogPage(entries, rows[0].total, limit, offset)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[AsyncConnection]:
@@ -99,11 +152,12 @@ def _narrowed(
     user_id: UUID | None,
     since: datetime | None,
     until: datetime | None,
-    activity_types: tuple[str, ...],
+    activity_types: Sequence[str],
     entity_type: str | None,
     entity_id: UUID | None,
 ) -> sa.Select[Any]:
     columns = table.table.c
+    types = (activity_types,) if isinstance(activity_types, str) else tuple(activity_types)
     query = table.select()
     if user_id is not None:
         query = query.where(table.is_id("user_id", user_id))
@@ -111,8 +165,8 @@ def _narrowed(
         query = query.where(columns.occurred_at >= table.moment(since))
     if until is not None:
         query = query.where(columns.occurred_at < table.moment(until))
-    if activity_types:
-        query = query.where(columns.activity_type.in_(activity_types))
+    if types:
+        query = query.where(columns.activity_type.in_(types))
     if entity_type is not None:
         query = query.where(columns.entity_type == entity_type)
     if entity_id is not None:
@@ -121,5 +175,15 @@ def _narrowed(
 
 
 def _ordered(table: AuditLogTable, query: sa.Select[Any], newest_first: bool) -> sa.Select[Any]:
-    order = [table.table.c.occurred_at, table.table.c.id]
-    return query.order_by(*(column.desc() if newest_first else column.asc() for column in order))
+    return query.order_by(*_order(table.table.c, newest_first))
+
+
+def _order(columns: Any, newest_first: bool) -> list[sa.UnaryExpression[Any]]:
+    order = (columns.occurred_at, columns.id)
+    return [column.desc() if newest_first else column.asc() for column in order]
+
+
+def _check_not_negative(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 0:
+            raise UsageMistake(f"The {name} must not be negative.")

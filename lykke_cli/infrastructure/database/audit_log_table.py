@@ -99,8 +99,6 @@ class AuditLogTable:
         return id.hex if self.sqlite else id
 
     def _stored_meta(self, entity: AuditLogEntity) -> Any:
-        if entity.meta is None:
-            return sa.null()
         # The very text that is broadcast: what cannot be sent is not stored either.
         text = encode(entity.meta).decode()
         return text if self.sqlite else sa.cast(sa.literal(text, sa.Text), self.table.c.meta.type)
@@ -179,8 +177,8 @@ def _aware(stored: Any) -> datetime:
     return stored.replace(tzinfo=UTC) if stored.tzinfo is None else stored.astimezone(UTC)
 
 
-def _meta(stored: Any) -> dict[str, Any] | None:
-    if stored is None:
-        return None
-    value = json.loads(stored)
-    return value if isinstance(value, dict) or value is None else {"value": value}
+def _meta(stored: Any) -> dict[str, Any]:
+    value = None if stored is None else json.loads(stored)
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else {"value": value}

@@ -1,18 +1,35 @@
 """A place in PostgreSQL's commit order: made from a snapshot, and understood again later."""
 
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
-from lykke_cli.application.gateways.history_protocol import Cursor, HistoryRow
+from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.messages import format_time, parse_wire_time
 from lykke_cli.infrastructure.database import regions
-from lykke_cli.infrastructure.database.regions import Place, Region
+from lykke_cli.infrastructure.database.regions import Region
+from lykke_cli.infrastructure.database.witnesses import TWICE, Witness, proven, thin
 
 FALLBACK_OVERLAP = timedelta(hours=1)
-"""How much is read again when a cursor does not fit the database."""
+"""How much is read again when nothing of a cursor can be told to be true."""
 CIRCLE = 2**32  # 32-bit transaction ids
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a snapshot was taken: transaction ids mean something there alone."""
+
+    database: str
+    """Names the cluster and the database in it."""
+    timeline: int
+    """Goes up when a standby is promoted or a backup restored; 0 where it may not be asked."""
+    lsn: int
+    """How far the write-ahead log had come."""
+    server: str
+    """Changes when the server is started, and when it recovers from a crash."""
+    in_recovery: bool
+    """A standby, which may lag."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -21,96 +38,146 @@ class Snapshot(msgspec.Struct, frozen=True):
     xmin: int
     xmax: int
     at: datetime
-    complete: bool
-    database: str
-    """Names the cluster and the database in it: transaction ids mean nothing elsewhere."""
+    origin: Origin
+
+    def position(self, xmin: str) -> int | None:
+        """The 64-bit id of the transaction that wrote a visible row; None for an ancient one."""
+        xid = int(xmin)
+        age = (self.xmax - xid) % CIRCLE
+        return self.xmax - age if xid > 2 and age < CIRCLE // 2 else None
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What a cursor says."""
+
+    at: datetime
+    recent_from: datetime
+    """A periodic read looks at what occurred from here on."""
+    covered: tuple[Region, ...]
+    witnesses: tuple[Witness, ...]
+    origin: Origin
 
 
 class Understood(msgspec.Struct, frozen=True):
-    """A cursor, understood."""
+    """A cursor, understood by another snapshot."""
 
     covered: tuple[Region, ...]
     recent_from: datetime
+    witnesses: tuple[Witness, ...] = ()
+    origin: Origin | None = None
+    """The cursor's own, where the snapshot is of a standby that has not come so far yet."""
     notice: str | None = None
+    rereads: bool = False
+    """Something is read again that periodic reads would not look at."""
 
 
-def coverage(snapshot: Snapshot, covered: tuple[Region, ...]) -> tuple[object, ...]:
-    """The snapshot's xmin, the horizon, and the regions beyond it as four columns."""
-    base = regions.horizon(covered)
-    beyond = [r for r in covered if not r.is_whole]
-    return (
-        str(snapshot.xmin % CIRCLE),
-        None if base is None else str(base % CIRCLE),
-        [str(r.before % CIRCLE) for r in beyond],
-        [_bound(r.low) for r in beyond],
-        [_bound(r.high[0]) for r in beyond],
-        [r.high[1] or str(_uuid(0)) for r in beyond],
-    )
-
-
-def _bound(moment: datetime) -> str:
-    if moment <= regions.START_OF_TIME:
-        return "-infinity"
-    return "infinity" if moment >= regions.END_OF_TIME else format_time(moment)
-
-
-def just_before_place(place: Place) -> Place:
-    """The last place before this one."""
-    moment, id = place
-    number = UUID(id).int
-    return (moment, str(_uuid(number - 1))) if number else regions.just_before(moment)
-
-
-def _uuid(number: int) -> UUID:
-    return UUID(int=number)
-
-
-def up_to(snapshot: Snapshot, rows: list[HistoryRow], low: datetime | None = None) -> Region:
-    last = rows[-1].entry
-    return Region(snapshot.xmin, low or regions.START_OF_TIME, (last.moment, last.id))
-
-
-def make_cursor(snapshot: Snapshot, covered: tuple[Region, ...], recent_from: datetime) -> Cursor:
+def make_cursor(
+    snapshot: Snapshot,
+    covered: Iterable[Region],
+    recent_from: datetime,
+    witnesses: Iterable[Witness],
+    origin: Origin | None = None,
+) -> Cursor:
     return Cursor(
         {
             "kind": "postgresql",
-            "database": snapshot.database,
             "at": format_time(snapshot.at),
             "recent_from": format_time(recent_from),
             "regions": regions.dump(covered),
+            "witnesses": [list(witness) for witness in witnesses],
+            "origin": msgspec.to_builtins(origin or snapshot.origin),
         }
     )
 
 
-def understand(cursor: Cursor, snapshot: Snapshot) -> Understood:
-    """The cursor's regions, or where it does not fit this database, a place in time instead."""
+def parse(cursor: Cursor) -> Stored | None:
+    """None where it is not a cursor of this kind."""
     data = cursor.data
     try:
-        covered = regions.load(data["regions"])
-        recent_from = parse_wire_time(data["recent_from"])
-        at = parse_wire_time(data["at"])
-        misfit = _misfit(data.get("kind"), data["database"], covered, snapshot)
-    except (KeyError, TypeError, ValueError):
-        covered, recent_from = (), snapshot.at
-        at, misfit = snapshot.at, "the stored place cannot be read"
-    if misfit is None:
-        return Understood(covered, recent_from)
-    since = min(at, snapshot.at) - FALLBACK_OVERLAP
-    return Understood(
-        (Region(snapshot.xmin, high=regions.just_before(since)),),
-        recent_from,
-        f"{misfit}: reading again from {format_time(since)} by occurred_at; "
-        "entries of that hour may be printed a second time",
+        if data["kind"] != "postgresql":
+            return None
+        return Stored(
+            parse_wire_time(data["at"]),
+            parse_wire_time(data["recent_from"]),
+            regions.load(data["regions"]),
+            thin((int(position), str(UUID(id))) for position, id in data["witnesses"]),
+            msgspec.convert(data["origin"], Origin),
+        )
+    except (KeyError, TypeError, ValueError, msgspec.ValidationError):
+        return None
+
+
+def lags(stored: Stored, snapshot: Snapshot) -> bool:
+    """True for a standby that has not come yet to where the cursor was made: all of it holds."""
+    then, now = stored.origin, snapshot.origin
+    return now.in_recovery and (now.timeline, now.lsn) < (then.timeline, then.lsn)
+
+
+def is_doubtful(stored: Stored, snapshot: Snapshot) -> bool:
+    """True where commits may have been lost since the cursor was made: ask for its witnesses."""
+    then, now = stored.origin, snapshot.origin
+    if then.database != now.database or lags(stored, snapshot):
+        return False
+    return (
+        (then.timeline, then.server) != (now.timeline, now.server)
+        or then.lsn > now.lsn
+        or any(region.before > snapshot.xmax for region in stored.covered)
     )
 
 
-def _misfit(
-    kind: object, database: object, covered: tuple[Region, ...], snapshot: Snapshot
-) -> str | None:
-    if kind != "postgresql" or database != snapshot.database:
-        return "the stored place belongs to another database"
-    if any(r.before > snapshot.xmax for r in covered):
-        return "the stored place is ahead of this database (was it restored from a backup?)"
-    if any(snapshot.xmax - r.before >= CIRCLE // 2 for r in covered):
-        return "the stored place is over two billion transactions old"
-    return None
+def understand(
+    stored: Stored | None, snapshot: Snapshot, found: Collection[Witness] | None
+) -> Understood:
+    """What the cursor covers in this snapshot; `found` are its witnesses, if it was doubtful."""
+    if stored is None:
+        return _by_time("the stored place cannot be read", snapshot.at, snapshot)
+    then, now = stored.origin, snapshot.origin
+    if then.database != now.database:
+        return _by_time("the stored place belongs to another database", stored.at, snapshot)
+    if lags(stored, snapshot):
+        return Understood(
+            stored.covered,
+            stored.recent_from,
+            stored.witnesses,
+            stored.origin,
+            "this standby is behind the stored place: what it lacks comes as it catches up",
+        )
+    if any(snapshot.xmax - region.before >= CIRCLE // 2 for region in stored.covered):
+        misfit = "the stored place is over two billion transactions old"
+        return _by_time(misfit, stored.at, snapshot)
+    if found is None:
+        return Understood(stored.covered, stored.recent_from, stored.witnesses)
+    moved = then.timeline != now.timeline
+    happened = (
+        f"the database went from timeline {then.timeline} to {now.timeline} (a fail-over, or a "
+        "restored backup)"
+        if moved
+        else "the database has lost its last commits (a crash, or a restored backup)"
+    )
+    last = proven(stored.witnesses, found)
+    if last is None:
+        return _by_time(happened, stored.at, snapshot)
+    is_whole = not stored.witnesses or last == stored.witnesses[0][0]
+    notice: str | None = None
+    if not is_whole:
+        notice = f"{happened}: going on after the last entry that it still has; {TWICE}"
+    elif moved:
+        notice = f"{happened}: all that was read before is still there"
+    return Understood(
+        tuple(region.up_to(last) for region in stored.covered),
+        stored.recent_from,
+        tuple(witness for witness in stored.witnesses if witness[0] <= last),
+        notice=notice,
+        rereads=True,
+    )
+
+
+def _by_time(misfit: str, at: datetime, snapshot: Snapshot) -> Understood:
+    since = min(at, snapshot.at) - FALLBACK_OVERLAP
+    return Understood(
+        (Region(snapshot.xmin, high=regions.just_before(since)),),
+        snapshot.at,
+        notice=f"{misfit}: reading again from {format_time(since)} by occurred_at; "
+        "entries of that hour may be printed a second time",
+        rereads=True,
+    )

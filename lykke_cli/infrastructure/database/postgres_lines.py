@@ -10,16 +10,19 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 
 from lykke_cli.application.gateways.history_protocol import Selection
-from lykke_cli.application.messages import format_time
+from lykke_cli.application.messages import Entry, decode, format_time
 from lykke_cli.domain.errors import LykkeError
+from lykke_cli.infrastructure.database import regions
 
 CONNECTIONS = 3  # the server writes the lines, which takes it longer than us to pass them on
 FIRST_ROWS = 250  # rows of the first range: it comes at once
 MOST_ROWS = 5_000  # rows of the ranges after it
+AFTER_CALENDAR = "10000-01-01"
 READ_AHEAD = 8  # blocks of one range, as large as they come off the socket
 
 _SETTINGS = """
@@ -27,13 +30,18 @@ _SETTINGS = """
         set_config('lykke.activity_types', $2::text[]::text, true),
         set_config('lykke.entity_type', $3, true),
         set_config('lykke.entity_id', $4, true),
-        set_config('lykke.low', $5, true), set_config('lykke.high', $6, true)
+        set_config('lykke.low', $5, true), set_config('lykke.low_id', $6, true),
+        set_config('lykke.high', $7, true)
 """
 # In a SELECT of its own a setting is looked up once, not for every row.
 _IN_RANGE = """
     FROM audit_logs
     WHERE user_id = (SELECT current_setting('lykke.user_id')::uuid)
         AND occurred_at >= (SELECT current_setting('lykke.low')::timestamptz)
+        AND (occurred_at, id) > (
+            (SELECT current_setting('lykke.low')::timestamptz),
+            (SELECT current_setting('lykke.low_id')::uuid)
+        )
         AND occurred_at < (SELECT current_setting('lykke.high')::timestamptz)
 """
 _NEXT = f"""
@@ -48,8 +56,8 @@ _LINES = f"""
         id, user_id, to_json(activity_type::text),
         to_char(occurred_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         coalesce('"' || entity_id || '"', 'null'), coalesce(to_json(entity_type::text), 'null'),
-        CASE WHEN meta IS NULL THEN 'null' WHEN pg_typeof(meta) = 'jsonb'::regtype THEN meta::text
-            ELSE btrim(translate(meta::text, E'\\r\\n', '  ')) END
+        coalesce(nullif(CASE WHEN pg_typeof(meta) = 'jsonb'::regtype THEN meta::text
+            ELSE btrim(translate(meta::text, E'\\r\\n', '  ')) END, 'null'), '{{}}')
     )
     {_IN_RANGE}
         AND ((SELECT current_setting('lykke.activity_types')) = '{{}}'
@@ -68,16 +76,36 @@ _AS_IT_IS = {"format": "csv", "delimiter": "\x02", "quote": "\x01"}
 T = TypeVar("T")
 
 
+class LinePlace:
+    """How far a range was read; `since` and `until` bound it, as in HistoryProtocol."""
+
+    def __init__(self, since: datetime | None, until: datetime | None) -> None:
+        low = regions.START_OF_TIME if since is None else since
+        moment, id = regions.just_before(low)
+        self.low = format_time(moment)
+        self.low_id = id or str(UUID(int=0))
+        self.end = AFTER_CALENDAR if until is None else format_time(until)
+
+    def reached(self, lines: bytes) -> None:
+        """`lines` were handed over."""
+        last = decode(lines[lines.rfind(b"\n", 0, -1) + 1 : -1])
+        if isinstance(last, Entry):
+            self.low, self.low_id = last.occurred_at, last.id
+
+
 class _Range(msgspec.Struct, frozen=True):
     low: str
+    low_id: str
     high: str
-    blocks: "asyncio.Queue[bytes | BaseException]"
+    blocks: "asyncio.Queue[bytes]"
     """Empty at the end."""
 
 
 class LineReader:
-    """One read. `first` is in a transaction with the time zone UTC; `open_another` makes more
-    connections that see the same snapshot, and may fail: then there are fewer.
+    """Reads on from `place`, and keeps it up to date.
+
+    `first` is in a transaction with the time zone UTC; `open_another` makes more connections that
+    see the same snapshot, and may fail: then there are fewer.
     """
 
     def __init__(
@@ -85,32 +113,52 @@ class LineReader:
         first: Any,
         open_another: Callable[[], AbstractAsyncContextManager[Any]],
         selection: Selection,
-        since: datetime | None,
-        until: datetime | None,
+        place: LinePlace,
     ) -> None:
         self._first = first
         self._open_another = open_another
         self._selection = selection
-        self._low = "-infinity" if since is None else format_time(since)
-        self._end = "infinity" if until is None else format_time(until)
+        self._place = place
+        self._low, self._low_id = place.low, place.low_id
         self._rows = FIRST_ROWS
         self._is_over = False
         self._turn = asyncio.Lock()
-        self._ranges: asyncio.Queue[_Range | BaseException | None] = asyncio.Queue(CONNECTIONS)
+        self._ranges: asyncio.Queue[_Range | None] = asyncio.Queue(CONNECTIONS)
+        self._open: list[_Range] = []
         self._several = asyncio.Event()
+        self._error: Exception | None = None
 
     async def blocks(self) -> AsyncGenerator[bytes]:
         """Whole lines, in order."""
         tasks = [asyncio.create_task(self._read(self._first))]
         tasks += [asyncio.create_task(self._help()) for _ in range(CONNECTIONS - 1)]
         try:
-            while (part := _raised(await self._ranges.get())) is not None:
-                while block := _raised(await part.blocks.get()):
+            while (part := await self._next(self._ranges)) is not None:
+                while block := await self._next(part.blocks):
+                    self._place.reached(block)
                     yield block
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _next(self, queue: "asyncio.Queue[T]") -> T:
+        """What comes next; raises the error that ended the reading after all that came before."""
+        if self._error is not None and queue.empty():
+            raise self._error
+        item = await queue.get()
+        if not item and self._error is not None:
+            raise self._error
+        return item
+
+    def _fail(self, error: Exception) -> None:
+        """Nothing more comes: wake who waits for it, whichever queue that is at."""
+        self._error = self._error or error
+        with suppress(asyncio.QueueFull):
+            self._ranges.put_nowait(None)
+        for part in self._open:
+            with suppress(asyncio.QueueFull):
+                part.blocks.put_nowait(b"")
 
     async def _help(self) -> None:
         await self._several.wait()
@@ -121,37 +169,39 @@ class LineReader:
     async def _read(self, connection: Any) -> None:
         try:
             while (part := await self._next_range(connection)) is not None:
-                try:
-                    await connection.copy_from_query(_LINES, output=part.blocks.put, **_AS_IT_IS)
-                    await part.blocks.put(b"")
-                    self._several.set()  # not before: help would keep the first rows waiting
-                except Exception as error:
-                    await part.blocks.put(error)
-                    return
+                await connection.copy_from_query(_LINES, output=part.blocks.put, **_AS_IT_IS)
+                await part.blocks.put(b"")
+                self._open.remove(part)
+                self._several.set()  # not before: help would keep the first rows waiting
         except Exception as error:
-            await self._ranges.put(error)
+            self._fail(error)
 
     async def _next_range(self, connection: Any) -> _Range | None:
         """The next range of time, for `connection` to read; it is in the settings already."""
         async with self._turn:
             if self._is_over:
                 return None
-            await self._set(connection, self._low, self._end)
+            await self._set(connection, self._low, self._low_id, self._place.end)
             high = await connection.fetchval(_NEXT, self._rows)
             part = _Range(
                 self._low,
-                self._end if high is None else format_time(high),
+                self._low_id,
+                self._place.end if high is None else format_time(high),
                 asyncio.Queue(READ_AHEAD),
             )
-            self._low, self._is_over = part.high, high is None
+            if high is not None:
+                moment, self._low_id = regions.just_before(high)
+                self._low = format_time(moment)
+            self._is_over = high is None
             self._rows = min(2 * self._rows, MOST_ROWS)
+            self._open.append(part)
             await self._ranges.put(part)
             if self._is_over:
                 await self._ranges.put(None)
-        await self._set(connection, part.low, part.high)
+        await self._set(connection, part.low, part.low_id, part.high)
         return part
 
-    async def _set(self, connection: Any, low: str, high: str) -> None:
+    async def _set(self, connection: Any, low: str, low_id: str, high: str) -> None:
         selection = self._selection
         await connection.fetchrow(
             _SETTINGS,
@@ -160,11 +210,6 @@ class LineReader:
             "" if selection.entity_type is None else "=" + selection.entity_type,
             "" if selection.entity_id is None else str(selection.entity_id),
             low,
+            low_id,
             high,
         )
-
-
-def _raised(got: T | BaseException) -> T:
-    if isinstance(got, BaseException):
-        raise got
-    return got

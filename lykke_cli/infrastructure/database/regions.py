@@ -2,13 +2,16 @@
 
 A commit position is an integer that grows with time: on PostgreSQL the row's transaction id, on
 SQLite its sequence. A row below a region's `before` was committed, or will never be, when the
-region was made. Reads print in (occurred_at, id) order, so one that ended half-way adds a region
-bounded by the place it reached; one over the look-back window a region bounded from below.
+region was made. From there on only the positions in `visible` were committed. Reads print in
+(occurred_at, id) order, so one that ended half-way adds a region bounded by the place it reached;
+one over the look-back window a region bounded from below.
 """
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -22,28 +25,72 @@ END = (END_OF_TIME, LAST_ID)
 
 
 class Region(msgspec.Struct, frozen=True):
-    """Rows with position < before, occurred_at >= low and (occurred_at, id) <= high."""
+    """Rows with position < before or in visible, occurred_at >= low, (occurred_at, id) <= high."""
 
     before: int
     low: datetime = START_OF_TIME
     high: Place = END
+    visible: frozenset[int] = frozenset()
+    """Positions at or after `before` whose transactions had been committed too."""
 
     def covers(self, position: int, place: Place) -> bool:
-        return position < self.before and self.low <= place[0] and place <= self.high
+        committed = position < self.before or position in self.visible
+        return committed and self.low <= place[0] and place <= self.high
+
+    def spans(self, low: datetime, high: Place) -> bool:
+        """True when its bounds leave nothing out between `low` and `high`."""
+        return self.low <= low and high <= self.high
 
     def includes(self, other: "Region") -> bool:
-        return other.before <= self.before and self.low <= other.low and other.high <= self.high
+        return (
+            other.before <= self.before
+            and self.spans(other.low, other.high)
+            and all(position < self.before for position in other.visible - self.visible)
+        )
+
+    def up_to(self, position: int) -> "Region":
+        """The part of it at or below `position`."""
+        visible = frozenset(one for one in self.visible if one <= position)
+        return Region(min(self.before, position + 1), self.low, self.high, visible)
 
     @property
     def is_whole(self) -> bool:
         """True when it covers every row below `before`."""
-        return self.low == START_OF_TIME and self.high == END
+        return self.spans(START_OF_TIME, END)
 
 
 def add(regions: Iterable[Region], new: Region) -> tuple[Region, ...]:
     """The union, without regions that lie within another."""
     kept = tuple(r for r in regions if not new.includes(r))
     return kept if any(r.includes(new) for r in kept) else (*kept, new)
+
+
+class Reading:
+    """What a read covers as it goes on, in (occurred_at, id) order from `low`.
+
+    `covered` is what was before it, `before` the position below which its snapshot sees all. What
+    earlier regions with bounds as wide know to be visible is visible still.
+    """
+
+    def __init__(self, covered: Iterable[Region], before: int, low: datetime) -> None:
+        self._covered = tuple(covered)
+        self._before = before
+        self._low = low
+        self._visible = frozenset(
+            position
+            for region in self._covered
+            if region.spans(low, END)
+            for position in region.visible
+            if position >= before
+        )
+
+    def reached(self, place: Place, positions: Iterable[int]) -> tuple[Region, ...]:
+        """All is covered now up to `place`; `positions` are those of the rows that came."""
+        if new := [position for position in positions if position >= self._before]:
+            self._visible = self._visible.union(new)
+        region = Region(self._before, self._low, place, self._visible)
+        self._covered = add(self._covered, region)
+        return self._covered
 
 
 def horizon(regions: Iterable[Region]) -> int | None:
@@ -58,14 +105,40 @@ def just_before(moment: datetime) -> Place:
     return (moment - timedelta(microseconds=1), LAST_ID)
 
 
+def just_before_place(place: Place) -> Place:
+    """The last place before this one."""
+    moment, id = place
+    number = UUID(id).int
+    return (moment, str(UUID(int=number - 1))) if number else just_before(moment)
+
+
 def dump(regions: Iterable[Region]) -> list[list[Any]]:
     """The regions as plain JSON."""
-    return [[r.before, format_time(r.low), format_time(r.high[0]), r.high[1]] for r in regions]
+    return [
+        [r.before, format_time(r.low), format_time(r.high[0]), r.high[1], _runs(r.visible)]
+        for r in regions
+    ]
 
 
 def load(data: Iterable[Any]) -> tuple[Region, ...]:
     """The inverse of `dump`; raises ValueError, TypeError or KeyError on anything else."""
     return tuple(
-        Region(int(before), parse_wire_time(low), (parse_wire_time(high), str(id)))
-        for before, low, high, id in data
+        Region(
+            int(before),
+            parse_wire_time(low),
+            (parse_wire_time(high), str(id)),
+            frozenset(n for first, last in runs for n in range(int(first), int(last) + 1)),
+        )
+        for before, low, high, id, runs in data
     )
+
+
+def _runs(positions: Iterable[int]) -> list[list[int]]:
+    """The first and last of each run of positions that follow each other."""
+    ordered = sorted(positions)
+    breaks = [at for at, (one, next) in enumerate(pairwise(ordered), 1) if next != one + 1]
+    return [
+        [ordered[first], ordered[after - 1]]
+        for first, after in pairwise([0, *breaks, len(ordered)])
+        if ordered
+    ]

@@ -7,8 +7,8 @@ renumber it, and the last one is reused after a DELETE.) A read sees every row u
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from sqlite3 import Row
 from typing import Any, Self
@@ -27,17 +27,20 @@ from lykke_cli.application.gateways.history_protocol import (
     Selection,
 )
 from lykke_cli.application.messages import (
+    EMPTY_META,
     Entry,
+    UnreadableEntry,
     canonical_id,
     format_time,
     on_one_line,
     parse_wire_time,
-    to_lines,
+    unreadable_entry,
 )
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.chunk_size import ChunkSize
 from lykke_cli.infrastructure.database.errors import database_errors, unreadable_rows
-from lykke_cli.infrastructure.database.regions import Place, Region
+from lykke_cli.infrastructure.database.handover import Handover, handed_over, in_transactions
+from lykke_cli.infrastructure.database.regions import Place, Region, just_before_place
 from lykke_cli.infrastructure.database.sqlite_reader import as_text
 from lykke_cli.infrastructure.database.urls import (
     BUSY_TIMEOUT,
@@ -45,6 +48,7 @@ from lykke_cli.infrastructure.database.urls import (
     display_url,
     sqlite_path,
 )
+from lykke_cli.infrastructure.database.witnesses import TWICE, Witness, proven, thin
 
 CHUNK_ROWS = 1_000
 _json = msgspec.json.Decoder(msgspec.Raw).decode
@@ -63,17 +67,39 @@ _SELECTED = """
 """
 _OLDEST_FIRST = f"""
     SELECT {_ENTRY} FROM audit_logs WHERE {_SELECTED} AND seq >= :base
+        AND (:after IS NULL OR (occurred_at, replace(id, '-', '')) > (:after, :after_id))
     ORDER BY occurred_at, replace(id, '-', '') LIMIT :limit
 """  # noqa: S608
 _NEWEST_FIRST = f"""
     SELECT {_ENTRY} FROM audit_logs WHERE {_SELECTED} AND seq >= :base
+        AND (:after IS NULL OR (occurred_at, replace(id, '-', '')) < (:after, :after_id))
     ORDER BY occurred_at DESC, replace(id, '-', '') DESC LIMIT :limit
 """  # noqa: S608
+_LAST = f"SELECT seq, id FROM audit_logs WHERE {_SELECTED} ORDER BY seq DESC LIMIT :limit"  # noqa: S608
+_FOUND = "SELECT seq, id FROM audit_logs WHERE seq IN (SELECT value FROM json_each(:seqs))"
+_HAS_SEQUENCE = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
+_LAST_GIVEN = "SELECT max(seq) FROM sqlite_sequence WHERE name = 'audit_logs'"
+_LAST_THERE = "SELECT max(seq) FROM audit_logs"
 _COUNT = f"SELECT count(*) FROM audit_logs WHERE {_SELECTED}"  # noqa: S608
 _VERIFY = f"""
     SELECT {_ENTRY} FROM audit_logs
     WHERE {_SELECTED} AND replace(id, '-', '') IN (SELECT value FROM json_each(:ids))
 """  # noqa: S608
+
+
+class Understood(msgspec.Struct, frozen=True):
+    """A cursor, understood by another snapshot."""
+
+    covered: tuple[Region, ...]
+    witnesses: tuple[Witness, ...]
+    unreadable_before: int = 0
+    """Below it what has no time that can be read is covered: it has no place in a region."""
+    notice: str | None = None
+
+    def covers(self, seq: int, row: HistoryRow) -> bool:
+        if isinstance(row, UnreadableEntry):
+            return seq < self.unreadable_before
+        return any(region.covers(seq, (row.moment, row.id)) for region in self.covered)
 
 
 class SqliteHistory:
@@ -84,6 +110,7 @@ class SqliteHistory:
         self._display = display_url(url)
         self._chunk_rows = chunk_rows
         self._connection: aiosqlite.Connection | None = None
+        self._opened = ""
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -101,48 +128,73 @@ class SqliteHistory:
     async def begin(
         self, selection: Selection, *, since: datetime | None = None, last: int | None = None
     ) -> AsyncGenerator[HistoryChunk]:
-        async with self._snapshot() as (connection, end):
-            start: Place | None = None if since is None else regions.just_before(since)
-            if last is not None and last > 0:
-                newest = await self._nth_newest(connection, selection, last)
-                start = newest if start is None else max(start, newest)
+        async def read(handover: Handover[HistoryChunk]) -> None:
+            async with self._snapshot() as (connection, end):
+                start: Place | None = None if since is None else regions.just_before(since)
+                if last is not None and last > 0:
+                    newest = await self._nth_newest(connection, selection, last)
+                    start = newest if start is None else max(start, newest)
+                witnesses = await self._newest(connection, selection)
+                cursor = self._cursor([Region(end, high=start or regions.END)], witnesses, end)
+            # A place to go on from, before the first row is printed.
+            await handover.give(HistoryChunk(rows=(), cursor=cursor, last=start is None))
             if start is not None:
-                covered: tuple[Region, ...] = (Region(end, high=start),)
-                # A place to go on from, before the first row is printed.
-                yield HistoryChunk(rows=(), cursor=_cursor(covered))
-                async for rows in self._uncovered(connection, selection, covered, since):
-                    covered = regions.add(covered, _up_to(end, rows))
-                    yield HistoryChunk(rows=rows, cursor=_cursor(covered))
-            yield HistoryChunk(rows=(), cursor=_cursor((Region(end),)), last=True)
+                await self._read_changes(handover, selection, cursor)
+
+        async with aclosing(handed_over(read)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def changes(
         self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
     ) -> AsyncGenerator[HistoryChunk]:
         # The sequence is indexed: a full read costs no more than a recent one.
-        async with self._snapshot() as (connection, end):
-            covered, notice = _understand(cursor, end)
-            async for rows in self._uncovered(connection, selection, covered):
-                covered = regions.add(covered, _up_to(end, rows))
-                yield HistoryChunk(rows=rows, cursor=_cursor(covered), notice=notice)
-            yield HistoryChunk(rows=(), cursor=_cursor((Region(end),)), last=True, notice=notice)
+        async def read(handover: Handover[HistoryChunk]) -> None:
+            await self._read_changes(handover, selection, cursor)
 
-    async def verify(
-        self, selection: Selection, cursor: Cursor, ids: Sequence[str]
-    ) -> tuple[list[HistoryRow], set[str]]:
+        async with aclosing(handed_over(read)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _read_changes(
+        self, handover: Handover[HistoryChunk], selection: Selection, cursor: Cursor
+    ) -> None:
+        notice: str | None = None
+
+        async def read() -> bool:
+            nonlocal cursor, notice
+            async with self._snapshot() as (connection, end):
+                place = await self._understand(connection, selection, cursor, end)
+                notice = notice or place.notice
+                covered, witnesses = place.covered, place.witnesses
+                arguments = _arguments(selection, base=regions.horizon(covered) or 0)
+                async with aclosing(self._fetch(connection, _OLDEST_FIRST, arguments)) as parts:
+                    async for found in parts:
+                        rows = [row for seq, row in found if not place.covers(seq, row)]
+                        if not rows:
+                            continue
+                        witnesses = thin([*witnesses, *((seq, row.id) for seq, row in found)])
+                        if readable := [row for row in rows if isinstance(row, Entry)]:
+                            high = (readable[-1].moment, readable[-1].id)
+                            covered = regions.add(covered, Region(end, high=high))
+                        cursor = self._cursor(covered, witnesses, place.unreadable_before)
+                        chunk = HistoryChunk(rows=rows, cursor=cursor, notice=notice)
+                        if not await handover.give(chunk):
+                            return False
+            cursor = self._cursor([Region(end)], witnesses, end)
+            await handover.give(HistoryChunk(rows=(), cursor=cursor, last=True, notice=notice))
+            return True
+
+        await in_transactions(handover, read)
+
+    async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
         async with self._snapshot() as (connection, end):
-            covered, _ = _understand(cursor, end)
+            place = await self._understand(connection, selection, cursor, end)
             wanted = orjson.dumps([id.replace("-", "") for id in ids]).decode()
             arguments = _arguments(selection) | {"ids": wanted}
             with unreadable_rows(self._display):
                 found = [_row(r) for r in await _all(connection, _VERIFY, arguments)]
-            return (
-                [
-                    HistoryRow(entry, True)
-                    for seq, entry in found
-                    if not _covers(covered, seq, entry)
-                ],
-                set(ids) - {entry.id for _, entry in found},
-            )
+            return set(ids) - {row.id for seq, row in found if place.covers(seq, row)}
 
     async def stream(
         self,
@@ -152,12 +204,26 @@ class SqliteHistory:
         until: datetime | None = None,
         limit: int | None = None,
         newest_first: bool = False,
-    ) -> AsyncGenerator[Sequence[Entry]]:
+    ) -> AsyncGenerator[Sequence[HistoryRow]]:
         query = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
         arguments = _arguments(selection, since, until, limit)
-        async with self._snapshot() as (connection, _):
-            async for rows in self._fetch(connection, query, arguments):
-                yield [entry for _, entry in rows]
+
+        async def read(handover: Handover[Sequence[HistoryRow]]) -> None:
+            async def read_on() -> bool:
+                async with self._snapshot() as (connection, _):
+                    async with aclosing(self._fetch(connection, query, arguments)) as parts:
+                        async for found in parts:
+                            if limit is not None:
+                                arguments["limit"] -= len(found)
+                            if not await handover.give([row for _, row in found]):
+                                return False
+                return True
+
+            await in_transactions(handover, read_on)
+
+        async with aclosing(handed_over(read)) as parts:
+            async for part in parts:
+                yield part
 
     async def lines(
         self,
@@ -167,8 +233,8 @@ class SqliteHistory:
         until: datetime | None = None,
     ) -> AsyncGenerator[bytes]:
         async with aclosing(self.stream(selection, since=since, until=until)) as parts:
-            async for entries in parts:
-                yield to_lines(entries)
+            async for rows in parts:
+                yield b"".join([row.to_json() + b"\n" for row in rows])
 
     async def count(
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
@@ -182,38 +248,70 @@ class SqliteHistory:
         self, connection: aiosqlite.Connection, selection: Selection, nth: int
     ) -> Place:
         """The last place before the nth newest entry."""
-        arguments = _arguments(selection, limit=nth)
-        newest = [
-            entry
-            async for rows in self._fetch(connection, _NEWEST_FIRST, arguments)
-            for _, entry in rows
-        ]
-        if len(newest) < nth:
-            return (regions.START_OF_TIME, "")
-        oldest = newest[-1]
-        number = UUID(oldest.id).int
-        if number == 0:
-            return regions.just_before(oldest.moment)
-        return (oldest.moment, str(UUID(int=number - 1)))
+        rows = self._fetch(connection, _NEWEST_FIRST, _arguments(selection))
+        async with aclosing(rows):
+            async for found in rows:
+                for entry in (row for _, row in found if isinstance(row, Entry)):
+                    nth -= 1
+                    if nth == 0:
+                        return just_before_place((entry.moment, entry.id))
+        return (regions.START_OF_TIME, "")
 
-    async def _uncovered(
-        self,
-        connection: aiosqlite.Connection,
-        selection: Selection,
-        covered: tuple[Region, ...],
-        since: datetime | None = None,
-    ) -> AsyncGenerator[list[HistoryRow]]:
-        base = regions.horizon(covered) or 0
-        arguments = _arguments(selection, since, base=base)
-        known = covered
-        async for found in self._fetch(connection, _OLDEST_FIRST, arguments):
-            rows = [HistoryRow(e, True) for seq, e in found if not _covers(known, seq, e)]
-            if rows:
-                yield rows
+    async def _newest(
+        self, connection: aiosqlite.Connection, selection: Selection
+    ) -> tuple[Witness, ...]:
+        return thin(_witnesses(await _all(connection, _LAST, _arguments(selection, limit=1))))
+
+    async def _understand(
+        self, connection: aiosqlite.Connection, selection: Selection, cursor: Cursor, end: int
+    ) -> Understood:
+        """The cursor's regions, or where the file is not what it was, what of them still holds."""
+        try:
+            if cursor.data["kind"] != "sqlite":
+                raise ValueError("it belongs to another database")
+            covered = regions.load(cursor.data["regions"])
+            witnesses = thin((int(seq), str(UUID(id))) for seq, id in cursor.data["witnesses"])
+            unreadable_before = int(cursor.data["unreadable_before"])
+            moved = cursor.data["file"] != self._opened
+        except (KeyError, TypeError, ValueError):
+            notice = "the stored place does not fit this database: reading all of it again"
+            newest = await self._newest(connection, selection)
+            return Understood((), newest, notice=f"{notice}; {TWICE}")
+        wanted = orjson.dumps([seq for seq, _ in witnesses]).decode()
+        found = set(_witnesses(await _all(connection, _FOUND, {"seqs": wanted})))
+        ahead = any(region.before > end for region in covered)
+        if not moved and not ahead and found <= set(witnesses):
+            return Understood(covered, witnesses, unreadable_before)
+        happened = "the database file was replaced" if moved else "the database was restored"
+        last = proven(witnesses, found)
+        if last is None:
+            newest = await self._newest(connection, selection)
+            notice = f"{happened}: reading all of it again; {TWICE}"
+            return Understood((), newest, notice=notice)
+        if not witnesses or last == witnesses[0][0]:
+            notice = f"{happened}: all that was read before is still there"
+        else:
+            notice = f"{happened}: going on after the last entry that it still has; {TWICE}"
+        left = tuple(witness for witness in witnesses if witness[0] <= last)
+        covered = tuple(region.up_to(last) for region in covered)
+        return Understood(covered, left, min(unreadable_before, last + 1), notice)
+
+    def _cursor(
+        self, covered: Iterable[Region], witnesses: Iterable[Witness], unreadable_before: int
+    ) -> Cursor:
+        return Cursor(
+            {
+                "kind": "sqlite",
+                "file": self._opened,
+                "regions": regions.dump(covered),
+                "unreadable_before": unreadable_before,
+                "witnesses": [list(witness) for witness in witnesses],
+            }
+        )
 
     async def _fetch(
-        self, connection: aiosqlite.Connection, query: str, arguments: dict[str, object]
-    ) -> AsyncGenerator[list[tuple[int, Entry]]]:
+        self, connection: aiosqlite.Connection, query: str, arguments: dict[str, Any]
+    ) -> AsyncGenerator[list[tuple[int, HistoryRow]]]:
         async with asyncio.timeout(STATEMENT_TIMEOUT):
             cursor = await connection.execute(query, arguments)
         try:
@@ -222,6 +320,8 @@ class SqliteHistory:
                 size.came([row[7] for row in rows])
                 with unreadable_rows(self._display):
                     found = [_row(row) for row in rows]
+                # Where a read that has to end goes on.
+                arguments |= {"after": rows[-1][4], "after_id": rows[-1][1].replace("-", "")}
                 yield found
         finally:
             await cursor.close()
@@ -246,12 +346,16 @@ class SqliteHistory:
                     raise
 
     async def _connect(self) -> aiosqlite.Connection:
+        if not self._path.is_file():
+            raise ServerUnavailable(
+                f"There is no database file {self._path}: set DATABASE_URL or give --database-url."
+            )
+        status = self._path.stat()
+        file = f"{status.st_dev}:{status.st_ino}"
+        if self._connection is not None and file != self._opened:
+            await self.__aexit__()  # another file has this name now
         if self._connection is None:
-            if not self._path.is_file():
-                raise ServerUnavailable(
-                    f"There is no database file {self._path}: set DATABASE_URL or give "
-                    "--database-url."
-                )
+            self._opened = file
             # mode=ro: a wrong path is an error, never a new and empty database.
             uri = f"file:{quote(str(self._path))}?mode=ro"
             self._connection = await aiosqlite.connect(
@@ -270,8 +374,10 @@ class SqliteHistory:
                 f"The table audit_logs at {self._display} has no column seq (INTEGER PRIMARY KEY "
                 "AUTOINCREMENT), without which commit order is unknown: add it, or use PostgreSQL."
             )
-        [(last,)] = await _all(connection, "SELECT max(seq) FROM audit_logs", {})
-        return (last or 0) + 1
+        # What was once given out counts, though the row was deleted since.
+        kept = await _all(connection, _HAS_SEQUENCE, {})
+        [(last,)] = await _all(connection, _LAST_GIVEN if kept else _LAST_THERE, {})
+        return int(last or 0) + 1
 
 
 async def _all(
@@ -281,17 +387,30 @@ async def _all(
         return list(await connection.execute_fetchall(query, arguments))
 
 
-def _row(row: Row | tuple[Any, ...]) -> tuple[int, Entry]:
+def _witnesses(rows: Iterable[Row]) -> Iterator[Witness]:
+    for seq, id in rows:
+        with suppress(ValueError, TypeError, AttributeError):  # what is no id is told of elsewhere
+            yield seq, canonical_id(id)
+
+
+def _row(row: Row | tuple[Any, ...]) -> tuple[int, HistoryRow]:
     seq, id, user_id, activity_type, occurred_at, entity_id, entity_type, meta = row
-    return seq, Entry(
-        id=canonical_id(id),
-        user_id=canonical_id(user_id),
-        activity_type=_text(activity_type),
-        occurred_at=format_time(parse_wire_time(occurred_at)),
-        entity_id=None if entity_id is None else canonical_id(entity_id),
-        entity_type=None if entity_type is None else _text(entity_type),
-        meta=_meta(meta),
-    )
+    fields = {
+        "id": canonical_id(id),
+        "user_id": canonical_id(user_id),
+        "activity_type": _text(activity_type),
+        "occurred_at": occurred_at,
+        "entity_id": None if entity_id is None else canonical_id(entity_id),
+        "entity_type": None if entity_type is None else _text(entity_type),
+        "meta": _meta(meta),
+    }
+    if isinstance(occurred_at, str):
+        try:
+            fields["occurred_at"] = format_time(parse_wire_time(occurred_at))
+        except (ValueError, OverflowError):
+            return seq, unreadable_entry(fields)
+        return seq, Entry(**fields)
+    raise ValueError(f"occurred_at {occurred_at!r} is not a time")
 
 
 def _arguments(
@@ -300,7 +419,7 @@ def _arguments(
     until: datetime | None = None,
     limit: int | None = None,
     base: int = 0,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     user, entity, types = selection.user_id, selection.entity_id, selection.activity_types
     return {
         "user": None if user is None else str(user),
@@ -316,6 +435,8 @@ def _arguments(
         "until": _stored(until),
         "limit": -1 if limit is None else limit,
         "base": base,
+        "after": None,
+        "after_id": None,
     }
 
 
@@ -325,40 +446,14 @@ def _stored(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def _covers(covered: tuple[Region, ...], seq: int, entry: Entry) -> bool:
-    return any(region.covers(seq, (entry.moment, entry.id)) for region in covered)
-
-
-def _up_to(end: int, rows: list[HistoryRow]) -> Region:
-    last = rows[-1].entry
-    return Region(end, high=(last.moment, last.id))
-
-
-def _cursor(covered: tuple[Region, ...]) -> Cursor:
-    return Cursor({"kind": "sqlite", "regions": regions.dump(covered)})
-
-
-def _understand(cursor: Cursor, end: int) -> tuple[tuple[Region, ...], str | None]:
-    try:
-        if cursor.data["kind"] == "sqlite":
-            covered = regions.load(cursor.data["regions"])
-            if all(region.before <= end for region in covered):
-                return covered, None
-    except (KeyError, TypeError, ValueError):
-        pass
-    return (), (
-        "the stored place does not fit this database: reading all of it again; "
-        "entries may be printed a second time"
-    )
-
-
 def _meta(stored: Any) -> msgspec.Raw:
     """A JSON value on one line; SQLite stores anything there, and what is none becomes a string."""
     if stored is None:
-        return msgspec.Raw(b"null")
+        return EMPTY_META
     text = _text(stored)
     try:
-        return msgspec.Raw(on_one_line(bytes(_json(text))))
+        value = on_one_line(bytes(_json(text)))
+        return EMPTY_META if value == b"null" else msgspec.Raw(value)
     except (msgspec.DecodeError, RecursionError):
         return msgspec.Raw(orjson.dumps(text))
 

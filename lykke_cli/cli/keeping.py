@@ -1,0 +1,161 @@
+"""Keeping a run's place true to what has left the process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from lykke_cli.application.errors import OutputFailed
+from lykke_cli.application.merge import Checkpoint
+from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.place import SAVE_INTERVAL, Place
+from lykke_cli.cli.sink import FileSink, Sink, save
+from lykke_cli.domain.errors import LykkeError
+from lykke_cli.infrastructure.entry_file import EntryFile
+from lykke_cli.infrastructure.written_entries import WrittenIds
+
+OPENING_WAIT = 2.0  # seconds at the end of a run for a place that is still being opened
+
+
+class Keeper:
+    """Stores `place` while the block lasts: soon after something was written, and at its end.
+
+    Where the place is `needed`, one that cannot be stored ends the run with OutputFailed; else it
+    is told of once. `opening` gives the place its store while the run goes on already. Entries in
+    `written` stand in the output, though the place does not know it.
+    """
+
+    def __init__(
+        self,
+        place: Place | None,
+        sink: Sink | None,
+        tell: Callable[[str], None],
+        *,
+        needed: bool = False,
+        opening: Callable[[], Awaitable[None]] | None = None,
+        written: WrittenIds | None = None,
+    ) -> None:
+        self._place = place
+        self._sink = sink
+        self._tell = tell
+        self._needed = needed
+        self._opening = opening
+        self._opener: asyncio.Task[None] | None = None
+        self._timer: asyncio.Task[None] | None = None
+        self._written = written
+        self._failed = False
+
+    async def __aenter__(self) -> Self:
+        if self._opening is not None:
+            self._opener = asyncio.create_task(self._open(self._opening))
+        if self._place is not None:
+            self._timer = asyncio.create_task(self._keep_saving())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._opener is not None:
+            await asyncio.wait([self._opener], timeout=OPENING_WAIT)
+            self._opener.cancel()
+        try:
+            self._save()
+        except OutputFailed:
+            if not isinstance(exc, OutputFailed):  # which says it already
+                raise
+
+    def unwritten(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Those that do not stand in the output."""
+        if self._written is None:
+            return arrivals
+        fresh = [a for a in arrivals if not self._is_written(a)]
+        if len(fresh) < len(arrivals) and self._place is not None:
+            self._place.wrote([a for a in arrivals if self._is_written(a)])
+        return fresh
+
+    def wrote(self, arrivals: Sequence[Arrival]) -> None:
+        """These have left the process."""
+        if self._place is not None:
+            self._place.wrote(arrivals)
+            self._save_if_due()
+
+    def reached(self, checkpoint: Checkpoint) -> None:
+        """All that `checkpoint` covers has."""
+        if self._place is not None:
+            self._place.reached(checkpoint)
+            self._save_if_due()
+
+    def caught_up(self) -> None:
+        """All that was committed before now has: the place knows what stands in the output."""
+        if isinstance(self._sink, FileSink):
+            self._sink.caught_up()
+
+    def _is_written(self, arrival: Arrival) -> bool:
+        if self._written is None or not isinstance(arrival.message, Entry):
+            return False
+        return arrival.message.id in self._written
+
+    def _save_if_due(self) -> None:
+        if self._place is not None and self._place.is_due:
+            self._save()
+
+    def _save(self) -> None:
+        if self._place is None:
+            return
+        try:
+            save(self._place, self._sink)
+        except OutputFailed as error:
+            if self._needed:
+                raise
+            self._tell_once(error)
+
+    def _tell_once(self, error: OutputFailed) -> None:
+        if not self._failed:
+            self._failed = True
+            self._tell(f"{str(error).rstrip('.')}; this run goes on without a place")
+
+    async def _keep_saving(self) -> None:
+        """What was written is stored soon, though nothing comes after it."""
+        while True:
+            await asyncio.sleep(SAVE_INTERVAL / 2)
+            with suppress(OutputFailed):  # raised with the next entry, or at the end
+                self._save_if_due()
+
+    async def _open(self, opening: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await opening()
+        except OutputFailed as error:
+            self._tell_once(error)
+        except LykkeError:
+            pass  # another run holds the place, or the tail itself says what is with the database
+
+
+async def open_file(
+    file: EntryFile, place: Place | None, checkpoint: Checkpoint | None, tell: Callable[[str], None]
+) -> tuple[FileSink, Checkpoint | None, WrittenIds | None]:
+    """Open the file of a run; where to go on from, and which entries stand in it all the same."""
+    file.tell = tell
+    found = file.open(None if place is None or checkpoint is None else place.output)
+    sink = FileSink(file, place)
+    if place is None:
+        return sink, None, None
+    if checkpoint is not None:
+        checkpoint = place.wrote_before(found)
+    written: WrittenIds | None = None
+    if not file.is_compared:
+        ids = await file.read_back()
+        if ids:
+            written = ids
+            tell(
+                f"the stored place does not know all that is in {file.path}: {len(ids):,} entries "
+                "found there are not written again"
+            )
+    save(place, sink)
+    await asyncio.to_thread(file.finish_packing)
+    return sink, checkpoint, written

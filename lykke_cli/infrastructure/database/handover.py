@@ -1,0 +1,116 @@
+"""From a transaction to its reader, who may be slow: no transaction waits for long.
+
+A transaction that waits for whoever reads its rows (a pager, a slow pipe) holds a snapshot and a
+lock: an ALTER TABLE waits behind it, and every INSERT behind that. So the reading is a task of
+its own. It hands over what it read, and where it was kept waiting for too long it leaves its
+transaction, waits for room outside of one, and goes on from its place in another.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, TypeVar
+
+from lykke_cli.application.backoff import Backoff
+from lykke_cli.application.errors import LoginRefused, SchemaMismatch, ServerUnavailable
+
+STALL = 5.0  # seconds that one transaction may spend waiting for its reader, all in all
+ATTEMPTS = 3  # at a read that the server breaks off, without coming further
+LENGTH = 2  # items that wait for the reader
+
+T = TypeVar("T")
+
+
+class Stalled(Exception):
+    """The reader is slow, and the transaction is to be left with what is under way in it."""
+
+
+class Handover(Generic[T]):
+    """The writing end; made by `handed_over`."""
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+        self._changed = asyncio.Event()
+        self._patience = STALL
+        self.given = 0
+
+    async def give(self, item: T) -> bool:
+        """Hand `item` over; False when the transaction it comes from is to be left now."""
+        self._items.append(item)
+        self.given += 1
+        self._changed.set()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._wait_for_room()
+        except TimeoutError:
+            return False
+        finally:
+            self._patience -= loop.time() - began
+        return True
+
+    async def room(self) -> None:
+        """Outside of a transaction: wait until the reader has taken enough."""
+        await self._wait_for_room()
+        self._patience = STALL
+
+    async def _wait_for_room(self) -> None:
+        while len(self._items) >= LENGTH:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _take(self, task: "asyncio.Task[None]") -> T | None:
+        """The next item; None when there will be none any more."""
+        while not self._items:
+            if task.done():
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        item = self._items.popleft()
+        self._changed.set()
+        return item
+
+
+async def in_transactions(handover: Handover[T], read: Callable[[], Awaitable[bool]]) -> None:
+    """Call `read`, which reads in a transaction of its own, until it says that it is done.
+
+    It is called again when its reader kept it waiting, and when the server broke off in the middle
+    of it: that may be back already, and the place is known.
+    """
+    backoff, failures = Backoff(), 0
+    while True:
+        given = handover.given
+        try:
+            if await read():
+                return
+        except Stalled:
+            pass
+        except (LoginRefused, SchemaMismatch):
+            raise
+        except ServerUnavailable:
+            failures = 1 if handover.given > given else failures + 1
+            if failures >= ATTEMPTS or not handover.given:
+                raise
+            await asyncio.sleep(backoff.next())
+        await handover.room()
+
+
+async def handed_over(read: Callable[[Handover[T]], Awaitable[None]]) -> AsyncGenerator[T]:
+    """What `read` hands over; its error is raised after all that it read."""
+    handover: Handover[T] = Handover()
+
+    async def run() -> None:
+        await read(handover)
+
+    task = asyncio.create_task(run())
+    task.add_done_callback(lambda _: handover._changed.set())
+    try:
+        while (item := await handover._take(task)) is not None:
+            yield item
+        await task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # seen: it is raised above, or the reader has left

@@ -1,0 +1,190 @@
+"""Transaction ids that are given out again: fail-overs, restored backups, crashes."""
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.infrastructure.database.postgres_history import PostgresHistory
+from tests.builders import entity, insert
+from tests.cli_process import run_lykke
+from tests.faults.standby import Standby
+from tests.servers import READER_PASSWORD, PostgresServer
+
+USER = uuid.uuid4()
+SELECTION = Selection(user_id=USER)
+NEW = 25
+AGES = [timedelta(0), timedelta(days=30)]
+
+
+def reader_url(server: PostgresServer, database: str) -> str:
+    return server.url(database, "reader", READER_PASSWORD)
+
+
+async def record(server: PostgresServer, database: str, count: int) -> set[str]:
+    """Each in a transaction of its own, some back-dated by days; returns their ids."""
+    entities = [
+        entity(USER, occurred_at=datetime.now(UTC) - AGES[n % len(AGES)]) for n in range(count)
+    ]
+    for one in entities:
+        await insert(server.url(database), [one])
+    return {str(one.id) for one in entities}
+
+
+async def begin(url: str) -> Cursor:
+    async with PostgresHistory(url) as history:
+        return [chunk async for chunk in history.begin(SELECTION)][-1].cursor
+
+
+async def changes(url: str, cursor: Cursor, *, recent: bool = False) -> list[HistoryChunk]:
+    async with PostgresHistory(url) as history:
+        return [c async for c in history.changes(SELECTION, cursor, recent_only=recent)]
+
+
+def ids(chunks: list[HistoryChunk]) -> list[str]:
+    return sorted(row.id for chunk in chunks for row in chunk.rows)
+
+
+@pytest.fixture
+def database(own_postgres: PostgresServer) -> str:
+    return own_postgres.make_database()
+
+
+@pytest.fixture
+def standby(own_postgres: PostgresServer, database: str) -> Iterator[Standby]:
+    own_postgres.stop()
+    made = Standby(own_postgres)
+    own_postgres.start()
+    with made:
+        yield made
+
+
+@pytest.mark.parametrize("recent", [False, True])
+async def test_a_standby_is_promoted_that_lacked_the_last_commits(
+    own_postgres: PostgresServer, database: str, standby: Standby, recent: bool
+) -> None:
+    """All that is committed after it is read once, back-dated or not, and nothing twice."""
+    url = reader_url(own_postgres, database)
+    cursor = await begin(url)
+    kept = await record(own_postgres, database, 5)
+    standby.catch_up()
+    standby.cut_off()
+    lost = await record(own_postgres, database, 30)
+    chunks = await changes(url, cursor)
+    assert ids(chunks) == sorted(kept | lost)
+
+    own_postgres.kill()
+    standby.promote()
+    new = await record(standby, database, NEW)
+    chunks = await changes(reader_url(standby, database), chunks[-1].cursor, recent=recent)
+    assert set(ids(chunks)) - kept == new
+    assert "timeline 1 to 2" in str(chunks[0].notice)
+    assert (await changes(reader_url(standby, database), chunks[-1].cursor))[-1].notice is None
+
+
+async def test_a_fail_over_without_loss_repeats_nothing(
+    own_postgres: PostgresServer, database: str, standby: Standby
+) -> None:
+    url = reader_url(own_postgres, database)
+    cursor = await begin(url)
+    before = await record(own_postgres, database, 30)
+    chunks = await changes(url, cursor)
+    assert ids(chunks) == sorted(before)
+    standby.catch_up()
+    own_postgres.kill()
+    standby.promote()
+    new = await record(standby, database, NEW)
+    chunks = await changes(reader_url(standby, database), chunks[-1].cursor)
+    assert ids(chunks) == sorted(new)
+    assert "still there" in str(chunks[0].notice)
+
+
+async def test_a_standby_that_lags_is_waited_for(
+    own_postgres: PostgresServer, database: str, standby: Standby
+) -> None:
+    url, behind = reader_url(own_postgres, database), reader_url(standby, database)
+    cursor = await begin(url)
+    before = await record(own_postgres, database, 10)
+    standby.catch_up()
+    standby.execute("SELECT pg_wal_replay_pause()")
+    before |= await record(own_postgres, database, 10)
+    chunks = await changes(url, cursor)
+    assert ids(chunks) == sorted(before)
+    new = await record(own_postgres, database, 10)
+
+    lagging = await changes(behind, chunks[-1].cursor)
+    assert ids(lagging) == []
+    assert "behind" in str(lagging[-1].notice)
+    lagging = await changes(behind, lagging[-1].cursor)
+    assert ids(lagging) == []
+    standby.execute("SELECT pg_wal_replay_resume()")
+    standby.catch_up()
+    assert ids(await changes(behind, lagging[-1].cursor)) == sorted(new)
+    assert ids(await changes(url, lagging[-1].cursor)) == sorted(new)
+
+
+async def test_a_crash_that_loses_commits_which_were_not_waited_for(
+    own_postgres: PostgresServer, database: str
+) -> None:
+    """The timeline stays the same, and the log grows beyond where it was."""
+    for setting in ("synchronous_commit = off", "wal_writer_delay = '10s'"):
+        own_postgres.execute(f"ALTER SYSTEM SET {setting}")
+    own_postgres.restart()
+    url = reader_url(own_postgres, database)
+    cursor = await begin(url)
+    kept = await record(own_postgres, database, 5)
+    own_postgres.execute("CHECKPOINT")
+    printed = await record(own_postgres, database, 30)
+    chunks = await changes(url, cursor)
+    assert ids(chunks) == sorted(kept | printed)
+    own_postgres.restart()  # kills it
+    left = set(ids(await changes(url, cursor))) & printed
+    assert left != printed, "the trap this test is about"
+    new = await record(own_postgres, database, 3 * NEW)
+    chunks = await changes(url, chunks[-1].cursor)
+    assert set(ids(chunks)) - kept - printed == new
+    assert "lost its last commits" in str(chunks[0].notice)
+
+
+async def test_an_ordinary_restart_is_not_worth_a_word(
+    own_postgres: PostgresServer, database: str
+) -> None:
+    url = reader_url(own_postgres, database)
+    cursor = await begin(url)
+    before = await record(own_postgres, database, 5)
+    chunks = await changes(url, cursor)
+    assert ids(chunks) == sorted(before)
+    own_postgres.restart()
+    new = await record(own_postgres, database, 5)
+    chunks = await changes(url, chunks[-1].cursor)
+    assert ids(chunks) == sorted(new)
+    assert chunks[-1].notice is None
+
+
+def test_backfill_goes_on_after_a_restored_backup(
+    own_postgres: PostgresServer, database: str
+) -> None:
+    """A copy of the data folder, taken before the last commits: the same timeline."""
+    env = {"DATABASE_URL": reader_url(own_postgres, database)}
+    asyncio.run(record(own_postgres, database, 5))
+    own_postgres.stop()
+    backup = own_postgres.folder / "backup"
+    shutil.copytree(own_postgres._data, backup)
+    own_postgres.start()
+    first = run_lykke("backfill", USER, env=env)
+    assert first.status == 0
+    asyncio.run(record(own_postgres, database, 20))
+    assert len(run_lykke("backfill", USER, env=env).rows) == 20
+    own_postgres.kill()
+    shutil.rmtree(own_postgres._data)
+    shutil.move(backup, own_postgres._data)
+    own_postgres._give_away(own_postgres._data)
+    own_postgres.start()
+    new = asyncio.run(record(own_postgres, database, NEW))
+    result = run_lykke("backfill", USER, env=env)
+    assert {row["id"] for row in result.rows} >= new
+    assert "lost its last commits" in result.stderr
