@@ -138,6 +138,40 @@ def test_ctrl_c_ends_the_command_too(env: dict[str, str], user: uuid.UUID) -> No
     assert "Unknown child" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (["--activity-type", "TaskMoved"], 1),
+        (["--query", "event_data.n > `1`"], 2),
+        (["--grep", "nothing"], 0),
+        ([], 3),
+    ],
+)
+def test_on_other_channels_any_object_is_expected(
+    env: dict[str, str], user: uuid.UUID, options: list[str], count: int
+) -> None:
+    payloads = [
+        b'{"id":"1","event_type":"TaskMoved","event_data":{"n":2}}',
+        b'{"id":"2","event_type":"TaskMade","event_data":{"n":3}}',
+        b'{"type":"note"}',
+        b"no JSON",
+    ]
+    script = f"""
+import redis
+client = redis.Redis.from_url({env["REDIS_URL"]!r})
+for payload in {payloads!r}:
+    client.publish("domain-events:{user}", payload)
+"""
+    words = ("--channel", "domain-events", "--count", max(count, 1), "--timeout", "5s", *options)
+    result = run_lykke("expect", user, *words, "--", sys.executable, "-c", script, env=env)
+    assert (result.status == ExitCode.DONE) == bool(count), result.stderr
+    assert len(result.rows) == count
+    if not count:
+        assert "0 of 1 came." in result.stderr
+        assert "TaskMoved 1: --grep does not hold for it" in result.stderr
+        assert "1 message came that is no JSON object." in result.stderr
+
+
 def lives(pid: int) -> bool:
     """Whether the process is there, other than as one whose end nobody has asked for."""
     try:

@@ -74,7 +74,7 @@ def expect(
     needs = ("redis_url",) if live_only else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     seconds = options.interval(timeout)
-    filters = options.filters(activity_type, entity_type, entity_id, None, query, grep)
+    filters = options.filters(activity_type, entity_type, entity_id, None, query, grep, channel)
 
     from lykke_cli.application.expect import Expectation
     from lykke_cli.cli.expecting import Expecting
@@ -87,7 +87,7 @@ def expect(
         Expectation(filters, count or 1, none=none),
         command or [],
         timeout=seconds,
-        has_history=not live_only and channel == "auditlog" and settings.database_url is not None,
+        has_history=not (live_only or filters.any_message) and settings.database_url is not None,
         terminal=options.terminal(),
         quiet=quiet,
     )
