@@ -24,6 +24,7 @@ from tests.nemesis.process import fork_readers_of
 from tests.nemesis.shrink import shrink
 
 SHRINK_SECONDS = 180.0  # for one plan
+REPORTS = Path(tempfile.gettempdir())
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30  # bytes
 CONFIRMATIONS = 2  # runs in which a shorter plan must fail once
@@ -191,16 +192,19 @@ class Hunt:
                 return
             self._failed.append((plan, found))
             self._over = self._over or self._options.first_only
-            self._report(plan, found, took)
+            self._report(plan, found, took, log)
         if self._options.shrink:
             self._shrink(plan, found, servers)
 
-    def _report(self, plan: Plan, found: list[Violation], took: float) -> None:
+    def _report(self, plan: Plan, found: list[Violation], took: float, log: list[str]) -> None:
         at = time.monotonic() - self._started
         motifs = ", ".join(plan.motifs)
         _say(f"seed {plan.seed}: FAILED in {took:.1f} s, {at:.0f} s after the start ({motifs})")
         for violation in found:
             _say(f"    {violation}")
+        path = REPORTS / f"nemesis-{plan.seed}.log"
+        path.write_text("\n".join([plans.describe(plan), *log, ""]))
+        _say(f"    what everybody said: {path}")
         _say(f"    replay it: make nemesis ARGS='{shlex.join(self._replay(plan))}'")
         if self._options.finds:
             with open(self._options.finds, "a") as file:
@@ -233,7 +237,7 @@ class Hunt:
             return False
 
         short = plan.with_steps(shrink(plan.steps, fails))
-        path = Path(f"/tmp/nemesis-{plan.seed}.json")
+        path = REPORTS / f"nemesis-{plan.seed}.json"
         path.write_bytes(plans.encode(short))
         with self._lock:
             _say(f"seed {plan.seed} shortened ({path}):\n{plans.describe(short)}")

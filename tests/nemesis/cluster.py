@@ -1,5 +1,6 @@
 """The servers of one plan, as readers reach them: through proxies, so that a URL never changes."""
 
+import asyncio
 import signal
 import subprocess
 from contextlib import ExitStack, suppress
@@ -45,9 +46,7 @@ class NemesisServer(PostgresServer):
     def follow(self, primary: int) -> None:
         """Before its start: be the standby of what listens on this port."""
         password = ADMIN_PASSWORD.replace("'", "''")
-        link = (
-            f"host=127.0.0.1 port={primary} user=postgres password=''{password}'' connect_timeout=2"
-        )
+        link = f"host=127.0.0.1 port={primary} user=postgres password=''{password}''"
         with open(self._data / "postgresql.auto.conf", "a") as settings:
             settings.write(f"\nprimary_conninfo = '{link} password=''{password}'''\n")
         (self._data / "standby.signal").touch()
@@ -90,6 +89,37 @@ class NemesisServer(PostgresServer):
                     subprocess.run(["kill", f"-{signal.SIGSTOP.value}", status.parent.name])
 
 
+class Link(Proxy):
+    """A proxy that refuses where there is nobody, and that can be cut."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self._is_cut = False
+        self._clients: set[asyncio.StreamWriter] = set()
+
+    def cut(self) -> None:
+        """End what is connected, and refuse whoever comes until `mend`."""
+        self._is_cut = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._hang_up)
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+    def _hang_up(self) -> None:
+        for writer in self._clients:
+            writer.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        try:
+            if not self._is_cut:
+                await super()._connected(reader, writer)
+        finally:
+            self._clients.discard(writer)
+            writer.close()
+
+
 class Cluster:
     """A primary, perhaps a standby, and the proxies in front of them.
 
@@ -121,14 +151,14 @@ class Cluster:
             else:
                 self.primary = self._shared
             self.database = self.primary.make_database()
-            self.link = stack.enter_context(Proxy(self.primary.port))
+            self.link = stack.enter_context(Link(self.primary.port))
             if self._with_standby:
                 self.standby = NemesisServer(self._template)
                 stack.callback(self.standby.close)
                 self.standby.follow(self.link.port)
                 self.standby.start()
-            self.to_postgres = stack.enter_context(Proxy(self.primary.port))
-            self.to_redis = stack.enter_context(Proxy(self.redis.port))
+            self.to_postgres = stack.enter_context(Link(self.primary.port))
+            self.to_redis = stack.enter_context(Link(self.redis.port))
             self._stack = stack.pop_all()
         return self
 
@@ -165,23 +195,25 @@ class Cluster:
         """The standby gets nothing more."""
         if self.standby is not None:
             self.linked = False
-            self.link.swallow()
+            self.link.cut()
 
     def relink(self) -> None:
         if self.standby is not None and not self.linked:
             self.linked = True
-            # What was swallowed is gone, so that the connection cannot be gone on with.
-            self.primary.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
-            self.link.restore()
+            self.link.mend()
 
     def wait_for_standby(self) -> None:
         """Until it has replayed all there is; it is linked, and not paused."""
         if self.standby is None:
             return
-        goal = self.primary.value("SELECT pg_current_wal_insert_lsn()::text")
+        self.primary.execute("SELECT pg_current_xact_id()")  # commits, and so flushes all there is
+        goal = self.primary.value("SELECT pg_current_wal_flush_lsn()::text")
         query = f"SELECT pg_last_wal_replay_lsn() >= '{goal}'::pg_lsn"
         standby = self.standby
-        wait_until(lambda: standby.value(query), "the standby catches up", 40)
+        try:
+            wait_until(lambda: standby.value(query), "the standby catches up", 40)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}: {standby.log[-3000:]}") from None
 
     def fail_over(self) -> bool:
         """The primary dies and the standby takes over; False where there is none."""

@@ -186,7 +186,9 @@ def _processes(consumer: Consumer) -> Iterator[Violation]:
         if run.hung is not None:
             yield Violation("hang", name, f"{run.command}: {run.hung}")
         if _BUG.search(run.stderr) or run.status == 1:
-            yield Violation("bug", name, f"{run.command}: {_last_line(run.stderr)}")
+            said = [line for line in run.stderr.splitlines() if _BUG.search(line)]
+            text = said[0] if said else _last_line(run.stderr)
+            yield Violation("bug", name, f"{run.command} ended with {run.status}: {text}")
         elif not _may_end(consumer, run):
             text = f"{run.command} ended with {run.status}: {_last_line(run.stderr)}"
             yield Violation("ended", name, text)

@@ -448,7 +448,7 @@ def _frozen_reader(draft: Draft) -> Iterator[AnyStep]:
 def _stalled_reader(draft: Draft) -> Iterator[AnyStep]:
     """A pager that is not scrolled on, while something happens to the database."""
     rng = draft.rng
-    rows, pad = rng.choice([(3_000, 0), (9_000, 0), (20_000, 0), (9_000, 1_000), (4_000, 4_000)])
+    rows, pad = rng.choice([(3_000, 0), (20_000, 0), *3 * [(9_000, 1_000)], (4_000, 4_000)])
     yield Fill(rows, pad=pad)
     if rng.random() < 0.7:
         reader = draft.reader("range", since=40 * DAY, narrow=True)
@@ -458,15 +458,16 @@ def _stalled_reader(draft: Draft) -> Iterator[AnyStep]:
         )
     yield Start(reader.name, stalled=True)
     yield Wait(rng.choice([0.3, 1.0]))
+    if rng.random() < 0.5:
+        yield Flow(reader.name, slowly=True)
+        yield Wait(rng.choice([0.3, 1.0]))
     dice = rng.random()
-    if dice < 0.35:
+    if dice < 0.4:
         yield Postgres(rng.choice(["terminate", "terminate", "kill", "stop"]))
         yield Heal("postgres")
     elif dice < 0.6:
         yield Alter()
     elif dice < 0.75:
-        if rng.random() < 0.6:
-            yield Flow(reader.name, slowly=True)
         yield Wait(LONG_WAIT)
     elif dice < 0.85 and reader.kind == "stream":
         yield Signal(reader.name, "KILL")
