@@ -67,7 +67,7 @@ class Keeper:
                 await asyncio.wait([self._opener], timeout=OPENING_WAIT)
             self._opener.cancel()
         try:
-            self._save()
+            self._save(finally_=True)
         except OutputFailed:
             if not isinstance(exc, OutputFailed):  # which says it already
                 raise
@@ -108,11 +108,11 @@ class Keeper:
         if self._place is not None and self._place.is_due:
             self._save()
 
-    def _save(self) -> None:
+    def _save(self, *, finally_: bool = False) -> None:
         if self._place is None:
             return
         try:
-            save(self._place, self._sink)
+            save(self._place, self._sink, finally_=finally_)
         except OutputFailed as error:
             if self._needed:
                 raise
