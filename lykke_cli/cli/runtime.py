@@ -37,6 +37,17 @@ def without_log() -> Iterator[None]:
         log.setLevel(level)
 
 
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What went wrong where nobody waits for it is logged, but for a connection given up.
+
+    Where an attempt to connect is cancelled, asyncpg leaves a future behind that tells of its end.
+    """
+    future, error = context.get("future"), context.get("exception")
+    if isinstance(error, OSError) and not isinstance(future, asyncio.Task | None):
+        return
+    loop.default_exception_handler(context)
+
+
 def run_async(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end; raises Stopped when a signal to end came before that."""
     logging.lastResort = _Lines(logging.WARNING)  # which is used where no handler is
@@ -58,6 +69,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
     async def supervised() -> T:
         task = asyncio.current_task()
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_report)
         if task is not None:
             for number in ENDING_SIGNALS:
                 if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:

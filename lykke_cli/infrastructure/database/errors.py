@@ -238,7 +238,7 @@ def _remedy(situation: Situation, cause: BaseException) -> str | None:
     if isinstance(cause, ssl.SSLError):
         return tls_remedy(cause, POSTGRES_OPTIONS)
     if type(cause) is ConnectionError:  # asyncpg's, where the server declines to speak TLS
-        return "Turn TLS on at the server, or check sslmode in DATABASE_URL."
+        return "Check that it is running, and speaks TLS where sslmode in DATABASE_URL asks for it."
     return situation.remedy
 
 
