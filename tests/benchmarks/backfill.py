@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import starmap
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import orjson
 
 from lykke_cli.application.messages import format_time, parse_wire_time
 from lykke_cli.infrastructure.database import postgres_history, postgres_lines
+from lykke_cli.infrastructure.database.regions import Region
 from tests.benchmarks.history import fill
 from tests.benchmarks.measure import alternate, head, show
 from tests.cli_process import command, environment
@@ -165,21 +167,28 @@ async def plans(url: str, user: uuid.UUID) -> None:
     """Of every statement, for a user with far less than 1 % of the rows."""
     sys.stdout.write("\n### Plans\n\n")
     connection = await asyncpg.connect(url, statement_cache_size=0)
-    names = ("_CANDIDATES", "_VERIFY", "_OLDEST_FIRST", "_NEWEST_FIRST", "_COUNT", "_NTH_NEWEST")
     selected = (user, None, None, None, None)
     arguments: dict[str, tuple[object, ...]] = {
-        "_CANDIDATES": (*selected, "3", "3", [], [], [], [], None, None),
-        "_VERIFY": (*selected, "3", "3", [], [], [], [], [uuid.uuid4()]),
-        "_OLDEST_FIRST": (*selected, None, None, None),
-        "_NEWEST_FIRST": (*selected, None, None, 10),
+        "_OLDEST_FIRST": (*selected, None, None, None, None, None),
+        "_NEWEST_FIRST": (*selected, None, None, None, None, 10),
+        "_OUTSIDE": (*selected, None, None),
         "_COUNT": (*selected, None, None),
         "_NTH_NEWEST": (*selected, 10),
+        "_VISIBLE": (*selected, "3", None, None),
+        "_NEWEST": (*selected, 8),
+        "_FOUND": ([str(uuid.uuid4())],),
+        "_WRITTEN_LAST": ("(3,0)",),
     }
-    for name in names:
-        await explain(connection, name, getattr(postgres_history, name), *arguments[name])
+    for name, values in arguments.items():
+        await explain(connection, name, getattr(postgres_history, name), *values)
+    covered = [Region(4), Region(5, low=datetime.now(UTC), visible=frozenset({7}))]
+    conditions, bounds = postgres_history._uncovered(covered, 6)
+    changes = f"SELECT id FROM audit_logs WHERE {postgres_history._SELECTED} AND {conditions}"  # noqa: S608
+    await explain(connection, "changes", changes, *selected, *bounds)
     async with connection.transaction():
         await connection.fetchrow(
-            postgres_lines._SETTINGS, str(user), [], "", "", "-infinity", "infinity"
+            postgres_lines._SETTINGS,
+            *(str(user), [], "", "", "0001-01-01", str(uuid.UUID(int=0)), "10000-01-01"),
         )
         await explain(connection, "_NEXT", postgres_lines._NEXT, 100)
         await explain(connection, "_LINES", postgres_lines._LINES)
