@@ -22,7 +22,7 @@ demo: $(STAMP)
 
 # No wheel brings these. As root they are installed; elsewhere what needs them is skipped, and says so.
 shells:
-	@set -e; for shell in fish zsh; do command -v $$shell >/dev/null || missing="$$missing $$shell"; done; \
+	@set -e; missing=; for shell in fish zsh; do command -v $$shell >/dev/null || missing="$$missing $$shell"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing for the tests:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
 		{ apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null; } \

@@ -26,6 +26,8 @@ def main() -> int:
 
 
 def _run() -> int:
+    if not os.path.isabs(os.path.expanduser("~")):
+        os.environ["HOME"] = "/"  # as containers have it for a user id that nobody knows
     if sys.argv[1:] == ["--version"]:  # answered before the command line is even built
         from lykke_cli._version import __version__
 

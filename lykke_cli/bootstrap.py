@@ -6,6 +6,7 @@ Each is imported only when it is asked for: start-up pays for what the command n
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from lykke_cli.infrastructure.database.urls import is_sqlite
 from lykke_cli.infrastructure.settings import Settings
@@ -98,10 +99,12 @@ async def make_checks(
     *,
     write: bool,
     timeout: float,
+    user_id: UUID | None = None,
 ) -> "list[Check]":
     """What `lykke doctor` looks at; `stack` closes what the checks open.
 
-    With `write` an entry is recorded. `timeout` is in seconds.
+    With `write` an entry is recorded, for `user_id` or for a user nobody has. `timeout` is in
+    seconds.
     """
     from lykke_cli.application.doctor import (
         END_TO_END,
@@ -150,5 +153,7 @@ async def make_checks(
             )
 
     needs = ("redis.login", "database.table")
-    checks.append(end_to_end_check(parts, channel_type, needs=needs, timeout=timeout))
+    checks.append(
+        end_to_end_check(parts, channel_type, needs=needs, timeout=timeout, user_id=user_id)
+    )
     return checks

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
 from tests.databases import DatabasePool
 from tests.servers import READER_PASSWORD, PostgresServer, RedisServer
 
-settings.register_profile("suite", max_examples=40)
-settings.register_profile("fuzz", max_examples=100_000, deadline=None)
+# How long an example takes tells of the machine and its load, not of the code.
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", _UNTIMED, max_examples=40)
+settings.register_profile("fuzz", _UNTIMED, max_examples=100_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

@@ -130,6 +130,7 @@ def _become(arguments: list[str], env: dict[str, str], folder: str, streams: lis
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
+    # As an interpreter has them: one that is replaced stays open.
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
     sys.stderr = open(2, "w", buffering=1, closefd=False)
     sys.argv = ["lykke", *arguments]

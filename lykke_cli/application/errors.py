@@ -31,6 +31,10 @@ class BadInput(LykkeError):
     """The input cannot be read."""
 
 
+class ReferenceMissing(BadInput):
+    """What is recorded refers to a row that is not there."""
+
+
 class UsageMistake(LykkeError):
     """The command was called with arguments that do not fit."""
 

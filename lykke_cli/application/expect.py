@@ -3,32 +3,37 @@
 from collections import deque
 from collections.abc import Sequence
 
-from lykke_cli.application.filters import Filters
-from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.filters import Event, Filters
+from lykke_cli.application.messages import Arrival
 
 SHOWN_MISSES = 10
 """How many entries that did not match are explained: the newest."""
 
 
 class Expectation:
-    """At least `count` entries that match `filters`, or with `none` not a single one."""
+    """At least `count` entries that match `filters`, or with `none` not a single one.
+
+    Where the filters hold for any message, messages instead of entries.
+    """
 
     def __init__(self, filters: Filters, count: int = 1, *, none: bool = False) -> None:
         self._filters = filters
         self._count = count
         self._none = none
-        self._misses: deque[tuple[Entry, str]] = deque(maxlen=SHOWN_MISSES)
+        self._misses: deque[tuple[Event, str]] = deque(maxlen=SHOWN_MISSES)
         self.matched = 0
         self.missed = 0
         self.others = 0
-        """Messages that were no entries."""
+        """Messages that the filters do not hold for."""
+        names = ("message", "messages") if filters.any_message else ("entry", "entries")
+        self._one, self._several = names
 
     def take(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
         """Those that match."""
         matching = []
         for arrival in arrivals:
-            entry = arrival.message
-            if not isinstance(entry, Entry):
+            entry = self._filters.event_of(arrival.message)
+            if entry is None:
                 self.others += 1
                 continue
             reason = self._filters.why_not(entry)
@@ -54,7 +59,7 @@ class Expectation:
         """What is waited for, and for how long, in words."""
         if self._none:
             return f"nothing may come for {time}"
-        entries = "1 entry" if self._count == 1 else f"{self._count} entries"
+        entries = f"1 {self._one}" if self._count == 1 else f"{self._count} {self._several}"
         return f"waiting up to {time} for {entries}"
 
     def explain(self) -> list[str]:
@@ -71,8 +76,11 @@ class Expectation:
             if self.missed > len(self._misses):
                 lines.append(f"  and {self.missed - len(self._misses)} before them")
         if self.others:
-            one = "1 message came that is no audit log entry."
-            more = f"{self.others} messages came that are no audit log entries."
+            kinds = ("JSON object", "JSON objects")
+            if not self._filters.any_message:
+                kinds = ("audit log entry", "audit log entries")
+            one = f"1 message came that is no {kinds[0]}."
+            more = f"{self.others} messages came that are no {kinds[1]}."
             lines.append(one if self.others == 1 else more)
         if not (self.matched or self.missed or self.others):
             lines.append("Nothing at all came for this user.")

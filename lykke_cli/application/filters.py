@@ -10,17 +10,26 @@ from itertools import compress
 from typing import Any
 from uuid import UUID
 
+from lykke_cli.application.channel_event import ChannelEvent, event_of
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.history_protocol import Selection
-from lykke_cli.application.messages import Arrival, Entry, EntryBatch, format_time
+from lykke_cli.application.messages import Arrival, Entry, EntryBatch, Message, format_time
 
 _WILD = re.compile(r"[*?[]")
+# A set, as fnmatch reads it: the first ] is one of its characters. What never closes is none.
+_SET = re.compile(r"\[!?+\]?+[^\]]*+\]")
+_LONGEST_LIKE = 1_000  # characters; SQLite refuses more than 50,000
 _LIKE = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": "\\\\"}
+
+Event = Entry | ChannelEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which entries are wanted; with any part given, other messages are not."""
+    """Which messages are wanted; with any part given, what is no entry is not.
+
+    On channels of other types than the audit log's `any_message` looks into every JSON object.
+    """
 
     activity_types: tuple[str, ...] = ()
     """Any of these, each a name or a shell-style pattern (`TASK_*`); empty for all."""
@@ -32,6 +41,8 @@ class Filters:
     """A JMESPath expression over the entry; kept when its result is true (or not empty)."""
     grep: str | None = None
     """A regular expression that is found somewhere in the entry's JSON."""
+    any_message: bool = field(repr=False, default=False)  # stored places are told apart by the rest
+    """Whether they hold for every JSON object: its type is where `TYPE_KEYS` say."""
     _query: Any = field(init=False, repr=False, compare=False, default=None)
     _grep: Any = field(init=False, repr=False, compare=False, default=None)
     _is_wanted_type: Any = field(init=False, repr=False, compare=False, default=None)
@@ -93,11 +104,15 @@ class Filters:
         if isinstance(arrivals, EntryBatch):
             wanted = self._wanted(arrivals.entries)
             return arrivals if all(wanted) else arrivals.where(wanted)
-        found = [arrival for arrival in arrivals if isinstance(arrival.message, Entry)]
-        entries = [arrival.message for arrival in found if isinstance(arrival.message, Entry)]
-        return list(compress(found, self._wanted(entries)))
+        events = [self.event_of(arrival.message) for arrival in arrivals]
+        found = [arrival for arrival, event in zip(arrivals, events, strict=True) if event]
+        return list(compress(found, self._wanted([event for event in events if event])))
 
-    def _wanted(self, entries: Sequence[Entry]) -> list[bool]:
+    def event_of(self, message: Message) -> Event | None:
+        """What of a message the filters look at; None where they do not hold for it."""
+        return event_of(message, any_message=self.any_message)
+
+    def _wanted(self, entries: Sequence[Event]) -> list[bool]:
         """For each entry whether it is; every part of the filter goes over all that are left."""
         wanted = [True] * len(entries)
         if self._is_wanted_type is not None:
@@ -108,7 +123,7 @@ class Filters:
             wanted = [yes and part(entry) for yes, entry in zip(wanted, entries, strict=True)]
         return wanted
 
-    def why_not(self, entry: Entry) -> str | None:
+    def why_not(self, entry: Event) -> str | None:
         """What of the entry is not as wanted, in a few words; None when all of it is."""
         if self.activity_types and not type_matcher(self.activity_types)(entry.activity_type):
             return f"its activity_type is {entry.activity_type}"
@@ -116,10 +131,10 @@ class Filters:
             if not part(entry):
                 if name.startswith("--"):
                     return f"{name} does not hold for it"
-                return f"its {name} is {entry.to_dict()[name]}"
+                return f"its {name} is {entry.to_dict().get(name)}"
         return None
 
-    def _parts(self) -> Iterator[tuple[str, Callable[[Entry], bool]]]:
+    def _parts(self) -> Iterator[tuple[str, Callable[[Event], bool]]]:
         """All but the activity types, by the name of the field or option."""
         entity_type, until = self.entity_type, self.until
         if entity_type is not None:
@@ -135,7 +150,7 @@ class Filters:
         if self._query is not None:
             yield "--query", self._answers
 
-    def _answers(self, entry: Entry) -> bool:
+    def _answers(self, entry: Event) -> bool:
         import jmespath
 
         try:
@@ -157,5 +172,6 @@ def type_matcher(activity_types: Sequence[str]) -> Callable[[str], bool]:
 
 def _like(pattern: str) -> str:
     """An SQL LIKE pattern that matches at least what the shell-style `pattern` does."""
-    without_sets = re.sub(r"\[.[^\]]*\]", "?", pattern)
-    return "".join(_LIKE.get(char, char) for char in without_sets)
+    if len(pattern) > _LONGEST_LIKE:
+        return "%"
+    return "".join(_LIKE.get(char, char) for char in _SET.sub("?", pattern))

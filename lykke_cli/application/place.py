@@ -106,11 +106,15 @@ class Place:
             pending |= times
         return Checkpoint(checkpoint.cursor, pending, checkpoint.floor)
 
-    def save(self) -> None:
-        """Store it; nothing happens before the first checkpoint, or without a store."""
+    def save(self, *, finally_: bool = False) -> None:
+        """Store it, at the end of a run as far as it has come.
+
+        Nothing happens before the first checkpoint, or without a store.
+        """
         if self._store is None or self._checkpoint is None:
             return
-        started, moves, self._is_stored = time.monotonic(), self._moves, False
+        moves = self._moves or (finally_ and self._has_moved)
+        started, self._is_stored = time.monotonic(), False
         unsaved, self._unsaved = self._unsaved, []
         try:
             if moves:

@@ -1,6 +1,6 @@
 """Publishing messages to a user's channel."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,16 +17,30 @@ class Published:
     fewest: int | None = None
     """The smallest number of subscribers that got one of them."""
 
+    in_doubt: bool = False
+    """Whether one more was handed to the server, whose answer has not come."""
+
     def add(self, subscribers: int) -> None:
+        self.in_doubt = False
         self.messages += 1
         self.fewest = subscribers if self.fewest is None else min(self.fewest, subscribers)
+
+    @property
+    def outcome(self) -> str:
+        """What went out before it came to an end, in a sentence."""
+        if self.in_doubt:
+            return f"{self.messages} went out for sure, and perhaps the one after."
+        if not self.messages:
+            return "Nothing was published."
+        before = "the 1 message" if self.messages == 1 else f"the {self.messages} messages"
+        return f"Only {before} before it went out."
 
 
 async def publish_lines(
     gateway: PubSubGatewayProtocol,
     user_id: UUID,
     channel_type: str,
-    lines: Iterable[bytes],
+    lines: AsyncIterable[bytes],
     published: Published,
     source: str,
 ) -> None:
@@ -35,14 +49,14 @@ async def publish_lines(
     `published` is kept up to date, so that it is true whatever happens. Raises BadInput, naming
     the line of `source`, and ServerUnavailable.
     """
-    for number, line in enumerate(lines, 1):
+    number = 0
+    async for line in lines:
+        number += 1
         if not line.strip():
             continue
         try:
             message = parse_object(line.strip())
         except BadInput as error:
-            sent = published.messages
-            before = "the 1 message" if sent == 1 else f"the {sent} messages"
-            outcome = f"Only {before} before it went out." if sent else "Nothing was published."
-            raise BadInput(f"{source}, line {number}: {error}. {outcome}") from error
+            raise BadInput(f"{source}, line {number}: {error}. {published.outcome}") from error
+        published.in_doubt = True
         published.add(await gateway.publish_to_user_channel(user_id, channel_type, message))

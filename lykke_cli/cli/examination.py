@@ -4,6 +4,7 @@ import textwrap
 from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Any
+from uuid import UUID
 
 from lykke_cli.application.doctor import Check, Finding, Status, examine
 from lykke_cli.application.errors import ExpectationNotMet
@@ -26,7 +27,7 @@ _NARROWEST = 30  # columns for a detail; a terminal with less breaks the lines i
 
 
 class Examination:
-    """`timeout` is in seconds, for each check; with `write` an entry is recorded."""
+    """`timeout` is in seconds, for each check; with `write` an entry is recorded, for `user_id`."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Examination:
         channel_type: str,
         *,
         write: bool,
+        user_id: UUID | None,
         timeout: float,
         as_json: bool,
         terminal: Terminal,
@@ -41,6 +43,7 @@ class Examination:
         self._settings = settings
         self._channel_type = channel_type
         self._write = write
+        self._user_id = user_id
         self._timeout = timeout
         self._as_json = as_json
         self._terminal = terminal
@@ -56,6 +59,7 @@ class Examination:
                 stack,
                 write=self._write,
                 timeout=self._timeout,
+                user_id=self._user_id,
             )
             async for check, finding in examine(checks, timeout=self._timeout):
                 found.append((check, finding))

@@ -1,9 +1,12 @@
 """One run of `lykke expect`: subscribes, runs the command, waits for what it should cause."""
 
 import asyncio
+import os
+import signal
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from uuid import UUID
 
 from lykke_cli.application.errors import ExpectationNotMet, UsageMistake
@@ -19,6 +22,7 @@ from lykke_cli.infrastructure.settings import Settings
 RECONCILE_INTERVAL = 0.5  # seconds: a broadcast that was lost is not waited for long
 LAST_LOOK = 10.0  # seconds beyond the time-out in which the database is asked a last time
 ENDING = 5.0  # seconds for the command to end when it is asked to
+LOOK_INTERVAL = 0.05  # seconds between looks at whether it has
 
 
 class Expecting:
@@ -75,7 +79,9 @@ class Expecting:
                         loop.time() + LAST_LOOK,
                         watching,
                     )
-                status = ended()
+                self._judge(ended())
+
+    def _judge(self, status: int | None) -> None:
         if status is None:
             raise ExpectationNotMet(f"The command had not ended after {self._timeout:g} s.")
         if status != 0:
@@ -123,26 +129,41 @@ class Expecting:
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[Callable[[], int | None]]:
-        """The command; yields what tells its status once it has ended."""
+        """The command; yields what tells its status once it has ended.
+
+        It leads a session of its own. Unless all went well everything in it is ended, as nobody
+        would look after it; what a command that succeeded left in the background goes on.
+        """
         if not self._command:
             yield lambda: 0
             return
-        try:
-            process = await asyncio.create_subprocess_exec(*self._command, stdout=sys.stderr)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise UsageMistake(f"Cannot run {self._command[0]}: {reason}.") from error
+        process = await self._start()
         waiting = asyncio.create_task(process.wait())
         waiting.add_done_callback(lambda _: self._changed.set())
         try:
             yield lambda: process.returncode
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                await asyncio.wait({waiting}, timeout=ENDING)
-            if process.returncode is None:
-                process.kill()
-            await waiting
+        except BaseException:
+            await _end_group(process.pid)
+            await asyncio.wait({waiting}, timeout=ENDING)
+            raise
+
+    async def _start(self) -> Process:
+        """A cancellation does not come between the start and the knowledge of what was started."""
+        starting = asyncio.create_task(
+            asyncio.create_subprocess_exec(
+                *self._command, stdout=sys.stderr, start_new_session=True
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise UsageMistake(f"Cannot run {self._command[0]}: {reason}.") from error
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})
+            if starting.exception() is None:
+                await _end_group(starting.result().pid)
+            raise
 
     async def _until(
         self, happened: Callable[[], bool], deadline: float | None, watching: "asyncio.Task[None]"
@@ -157,3 +178,15 @@ class Expecting:
                     await self._changed.wait()
         except TimeoutError:
             pass
+
+
+async def _end_group(leader: int) -> None:
+    """Ask every process of the group to end, and kill what is left of it after ENDING seconds."""
+    clock = asyncio.get_running_loop().time
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left, or nobody of ours
+        os.killpg(leader, signal.SIGTERM)
+        deadline = clock() + ENDING
+        while clock() < deadline:
+            os.killpg(leader, 0)
+            await asyncio.sleep(LOOK_INTERVAL)  # who is not our child ends without a sign
+        os.killpg(leader, signal.SIGKILL)

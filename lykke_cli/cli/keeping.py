@@ -22,8 +22,8 @@ class Keeper:
     """Stores `place` while the block lasts: soon after something was written, and at its end.
 
     Where the place is `needed`, one that cannot be stored ends the run with OutputFailed; else it
-    is told of once. `opening` gives the place its store while the run goes on already. Entries in
-    `written` stand in the output, though the place does not know it.
+    is told of once. `opening` gives the place its store, once there is something to store.
+    Entries in `written` stand in the output, though the place does not know it.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Keeper:
         self._tell = tell
         self._needed = needed
         self._opening = opening
+        self._may_open = asyncio.Event()
         self._opener: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
         self._written = written
@@ -62,10 +63,11 @@ class Keeper:
         if self._timer is not None:
             self._timer.cancel()
         if self._opener is not None:
-            await asyncio.wait([self._opener], timeout=OPENING_WAIT)
+            if self._may_open.is_set():
+                await asyncio.wait([self._opener], timeout=OPENING_WAIT)
             self._opener.cancel()
         try:
-            self._save()
+            self._save(finally_=True)
         except OutputFailed:
             if not isinstance(exc, OutputFailed):  # which says it already
                 raise
@@ -89,6 +91,7 @@ class Keeper:
         """All that `checkpoint` covers has."""
         if self._place is not None:
             self._place.reached(checkpoint)
+            self._may_open.set()
             self._save_if_due()
 
     def caught_up(self) -> None:
@@ -105,11 +108,11 @@ class Keeper:
         if self._place is not None and self._place.is_due:
             self._save()
 
-    def _save(self) -> None:
+    def _save(self, *, finally_: bool = False) -> None:
         if self._place is None:
             return
         try:
-            save(self._place, self._sink)
+            save(self._place, self._sink, finally_=finally_)
         except OutputFailed as error:
             if self._needed:
                 raise
@@ -128,6 +131,7 @@ class Keeper:
                 self._save_if_due()
 
     async def _open(self, opening: Callable[[], Awaitable[None]]) -> None:
+        await self._may_open.wait()  # the database has answered, and nothing waits for this
         try:
             await opening()
         except OutputFailed as error:
@@ -143,12 +147,10 @@ async def open_file(
     file.tell = tell
     found = file.open(None if place is None or checkpoint is None else place.output)
     sink = FileSink(file, place)
-    if place is None:
-        return sink, None, None
-    if checkpoint is not None:
-        checkpoint = place.wrote_before(found)
     written: WrittenIds | None = None
-    if not file.is_compared:
+    if place is not None and checkpoint is not None:
+        checkpoint = place.wrote_before(found)
+    if place is not None and not file.is_compared:
         ids = await file.read_back()
         if ids:
             written = ids
@@ -156,6 +158,7 @@ async def open_file(
                 f"the stored place does not know all that is in {file.path}: {len(ids):,} entries "
                 "found there are not written again"
             )
-    save(place, sink)
+    if place is not None:
+        save(place, sink)
     await asyncio.to_thread(file.finish_packing)
     return sink, checkpoint, written

@@ -14,11 +14,13 @@ from typing import NamedTuple
 import msgspec
 from rich.cells import cell_len, set_cell_size
 
+from lykke_cli.application.channel_event import TYPE_KEYS
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage
 from lykke_cli.application.times import age
 from lykke_cli.cli import palette
 from lykke_cli.cli.cells import cut, size_in_words, steady
+from lykke_cli.cli.fields import fields_of, look_up_of, text_of
 from lykke_cli.cli.palette import BOLD, DIM, PLAIN, painted
 from lykke_cli.cli.renderers import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.sanitize import visible
@@ -73,7 +75,8 @@ class LiveTable:
 
     Times are shown in the local zone, or in UTC with `utc`; `zone` replaces the local zone. With
     `relative` the age that an entry has when its line is written takes their place.
-    `show_user` adds the user's column; `columns` chooses them all, in order (raises UsageMistake).
+    `show_user` adds the user's column; `columns` chooses them all, in order (raises UsageMistake);
+    with `any_message` they may also be keys of a JSON object, such as `event_data.title`.
     A message of more than `max_message_size` bytes is not looked into: the details are its
     beginning and its size. `now` tells the time, for messages that carry none.
     """
@@ -87,6 +90,7 @@ class LiveTable:
         show_user: bool = False,
         columns: Sequence[str] | None = None,
         max_message_size: int = MAX_MESSAGE_SIZE,
+        any_message: bool = False,
         zone: tzinfo | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -98,7 +102,9 @@ class LiveTable:
         self._now = now
         self._in_color = terminal.stdout_in_color
         self._is_fine = terminal.has_256_colors
-        self._columns = None if columns is None else check_columns(columns, COLUMNS)
+        self._columns = (
+            None if columns is None else check_columns(columns, COLUMNS, any_key=any_message)
+        )
         self._layout = self._layout_for(terminal.width)
         self._day = self._local(now()).date()
 
@@ -169,12 +175,19 @@ class LiveTable:
                     cell, style = entity, self._entity_style(shown.message)
                 case "from":
                     cell, style = ("live" if shown.source == "live" else "db"), DIM
-                case _:
+                case "details":
                     cell = details
                     style = PLAIN if isinstance(shown.message, Entry) else DIM
+                case _:
+                    cell, style = self._field(name, shown.message), PLAIN
             cells.append(cell)
             styles.append(style)
         return self._line(cells, styles)
+
+    def _field(self, name: str, message: Entry | OtherMessage | Unreadable) -> str:
+        if _size(message) > self._max_message_size:
+            return ""
+        return visible(text_of(look_up_of(name)(fields_of(message)))[:LONGEST_NAME])
 
     def _line(self, cells: Sequence[str], styles: Sequence[str]) -> str:
         layout = self._layout
@@ -222,8 +235,10 @@ def _width_of(name: str, width: int) -> int:
             return 46 if width >= VERY_WIDE else 16 if width >= MEDIUM else 13
         case "from":
             return 4
-        case _:
+        case "details":
             return LEAST_DETAILS
+        case _:
+            return 20 if width >= WIDE else 16
 
 
 def layout_of(names: Sequence[str], width: int) -> Layout:
@@ -310,11 +325,10 @@ def _kind(message: OtherMessage) -> tuple[str, bytes | dict[str, msgspec.Raw]]:
         fields = _raw_object(message.raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "message", message.raw
-    kind = fields.get("type")
-    if kind is None or not bytes(kind).startswith(b'"'):
-        return "message", fields
-    del fields["type"]
-    return visible(_string(kind)[:LONGEST_NAME]), fields
+    for key in TYPE_KEYS:
+        if bytes(fields.get(key, b"")).startswith(b'"'):
+            return visible(_string(fields.pop(key))[:LONGEST_NAME]), fields
+    return "message", fields
 
 
 def _time(moment: datetime, width: int) -> str:

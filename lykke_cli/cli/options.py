@@ -133,6 +133,8 @@ Yes = Annotated[
     bool,
     typer.Option("--yes", "-y", help="Do not ask, though the profile is protected."),
 ]
+AUDIT_LOG = "auditlog"
+"""The type of the channels that entries travel on; on any other one every JSON object is shown."""
 Channel = Annotated[
     str,
     typer.Option(
@@ -374,7 +376,9 @@ def filters(
     until: datetime | None,
     query: str | None,
     grep: str | None,
+    channel: str = AUDIT_LOG,
 ) -> "Filters":
+    """On a `channel` of another type than the audit log's they hold for any JSON object."""
     from lykke_cli.application.filters import Filters
 
     return Filters(
@@ -384,6 +388,7 @@ def filters(
         until=until,
         query=query,
         grep=grep,
+        any_message=channel != AUDIT_LOG,
     )
 
 
@@ -459,6 +464,8 @@ class Printing:
     template: str | None = None
     max_message_size: int = size(MAX_MESSAGE_SIZE)
     """In bytes, for the table."""
+    any_message: bool = False
+    """Whether columns and fields are those of any JSON object, not of entries."""
 
     def renderer(self, terminal: Terminal, *, show_user: bool = False) -> "Renderer":
         """Raises UsageMistake when these do not go together."""
@@ -474,6 +481,7 @@ class Printing:
             columns=self.columns,
             template=self.template,
             max_message_size=self.max_message_size,
+            any_message=self.any_message,
         )
 
 
@@ -489,6 +497,7 @@ def printing(
     columns: str | None = None,
     template: str | None = None,
     max_message_size: str = MAX_MESSAGE_SIZE,
+    channel: str = AUDIT_LOG,
 ) -> Printing:
     """How messages are shown: what was given as flags, else the profile's."""
     defaults = {} if settings.profile is None else settings.profile.values
@@ -506,4 +515,5 @@ def printing(
         columns=None if columns is None else tuple(map(str.strip, columns.split(","))),
         template=template,
         max_message_size=size(max_message_size),
+        any_message=channel != AUDIT_LOG,
     )

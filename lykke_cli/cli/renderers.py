@@ -19,6 +19,7 @@ from lykke_cli.application.messages import (
     to_lines,
     unreadable_fields,
 )
+from lykke_cli.cli.fields import fields_of, is_field, look_up_of, text_of
 from lykke_cli.cli.sanitize import csv_cell, json_for_terminal, visible
 from lykke_cli.cli.terminal import Output, Terminal
 
@@ -55,20 +56,23 @@ def make_renderer(
     columns: Sequence[str] | None = None,
     template: str | None = None,
     max_message_size: int = MAX_MESSAGE_SIZE,
+    any_message: bool = False,
 ) -> Renderer:
     """The renderer for `output`, or without it a table on a terminal and NDJSON in a pipe.
 
     `utc`, `relative` and `show_user` are for the table: times in UTC, ages in their place, and a
     column for the user. With `unsafe` raw payloads reach a terminal as they are. `columns` are
     those of a table or of CSV, in order; a `template` takes the place of `output`. What has more
-    than `max_message_size` bytes is cut in the table. Raises UsageMistake.
+    than `max_message_size` bytes is cut in the table. With `any_message`, for channels of other
+    types than the audit log's, columns and fields are those of whatever JSON object comes.
+    Raises UsageMistake.
     """
     if template is not None:
         if output is not None or columns is not None:
             raise UsageMistake("--template is an output of its own: leave -o and --columns out.")
         from lykke_cli.cli.template import TemplateRenderer
 
-        return TemplateRenderer(template)
+        return TemplateRenderer(template, any_message=any_message)
     to_terminal = terminal.stdout_is_tty
     chosen = output or (Output.TABLE if to_terminal else Output.NDJSON)
     if columns is not None and chosen not in (Output.TABLE, Output.CSV):
@@ -84,13 +88,14 @@ def make_renderer(
                 show_user=show_user,
                 columns=columns,
                 max_message_size=max_message_size,
+                any_message=any_message,
             )
         case Output.NDJSON:
             return NdjsonRenderer(to_terminal=to_terminal)
         case Output.JSON:
             return JsonRenderer(to_terminal=to_terminal)
         case Output.CSV:
-            return CsvRenderer(columns, to_terminal=to_terminal)
+            return CsvRenderer(columns, to_terminal=to_terminal, any_message=any_message)
         case Output.RAW:
             return RawRenderer(escaped=to_terminal and not unsafe)
 
@@ -141,24 +146,41 @@ class CsvRenderer:
     """RFC 4180 with a header row; what is not an entry has its text in the column `meta`.
 
     JSON's null is an empty cell. A cell that a spreadsheet would take for a formula gets a `'`.
+    With `any_message` a column may be any key of a JSON object, such as `event_data.title`; where
+    an object has no `meta`, all of it is in that column.
     """
 
-    def __init__(self, columns: Sequence[str] | None = None, *, to_terminal: bool = False) -> None:
+    def __init__(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        to_terminal: bool = False,
+        any_message: bool = False,
+    ) -> None:
         self._to_terminal = to_terminal
-        self._columns = check_columns(columns or CSV_COLUMNS, CSV_COLUMNS)
-        self._places = [CSV_COLUMNS.index(name) for name in self._columns]
+        self._any_message = any_message
+        self._columns = check_columns(columns or CSV_COLUMNS, CSV_COLUMNS, any_key=any_message)
+        self._look_ups = [look_up_of(name) for name in self._columns]
 
     def header(self) -> bytes:
-        return self._rows([CSV_COLUMNS])
+        return self._rows([self._columns])
 
     def render(self, messages: Sequence[Arrival]) -> bytes:
-        return self._rows([_csv_row(shown.message) for shown in messages])
+        return self._rows([self._row(shown.message) for shown in messages])
 
     def footer(self) -> bytes:
         return b""
 
+    def _row(self, message: Message) -> Sequence[str]:
+        if not self._any_message:
+            row = dict(zip(CSV_COLUMNS, _csv_row(message), strict=True))
+            return [row[name] for name in self._columns]
+        fields = fields_of(message)
+        if "meta" not in fields:
+            fields["meta"] = _text(message)
+        return [csv_cell(text_of(look_up(fields))) for look_up in self._look_ups]
+
     def _rows(self, rows: Sequence[Sequence[str]]) -> bytes:
-        rows = [[row[place] for place in self._places] for row in rows]
         if self._to_terminal:
             rows = [[visible(cell) for cell in row] for row in rows]
         text = io.StringIO()
@@ -189,12 +211,20 @@ class RawRenderer:
         return b""
 
 
-def check_columns(columns: Sequence[str], known: Sequence[str]) -> Sequence[str]:
-    """`columns`, each of which is known and there once; raises UsageMistake."""
+def check_columns(
+    columns: Sequence[str], known: Sequence[str], *, any_key: bool = False
+) -> Sequence[str]:
+    """`columns`, each there once and one of `known`, or with `any_key` any key of an object.
+
+    Raises UsageMistake.
+    """
     unknown = [name for name in columns if name not in known]
+    if any_key:
+        unknown = [name for name in unknown if not is_field(name)]
     if unknown or len(set(columns)) < len(columns) or not columns:
+        others = ", or a key such as event_data.title" if any_key else ""
         raise UsageMistake(
-            f"--columns {','.join(columns)}: give some of {', '.join(known)}, each once."
+            f"--columns {','.join(columns)}: give some of {', '.join(known)}{others}, each once."
         )
     return columns
 
@@ -212,10 +242,14 @@ def _payload(shown: Arrival) -> bytes:
     return message.raw if isinstance(message, Unreadable) else message.to_json()
 
 
+def _text(message: Message) -> str:
+    raw = message.raw if isinstance(message, Unreadable) else message.to_json()
+    return raw.decode("utf-8", "replace")
+
+
 def _csv_row(message: Message) -> Sequence[str]:
     if not isinstance(message, Entry):
-        text = message.raw if isinstance(message, Unreadable) else message.to_json()
-        return ("", "", "", "", "", "", csv_cell(text.decode("utf-8", "replace")))
+        return ("", "", "", "", "", "", csv_cell(_text(message)))
     meta = bytes(message.meta)
     return (
         message.id,

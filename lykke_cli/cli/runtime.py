@@ -13,6 +13,8 @@ from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.sanitize import visible
 
 T = TypeVar("T")
+_HANG_UP = getattr(signal, "SIGHUP", None)  # not on Windows
+ENDING_SIGNALS = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, _HANG_UP)))
 
 
 class _Lines(logging.Handler):
@@ -35,16 +37,19 @@ def without_log() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _ending_signals() -> Iterator[int]:
-    yield signal.SIGINT
-    yield signal.SIGTERM
-    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # as nohup sets it
-        yield hangup
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What went wrong where nobody waits for it is logged, but for a connection given up.
+
+    Where an attempt to connect is cancelled, asyncpg leaves a future behind that tells of its end.
+    """
+    future, error = context.get("future"), context.get("exception")
+    if isinstance(error, OSError) and not isinstance(future, asyncio.Task | None):
+        return
+    loop.default_exception_handler(context)
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` to its end; raises Stopped when a signal that ends it came before that."""
+    """Run `main` to its end; raises Stopped when a signal to end came before that."""
     logging.lastResort = _Lines(logging.WARNING)  # which is used where no handler is
     received: list[int] = []
     previous: dict[int, Any] = {}
@@ -64,8 +69,11 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
     async def supervised() -> T:
         task = asyncio.current_task()
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_report)
         if task is not None:
-            for number in _ending_signals():
+            for number in ENDING_SIGNALS:
+                if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # nohup
                 # Not loop.add_signal_handler: this one also runs while a write is blocked.
                 handle = handler(lambda: loop.call_soon_threadsafe(task.cancel))
                 previous[number] = signal.signal(number, handle)

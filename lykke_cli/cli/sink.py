@@ -27,11 +27,11 @@ class Sink(Protocol):
     async def close(self) -> None: ...
 
 
-def save(place: Place, sink: Sink | None) -> None:
+def save(place: Place, sink: Sink | None, *, finally_: bool = False) -> None:
     """Store the place, and the state of the output it belongs to."""
     if sink is not None:
         place.output = sink.state()
-    place.save()
+    place.save(finally_=finally_)
 
 
 class StdoutSink:

@@ -72,8 +72,10 @@ def write_some(descriptor: int, data: "ReadableBuffer") -> int:
 
 def write_all(descriptor: int, data: memoryview) -> None:
     """Blocks until all is written, also where the descriptor does not."""
-    while data := data[write_some(descriptor, data) :]:
-        _wait_until_writable(descriptor)
+    while data:
+        if (written := write_some(descriptor, data)) == 0:
+            _wait_until_writable(descriptor)
+        data = data[written:]
 
 
 def failure(error: OSError) -> Exception:
@@ -149,4 +151,6 @@ def _text(raw: io.FileIO, like: IO[str] | None) -> io.TextIOWrapper:
 
 
 def _wait_until_writable(descriptor: int, seconds: float | None = None) -> None:
-    select.select([], [descriptor], [], seconds)
+    poll = select.poll()  # unlike select(), it also ends when the other side has gone
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll(None if seconds is None else seconds * 1000)

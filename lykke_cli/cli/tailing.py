@@ -101,8 +101,11 @@ class Tailing:
             sink, checkpoint, written = await open_file(self._file, place, checkpoint, tell)
         if checkpoint is not None and (request.since is not None or request.last is not None):
             tell(SINCE_UNUSED)
+        begins_now = checkpoint is None and request.since is None and request.last is None
         if self._resume and checkpoint is None:
             tell("no place is stored yet: following from now on")
+        elif written is not None and begins_now:
+            tell("following from now on; --since fills in what came after the last of them")
         undecoded = (
             self._printing.output is Output.RAW
             and self._file is None

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
-import orjson
-
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.messages import Arrival, Entry, OtherMessage
+from lykke_cli.cli.fields import fields_of, first_key, is_field, look_up_of, text_of
 from lykke_cli.cli.sanitize import visible
 
 FIELDS = (
@@ -26,8 +25,6 @@ FIELDS = (
     "source",
     "channel",
 )
-_FIELD = re.compile(r"(\w+)((?:\.\w+|\[[^\[\]]+\])*)")
-_STEP = re.compile(r"\.(\w+)|\[([^\[\]]+)\]")
 _SPEC = re.compile(r"(?:.?[<>^])?\d{0,4}(?:\.\d{1,4})?")
 _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 
@@ -38,10 +35,12 @@ class TemplateRenderer:
     """Raises UsageMistake for a template that is none.
 
     What comes from an entry is shown escaped, on a terminal and in a pipe: a line stays a line.
-    A message that is no entry is shown as its JSON.
+    A message that is no entry is shown as its JSON, unless with `any_message` the template is for
+    every JSON object; then a field may be any key.
     """
 
-    def __init__(self, template: str) -> None:
+    def __init__(self, template: str, *, any_message: bool = False) -> None:
+        self._any_message = any_message
         try:
             parsed = list(Formatter().parse(template))
         except ValueError as error:
@@ -51,7 +50,7 @@ class TemplateRenderer:
             if text:
                 self._parts.append(_literal(text))
             if field is not None:
-                self._parts.append(_lookup(field, spec or "", conversion))
+                self._parts.append(_lookup(field, spec or "", conversion, any_key=any_message))
 
     def header(self) -> bytes:
         return b""
@@ -64,10 +63,12 @@ class TemplateRenderer:
 
     def _line(self, shown: Arrival) -> str:
         message = shown.message
-        if not isinstance(message, Entry):
+        if not isinstance(message, Entry) and not (
+            self._any_message and isinstance(message, OtherMessage)
+        ):
             raw = shown.raw if shown.raw is not None else b""
             return visible(raw.decode("utf-8", "backslashreplace"))
-        fields = message.to_dict() | {"source": shown.source, "channel": shown.channel}
+        fields = fields_of(message) | {"source": shown.source, "channel": shown.channel}
         return "".join([part(fields) for part in self._parts])
 
 
@@ -76,9 +77,8 @@ def _literal(text: str) -> Part:
     return lambda _: text
 
 
-def _lookup(field: str, spec: str, conversion: str | None) -> Part:
-    match = _FIELD.fullmatch(field)
-    if match is None or match[1] not in FIELDS:
+def _lookup(field: str, spec: str, conversion: str | None, *, any_key: bool) -> Part:
+    if not is_field(field) or not (any_key or first_key(field) in FIELDS):
         known = ", ".join(FIELDS)
         raise UsageMistake(f"--template: {{{field}}} is not a field; there are {known}.")
     if conversion or not _SPEC.fullmatch(spec):
@@ -86,30 +86,5 @@ def _lookup(field: str, spec: str, conversion: str | None) -> Part:
             f"--template: {{{field}:{spec}}} has a format of its own; width and alignment are "
             "allowed, such as {activity_type:<20}."
         )
-    steps = [name or key for name, key in _STEP.findall(match[2])]
-
-    def look_up(fields: Mapping[str, Any]) -> str:
-        value: Any = fields[match[1]]
-        for step in steps:
-            value = _inside(value, step)
-        return format(visible(_text(value)), spec)
-
-    return look_up
-
-
-def _inside(value: Any, step: str) -> Any:
-    if isinstance(value, dict):
-        return value.get(step)
-    if isinstance(value, list) and step.isascii() and step.isdigit():
-        index = int(step[:9])
-        return value[index] if index < len(value) else None
-    return None
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    try:
-        return value if isinstance(value, str) else orjson.dumps(value).decode()
-    except TypeError:
-        return "(nested too deeply)"
+    look_up = look_up_of(field)
+    return lambda fields: format(visible(text_of(look_up(fields))), spec)

@@ -57,6 +57,7 @@ class Terminal:
         self.color = color
         self._environ = os.environ if environ is None else environ
         self._columns = columns
+        self._has_buffered = True  # for all that is known
         self._out: Console | None = None
         self._err: Console | None = None
 
@@ -69,6 +70,7 @@ class Terminal:
 
     def write(self, data: bytes) -> None:
         """Write all of `data` to stdout; raises OutputClosed, OutputFailed."""
+        self._has_buffered = True
         written = self.stdout.write(data)
         while written < len(data):  # an unbuffered stream may take less
             data = data[written:]
@@ -77,6 +79,7 @@ class Terminal:
     def flush(self) -> None:
         """Send on what stdout has buffered; raises OutputClosed, OutputFailed."""
         self.stdout.flush()
+        self._has_buffered = False
 
     async def send(self, data: bytes) -> None:
         """Write all of `data` to stdout, and wait until it has left; one may do so at a time.
@@ -84,7 +87,8 @@ class Terminal:
         A reader that takes nothing holds up the caller, not the event loop. Raises OutputClosed,
         also after it was cancelled in the middle, and OutputFailed.
         """
-        self.flush()  # what was written before, if anything
+        if self._has_buffered:
+            self.flush()
         if self._outlet is not None:
             await self._outlet.write(data)
         else:

@@ -25,10 +25,14 @@ def pack(plain: Path) -> None:
     """Put `plain.gz` in its place; raises OSError, also where a name is somebody else's."""
     unfinished = _unfinished(plain)
     with open(plain, "rb") as source, open(unfinished, "xb") as target:
-        with gzip.GzipFile(plain.name, "wb", fileobj=target, mtime=0) as archive:
-            shutil.copyfileobj(source, archive, _READ_SIZE)
-        target.flush()
-        os.fsync(target.fileno())
+        try:
+            with gzip.GzipFile(plain.name, "wb", fileobj=target, mtime=0) as archive:
+                shutil.copyfileobj(source, archive, _READ_SIZE)
+            target.flush()
+            os.fsync(target.fileno())
+        except OSError:
+            unfinished.unlink()  # it takes the room that there is none of
+            raise
     os.rename(unfinished, packed(plain))
     _sync_folder(plain.parent)  # the packed one is there for good before the plain one goes
     plain.unlink()

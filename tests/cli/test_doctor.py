@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -78,6 +79,28 @@ def test_all_is_well(database: str, env: dict[str, str], request: pytest.Fixture
     assert examined.exit_code == ExitCode.DONE
     assert set(examined.findings) == examined.ids("ok"), examined.findings
     assert re.search(r"committed; live after \d+ ms; in the history", examined.text("end-to-end"))
+
+
+def test_a_database_that_knows_its_users_is_told_of(
+    postgres_url: str, postgres_server: PostgresServer, env: dict[str, str]
+) -> None:
+    user = uuid.uuid4()
+    database = urlsplit(postgres_url).path.strip("/")
+    postgres_server.execute(
+        f"CREATE TABLE users AS SELECT uuid '{user}' AS id; ALTER TABLE users ADD PRIMARY KEY (id);"
+        "ALTER TABLE audit_logs ADD FOREIGN KEY (user_id) REFERENCES users",
+        database,
+    )
+    env = env | {"DATABASE_URL": postgres_url}
+    nobody = Examined("--write", env=env)
+    assert (nobody.exit_code, nobody.ids("skipped")) == (ExitCode.DONE, {"end-to-end"})
+    assert "foreign key" in nobody.text("end-to-end")
+    assert "lykke doctor USER_ID --write" in nobody.text("end-to-end")
+    for _ in range(2):  # the entry of the first time stays
+        assert "end-to-end" in Examined(str(user), "--write", env=env).ids("ok")
+    unknown = Examined(str(uuid.uuid4()), "--write", env=env)
+    assert unknown.ids("failed") == {"end-to-end"}
+    assert "is in the database" in unknown.text("end-to-end")
 
 
 def test_without_a_database_and_write_that_is_not_examined(env: dict[str, str]) -> None:

@@ -1,12 +1,15 @@
 """Every way a server can be missing: one line, the server without its password, the remedy."""
 
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
 from lykke_cli.__main__ import main
 from lykke_cli.cli.exit_codes import ExitCode
-from tests.cli_process import Result, call_lykke, run_lykke
+from tests.cli_process import Result, call_lykke, environment, run_lykke
 from tests.servers import PostgresServer, RedisServer
 
 NOWHERE = "127.0.0.1:1"
@@ -134,3 +137,39 @@ def test_no_arguments_show_the_help() -> None:
     result = run_lykke()
     assert result.status == ExitCode.USAGE
     assert "tail" in result.stdout.decode() + result.stderr
+
+
+HOMELESS = """
+import os, pwd, sys
+def nobody(_): raise KeyError
+pwd.getpwuid = nobody
+from lykke_cli.__main__ import main
+sys.exit(main())
+"""
+NAMES = ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME", "XDG_CONFIG_HOME", "PGUSER")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (["tail", USER, "--redis-url", f"redis://{NOWHERE}"], 3, "refused"),
+        (["profile", "list"], 0, "no profile yet"),
+        (["backfill", USER, "--database-url", f"postgresql://u@{NOWHERE}/x"], 3, "refused"),
+        (["backfill", USER, "--database-url", f"postgresql://{NOWHERE}/x"], 2, "names no user"),
+        (["record", USER, "X", "--database-url", "postgresql:///x"], 2, "names no user"),
+    ],
+)
+def test_a_user_that_nobody_knows_without_a_home(
+    tmp_path: Path, arguments: list[object], status: int, text: str
+) -> None:
+    env = {name: value for name, value in environment().items() if name not in NAMES}
+    done = subprocess.run(
+        [sys.executable, "-c", HOMELESS, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=env | {"XDG_STATE_HOME": str(tmp_path / "state")},
+        timeout=60,
+    )
+    assert_one_line(Result(b"", done.stderr, done.returncode), ExitCode(status), text)
+    assert not list(tmp_path.glob("~*"))

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_what_did_arrive_is_told_when_it_is_something_else(
     env: dict[str, str], user: uuid.UUID
 ) -> None:
     command = (sys.executable, "-c", INSERT, env["DATABASE_URL"], user, "TASK_\x1b[31mPUNTED")
-    options = ("--activity-type", "TASK_COMPLETED", "--timeout", "1s")
+    options = ("--activity-type", "TASK_COMPLETED", "--timeout", "5s")
     result = run_lykke("expect", user, *options, "--", *command, env=env)
     assert (result.status, result.stdout) == (ExitCode.EXPECTATION, b"")
     assert "0 of 1 came." in result.stderr
@@ -90,7 +91,7 @@ def test_none_means_not_a_single_one(
     env: dict[str, str], user: uuid.UUID, activity_type: str
 ) -> None:
     command = (sys.executable, "-c", INSERT, env["DATABASE_URL"], user, activity_type)
-    options = ("--none", "--activity-type", "TASK_COMPLETED", "--timeout", "1s")
+    options = ("--none", "--activity-type", "TASK_COMPLETED", "--timeout", "5s")
     result = run_lykke("expect", user, *options, "--", *command, env=env)
     if activity_type == "TASK_COMPLETED":
         assert result.status == ExitCode.EXPECTATION
@@ -135,6 +136,99 @@ def test_ctrl_c_ends_the_command_too(env: dict[str, str], user: uuid.UUID) -> No
         result = process.finish()
     assert result.status == ExitCode.INTERRUPTED
     assert "Unknown child" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (["--activity-type", "TaskMoved"], 1),
+        (["--query", "event_data.n > `1`"], 2),
+        (["--grep", "nothing"], 0),
+        ([], 3),
+    ],
+)
+def test_on_other_channels_any_object_is_expected(
+    env: dict[str, str], user: uuid.UUID, options: list[str], count: int
+) -> None:
+    payloads = [
+        b'{"id":"1","event_type":"TaskMoved","event_data":{"n":2}}',
+        b'{"id":"2","event_type":"TaskMade","event_data":{"n":3}}',
+        b'{"type":"note"}',
+        b"no JSON",
+    ]
+    script = f"""
+import redis
+client = redis.Redis.from_url({env["REDIS_URL"]!r})
+for payload in {payloads!r}:
+    client.publish("domain-events:{user}", payload)
+"""
+    words = ("--channel", "domain-events", "--count", max(count, 1), "--timeout", "5s", *options)
+    result = run_lykke("expect", user, *words, "--", sys.executable, "-c", script, env=env)
+    assert (result.status == ExitCode.DONE) == bool(count), result.stderr
+    assert len(result.rows) == count
+    if not count:
+        assert "0 of 1 came." in result.stderr
+        assert "TaskMoved 1: --grep does not hold for it" in result.stderr
+        assert "1 message came that is no JSON object." in result.stderr
+
+
+def lives(pid: int) -> bool:
+    """Whether the process is there, other than as one whose end nobody has asked for."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def with_a_child(ending: str) -> tuple[str, ...]:
+    """A command that tells the id of a process which it starts."""
+    return ("sh", "-c", f'sleep 60 2>&- >&- & echo "child=$!." >&2; {ending}')
+
+
+def child_of(stderr: str) -> int:
+    return int(stderr.partition("child=")[2].partition(".")[0])
+
+
+@pytest.mark.parametrize("ending", ["wait", "true", "false"], ids=["goes on", "succeeds", "fails"])
+def test_what_the_command_started_is_ended_when_it_fails(
+    env: dict[str, str], user: uuid.UUID, ending: str
+) -> None:
+    options = ("--timeout", "1s", "--live-only", "--", *with_a_child(ending))
+    result = run_lykke("expect", user, *options, env=env)
+    assert result.status == ExitCode.EXPECTATION
+    assert not lives(child_of(result.stderr))
+
+
+def test_what_does_not_end_when_it_is_asked_to_is_killed(
+    env: dict[str, str], user: uuid.UUID
+) -> None:
+    trapped = ("sh", "-c", "trap '' TERM; " + with_a_child("wait")[2])
+    result = run_lykke("expect", user, "--none", "--timeout", "1s", "--", *trapped, env=env)
+    assert result.status == ExitCode.EXPECTATION
+    assert not lives(child_of(result.stderr))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_what_the_command_started(
+    env: dict[str, str], user: uuid.UUID, number: int
+) -> None:
+    with LykkeProcess("expect", user, "--", *with_a_child("wait"), env=env) as process:
+        process.wait_for("child=")
+        result = process.stop(number)
+    assert result.status == 128 + number
+    assert not lives(child_of(result.stderr))
+
+
+def test_what_a_command_that_succeeds_leaves_in_the_background_goes_on(
+    env: dict[str, str], user: uuid.UUID
+) -> None:
+    command = with_a_child("true")
+    result = run_lykke("expect", user, "--none", "--timeout", "0.5s", "--", *command, env=env)
+    assert result.status == ExitCode.DONE, result.stderr
+    child = child_of(result.stderr)
+    assert lives(child)
+    os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.timeout(1800)

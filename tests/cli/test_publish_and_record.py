@@ -1,5 +1,7 @@
 """`lykke publish` and `lykke record`."""
 
+import signal
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -7,8 +9,8 @@ import orjson
 import pytest
 
 from lykke_cli.application.messages import Entry, decode
-from tests.cli_process import LykkeProcess, run_lykke
-from tests.servers import RedisServer
+from tests.cli_process import LykkeProcess, command, environment, run_lykke
+from tests.servers import RedisServer, wait_until
 
 BIG = b'{"n":123456789012345678901234567890,"x":1.10}'
 
@@ -155,3 +157,49 @@ def test_wrong_password_for_redis(redis_server: RedisServer) -> None:
     assert result.status == 3
     assert "s3cret" not in result.stderr
     assert f"redis://127.0.0.1:{redis_server.port}" in result.stderr
+
+
+def catches(pid: int, number: int) -> bool:
+    mask = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (b'{"n":1}\n{"n":2}\n{"n":', "the 2 messages before it went out"),
+        (b"", "Nothing was published"),
+    ],
+)
+def test_ctrl_c_tells_what_went_out(
+    redis_server: RedisServer, env: dict[str, str], lines: bytes, said: str
+) -> None:
+    user = uuid.uuid4()
+    with (
+        redis_server.client() as client,
+        client.pubsub(ignore_subscribe_messages=False) as pubsub,
+        subprocess.Popen(
+            command("publish", user, "-"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(env),
+        ) as process,
+    ):
+        pubsub.subscribe(f"auditlog:{user}")
+        assert pubsub.get_message(timeout=10)
+        assert process.stdin is not None
+        process.stdin.write(lines)
+        process.stdin.flush()
+        if lines:
+            for _ in range(2):
+                assert pubsub.get_message(timeout=10)
+        else:
+            wait_until(lambda: catches(process.pid, signal.SIGTERM), "its handlers")
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        stdout, stderr = process.communicate()
+    assert (process.returncode, stdout) == (130, b"")
+    text = stderr.decode()
+    assert "stdin was not read to its end" in text
+    assert said in text or "1 went out for sure, and perhaps the one after" in text

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import re
+import signal
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -10,8 +12,8 @@ import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import entity, insert, wire
-from tests.cli_process import LykkeProcess, run_lykke
-from tests.servers import RedisServer
+from tests.cli_process import LykkeProcess, command, environment, run_lykke
+from tests.servers import RedisServer, wait_until
 
 
 def store(url: str, *entities: object) -> None:
@@ -194,3 +196,106 @@ def test_replay_keeps_to_its_rate(database_env: dict[str, str], postgres_url: st
         "backfill", user, "--since", "1h", "--replay", "--rate", "10", env=database_env
     )
     assert float(result.stderr.split(" in ")[1].split()[0]) >= 0.3
+
+
+def stored(tmp_path: Path) -> bytes:
+    """All that is stored of places."""
+    return b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*.json"))
+
+
+@pytest.mark.parametrize("options", [(), ("--resume",)])
+def test_what_was_printed_is_in_the_place_soon_though_nothing_comes_after_it(
+    redis_server: RedisServer,
+    database_env: dict[str, str],
+    postgres_url: str,
+    tmp_path: Path,
+    options: tuple[str, ...],
+) -> None:
+    user = uuid.uuid4()
+    entities = [entity(user) for _ in range(3)]
+    with LykkeProcess("tail", user, *options, env=database_env) as tail:
+        tail.wait_for("following")
+        for new in entities:
+            store(postgres_url, new)
+            publish(redis_server, user, wire(new))
+            assert tail.row()["id"] == str(new.id)
+            # Long before the next reconcile, which is after 30 s.
+            wait_until(lambda new=new: str(new.id).encode() in stored(tmp_path), "stored", 5)  # type: ignore[misc]
+        # Leaving the block is kill -9.
+    again = run_lykke("tail", user, "--resume", "--timeout", "1s", env=database_env)
+    assert again.rows == []
+
+
+def test_a_terminal_that_is_closed_ends_it_in_order(
+    redis_server: RedisServer, database_env: dict[str, str], postgres_url: str
+) -> None:
+    user = uuid.uuid4()
+    new = entity(user)
+    with LykkeProcess("tail", user, "--resume", env=database_env) as tail:
+        tail.wait_for("following")
+        store(postgres_url, new)
+        publish(redis_server, user, wire(new))
+        tail.row()
+        result = tail.stop(signal.SIGHUP)
+    assert result.status == 128 + signal.SIGHUP
+    assert "1 printed" in result.stderr
+    again = run_lykke("tail", user, "--resume", "--timeout", "1s", env=database_env)
+    assert again.rows == []
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(database_env: dict[str, str]) -> None:
+    """As under nohup."""
+    arguments = command("tail", uuid.uuid4(), "--resume")
+    with subprocess.Popen(
+        ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *arguments],
+        env=environment(database_env),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    ) as tail:
+        assert tail.stderr is not None
+        assert b"no place" in tail.stderr.readline()
+        assert b"following" in tail.stderr.readline()
+        tail.send_signal(signal.SIGHUP)
+        tail.send_signal(signal.SIGTERM)
+        assert tail.wait(10) == ExitCode.TERMINATED
+
+
+def test_a_state_folder_that_fills_up_ends_no_plain_tail(
+    redis_server: RedisServer, database_env: dict[str, str], postgres_url: str
+) -> None:
+    user = uuid.uuid4()
+    entities = [entity(user) for _ in range(30)]
+    store(postgres_url, *entities)
+    # A limit on the size of files is a disk that is full, for one process; stdout is a pipe.
+    with subprocess.Popen(
+        ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *command("tail", user, "-n", 30)],
+        env=environment(database_env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as tail:
+        assert tail.stdout is not None and tail.stderr is not None
+        for _ in entities:
+            tail.stdout.readline()
+        told = [tail.stderr.readline().decode() for _ in range(2)]
+        for _ in range(3):
+            new = entity(user)
+            store(postgres_url, new)
+            publish(redis_server, user, wire(new))
+            assert str(new.id).encode() in tail.stdout.readline()
+        tail.send_signal(signal.SIGINT)
+        _, rest = tail.communicate(timeout=10)
+    assert tail.returncode == ExitCode.INTERRUPTED
+    assert "goes on without a place" in "".join(told)
+    assert "Cannot save" not in rest.decode()
+
+
+def test_a_state_folder_that_cannot_be_used_ends_no_plain_tail(
+    database_env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    env = database_env | {"XDG_STATE_HOME": str(tmp_path / "file")}
+    result = run_lykke("tail", uuid.uuid4(), "--timeout", "500ms", env=env)
+    assert result.status == 0
+    assert result.stderr.count("goes on without a place") == 1
+    result = run_lykke("tail", uuid.uuid4(), "--resume", env=env)
+    assert result.status == ExitCode.BAD_INPUT

@@ -187,7 +187,7 @@ def test_a_login_that_works_leaves_no_password_either(
     postgres_database: str,
     tmp_path: Path,
 ) -> None:
-    """Neither in what is stored of a place, nor in what debugging logs of the connection."""
+    """What is stored of a place names the database, and what debugging logs the connection."""
     role = f"canary_{uuid.uuid4().hex}"
     postgres_server.execute(
         f"CREATE ROLE {role} LOGIN PASSWORD '{CANARY}' IN ROLE pg_read_all_data",
@@ -208,7 +208,7 @@ def test_a_login_that_works_leaves_no_password_either(
             "backfill", USER, "--to-file", tmp_path / "out", env=env, home=tmp_path
         )
         assert CANARY not in written
-        assert "postgresql:" in written  # the place, which is named after the database
+        assert '"database":"postgresql:' in written  # the place is among it
     finally:
         postgres_server.execute(f"DROP ROLE {role}")
         with redis_server.client() as client:

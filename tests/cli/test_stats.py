@@ -213,7 +213,7 @@ def test_a_png_is_the_same_whatever_fonts_a_machine_has(
     store(sqlite_url, ("TASK_COMPLETED", 1), ("Übergabe", 2), ("Задача", 3))
     (tmp_path / "no-fonts.conf").write_text("<fontconfig/>")
     bare = env | {"FONTCONFIG_FILE": str(tmp_path / "no-fonts.conf")}
-    pictures = []
+    pictures: list[bytes] = []
     for user, environment in ((USER, env), (USER, bare), (uuid.UUID(int=2), bare)):
         path = tmp_path / f"{len(pictures)}.png"
         result = run_lykke("stats", user, *RANGE, "--png", path, env=environment)

@@ -292,3 +292,61 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments: list[str], mess
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert result.stdout == b""
+
+
+EVENTS = (
+    b'{"id":"1","event_type":"TaskMoved","event_data":{"title":"Buy milk","to":["done"]}}',
+    b'{"id":"2","event_type":"TaskMade","event_data":{"title":"Buy bread"}}',
+    b'{"id":"3","type":"note","text":"milk"}',
+)
+
+
+@pytest.mark.parametrize("channel", ["notification", "domain-events"])
+@pytest.mark.parametrize(
+    ("arguments", "stdout"),
+    [
+        (["--activity-type", "TaskM*"], EVENTS[0] + b"\n" + EVENTS[1] + b"\n"),
+        (["--activity-type", "note"], EVENTS[2] + b"\n"),
+        (["--grep", "milk"], EVENTS[0] + b"\n" + EVENTS[2] + b"\n"),
+        (["--query", "event_data.title == 'Buy bread'"], EVENTS[1] + b"\n"),
+        (
+            ["--template", "{id} {activity_type} {event_data.title:<8}|{event_data.to[0]}"],
+            b"1 TaskMoved Buy milk|done\n2 TaskMade Buy bread|\n3 note         |\n",
+        ),
+        (
+            ["-o", "csv", "--columns", "id,activity_type,event_data.title,text"],
+            (
+                b"id,activity_type,event_data.title,text\n"
+                b"1,TaskMoved,Buy milk,\n2,TaskMade,Buy bread,\n3,note,,milk\n"
+            ),
+        ),
+        (
+            ["-o", "table", "--columns", "activity,event_data.title"],
+            (
+                b"ACTIVITY              EVENT_DATA.TITLE\nTaskMoved             Buy milk\n"
+                b"TaskMade              Buy bread\nnote\n"
+            ),
+        ),
+    ],
+)
+def test_on_other_channels_whatever_object_comes_is_looked_into(
+    redis_server: RedisServer,
+    env: dict[str, str],
+    channel: str,
+    arguments: list[str],
+    stdout: bytes,
+) -> None:
+    user = uuid.uuid4()
+    with LykkeProcess("tail", user, "--channel", channel, *arguments, env=env) as tail:
+        tail.wait_for("following")
+        publish(redis_server, user, *EVENTS, b'{"event_type":"Last","id":"last"}', channel=channel)
+        lines = [tail.line() for _ in stdout.splitlines()]
+        result = tail.stop()
+    assert b"".join(lines) == stdout
+    assert result.status == 130
+
+
+def test_a_template_for_entries_names_only_what_they_have() -> None:
+    result = call_lykke("tail", uuid.uuid4(), "--template", "{event_data.title}")
+    assert result.status == 2
+    assert "is not a field" in result.stderr

@@ -122,7 +122,7 @@ async def test_times_are_aware_and_utc_whatever_the_sessions_zone(database: Data
         ('"text"', {"value": "text"}),
         ("7", {"value": 7}),
         ("false", {"value": False}),
-        ("null", None),
+        ("null", {}),
         ("{}", {}),
         ('{"n": 123456789012345678901234567890}', {"n": 123456789012345678901234567890}),
     ],
@@ -134,6 +134,79 @@ async def test_meta_that_is_no_object_is_wrapped(
     await database.sql(f"UPDATE audit_logs SET meta = '{stored}'".replace(":", r"\:"))  # noqa: S608
     [found] = await database.find()
     assert found.meta == read
+
+
+async def test_no_meta_is_an_empty_one(database: Database) -> None:
+    await insert(database.url, [entity(USER)])
+    await database.sql("UPDATE audit_logs SET meta = NULL")
+    [found] = await database.find()
+    assert found.meta == {}
+
+
+async def test_one_entry_is_got_by_its_id(
+    database: Database, entries: list[AuditLogEntity]
+) -> None:
+    repository = AuditLogRepository(database.reader)
+    assert [await repository.get(e.id) for e in entries] == entries
+    assert await repository.get(uuid.uuid4()) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "found", "total"),
+    [
+        ({}, [0, 1, 2, 3], 4),
+        ({"limit": 2}, [0, 1], 4),
+        ({"limit": 2, "offset": 1}, [1, 2], 4),
+        ({"limit": 2, "offset": 3}, [3], 4),
+        ({"limit": 2, "offset": 4}, [], 4),
+        ({"limit": 0}, [], 4),
+        ({"newest_first": True, "limit": 3}, [3, 2, 1], 4),
+        ({"user_id": USER, "offset": 1, "limit": 1}, [1], 3),
+        ({"activity_types": "MESSAGE_SENT"}, [1], 1),
+        ({"user_id": uuid.UUID(int=0)}, [], 0),
+    ],
+    ids=str,
+)
+async def test_a_page_tells_how_many_there_are(
+    database: Database,
+    entries: list[AuditLogEntity],
+    options: dict[str, Any],
+    found: list[int],
+    total: int,
+) -> None:
+    page = await AuditLogRepository(database.reader).search(**options)
+    assert page.entries == [entries[i] for i in found]
+    assert page.total == total
+    assert (page.limit, page.offset) == (options.get("limit", 50), options.get("offset", 0))
+
+
+async def test_the_pages_together_are_what_is_found(database: Database) -> None:
+    same = [entity(USER, occurred_at=NOON) for _ in range(25)]
+    await insert(database.url, same)
+    repository = AuditLogRepository(database.reader)
+    pages = [await repository.search(USER, limit=10, offset=n) for n in (0, 10, 20)]
+    assert [e for page in pages for e in page.entries] == await database.find(USER)
+
+
+async def test_a_page_sees_what_the_unit_of_work_has_written(database: Database) -> None:
+    uow, written = SqlAlchemyUnitOfWork(database.url, MemoryPubSubGateway()), entity(USER)
+    try:
+        async with uow:
+            await uow.create(written)
+            page = await uow.audit_logs.search(USER)
+            assert (page.entries, page.total) == ([written], 1)
+            assert await uow.audit_logs.get(written.id) == written
+            assert await AuditLogRepository(database.reader).get(written.id) is None
+    finally:
+        await uow.close()
+
+
+@pytest.mark.parametrize("options", [{"limit": -1}, {"offset": -1}], ids=str)
+async def test_a_negative_page_is_a_usage_mistake(
+    database: Database, options: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageMistake, match="negative"):
+        await AuditLogRepository(database.reader).search(**options)
 
 
 async def test_a_row_that_is_no_entry_is_bad_input_that_names_it(database: Database) -> None:

@@ -150,6 +150,22 @@ async def test_a_crash_that_loses_commits_which_were_not_waited_for(
     assert "lost its last commits" in str(chunks[0].notice)
 
 
+async def test_what_was_back_dated_before_the_start_is_not_new_after_a_restart(
+    own_postgres: PostgresServer, database: str
+) -> None:
+    """It was written last, and occurred long before the newest."""
+    await record(own_postgres, database, 20)
+    old = entity(USER, occurred_at=datetime.now(UTC) - timedelta(days=30))
+    await insert(own_postgres.url(database), [old])
+    url = reader_url(own_postgres, database)
+    cursor = await begin(url)
+    own_postgres.restart()
+    new = await record(own_postgres, database, 5)
+    chunks = await changes(url, cursor)
+    assert ids(chunks) == sorted(new)
+    assert chunks[-1].notice is None
+
+
 async def test_an_ordinary_restart_is_not_worth_a_word(
     own_postgres: PostgresServer, database: str
 ) -> None:

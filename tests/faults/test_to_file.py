@@ -3,6 +3,8 @@
 import gzip
 import os
 import random
+import shutil
+import signal
 import subprocess
 import time
 import uuid
@@ -12,6 +14,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from lykke_cli.cli.exit_codes import ExitCode
 from tests.cli_process import LykkeProcess, command, environment, run_lykke
 from tests.faults.test_faults import fill
 from tests.faults.writer import Writer
@@ -163,3 +166,204 @@ def test_the_file_follows_the_umask(postgres_url: str, env: dict[str, str], tmp_
     umask = os.umask(0)
     os.umask(umask)
     assert target.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def lose_state(tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "state")
+
+
+@pytest.mark.parametrize("command", [("backfill",), ("tail", "--timeout", "2s")])
+def test_with_the_state_folder_lost_nothing_is_written_twice(
+    command: tuple[str, ...], postgres_url: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    user, target = uuid.uuid4(), tmp_path / "audit.ndjson"
+    name, *more = command
+    arguments = (name, user, "--since", "40d", "--to-file", target, *more)
+    fill(postgres_url, user, 3_000)
+    assert run_lykke("backfill", *arguments[1:6], env=env).status == 0
+    lose_state(tmp_path)
+    fill(postgres_url, user, 5)
+    result = run_lykke(*arguments, env=env)
+    assert "3,000 entries found there are not written again" in result.stderr
+    again = run_lykke(*arguments, env=env)  # by now there is a place that knows them
+    assert "found there" not in again.stderr
+    found = ids_in(target)
+    assert len(found) == 3_005
+    assert set(found.values()) == {1}
+
+
+def test_with_the_state_folder_lost_packed_files_count_too(
+    postgres_url: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    user, target = uuid.uuid4(), tmp_path / "audit.ndjson"
+    options = ("--since", "40d", "--to-file", target, "--rotate", "100K", "--compress")
+    fill(postgres_url, user, 3_000)
+    assert run_lykke("backfill", user, *options, env=env).status == 0
+    lose_state(tmp_path)
+    assert run_lykke("backfill", user, *options, env=env).status == 0
+    found = ids_in(*tmp_path.glob("audit.ndjson*"))
+    assert len(found) == 3_000
+    assert set(found.values()) == {1}
+
+
+def test_a_run_that_compares_and_is_killed_leaves_the_next_to_compare(
+    postgres_url: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    user, target = uuid.uuid4(), tmp_path / "audit.ndjson"
+    arguments = ("tail", user, "--since", "40d", "--to-file", target)
+    fill(postgres_url, user, ROWS)
+    assert run_lykke("backfill", *arguments[1:], env=env).status == 0
+    lose_state(tmp_path)
+    fill(postgres_url, user, 500)
+    for _ in range(5):
+        with LykkeProcess(*arguments, env=env) as tail:
+            tail.wait_for("found there are not written again")
+    with LykkeProcess(*arguments, env=env):
+        wait_until(lambda: target.read_bytes().count(b"\n") >= ROWS + 500, "it is complete")
+    found = ids_in(target)
+    assert len(found) == ROWS + 500
+    assert set(found.values()) == {1}
+
+
+def test_a_place_belongs_to_the_database_however_it_is_named(
+    postgres_url: str,
+    postgres_reader_url: str,
+    redis_server: RedisServer,
+    tmp_path: Path,
+) -> None:
+    user, target = uuid.uuid4(), tmp_path / "audit.ndjson"
+    fill(postgres_url, user, 10)
+    for url in (
+        postgres_url,
+        postgres_url.replace("127.0.0.1", "localhost"),
+        postgres_url.replace("postgresql://", "postgresql+asyncpg://"),
+        f"{postgres_url}?application_name=x",
+        postgres_reader_url,
+    ):
+        env = {"DATABASE_URL": url, "REDIS_URL": redis_server.url}
+        result = run_lykke("backfill", user, "--since", "40d", "--to-file", target, env=env)
+        assert result.status == 0, result.stderr
+        assert "stored place does not know" not in result.stderr
+    assert len(target.read_bytes().splitlines()) == 10
+
+
+def test_a_second_run_on_one_file_is_refused(env: dict[str, str], tmp_path: Path) -> None:
+    target = tmp_path / "audit.ndjson"
+    with LykkeProcess("tail", uuid.uuid4(), "--to-file", target, env=env) as tail:
+        tail.wait_for("following")
+        link = tmp_path / "link.ndjson"
+        link.symlink_to(target)
+        for path in (target, link):
+            result = run_lykke("tail", uuid.uuid4(), "--to-file", path, env=env)
+            assert result.status == ExitCode.USAGE
+            assert result.stderr.count("\n") == 1
+            assert f"Another lykke is writing to {path}" in result.stderr
+
+
+@pytest.mark.parametrize("way", ["create", "copytruncate"])
+def test_logrotate_loses_and_repeats_nothing(
+    way: str,
+    postgres_server: PostgresServer,
+    postgres_database: str,
+    redis_server: RedisServer,
+    env: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "audit.ndjson"
+    with Writer(postgres_server, postgres_database, redis_server) as writer:
+        arguments = ("tail", writer.user, "--since", "40d", "--to-file", target)
+        with LykkeProcess(*arguments, env=env) as tail:
+            tail.wait_for("following")
+            for number in range(5):
+                writer.wait_for(20)
+                wait_until(lambda: target.stat().st_size, "something is in it")
+                aside = target.with_name(f"audit.ndjson.{number}")
+                if way == "create":
+                    target.rename(aside)
+                    target.touch()
+                else:
+                    shutil.copy(target, aside)
+                    writer.wait_for(2)  # written between the copy and the truncation
+                    os.truncate(target, 0)
+                tail.wait_for("going on in", times=number + 1)
+            writer.wait_for(10)
+        writer.stop()  # the tail was killed
+        committed = writer.committed()
+        with LykkeProcess(*arguments, env=env):
+
+            def complete() -> bool:
+                lines = [path.read_bytes().count(b"\n") for path in tmp_path.glob("audit.*")]
+                return sum(lines) >= len(committed)
+
+            wait_until(complete, "the files are complete")
+    assert ids_in(*tmp_path.glob("audit.*")) == committed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_replay_into_a_file_that_is_interrupted_is_gone_on_from(
+    number: int, postgres_url: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    user, target = uuid.uuid4(), tmp_path / "audit.ndjson"
+    fill(postgres_url, user, 300)
+    arguments = ("backfill", user, "--since", "40d", "--replay", "--yes", "--to-file", target)
+    with LykkeProcess("tail", user, "--live-only", env=env) as tail:
+        tail.wait_for("following")
+        for _ in range(3):
+            with LykkeProcess(*arguments, "--rate", "200", env=env) as replay:
+                for _ in range(40):
+                    tail.row()
+                replay.stop(number)
+        assert run_lykke(*arguments, env=env).status == 0
+        found = ids_in(target)
+        assert len(found) == 300
+        assert set(found.values()) == {1}
+        wait_until(lambda: set(row_ids(tail)) == set(found), "each is replayed")
+    assert len(row_ids(tail)) <= 300 + 3 * 0.2 * 200  # about what 0.1 s of publishing is, each time
+
+
+def row_ids(tail: LykkeProcess) -> list[str]:
+    return [orjson.loads(line)["id"] for line in tail.stdout.splitlines(keepends=False)]
+
+
+def test_a_replay_into_a_file_goes_on_when_redis_is_back(
+    postgres_url: str, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    env = {"DATABASE_URL": postgres_url, "REDIS_URL": own_redis.url}
+    user, target = uuid.uuid4(), tmp_path / "audit.ndjson"
+    fill(postgres_url, user, 300)
+    arguments = ("backfill", user, "--since", "40d", "--replay", "--yes", "--to-file", target)
+    with LykkeProcess(*arguments, "--rate", "200", env=env) as replay:
+        wait_until(lambda: target.exists() and target.stat().st_size, "something is written")
+        own_redis.kill()
+        assert replay.finish().status == ExitCode.UNAVAILABLE
+    before = ids_in(target)
+    own_redis.start()
+    assert run_lykke(*arguments, env=env).status == 0
+    found = ids_in(target)
+    assert len(before) < len(found) == 300
+    assert set(found.values()) == {1}
+
+
+def test_rotation_and_compression_that_are_killed_lose_nothing(
+    postgres_url: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    user, target, rng = uuid.uuid4(), tmp_path / "audit.ndjson", random.Random(7)
+    fill(postgres_url, user, ROWS)
+    arguments = ("backfill", user, "--since", "40d", "--to-file", target)
+    options = ("--rotate", "150K", "--compress")
+    for _ in range(12):
+        before = len(list(tmp_path.iterdir()))
+        with LykkeProcess(*arguments, *options, env=env) as process:
+            wait_until(
+                lambda before=before, process=process: (  # type: ignore[misc]
+                    len(list(tmp_path.iterdir())) > before or process.process.poll() is not None
+                ),
+                "it has rotated",
+            )
+            time.sleep(rng.uniform(0, 0.03))  # leaving the block is kill -9
+    assert run_lykke(*arguments, *options, env=env).status == 0
+    files = sorted(tmp_path.glob("audit.*"))
+    assert [path for path in files if path.suffix != ".gz"] == [target]
+    found = ids_in(*files)
+    assert len(found) == ROWS
+    assert set(found.values()) == {1}

@@ -47,7 +47,12 @@ def _class(name: str, module: ModuleType) -> Iterator[str]:
     tree = ast.parse(inspect.getsource(getattr(module, name))).body[0]
     assert isinstance(tree, ast.ClassDef)
     yield f"### {name}"
-    methods = [member for member in tree.body if isinstance(member, _Function)]
+    methods = [
+        member
+        for member in tree.body
+        if isinstance(member, _Function)
+        and "overload" not in map(ast.unparse, member.decorator_list)
+    ]
     yield from (
         f"```python\n{_call(name, method, module)}\n```"
         for method in methods

@@ -339,7 +339,9 @@ def assert_packed(aside: Path, content: bytes) -> None:
     assert gzip.decompress(aside.with_name(aside.name + ".gz").read_bytes()) == content
 
 
-@pytest.mark.parametrize("rest", [None, b"", gzip.compress(b"x" * 100)[:15]])
+@pytest.mark.parametrize(
+    "rest", [None, b"", gzip.compress(b"x" * 100)[:15]], ids=["none", "empty", "half"]
+)
 def test_packing_that_was_killed_before_its_end_is_begun_again(
     rest: bytes | None, run: Opener, path: Path
 ) -> None:

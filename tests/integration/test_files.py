@@ -1,11 +1,13 @@
 """What is kept is for its owner alone and stays where it is; what others wrote is left as it is."""
 
 import os
+import pwd
 import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -116,6 +118,28 @@ def test_to_file_leaves_a_file_of_another_kind_alone(
     assert result.status == ExitCode.BAD_INPUT
     assert "something other than NDJSON" in result.stderr
     assert target.read_bytes() == content
+
+
+def test_an_unknown_user_without_a_home_is_told_of_in_one_line(
+    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: object) -> NoReturn:
+        raise KeyError
+
+    for name in [name for name in os.environ if name == "HOME" or name.startswith("XDG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    result = call_lykke("backfill", USER, "--since", "1d", env=env)
+    assert result.status == 0
+    assert len(result.rows) == 1
+    for arguments in ((), ("--to-file", tmp_path / "out.ndjson")):
+        result = call_lykke("backfill", USER, *arguments, env=env)
+        assert result.status == ExitCode.BAD_INPUT
+        assert "set XDG_STATE_HOME" in result.stderr
+        assert result.stderr.count("\n") == 1
+    report = call_lykke("doctor", "-o", "json", env=env | {"REDIS_URL": "redis://127.0.0.1:1"})
+    assert "set XDG_STATE_HOME" in report.stdout.decode()
+    assert "bug" not in report.stderr
 
 
 @pytest.mark.parametrize("form", ["svg", "png"])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from lykke_cli import (
     AuditLogRepository,
@@ -96,23 +96,24 @@ async def test_a_pause_of_redis_loses_no_broadcast_of_hundreds_at_once(
     postgres_url: str, own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     user, engine = uuid.uuid4(), make_engine(postgres_url)
-    async with RedisPubSubGateway(own_redis.url) as gateway:
+    # The time-outs are generous to a busy machine.
+    async with RedisPubSubGateway(own_redis.url, connect_timeout=30) as gateway:
+
+        async def record_one() -> None:
+            async with SqlAlchemyUnitOfWork(engine, gateway, broadcast_timeout=30) as uow:
+                await uow.create(entity(user))
+
         async with gateway.subscribe_to_user_channel(user, "auditlog") as subscription:
             own_redis.freeze()
-            recording = asyncio.gather(*(_record_one(engine, gateway, user) for _ in range(300)))
-            await asyncio.sleep(1)
-            own_redis.thaw()
+            recording = asyncio.gather(*(record_one() for _ in range(300)))
+            while (await AuditLogRepository(engine).search(user, limit=0)).total < 300:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            own_redis.thaw()  # when all of them wait to be broadcast
             await recording
             came = await _received(subscription, 300)
     await engine.dispose()
     assert len(set(came)) == 300
     assert caplog.records == []
-
-
-async def _record_one(engine: AsyncEngine, gateway: RedisPubSubGateway, user: uuid.UUID) -> None:
-    # The time-out is generous to a busy machine.
-    async with SqlAlchemyUnitOfWork(engine, gateway, broadcast_timeout=20) as uow:
-        await uow.create(entity(user))
 
 
 async def test_many_entities_are_broadcast_in_the_order_of_their_creation(
@@ -218,7 +219,7 @@ async def _losing_the_answer_to_commit(to: int, *, cut: bool) -> AsyncIterator[i
         answering = asyncio.create_task(answer())
         with suppress(ConnectionError):
             while data := await reader.read(65_536):
-                committing = committing or b"COMMIT" in data
+                committing = committing or b"COMMIT;" in data
                 server_writer.write(data)
         await answering
         server_writer.transport.abort()

@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -44,6 +45,8 @@ def main(words: Sequence[str]) -> int:
     options.finds, options.plan = (
         path and str(Path(path).resolve()) for path in (options.finds, options.plan)
     )
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: readers would heed it too
+        signal.signal(signal.SIGHUP, lambda *_: None)
     os.chdir(code)
     os.environ["PYTHONPATH"] = str(code)
     fork_readers_of(code)

@@ -14,6 +14,7 @@ import sqlalchemy.exc
 from lykke_cli.application.errors import (
     BadInput,
     LoginRefused,
+    ReferenceMissing,
     SchemaMismatch,
     ServerUnavailable,
     UsageMistake,
@@ -31,6 +32,7 @@ SQLSTATES = [
     ("22001", BadInput, "refused the data"),
     ("22P05", BadInput, "refused the data"),
     ("23502", BadInput, "refused the data"),
+    ("23503", ReferenceMissing, "refused the data"),
     ("23505", BadInput, "holds an entry with this id"),
     ("25006", LoginRefused, "read-only"),
     ("28000", LoginRefused, "refused the login"),
@@ -58,6 +60,7 @@ SQLITE_NAMES = [
     ("SQLITE_BUSY", ServerUnavailable, "busy"),
     ("SQLITE_BUSY_SNAPSHOT", ServerUnavailable, "busy"),
     ("SQLITE_CANTOPEN", ServerUnavailable, "Check that the file exists"),
+    ("SQLITE_CONSTRAINT_FOREIGNKEY", ReferenceMissing, "refused the data"),
     ("SQLITE_CONSTRAINT_NOTNULL", BadInput, "refused the data"),
     ("SQLITE_CONSTRAINT_PRIMARYKEY", BadInput, "this id"),
     ("SQLITE_CONSTRAINT_UNIQUE", BadInput, "this id"),

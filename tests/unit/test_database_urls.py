@@ -73,6 +73,19 @@ def test_a_malformed_url_is_refused_without_repeating_it(url: str) -> None:
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("host", ["a..b", ".a", "a" * 64, "é..b", "a,b..c"])
+@pytest.mark.parametrize("where", ["@{}/app", "@/app?host={}"])
+def test_a_host_name_that_is_none_is_refused(host: str, where: str) -> None:
+    with pytest.raises(UsageMistake, match="host name") as error:
+        display_url(f"postgresql://ann:{SECRET}{where.format(host)}")
+    assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize("host", ["%2Frun%2F" + "a" * 64, "db.", "a_b", "é.example", "[::1]", ""])
+def test_odd_hosts_are_taken(host: str) -> None:
+    assert asyncpg_dsn(f"postgresql://ann@{host}/app")
+
+
 def test_the_dsn_keeps_what_asyncpg_understands_and_drops_the_rest(tmp_path: Path) -> None:
     authority = tmp_path / "ca .pem"
     authority.write_bytes(trustme.CA().cert_pem.bytes())

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.filters import Filters
+from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, format_time
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -86,10 +87,66 @@ def test_without_patterns_the_database_is_asked_for_the_very_types() -> None:
     assert filters.is_all_sql
 
 
+EVENT = (
+    b'{"id":"7","event_type":"TaskMoved","event_data":{"title":"Buy milk","n":2},'
+    b'"entity_type":"task","entity_id":"' + str(TASK).upper().encode() + b'",'
+    b'"occurred_at":"' + format_time(NOON).encode() + b'"}'
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_wanted"),
+    [
+        ({"activity_types": ("TaskMoved",)}, True),
+        ({"activity_types": ("Task*",)}, True),
+        ({"activity_types": ("TASK_*",)}, False),
+        ({"entity_type": "task"}, True),
+        ({"entity_id": TASK}, True),
+        ({"entity_id": uuid.uuid4()}, False),
+        ({"until": NOON + timedelta(seconds=1)}, True),
+        ({"until": NOON}, False),
+        ({"query": "event_data.n == `2`"}, True),
+        ({"query": "event_data.n == `3`"}, False),
+        ({"grep": "milk"}, True),
+        ({"grep": "bread"}, False),
+    ],
+)
+def test_any_object_is_looked_into_where_that_is_asked_for(
+    fields: dict[str, Any], is_wanted: bool
+) -> None:
+    event = Arrival(OtherMessage(EVENT), "live")
+    assert bool(Filters(**fields, any_message=True).select([event])) == is_wanted
+    assert not Filters(**fields).select([event])
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        (b'{"type":"a","event_type":"b","activity_type":"c"}', "c"),
+        (b'{"type":"a","event_type":"b"}', "b"),
+        (b'{"type":"a","event_type":7}', "a"),
+    ],
+)
+def test_the_type_of_an_object_is_the_first_there_is(raw: bytes, name: str) -> None:
+    event = Arrival(OtherMessage(raw), "live")
+    filters = Filters(activity_types=(name,), any_message=True)
+    assert list(filters.select([event, Arrival(OtherMessage(b"{}"), "live")])) == [event]
+
+
+def test_what_has_no_time_or_no_object_is_not_wanted() -> None:
+    filters = Filters(until=NOON, any_message=True)
+    assert not filters.select([Arrival(OtherMessage(b'{"occurred_at":"soon"}'), "live")])
+    assert not filters.select([Arrival(Unreadable(b"[", "not JSON"), "live")])
+
+
 characters = st.sampled_from(["a", "B", "_", "%", "\\", "*", "?", "[", "]", "!", "-"])
+pieces = st.sampled_from(["[!]]", "[]]", "[!]", "[]", "[a-B]", "[!a", "[!!]", "[]!]"]) | characters
 
 
-@given(st.text(characters, max_size=8), st.text(characters, max_size=8))
+@given(st.lists(pieces, max_size=5).map("".join), st.text(characters, max_size=5))
+@example("[!]]*", "ab")
+@example("[!]", "[!]")
+@example("[]]", "]")
 def test_what_a_pattern_matches_the_database_lets_through(pattern: str, name: str) -> None:
     filters = Filters(activity_types=(pattern, "[]"))
     matches = any(fnmatch.fnmatchcase(name, p) for p in filters.activity_types)
@@ -103,3 +160,8 @@ def test_what_a_pattern_matches_the_database_lets_through(pattern: str, name: st
         ]
     assert any(found) or not matches
     connection.close()
+
+
+def test_a_pattern_too_long_for_a_database_is_left_to_the_filter() -> None:
+    filters = Filters(activity_types=("a" * 60_000 + "*",))
+    assert filters.selection(None).activity_likes == ["%"]

@@ -17,8 +17,10 @@ from lykke_cli.application.messages import (
     EntryBatch,
     OtherMessage,
     decode,
+    encode,
     live_arrivals,
     parse_wire_time,
+    replay_message,
 )
 from lykke_cli.cli.renderers import NdjsonRenderer
 
@@ -151,7 +153,11 @@ def test_an_entry_prints_its_fields_in_the_promised_form(fields: dict[str, Any])
     printed = json.loads(line)
     assert list(printed) == list(ENTRY)
     moment = parse_wire_time(fields["occurred_at"])
-    assert printed == fields | {"occurred_at": f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z".zfill(27)}
+    meta = {} if fields["meta"] is None else fields["meta"]
+    assert printed == fields | {
+        "occurred_at": f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z".zfill(27),
+        "meta": meta,
+    }
 
 
 def _is_readable(time: str) -> bool:
@@ -184,6 +190,32 @@ def test_other_spellings_print_the_same(change: dict[str, Any], line: dict[str, 
     message = decode(json.dumps(ENTRY | change).encode())
     assert isinstance(message, Entry)
     assert json.loads(message.to_json()) == ENTRY | line
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(
+    "style", [{"separators": (",", ":")}, {"indent": 1}], ids=["tight", "wide"]
+)
+@pytest.mark.parametrize("change", [{"meta": None}, {"meta": ...}], ids=["null", "absent"])
+def test_no_meta_is_an_empty_object(
+    change: dict[str, Any], style: dict[str, Any], count: int
+) -> None:
+    fields = {name: value for name, value in (ENTRY | change).items() if value is not ...}
+    other = json.dumps(ENTRY | {"meta": {"meta": None}}, separators=(",", ":")).encode()
+    payloads = [json.dumps(fields, **style).encode()] * count + [other]
+    lines = NdjsonRenderer().render(live_arrivals(deliveries(payloads))).splitlines()
+    assert [json.loads(line) for line in lines[:-1]] == [ENTRY | {"meta": {}}] * count
+    assert lines[-1] == other
+    message = decode(payloads[0])
+    assert isinstance(message, Entry)
+    assert encode(replay_message(message)).endswith(b'"meta":{},"replayed":true}')
+
+
+def test_no_meta_takes_the_fast_way_too() -> None:
+    payload = json.dumps(ENTRY | {"meta": None}, separators=(",", ":")).encode()
+    batch = live_arrivals(deliveries([payload] * 3))
+    assert isinstance(batch, EntryBatch)
+    assert batch.deliveries.payloads == [payload] * 3  # raw stays as it came
 
 
 def test_a_time_in_the_activity_type_stays_as_it_is() -> None:

@@ -8,7 +8,6 @@ import pty
 import socket
 import termios
 import threading
-import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,9 +30,9 @@ def pipe() -> Iterator[tuple[int, int]]:
 @contextlib.contextmanager
 def pseudo_terminal() -> Iterator[tuple[int, int]]:
     master, slave = pty.openpty()
-    attributes = tty.tcgetattr(slave)
-    attributes[1] &= ~tty.OPOST  # newlines stay what they are
-    tty.tcsetattr(slave, tty.TCSANOW, attributes)
+    attributes = termios.tcgetattr(slave)
+    attributes[1] &= ~termios.OPOST  # newlines stay what they are
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
     yield master, slave
     os.close(master)
     os.close(slave)

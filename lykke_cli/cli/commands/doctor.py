@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli import options
-from lykke_cli.cli.options import Channel, Color, DatabaseUrl, ProfileName, RedisUrl, Yes
+from lykke_cli.cli.options import Channel, Color, DatabaseUrl, ProfileName, RedisUrl, User, Yes
 
 EPILOG = options.examples("lykke doctor --write", "lykke doctor -o json")
 
@@ -19,11 +20,20 @@ class Report(StrEnum):
 
 
 def doctor(
+    user: Annotated[
+        User | None,
+        typer.Argument(
+            metavar="USER_ID",
+            parser=options.parse_user,
+            help="Whose entry --write records; a user nobody has if not given.",
+            show_default=False,
+        ),
+    ] = None,
     write: Annotated[
         bool,
         typer.Option(
             "--write",
-            help="Also record an entry, for a user nobody has, and see it arrive.",
+            help="Also record an entry, which stays, and see it arrive.",
         ),
     ] = False,
     channel: Channel = "auditlog",
@@ -45,8 +55,11 @@ def doctor(
     """
     settings = options.settings(redis_url, database_url, profile)
     printing = options.printing(settings, None, utc=None, color=color)
+    if user is not None and not write:
+        raise UsageMistake("USER_ID is for --write: whose entry it records.")
+    user_id = None if user is None else user.id(settings)
     if write:
-        options.confirm(settings, "record an entry of a user nobody has", yes=yes)
+        options.confirm(settings, f"record an entry of {user_id or 'a user nobody has'}", yes=yes)
     seconds = options.interval(timeout)
 
     from lykke_cli.cli.examination import Examination
@@ -56,6 +69,7 @@ def doctor(
         settings,
         channel,
         write=write,
+        user_id=user_id,
         timeout=seconds,
         as_json=output is Report.JSON,
         terminal=options.terminal(printing.color),

@@ -66,14 +66,15 @@ def expect(
     """Run CMD and succeed when the entries it should cause arrive.
 
     CMD starts once the subscription is confirmed. Matching entries are printed as NDJSON; what CMD
-    prints goes to stderr. Exit code 4 when they do not arrive in time, or when CMD fails.
+    prints goes to stderr. Exit code 4 when they do not arrive in time, or when CMD fails; whatever
+    CMD has started is then ended too.
     """
     if none and count is not None:
         raise UsageMistake("--none expects nothing: leave --count out.")
     needs = ("redis_url",) if live_only else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     seconds = options.interval(timeout)
-    filters = options.filters(activity_type, entity_type, entity_id, None, query, grep)
+    filters = options.filters(activity_type, entity_type, entity_id, None, query, grep, channel)
 
     from lykke_cli.application.expect import Expectation
     from lykke_cli.cli.expecting import Expecting
@@ -86,7 +87,7 @@ def expect(
         Expectation(filters, count or 1, none=none),
         command or [],
         timeout=seconds,
-        has_history=not live_only and channel == "auditlog" and settings.database_url is not None,
+        has_history=not (live_only or filters.any_message) and settings.database_url is not None,
         terminal=options.terminal(),
         quiet=quiet,
     )

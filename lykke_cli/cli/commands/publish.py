@@ -1,8 +1,8 @@
 """`lykke publish`: test messages, acknowledgments, and JSON of one's own."""
 
 import sys
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import ExitStack, aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -12,6 +12,7 @@ import typer
 
 from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
 from lykke_cli.cli import options
+from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.options import Channel, DatabaseUrl, ProfileName, Quiet, RedisUrl, UserId, Yes
 from lykke_cli.infrastructure import recent
 
@@ -96,20 +97,25 @@ def publish(
     published = Published()
     with ExitStack() as stack:
         source = "stdin"
-        lines: Iterable[bytes]
+        lines: Iterable[bytes] | None
         if ack is not None:
             lines = [encode(acknowledgment(str(ack), now))]
         elif data is not None:
             source, lines = "--data", [data.replace("\n", " ").encode("utf-8", "surrogateescape")]
         elif stdin is not None or file == Path("-"):
-            lines = sys.stdin.buffer
+            lines = None
         elif file is not None:
             source = str(file)
             lines = stack.enter_context(_opened(file))
         else:
             text = "Hello from lykke publish"
             lines = [encode({"type": "test", "message": text, "sent_at": format_time(now)})]
-        run_async(_publish(settings, user_id, channel, lines, published, source))
+        try:
+            run_async(_publish(settings, user_id, channel, lines, published, source))
+        except Stopped:
+            if not quiet:
+                sys.stderr.write(f"lykke: {source} was not read to its end: {published.outcome}\n")
+            raise
     fewest = published.fewest or 0
     if not quiet:
         _report(channel, user_id, published, json_output=json_output)
@@ -130,18 +136,26 @@ async def _publish(
     settings: "Settings",
     user_id: UUID,
     channel: str,
-    lines: Iterable[bytes],
+    lines: Iterable[bytes] | None,
     published: "Published",
     source: str,
 ) -> None:
     from lykke_cli.application.publish import publish_lines
     from lykke_cli.bootstrap import make_gateway
+    from lykke_cli.cli.stdin_lines import stdin_lines
 
     gateway = make_gateway(settings)
     try:
-        await publish_lines(gateway, user_id, channel, lines, published, source)
+        waited_for = stdin_lines() if lines is None else _given(lines)
+        async with aclosing(waited_for) as each:
+            await publish_lines(gateway, user_id, channel, each, published, source)
     finally:
         await gateway.close()
+
+
+async def _given(lines: Iterable[bytes]) -> AsyncGenerator[bytes]:
+    for line in lines:
+        yield line
 
 
 def _report(channel: str, user_id: UUID, published: "Published", *, json_output: bool) -> None:

@@ -136,7 +136,9 @@ def tail(
     (start, end), limit = options.time_range(since, until), options.seconds(timeout)
     if (user is None) == (not all_users):
         raise UsageMistake("Give either a USER_ID, or --all for every user.")
-    has_history = not live_only and channel == "auditlog" and settings.database_url is not None
+    has_history = (
+        not live_only and channel == options.AUDIT_LOG and settings.database_url is not None
+    )
     if (since is not None or last is not None or resume) and not has_history:
         raise UsageMistake(_why_no_history(live_only=live_only, channel=channel))
     if resume and (since is not None or last is not None):
@@ -155,7 +157,9 @@ def tail(
         TailRequest(
             user_id=user_id,
             channel_type=channel,
-            filters=options.filters(activity_type, entity_type, entity_id, end, query, grep),
+            filters=options.filters(
+                activity_type, entity_type, entity_id, end, query, grep, channel
+            ),
             since=start,
             last=last,
         ),
@@ -178,6 +182,7 @@ def tail(
             columns=columns,
             template=template,
             max_message_size=max_message_size,
+            channel=channel,
         ),
     )
     recent.remember(user_id, "tail", activity_type or ())
@@ -187,7 +192,7 @@ def tail(
 def _why_no_history(*, live_only: bool, channel: str) -> str:
     if live_only:
         return "--live-only uses no database: leave --since, -n and --resume out."
-    if channel != "auditlog":
+    if channel != options.AUDIT_LOG:
         return f"The channel {channel!r} has no history: leave --since, -n and --resume out."
     return (
         "History needs the database: set DATABASE_URL, or give --database-url or a --profile "

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from lykke_cli.application.errors import (
     BadInput,
     LoginRefused,
+    ReferenceMissing,
     SchemaMismatch,
     ServerUnavailable,
 )
@@ -82,6 +83,11 @@ _CLOSED = Situation(
     "the server trusts its authority.",
 )
 _DATA = Situation(BadInput, "The database at {url} refused the data ({reason}).")
+_REFERENCE = Situation(
+    ReferenceMissing,
+    "The database at {url} refused the data ({reason}).",
+    "Name a user, or an entity, that is in the database.",
+)
 _TWICE = Situation(BadInput, "The database at {url} holds an entry with this id ({reason}).")
 _OTHER = Situation(ServerUnavailable, "The database at {url} failed ({reason}).")
 
@@ -92,6 +98,7 @@ _SQLSTATES: dict[str, Situation] = {
     "0P": _LOGIN,
     "22": _DATA,
     "23": _DATA,
+    "23503": _REFERENCE,
     "23505": _TWICE,
     "25006": _READ_ONLY,
     "28": _LOGIN,
@@ -117,6 +124,7 @@ _SQLITE_CODES: dict[str, Situation] = {
     "SQLITE_BUSY": _BUSY,
     "SQLITE_CANTOPEN": _NO_FILE,
     "SQLITE_CONSTRAINT": _DATA,
+    "SQLITE_CONSTRAINT_FOREIGNKEY": _REFERENCE,
     "SQLITE_CONSTRAINT_PRIMARYKEY": _TWICE,
     "SQLITE_CONSTRAINT_UNIQUE": _TWICE,
     "SQLITE_CORRUPT": _SCHEMA,
@@ -230,7 +238,7 @@ def _remedy(situation: Situation, cause: BaseException) -> str | None:
     if isinstance(cause, ssl.SSLError):
         return tls_remedy(cause, POSTGRES_OPTIONS)
     if type(cause) is ConnectionError:  # asyncpg's, where the server declines to speak TLS
-        return "Turn TLS on at the server, or check sslmode in DATABASE_URL."
+        return "Check that it is running, and speaks TLS where sslmode in DATABASE_URL asks for it."
     return situation.remedy
 
 

@@ -4,6 +4,7 @@ A malformed URL raises UsageMistake, whose text never repeats the URL: a passwor
 `/` or `#` in it can end up in any part.
 """
 
+import getpass
 import os
 import re
 from pathlib import Path
@@ -92,6 +93,8 @@ def asyncpg_dsn(url: str) -> str:
             password=options.get("sslpassword"),
         )
     options.setdefault("application_name", "lykke")
+    if not (parts.user or options.get("user") or os.environ.get("PGUSER")):
+        _require_own_name()
     login = quote(parts.user, safe="")
     if parts.password:
         login += f":{quote(parts.password, safe='')}"
@@ -189,6 +192,8 @@ def _postgres(url: str) -> _Postgres:
         or not all(_HOST.fullmatch(host) for host in hosts.split(","))
     ):
         raise malformed
+    for host in (*hosts.split(","), *dict(options).get("host", "").split(",")):
+        _check_host(_HOST.sub(r"\1", unquote(host)))
     return _Postgres(
         user=unquote(user),
         password=unquote(password),
@@ -196,6 +201,28 @@ def _postgres(url: str) -> _Postgres:
         database=unquote(parts.path.removeprefix("/")),
         options={name: value for name, value in options.items() if value},
     )
+
+
+def _check_host(host: str) -> None:
+    """Raises UsageMistake for a name that no server can have."""
+    try:
+        if not host.startswith(("/", "[")):  # the folder of a socket, an IPv6 address
+            host.encode("idna")
+    except UnicodeError:
+        raise UsageMistake(
+            "The database URL has a host name that is none: it has 1 to 63 characters between dots."
+        ) from None
+
+
+def _require_own_name() -> None:
+    """Who logs in where the URL does not say; raises UsageMistake where that is nobody."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        raise UsageMistake(
+            "The database URL names no user, and the user that this process runs as has no name: "
+            "write it like postgresql://user:password@host:5432/database."
+        ) from None
 
 
 def _number(options: dict[str, str], name: str, default: float) -> float:
