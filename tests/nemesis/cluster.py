@@ -22,6 +22,7 @@ from tests.servers import (
 SETTINGS = {
     "max_prepared_transactions": "20",
     "autovacuum": "off",  # what it does is no part of a plan
+    "dynamic_shared_memory_type": "mmap",  # in its folder, which goes with it
     "wal_keep_size": "64MB",
     "wal_receiver_status_interval": "1s",
     "wal_retrieve_retry_interval": "100ms",
