@@ -225,9 +225,7 @@ class Backfilling:
     async def _write(self, arrivals: Sequence[Arrival], sink: Sink | None, keeper: Keeper) -> None:
         if not arrivals:
             return
-        if sink is not None:
-            await sink.write(arrivals)
-        keeper.wrote(arrivals)
+        await keeper.write(arrivals)
         self._reporter.meet(arrivals)
 
     def _count(self, entries: int) -> None:

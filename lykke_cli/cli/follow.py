@@ -83,11 +83,10 @@ class Follower:
             return
         self._reporter.clear()
         try:
-            await self._sink.write(batch)
+            await self._keeper.write(batch)
         except OutputClosed:
             self._reporter.silence()  # whoever read us has enough, of this too
             raise
-        self._keeper.wrote(batch)
         self._reporter.count(batch)
         if self._left is not None:
             self._left -= len(batch)

@@ -6,7 +6,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from lykke_cli.application.errors import OutputFailed
+from lykke_cli.application.backoff import Backoff
+from lykke_cli.application.errors import OutputFailed, ServerUnavailable
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Arrival, Entry
 from lykke_cli.application.place import SAVE_INTERVAL, Place
@@ -81,9 +82,18 @@ class Keeper:
             self._place.wrote([a for a in arrivals if self._is_written(a)])
         return fresh
 
-    def wrote(self, arrivals: Sequence[Arrival]) -> None:
-        """These have left the process."""
-        if self._place is not None:
+    async def write(self, arrivals: Sequence[Arrival]) -> None:
+        """Write them; the place knows of those that left, also where it was cancelled."""
+        if self._sink is not None:
+            try:
+                await self._sink.write(arrivals)
+            except asyncio.CancelledError:
+                self._wrote(arrivals[: self._sink.left])
+                raise
+        self._wrote(arrivals)
+
+    def _wrote(self, arrivals: Sequence[Arrival]) -> None:
+        if self._place is not None and arrivals:
             self._place.wrote(arrivals)
             self._save_if_due()
 
@@ -132,12 +142,20 @@ class Keeper:
 
     async def _open(self, opening: Callable[[], Awaitable[None]]) -> None:
         await self._may_open.wait()  # the database has answered, and nothing waits for this
-        try:
-            await opening()
-        except OutputFailed as error:
-            self._tell_once(error)
-        except LykkeError:
-            pass  # another run holds the place, or the tail itself says what is with the database
+        backoff = Backoff()
+        while True:
+            try:
+                await opening()
+            except OutputFailed as error:
+                self._tell_once(error)
+                return
+            except ServerUnavailable:  # the tail itself says what is with the database
+                await asyncio.sleep(backoff.next())
+            except LykkeError:
+                return  # another run holds the place
+            else:
+                self._save_if_due()
+                return
 
 
 async def open_file(

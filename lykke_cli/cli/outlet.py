@@ -37,6 +37,8 @@ class Outlet:
         self._is_ours = anew is not None
         self._never_blocks = self._is_ours or _is_file(descriptor)
         self._has_ended = False
+        self.sent = 0
+        """How many bytes of the last write have left."""
 
     async def write(self, data: bytes) -> None:
         """Write all of `data`; only one may write at a time.
@@ -44,12 +46,14 @@ class Outlet:
         Raises OutputClosed and OutputFailed. After that, or when it was cancelled in the middle,
         the next one raises OutputClosed.
         """
+        self.sent = 0
         if self._has_ended:
             raise OutputClosed
         try:
-            written = write_some(self._descriptor, data) if self._never_blocks else 0
-            if written < len(data):
-                await self._write_rest(memoryview(data)[written:])
+            if self._never_blocks:
+                self.sent = write_some(self._descriptor, data)
+            if self.sent < len(data):
+                await self._write_rest(memoryview(data)[self.sent :])
         except OSError as error:
             self._has_ended = True
             raise failure(error) from error
@@ -61,7 +65,9 @@ class Outlet:
         if self._is_ours:
             while rest:
                 await self._until_writable()
-                rest = rest[write_some(self._descriptor, rest) :]
+                written = write_some(self._descriptor, rest)
+                self.sent += written
+                rest = rest[written:]
         elif self._never_blocks:
             write_all(self._descriptor, rest)
         else:

@@ -14,6 +14,9 @@ from lykke_cli.infrastructure.entry_file import EntryFile
 class Sink(Protocol):
     """Takes messages; when `write` returns they have left the process."""
 
+    left: int
+    """Of a write that was cancelled: how many messages had."""
+
     async def begin(self) -> None:
         """The servers have answered; `write` may follow, or nothing at all."""
         ...
@@ -41,6 +44,7 @@ class StdoutSink:
         self._terminal = terminal
         self._renderer = renderer
         self._begun = False
+        self.left = 0
 
     async def begin(self) -> None:
         if not self._begun:
@@ -48,8 +52,13 @@ class StdoutSink:
             await self._emit(self._renderer.header())
 
     async def write(self, arrivals: Sequence[Arrival]) -> None:
+        self.left = 0
         await self.begin()
-        await self._emit(self._renderer.render(arrivals))
+        try:
+            await self._emit(self._renderer.render(arrivals))
+        except asyncio.CancelledError:
+            self.left = self._whole(arrivals, self._terminal.sent)
+            raise
 
     @property
     def takes_lines(self) -> bool:
@@ -66,6 +75,14 @@ class StdoutSink:
         if self._begun:
             await self._emit(self._renderer.footer())
 
+    def _whole(self, arrivals: Sequence[Arrival], sent: int) -> int:
+        """How many of them lie within the first `sent` bytes."""
+        for number, arrival in enumerate(arrivals):
+            sent -= len(self._renderer.render([arrival]))
+            if sent < 0:
+                return number
+        return len(arrivals)
+
     async def _emit(self, data: bytes) -> None:
         if data:
             await self._terminal.send(data)
@@ -78,6 +95,7 @@ class FileSink:
         self._file = file
         self._place = place
         self._renderer = NdjsonRenderer()
+        self.left = 0  # it is written all at once
 
     async def begin(self) -> None:
         pass

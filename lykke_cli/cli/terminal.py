@@ -95,6 +95,11 @@ class Terminal:
             self.write(data)
             self.flush()
 
+    @property
+    def sent(self) -> int:
+        """How many bytes of the last `send` have left."""
+        return 0 if self._outlet is None else self._outlet.sent
+
     @cached_property
     def _outlet(self) -> "Outlet | None":
         """None where stdout is no stream of the operating system."""

@@ -1,10 +1,13 @@
 """`--resume` and `backfill` without a range: going on from the stored place."""
 
 import asyncio
+import fcntl
 import os
 import re
 import signal
 import subprocess
+import sys
+import termios
 import uuid
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import pytest
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import entity, insert, wire
 from tests.cli_process import LykkeProcess, command, environment, run_lykke
-from tests.servers import RedisServer, wait_until
+from tests.servers import PostgresServer, RedisServer, wait_until
 
 
 def store(url: str, *entities: object) -> None:
@@ -299,3 +302,54 @@ def test_a_state_folder_that_cannot_be_used_ends_no_plain_tail(
     assert result.stderr.count("goes on without a place") == 1
     result = run_lykke("tail", uuid.uuid4(), "--resume", env=env)
     assert result.status == ExitCode.BAD_INPUT
+
+
+def _unread(descriptor: int) -> int:
+    """How many bytes wait in a pipe."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+@pytest.mark.parametrize("output", ["ndjson", "csv", "raw"])
+def test_what_left_before_an_interrupt_in_the_middle_of_a_batch_is_not_repeated(
+    sqlite_url: str, redis_server: RedisServer, output: str
+) -> None:
+    """The reader of the pipe has stopped, and takes the rest only when the tail has ended."""
+    user = uuid.uuid4()
+    entities = [entity(user) for _ in range(2_000)]
+    asyncio.run(insert(sqlite_url, entities))
+    env = {"DATABASE_URL": sqlite_url, "REDIS_URL": redis_server.url}
+    arguments = ("tail", user, "-o", output)
+    with LykkeProcess(*arguments, "--since", "1h", env=env, reading=False) as tail:
+        tail.wait_for("following")
+        wait_until(lambda: _unread(tail.descriptor) > 10_000, "the pipe fills")
+        tail.send(signal.SIGTERM)
+        tail.process.wait(20)
+        tail.resume_reading()
+        first = tail.finish().stdout
+    *whole, _half = first.split(b"\n")
+    header = output == "csv"
+    missing = len(entities) - len(whole) + header
+    with LykkeProcess(*arguments, "--resume", "--count", missing, env=env) as tail:
+        second = tail.finish().stdout.splitlines()
+    printed = whole[header:] + second[header:]
+    assert 0 < missing < len(entities)
+    for line, one in zip(sorted(printed), sorted(map(str, (e.id for e in entities))), strict=True):
+        assert one.encode() in line
+
+
+def test_the_place_is_known_though_the_first_question_for_it_failed(
+    postgres_server: PostgresServer, postgres_url: str, redis_server: RedisServer
+) -> None:
+    """Its connection is ended, as by a fail-over, before the database has told which one it is."""
+    user = uuid.uuid4()
+    env = {"DATABASE_URL": postgres_url, "REDIS_URL": redis_server.url}
+    with LykkeProcess("tail", user, env=env) as tail:
+        tail.wait_for("following")
+        postgres_server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'lykke' AND datname = current_database()",
+            postgres_url.rpartition("/")[2],
+        )
+        tail.stop()
+    result = run_lykke("backfill", user, env=env)
+    assert "no place was stored" not in result.stderr

@@ -84,6 +84,7 @@ WITNESSES = 8
 """How many rows bear witness for a cursor that has read none yet."""
 LAST_PAGES = 8
 _SNAPSHOT_ID = re.compile(r"[0-9A-F-]+")
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
 _LOCAL_SETTINGS = (
     f"SET LOCAL statement_timeout = {int(STATEMENT_TIMEOUT * 1000)}; SET LOCAL TimeZone = 'UTC'"
 )
@@ -180,6 +181,7 @@ class PostgresHistory:
         self._chunk_rows = chunk_rows
         self._connection: Any = None
         self._system = ""
+        self._identity: str | None = None
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -191,10 +193,10 @@ class PostgresHistory:
             connection.terminate()
 
     async def identify(self) -> str:
-        async with self._snapshot() as (_, snapshot):
-            database = snapshot.origin.database
-            # Where the cluster's own name may not be asked for, its address has to do.
-            return f"postgresql:{database if self._system else self._display + database}"
+        if self._identity is None:
+            async with self._snapshot() as (_, snapshot):
+                return self._named(snapshot.origin.database)
+        return self._identity
 
     async def begin(
         self, selection: Selection, *, since: datetime | None = None, last: int | None = None
@@ -489,11 +491,13 @@ class PostgresHistory:
             with database_errors(self._display):
                 try:
                     connection = await self._connect()
-                    async with connection.transaction(isolation="repeatable_read", readonly=True):
-                        await connection.execute(_LOCAL_SETTINGS)
-                        yield connection, await self._take(connection)
+                    await connection.execute(_BEGIN + _LOCAL_SETTINGS)
+                    yield connection, await self._take(connection)
+                    await connection.execute("COMMIT")
                 except BaseException:
-                    await self.__aexit__()  # what is left half-read is not used again
+                    # What is left half-read is not used again. It is not even rolled back: that
+                    # would wait until the server has noticed, and hold its locks as long.
+                    await self.__aexit__()
                     raise
 
     @asynccontextmanager
@@ -504,10 +508,10 @@ class PostgresHistory:
         with database_errors(self._display):
             connection = await self._open()
             try:
-                async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    await connection.execute(f"SET TRANSACTION SNAPSHOT '{exported}'")
-                    await connection.execute(_LOCAL_SETTINGS)
-                    yield connection
+                await connection.execute(_BEGIN)
+                await connection.execute(f"SET TRANSACTION SNAPSHOT '{exported}'")
+                await connection.execute(_LOCAL_SETTINGS)
+                yield connection
             finally:
                 connection.terminate()
 
@@ -528,6 +532,10 @@ class PostgresHistory:
             server_settings={"application_name": "lykke"},
         )
 
+    def _named(self, database: str) -> str:
+        # Where the cluster's own name may not be asked for, its address has to do.
+        return f"postgresql:{database if self._system else self._display + database}"
+
     async def _take(self, connection: Any) -> Snapshot:
         asked = await connection.fetchrow(_SNAPSHOT)
         text, at, in_recovery, database, may_ask, lsn, timeline, server = asked
@@ -538,6 +546,7 @@ class PostgresHistory:
         number = 0 if timeline is None else int(timeline, 16)
         if in_recovery and may_ask:
             number = await connection.fetchval(_REPLICA_TIMELINE)
+        self._identity = self._named(f"{self._system}/{database}")
         origin = Origin(f"{self._system}/{database}", number, int(lsn or 0), server, in_recovery)
         xmin, xmax, _ = text.split(":")
         return Snapshot(int(xmin), int(xmax), at, origin)
