@@ -170,7 +170,8 @@ async def test_reading_leaves_no_trace(
         for _ in range(500):  # until it waits for us, in the middle of a read
             waiting = await connection.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE usename = 'reader' "
-                "AND state = 'idle in transaction' AND state_change < clock_timestamp() - '0.3 s'::interval"
+                "AND state = 'idle in transaction' "
+                "AND state_change < clock_timestamp() - '0.3 s'::interval"
             )
             if waiting:
                 break
