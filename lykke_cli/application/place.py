@@ -56,7 +56,8 @@ class Place:
             pending = {id: _time(at) for id, at in of_state["pending"].items()}
             output = dict(state["output"])
             for change in changes:
-                pending |= {id: _time(at) for id, at in change["wrote"].items()}
+                for times in change["wrote"]:
+                    pending |= {id: _time(at) for id, at in times.items()}
                 output = dict(change["output"])
             self._checkpoint = Checkpoint(
                 Cursor(dict(of_state["cursor"])), pending, None if floor is None else _time(floor)
@@ -120,8 +121,7 @@ class Place:
             if moves:
                 self._save_all(self._store)
             else:
-                wrote = {id: at for times in unsaved for id, at in times.items()}
-                self._store.add({"wrote": wrote, "output": self.output})
+                self._store.add({"wrote": unsaved, "output": self.output})
             self._is_stored = True
         finally:  # what failed is tried again as seldom
             self._saved_at = time.monotonic()

@@ -34,7 +34,7 @@ class Store:
     def add(self, change: dict[str, Any]) -> None:
         self._may_fail()
         self.states.append(change)
-        self.written.append(len(change["wrote"]))
+        self.written.append(sum(map(len, change["wrote"])))
 
     def set_aside(self) -> None:
         raise AssertionError("it is not damaged")
