@@ -29,7 +29,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 import msgspec
@@ -84,7 +84,7 @@ WITNESSES = 8
 """How many rows bear witness for a cursor that has read none yet."""
 LAST_PAGES = 8
 _SNAPSHOT_ID = re.compile(r"[0-9A-F-]+")
-_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+_TRANSACTION: Final = {"isolation": "repeatable_read", "readonly": True}
 _LOCAL_SETTINGS = (
     f"SET LOCAL statement_timeout = {int(STATEMENT_TIMEOUT * 1000)}; SET LOCAL TimeZone = 'UTC'"
 )
@@ -491,9 +491,11 @@ class PostgresHistory:
             with database_errors(self._display):
                 try:
                     connection = await self._connect()
-                    await connection.execute(_BEGIN + _LOCAL_SETTINGS)
+                    transaction = connection.transaction(**_TRANSACTION)
+                    await transaction.start()
+                    await connection.execute(_LOCAL_SETTINGS)
                     yield connection, await self._take(connection)
-                    await connection.execute("COMMIT")
+                    await transaction.commit()
                 except BaseException:
                     # What is left half-read is not used again. It is not even rolled back: that
                     # would wait until the server has noticed, and hold its locks as long.
@@ -508,7 +510,7 @@ class PostgresHistory:
         with database_errors(self._display):
             connection = await self._open()
             try:
-                await connection.execute(_BEGIN)
+                await connection.transaction(**_TRANSACTION).start()
                 await connection.execute(f"SET TRANSACTION SNAPSHOT '{exported}'")
                 await connection.execute(_LOCAL_SETTINGS)
                 yield connection
