@@ -88,7 +88,7 @@ class OtherMessage(msgspec.Struct, frozen=True, gc=False):
         return value if isinstance(value, dict) else {}
 
 
-EMPTY_META = msgspec.Raw(b"{}")
+BEFORE_ALL = "0001-01-01T00:00:00.000000Z"
 
 
 class UnreadableEntry(Unreadable, frozen=True):
@@ -98,8 +98,8 @@ class UnreadableEntry(Unreadable, frozen=True):
 
     @property
     def occurred_at(self) -> str:
-        """Before every time that can be written."""
-        return ""
+        """Before every time that an entry can have."""
+        return BEFORE_ALL
 
     def to_json(self) -> bytes:
         """The line that stands for it, without its newline."""

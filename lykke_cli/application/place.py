@@ -12,11 +12,19 @@ from typing import Any
 from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
 from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.merge import Checkpoint
-from lykke_cli.application.messages import Arrival, Entry, EntryBatch, format_time, parse_wire_time
+from lykke_cli.application.messages import (
+    Arrival,
+    Entry,
+    EntryBatch,
+    UnreadableEntry,
+    format_time,
+    parse_wire_time,
+)
 
 SAVE_INTERVAL = 0.5  # seconds between two savings while a run goes on
 MANY = 50  # entries that are worth a dictionary of their own
 PAUSE = 20  # times as long as the last saving took, at least: a slow disk does not slow the run
+LONGEST_PAUSE = 1.0  # seconds, for all that: what is printed after a kill is no more than that
 
 
 class Place:
@@ -79,7 +87,8 @@ class Place:
             times = arrivals.times
             self._since.append(times)
         else:
-            entries = [a.message for a in arrivals if isinstance(a.message, Entry)]
+            messages = (arrival.message for arrival in arrivals)
+            entries = [m for m in messages if isinstance(m, Entry | UnreadableEntry)]
             times = {entry.id: entry.occurred_at for entry in entries}
             self._since[0] |= times
         if self._is_stored:
@@ -94,7 +103,7 @@ class Place:
     @property
     def is_due(self) -> bool:
         """True when there is something to store, and it is time to."""
-        wait = max(SAVE_INTERVAL, PAUSE * self._saving_took)
+        wait = min(max(SAVE_INTERVAL, PAUSE * self._saving_took), LONGEST_PAUSE)
         rested = time.monotonic() - self._saved_at >= wait
         return rested and (bool(self._unsaved) or self._moves)
 

@@ -9,9 +9,10 @@ from typing import Self
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.errors import OutputFailed, ServerUnavailable
 from lykke_cli.application.merge import Checkpoint
-from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry
 from lykke_cli.application.place import SAVE_INTERVAL, Place
 from lykke_cli.cli.sink import FileSink, Sink, save
+from lykke_cli.cli.standard_streams import OutputClosed
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.written_entries import WrittenIds
@@ -87,7 +88,7 @@ class Keeper:
         if self._sink is not None:
             try:
                 await self._sink.write(arrivals)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, OutputClosed, OutputFailed):
                 self._wrote(arrivals[: self._sink.left])
                 raise
         self._wrote(arrivals)
@@ -110,7 +111,7 @@ class Keeper:
             self._sink.caught_up()
 
     def _is_written(self, arrival: Arrival) -> bool:
-        if self._written is None or not isinstance(arrival.message, Entry):
+        if self._written is None or not isinstance(arrival.message, Entry | UnreadableEntry):
             return False
         return arrival.message.id in self._written
 
@@ -137,7 +138,7 @@ class Keeper:
         """What was written is stored soon, though nothing comes after it."""
         while True:
             await asyncio.sleep(SAVE_INTERVAL / 2)
-            with suppress(OutputFailed):  # raised with the next entry, or at the end
+            with suppress(LykkeError):  # raised with the next entry, or at the end
                 self._save_if_due()
 
     async def _open(self, opening: Callable[[], Awaitable[None]]) -> None:

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from lykke_cli.application.errors import OutputFailed
 from lykke_cli.application.messages import Arrival
 from lykke_cli.application.place import Place
 from lykke_cli.cli.renderers import NdjsonRenderer, Renderer
+from lykke_cli.cli.standard_streams import OutputClosed
 from lykke_cli.cli.terminal import Terminal
 from lykke_cli.infrastructure.entry_file import EntryFile
 
@@ -56,7 +58,7 @@ class StdoutSink:
         await self.begin()
         try:
             await self._emit(self._renderer.render(arrivals))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, OutputClosed, OutputFailed):
             self.left = self._whole(arrivals, self._terminal.sent)
             raise
 

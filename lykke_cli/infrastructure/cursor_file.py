@@ -70,9 +70,10 @@ class CursorFile:
                 f"Another lykke (process {holder or 'unknown'}) is using this place: end it first, "
                 "or go without --resume or --to-file."
             )
-        lock.truncate(0)
-        lock.write(str(os.getpid()).encode())
-        lock.flush()
+        with suppress(OSError):  # on a full disk nobody is told who holds it
+            lock.truncate(0)
+            lock.write(str(os.getpid()).encode())
+            lock.flush()
         self._lock = lock
         return self
 
@@ -105,7 +106,10 @@ class CursorFile:
     def set_aside(self) -> None:
         """Keep what is stored under another name; it is of no use."""
         aside = self._path.with_suffix(".damaged")
-        os.replace(self._path, aside)
+        try:
+            os.replace(self._path, aside)
+        except OSError as error:
+            raise OutputFailed(f"Cannot replace {self._path}: {error.strerror}") from error
         self._notice(f"the stored place was damaged; it is kept as {aside}")
 
     def save(self, state: dict[str, Any]) -> None:

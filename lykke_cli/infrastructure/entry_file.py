@@ -237,7 +237,8 @@ class EntryFile:
     def _refuse_foreign(self, fd: int) -> None:
         """Raise OutputFailed where the file begins with something other than a JSON object."""
         first, end, _ = os.pread(fd, READ_SIZE, 0).partition(b"\n")
-        is_object = first.startswith(b"{") and not (end and _is_no_object(first))
+        is_ours = first.startswith(_HALF_ENTRY)  # whatever is within
+        is_object = first.startswith(b"{") and (is_ours or not (end and _is_no_object(first)))
         if (first or end) and not is_object:
             raise OutputFailed(
                 f"Cannot append to {self.path}: it holds something other than NDJSON. Give another "

@@ -132,10 +132,17 @@ class SqlAlchemyUnitOfWork:
         try:
             if exc_type is None:
                 await self._commit(work)
-        finally:
+        except BaseException:
             await self._release(work)
-        if exc_type is None:
-            await self._broadcast(work.created)
+            raise
+        try:
+            await self._release(work)
+            if exc_type is None:
+                await self._broadcast(work.created)
+        except asyncio.CancelledError:
+            if exc_type is None and work.created:
+                _log_failed([entity.id for entity in work.created], "cancelled in the middle of it")
+            raise
 
     async def create(self, entity: AuditLogEntity) -> None:
         """Insert `entity`; it is broadcast after the commit, in the order of creation.

@@ -7,6 +7,7 @@ hold an id, so no other file has the same ones at the same offset, whatever its 
 import gzip
 import hashlib
 import os
+import re
 import secrets
 import zlib
 from collections import defaultdict
@@ -18,11 +19,19 @@ from typing import IO, NamedTuple
 
 from lykke_cli.application.errors import OutputFailed
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries
-from lykke_cli.application.messages import Entry, EntryBatch, Message, live_arrivals
+from lykke_cli.application.messages import (
+    BEFORE_ALL,
+    Entry,
+    EntryBatch,
+    Message,
+    live_arrivals,
+)
 
 MARKED = 4096  # bytes
 LONGEST_LINE = 64 << 20  # bytes; a longer one is no entry
 _BLOCK = 1 << 20  # bytes
+_OURS = re.compile(rb'\{"id":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
+_ANOTHER = re.compile(r".*\.(?:ndjson|jsonl|json|csv|log)(?:\.gz)?")  # a file in its own right
 _TOGETHER = 500  # lines
 _BUCKET, _REST = 2, 14  # bytes of an id's digest
 
@@ -70,8 +79,10 @@ def beside(path: Path) -> Iterator[Path]:
     """Files that may have been `path` before: put aside by lykke, logrotate or a person."""
     with os.scandir(path.parent) as found:
         for entry in sorted(found, key=lambda entry: entry.name):
-            begins = entry.name.startswith((f"{path.name}.", f"{path.name}-"))
-            if begins and not entry.name.endswith(".part") and entry.is_file():
+            rest = entry.name.removeprefix(path.name)
+            if rest == entry.name or not rest.startswith((".", "-")) or rest.endswith(".part"):
+                continue
+            if not _ANOTHER.fullmatch(rest) and entry.is_file():
                 yield Path(entry.path)
 
 
@@ -117,9 +128,11 @@ def entries(file: IO[bytes], offset: int = 0) -> Iterator[WrittenEntry | None]:
             if isinstance(arrivals, EntryBatch)
             else [arrival.message for arrival in arrivals]
         )
-        for message in messages:
+        for message, line in zip(messages, lines, strict=True):
             if isinstance(message, Entry):
                 yield WrittenEntry(message.id, message.occurred_at)
+            elif found := _OURS.match(line):  # what cannot be decoded, and was written all the same
+                yield WrittenEntry(found[1].decode(), BEFORE_ALL)
             else:
                 yield None
 

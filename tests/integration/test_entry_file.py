@@ -15,7 +15,7 @@ from lykke_cli.application.errors import CursorBusy, OutputFailed
 from lykke_cli.infrastructure import entry_file
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.packing import pack
-from lykke_cli.infrastructure.written_entries import WrittenIds
+from lykke_cli.infrastructure.written_entries import WrittenIds, beside
 from tests.builders import entity, wire
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks and inodes are those of POSIX")
@@ -382,3 +382,11 @@ def test_what_is_packed_replaces_no_file(run: Opener, path: Path) -> None:
     assert foreign.read_bytes() == b"not ours"
     assert aside.read_bytes() == old
     assert "is not packed" in run.told[0]
+
+
+def test_a_file_in_its_own_right_is_not_taken_for_one_that_was_put_aside(tmp_path: Path) -> None:
+    """Its entries were written for somebody else: they are missing here."""
+    for name in ("log.everything.ndjson", "log.ndjson.gz", "log.json"):
+        (tmp_path / name).write_bytes(b"{}\n")
+    (tmp_path / "log.1").write_bytes(b"{}\n")
+    assert [path.name for path in beside(tmp_path / "log")] == ["log.1"]

@@ -11,7 +11,7 @@ from redis.asyncio.connection import parse_url
 
 from lykke_cli import RedisPubSubGateway
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable, UsageMistake
-from lykke_cli.infrastructure.gateways.redis_errors import MOST_SHOWN, redis_errors
+from lykke_cli.infrastructure.gateways.redis_errors import MOST_SHOWN, reason, redis_errors
 from lykke_cli.infrastructure.gateways.redis_urls import display_url, parse_redis_url
 
 SERVER = "redis://host:6379/0"
@@ -215,3 +215,8 @@ def test_a_url_without_options_means_what_redis_py_takes_it_for(url: str) -> Non
 
 def test_an_address_does_not_show_its_password() -> None:
     assert "s3cret" not in repr(parse_redis_url("redis://me:s3cret@host"))
+
+
+def test_a_server_that_does_not_know_auth_tells_nobody_the_password() -> None:
+    text = "unknown command 'AUTH', with args beginning with: 'me' 's3cret'"
+    assert reason(Exception(text)) == "unknown command 'AUTH'"

@@ -114,7 +114,9 @@ def publish(
             run_async(_publish(settings, user_id, channel, lines, published, source))
         except Stopped:
             if not quiet:
-                sys.stderr.write(f"lykke: {source} was not read to its end: {published.outcome}\n")
+                reads = lines is None or file is not None
+                what = f"{source} was not read to its end" if reads else "interrupted"
+                sys.stderr.write(f"lykke: {what}: {published.outcome}\n")
             raise
     fewest = published.fewest or 0
     if not quiet:

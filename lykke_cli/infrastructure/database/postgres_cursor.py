@@ -110,7 +110,11 @@ def parse(cursor: Cursor) -> Stored | None:
 def lags(stored: Stored, snapshot: Snapshot) -> bool:
     """True for a standby that has not come yet to where the cursor was made: all of it holds."""
     then, now = stored.origin, snapshot.origin
-    return now.in_recovery and (now.timeline, now.lsn) < (then.timeline, then.lsn)
+    if not now.in_recovery:
+        return False
+    if now.timeline and then.timeline and now.timeline != then.timeline:
+        return now.timeline < then.timeline
+    return now.lsn < then.lsn
 
 
 def is_doubtful(stored: Stored, snapshot: Snapshot) -> bool:

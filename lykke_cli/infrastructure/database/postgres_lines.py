@@ -6,6 +6,7 @@ are handed over as settings of the transaction: the texts below are constants.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
@@ -15,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.gateways.history_protocol import Selection
-from lykke_cli.application.messages import Entry, decode, format_time
+from lykke_cli.application.messages import format_time
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.database import regions
 
@@ -73,6 +74,8 @@ _LINES = f"""
 _AS_IT_IS = {"format": "csv", "delimiter": "\x02", "quote": "\x01"}
 
 
+# Within a string of JSON every quotation mark has a backslash before it.
+_LINE = re.compile(rb'\{"id":"([^"]+)".*?"occurred_at":"([^"]+)"')
 T = TypeVar("T")
 
 
@@ -88,9 +91,8 @@ class LinePlace:
 
     def reached(self, lines: bytes) -> None:
         """`lines` were handed over."""
-        last = decode(lines[lines.rfind(b"\n", 0, -1) + 1 : -1])
-        if isinstance(last, Entry):
-            self.low, self.low_id = last.occurred_at, last.id
+        if last := _LINE.match(lines, lines.rfind(b"\n", 0, -1) + 1):
+            self.low_id, self.low = last[1].decode(), last[2].decode()
 
 
 class _Range(msgspec.Struct, frozen=True):

@@ -92,13 +92,13 @@ class Understood(msgspec.Struct, frozen=True):
 
     covered: tuple[Region, ...]
     witnesses: tuple[Witness, ...]
-    unreadable_before: int = 0
-    """Below it what has no time that can be read is covered: it has no place in a region."""
+    unreadable: Region = Region(0)
+    """What of the rows without a time is covered: they have no place in another region."""
     notice: str | None = None
 
     def covers(self, seq: int, row: HistoryRow) -> bool:
         if isinstance(row, UnreadableEntry):
-            return seq < self.unreadable_before
+            return self.unreadable.covers(seq, regions.END)
         return any(region.covers(seq, (row.moment, row.id)) for region in self.covered)
 
 
@@ -135,7 +135,9 @@ class SqliteHistory:
                     newest = await self._nth_newest(connection, selection, last)
                     start = newest if start is None else max(start, newest)
                 witnesses = await self._newest(connection, selection)
-                cursor = self._cursor([Region(end, high=start or regions.END)], witnesses, end)
+                cursor = self._cursor(
+                    [Region(end, high=start or regions.END)], witnesses, Region(end)
+                )
             # A place to go on from, before the first row is printed.
             await handover.give(HistoryChunk(rows=(), cursor=cursor, last=start is None))
             if start is not None:
@@ -167,6 +169,7 @@ class SqliteHistory:
                 place = await self._understand(connection, selection, cursor, end)
                 notice = notice or place.notice
                 covered, witnesses = place.covered, place.witnesses
+                unreadable = place.unreadable
                 arguments = _arguments(selection, base=regions.horizon(covered) or 0)
                 async with aclosing(self._fetch(connection, _OLDEST_FIRST, arguments)) as parts:
                     async for found in parts:
@@ -177,11 +180,15 @@ class SqliteHistory:
                         if readable := [row for row in rows if isinstance(row, Entry)]:
                             high = (readable[-1].moment, readable[-1].id)
                             covered = regions.add(covered, Region(end, high=high))
-                        cursor = self._cursor(covered, witnesses, place.unreadable_before)
+                        odd = [seq for seq, row in found if isinstance(row, UnreadableEntry)]
+                        if odd:
+                            seen = unreadable.visible.union(odd)
+                            unreadable = Region(unreadable.before, visible=seen)
+                        cursor = self._cursor(covered, witnesses, unreadable)
                         chunk = HistoryChunk(rows=rows, cursor=cursor, notice=notice)
                         if not await handover.give(chunk):
                             return False
-            cursor = self._cursor([Region(end)], witnesses, end)
+            cursor = self._cursor([Region(end)], witnesses, Region(end))
             await handover.give(HistoryChunk(rows=(), cursor=cursor, last=True, notice=notice))
             return True
 
@@ -271,7 +278,7 @@ class SqliteHistory:
                 raise ValueError("it belongs to another database")
             covered = regions.load(cursor.data["regions"])
             witnesses = thin((int(seq), str(UUID(id))) for seq, id in cursor.data["witnesses"])
-            unreadable_before = int(cursor.data["unreadable_before"])
+            [unreadable] = regions.load([cursor.data["unreadable"]])
             moved = cursor.data["file"] != self._opened
         except (KeyError, TypeError, ValueError):
             notice = "the stored place does not fit this database: reading all of it again"
@@ -281,7 +288,7 @@ class SqliteHistory:
         found = set(_witnesses(await _all(connection, _FOUND, {"seqs": wanted})))
         ahead = any(region.before > end for region in covered)
         if not moved and not ahead and found <= set(witnesses):
-            return Understood(covered, witnesses, unreadable_before)
+            return Understood(covered, witnesses, unreadable)
         happened = "the database file was replaced" if moved else "the database was restored"
         last = proven(witnesses, found)
         if last is None:
@@ -294,17 +301,17 @@ class SqliteHistory:
             notice = f"{happened}: going on after the last entry that it still has; {TWICE}"
         left = tuple(witness for witness in witnesses if witness[0] <= last)
         covered = tuple(region.up_to(last) for region in covered)
-        return Understood(covered, left, min(unreadable_before, last + 1), notice)
+        return Understood(covered, left, unreadable.up_to(last), notice)
 
     def _cursor(
-        self, covered: Iterable[Region], witnesses: Iterable[Witness], unreadable_before: int
+        self, covered: Iterable[Region], witnesses: Iterable[Witness], unreadable: Region
     ) -> Cursor:
         return Cursor(
             {
                 "kind": "sqlite",
                 "file": self._opened,
                 "regions": regions.dump(covered),
-                "unreadable_before": unreadable_before,
+                "unreadable": regions.dump([unreadable])[0],
                 "witnesses": [list(witness) for witness in witnesses],
             }
         )

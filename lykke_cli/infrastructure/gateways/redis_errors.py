@@ -114,7 +114,8 @@ def reason(error: BaseException) -> str:
         numbers = _ERRNO.findall(str(cause))  # several addresses were tried, each in vain
         if numbers:
             return os.strerror(int(numbers[-1])).lower()
-    text = " ".join(str(cause).split()).rstrip(".")
+    # A server that does not know AUTH repeats its arguments, the password among them.
+    text = " ".join(str(cause).split()).partition(", with args beginning with")[0].rstrip(".")
     return text[:MOST_SHOWN] or type(cause).__name__
 
 
