@@ -30,6 +30,7 @@ from lykke_cli.infrastructure.written_entries import WrittenIds
 
 FIRST_USE = timedelta(days=1)
 """What is read when there is neither a stored place nor a range."""
+LAST_WRITE = 1.0  # seconds at the end of a run that is interrupted
 WRITE_INTERVAL = 0.1  # seconds of publishing after which what was published is written
 
 
@@ -219,8 +220,15 @@ class Backfilling:
                 if time.monotonic() - written_at >= WRITE_INTERVAL:
                     batch, published, written_at = published, [], time.monotonic()
                     await self._write(batch, sink, keeper)
-        finally:
+        except asyncio.CancelledError:
+            with suppress(TimeoutError):  # a reader that takes nothing does not keep us
+                async with asyncio.timeout(LAST_WRITE):
+                    await self._write(published, sink, keeper)
+            raise
+        except BaseException:
             await self._write(published, sink, keeper)
+            raise
+        await self._write(published, sink, keeper)
 
     async def _write(self, arrivals: Sequence[Arrival], sink: Sink | None, keeper: Keeper) -> None:
         if not arrivals:
