@@ -358,12 +358,16 @@ def test_the_place_is_known_though_the_first_question_for_it_failed(
 def test_a_replay_in_front_of_a_reader_that_has_stopped_ends_when_it_is_told_to(
     sqlite_url: str, redis_server: RedisServer
 ) -> None:
+    """What was published already is more than the pipe takes."""
     user = uuid.uuid4()
-    large = {"text": "x" * 4_000}
-    asyncio.run(insert(sqlite_url, [entity(user, meta=large) for _ in range(200)]))
+    large = {"text": "x" * 200_000}
+    asyncio.run(insert(sqlite_url, [entity(user, meta=large) for _ in range(2)]))
     env = {"DATABASE_URL": sqlite_url, "REDIS_URL": redis_server.url}
-    arguments = ("backfill", user, "--replay", "-o", "ndjson")
-    with LykkeProcess(*arguments, env=env, reading=False) as replay:
-        wait_until(lambda: _unread(replay.descriptor) > 60_000, "the pipe is full")
-        replay.send(signal.SIGINT)
-        assert replay.process.wait(20) == 130
+    arguments = ("backfill", user, "--replay", "-o", "ndjson", "--rate", "0.5")
+    with redis_server.client() as client, client.pubsub() as subscription:
+        subscription.subscribe(f"auditlog:{user}")
+        with LykkeProcess(*arguments, env=env, reading=False) as replay:
+            while subscription.get_message(timeout=20)["type"] != "message":
+                pass
+            replay.send(signal.SIGINT)
+            assert replay.process.wait(20) == 130
