@@ -361,13 +361,13 @@ def test_a_replay_in_front_of_a_reader_that_has_stopped_ends_when_it_is_told_to(
     """What was published already is more than the pipe takes."""
     user = uuid.uuid4()
     large = {"text": "x" * 200_000}
-    asyncio.run(insert(sqlite_url, [entity(user, meta=large) for _ in range(2)]))
+    asyncio.run(insert(sqlite_url, [entity(user, meta=large) for _ in range(9)]))
     env = {"DATABASE_URL": sqlite_url, "REDIS_URL": redis_server.url}
-    arguments = ("backfill", user, "--replay", "-o", "ndjson", "--rate", "0.5")
+    arguments = ("backfill", user, "--replay", "-o", "ndjson", "--rate", "20")
     with redis_server.client() as client, client.pubsub() as subscription:
         subscription.subscribe(f"auditlog:{user}")
         with LykkeProcess(*arguments, env=env, reading=False) as replay:
-            while subscription.get_message(timeout=20)["type"] != "message":
-                pass
+            for _ in range(3):  # the confirmation, and two messages: the first is unwritten then
+                assert subscription.get_message(timeout=20)
             replay.send(signal.SIGINT)
             assert replay.process.wait(20) == 130
