@@ -121,6 +121,9 @@ def _watch(arguments: list[str], env: dict[str, str], folder: str, descriptors: 
 
 def _become(arguments: list[str], env: dict[str, str], folder: str, streams: list[int]) -> None:
     os.setsid()
+    # As a terminal starts it, whatever is ignored where the tests run (nohup, a background job).
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
     for stream in streams:

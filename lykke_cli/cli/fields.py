@@ -8,7 +8,7 @@ import orjson
 
 from lykke_cli.application.channel_event import TYPE_KEYS, event_type
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.messages import Entry, OtherMessage
+from lykke_cli.application.messages import Entry, OtherMessage, UnreadableEntry, decode_object
 
 _FIELD = re.compile(r"(\w+)((?:\.\w+|\[[^\[\]]+\])*)")
 _STEP = re.compile(r"\.(\w+)|\[([^\[\]]+)\]")
@@ -40,6 +40,9 @@ def look_up_of(field: str) -> Callable[[Mapping[str, Any]], Any]:
 
 def fields_of(message: Entry | OtherMessage | Unreadable) -> dict[str, Any]:
     """Its JSON values by key; the type is also found under `activity_type`."""
+    if isinstance(message, UnreadableEntry):
+        row = decode_object(message.raw)
+        return row if isinstance(row, dict) else {"id": message.id}
     if isinstance(message, Unreadable):
         return {}
     fields = message.to_dict()

@@ -16,7 +16,7 @@ from rich.cells import cell_len, set_cell_size
 
 from lykke_cli.application.channel_event import TYPE_KEYS
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.messages import Arrival, Entry, OtherMessage
+from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
 from lykke_cli.application.times import age
 from lykke_cli.cli import palette
 from lykke_cli.cli.cells import cut, size_in_words, steady
@@ -297,7 +297,8 @@ def _describe(
             return "message", "", _beginning(_excerpt(message.raw, width), size, width)
         kind, rest = _kind(message)
         return kind, "", _summary(rest, width)
-    details = f"{visible(message.reason)}: {_excerpt(message.raw, width)}"
+    named = f"{message.id} " if isinstance(message, UnreadableEntry) else ""
+    details = f"{named}{visible(message.reason)}: {_excerpt(message.raw, width)}"
     return "unreadable", "", _beginning(details, size, width) if size > limit else details
 
 

@@ -249,7 +249,8 @@ def _text(message: Message) -> str:
 
 def _csv_row(message: Message) -> Sequence[str]:
     if not isinstance(message, Entry):
-        return ("", "", "", "", "", "", csv_cell(_text(message)))
+        id = message.id if isinstance(message, UnreadableEntry) else ""
+        return (id, "", "", "", "", "", csv_cell(_text(message)))
     meta = bytes(message.meta)
     return (
         message.id,

@@ -10,7 +10,7 @@ from string import Formatter
 from typing import Any
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.application.messages import Arrival, Entry, OtherMessage
+from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
 from lykke_cli.cli.fields import fields_of, first_key, is_field, look_up_of, text_of
 from lykke_cli.cli.sanitize import visible
 
@@ -63,7 +63,7 @@ class TemplateRenderer:
 
     def _line(self, shown: Arrival) -> str:
         message = shown.message
-        if not isinstance(message, Entry) and not (
+        if not isinstance(message, Entry | UnreadableEntry) and not (
             self._any_message and isinstance(message, OtherMessage)
         ):
             raw = shown.raw if shown.raw is not None else b""

@@ -243,3 +243,7 @@ def test_a_row_beyond_the_calendar_is_unreadable_once_and_the_stream_goes_on(
         assert result.stdout.count(str(odd.id).encode()) >= 1
         assert result.stdout.count(b"ORDINARY") == 1
     assert run_lykke("backfill", USER, env=env).stdout == b""
+    template = ("--template", "{id} {occurred_at}", "--since", "1h")
+    assert (
+        f"{odd.id} 58000-01-01" in run_lykke("backfill", USER, *template, env=env).stdout.decode()
+    )

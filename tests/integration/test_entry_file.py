@@ -5,6 +5,7 @@ import errno
 import gzip
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 
 from lykke_cli.application.errors import CursorBusy, OutputFailed
+from lykke_cli.application.messages import EMPTY_META, unreadable_entry
 from lykke_cli.infrastructure import entry_file
 from lykke_cli.infrastructure.entry_file import EntryFile
 from lykke_cli.infrastructure.packing import pack
-from lykke_cli.infrastructure.written_entries import WrittenIds, beside
+from lykke_cli.infrastructure.written_entries import WrittenIds, beside, entries
 from tests.builders import entity, wire
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks and inodes are those of POSIX")
@@ -382,6 +384,17 @@ def test_what_is_packed_replaces_no_file(run: Opener, path: Path) -> None:
     assert foreign.read_bytes() == b"not ours"
     assert aside.read_bytes() == old
     assert "is not packed" in run.told[0]
+
+
+def test_a_row_that_cannot_be_shown_as_an_entry_counts_as_written_too(tmp_path: Path) -> None:
+    """It is printed as unreadable with its id, and is in the file once like every other."""
+    id = str(uuid.uuid4())
+    row = unreadable_entry({"id": id, "occurred_at": "infinity", "meta": EMPTY_META})
+    nested = b'{"id":"%b","meta":' % id.encode() + b"[" * 5_000 + b"]" * 5_000 + b"}"
+    for line in (row.to_json(), nested):
+        (tmp_path / "log").write_bytes(line + b"\n")
+        with (tmp_path / "log").open("rb") as file:
+            assert [entry.id for entry in entries(file) if entry] == [id]
 
 
 def test_a_file_in_its_own_right_is_not_taken_for_one_that_was_put_aside(tmp_path: Path) -> None:

@@ -102,3 +102,17 @@ async def test_rows_that_were_deleted_say_nothing_against_a_place(
     new = await record(sqlite_url, 2)
     chunks = await changes(history, chunks[-1].cursor)
     assert (ids(chunks), chunks[-1].notice) == (new, None)
+
+
+async def test_a_time_that_is_a_number_is_unreadable_and_ends_nothing(
+    history: SqliteHistory, sqlite_url: str, path: Path
+) -> None:
+    """Milliseconds, where the application forgot to make a time of them."""
+    cursor = await begin(history)
+    odd, good = sorted(await record(sqlite_url, 2))
+    with closing(sqlite3.connect(path)) as file, file:
+        change = "UPDATE audit_logs SET occurred_at = 1790000000000 WHERE replace(id, '-', '') = ?"
+        file.execute(change, (odd.replace("-", ""),))
+    chunks = await changes(history, cursor)
+    assert ids(chunks) == {odd, good}
+    assert ids(await changes(history, chunks[-1].cursor)) == set()

@@ -411,13 +411,13 @@ def _row(row: Row | tuple[Any, ...]) -> tuple[int, HistoryRow]:
         "entity_type": None if entity_type is None else _text(entity_type),
         "meta": _meta(meta),
     }
-    if isinstance(occurred_at, str):
-        try:
-            fields["occurred_at"] = format_time(parse_wire_time(occurred_at))
-        except (ValueError, OverflowError):
-            return seq, unreadable_entry(fields)
-        return seq, Entry(**fields)
-    raise ValueError(f"occurred_at {occurred_at!r} is not a time")
+    if occurred_at is None:
+        raise ValueError("occurred_at is NULL")
+    try:  # SQLite stores numbers there too, such as milliseconds
+        fields["occurred_at"] = format_time(parse_wire_time(_text(occurred_at)))
+    except (ValueError, OverflowError):
+        return seq, unreadable_entry(fields | {"occurred_at": _text(occurred_at)})
+    return seq, Entry(**fields)
 
 
 def _arguments(
