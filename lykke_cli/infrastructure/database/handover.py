@@ -8,7 +8,7 @@ transaction, waits for room outside of one, and goes on from its place in anothe
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from typing import Generic, TypeVar
 
 from lykke_cli.application.backoff import Backoff
@@ -16,6 +16,7 @@ from lykke_cli.application.errors import LoginRefused, SchemaMismatch, ServerUna
 
 STALL = 5.0  # seconds that one transaction may spend waiting for its reader, all in all
 ATTEMPTS = 3  # at a read that the server breaks off, without coming further
+CANCEL_AGAIN = 0.2  # seconds
 LENGTH = 2  # items that wait for the reader
 
 T = TypeVar("T")
@@ -72,6 +73,18 @@ class Handover(Generic[T]):
         return item
 
 
+async def end(tasks: Collection["asyncio.Task[None]"]) -> None:
+    """Cancel the tasks, and wait until they have ended.
+
+    Once may not be enough: asyncio.wait_for, which asyncpg uses, may swallow a cancellation that
+    comes in the moment in which what it waits for is done (before Python 3.12).
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=CANCEL_AGAIN)
+
+
 async def in_transactions(handover: Handover[T], read: Callable[[], Awaitable[bool]]) -> None:
     """Call `read`, which reads in a transaction of its own, until it says that it is done.
 
@@ -110,7 +123,6 @@ async def handed_over(read: Callable[[Handover[T]], Awaitable[None]]) -> AsyncGe
             yield item
         await task
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        await end({task})
         if not task.cancelled():
             task.exception()  # seen: it is raised above, or the reader has left

@@ -512,7 +512,9 @@ class PostgresHistory:
             try:
                 await connection.transaction(**_TRANSACTION).start()
                 await connection.execute(f"SET TRANSACTION SNAPSHOT '{exported}'")
-                await connection.execute(_LOCAL_SETTINGS)
+                # The first transaction holds its lock while this one waits for its own: behind an
+                # ALTER TABLE that waits for the first, it would be for ever.
+                await connection.execute(_LOCAL_SETTINGS + "; SET LOCAL lock_timeout = '1s'")
                 yield connection
             finally:
                 connection.terminate()

@@ -19,6 +19,7 @@ from lykke_cli.application.gateways.history_protocol import Selection
 from lykke_cli.application.messages import format_time
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.database import regions
+from lykke_cli.infrastructure.database.handover import end
 
 CONNECTIONS = 3  # the server writes the lines, which takes it longer than us to pass them on
 FIRST_ROWS = 250  # rows of the first range: it comes at once
@@ -140,9 +141,7 @@ class LineReader:
                     self._place.reached(block)
                     yield block
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     async def _next(self, queue: "asyncio.Queue[T]") -> T:
         """What comes next; raises the error that ended the reading after all that came before."""
