@@ -1,12 +1,15 @@
 """Any JSON object that comes on a channel, as far as it resembles an audit log entry."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from lykke_cli.application.messages import (
+    BEFORE_ALL,
     Entry,
     Message,
     OtherMessage,
+    UnreadableEntry,
     canonical_id,
     format_time,
     parse_wire_time,
@@ -15,6 +18,7 @@ from lykke_cli.application.messages import (
 TYPE_KEYS = ("activity_type", "event_type", "type")
 """Where the type of an event may be; the first that holds a text counts."""
 NO_TIME = "~"  # sorts after every time: what has none is before no bound
+_BEFORE_CALENDAR = re.compile(r"^-| BC$")  # -infinity, and years before the first
 
 
 class ChannelEvent:
@@ -48,10 +52,11 @@ class ChannelEvent:
 
     @property
     def occurred_at(self) -> str:
+        text = _text(self.fields, "occurred_at")
         try:
-            return format_time(parse_wire_time(_text(self.fields, "occurred_at")))
+            return format_time(parse_wire_time(text))
         except (ValueError, OverflowError):
-            return NO_TIME
+            return BEFORE_ALL if _BEFORE_CALENDAR.search(text) else NO_TIME
 
     def to_json(self) -> bytes:
         return self._message.to_json()
@@ -61,9 +66,11 @@ class ChannelEvent:
 
 
 def event_of(message: Message, *, any_message: bool) -> Entry | ChannelEvent | None:
-    """The entry, or with `any_message` whatever JSON object it is."""
+    """The entry, readable or not, or with `any_message` whatever JSON object it is."""
     if isinstance(message, Entry):
         return message
+    if isinstance(message, UnreadableEntry):
+        return ChannelEvent(OtherMessage(message.raw))
     return ChannelEvent(message) if any_message and isinstance(message, OtherMessage) else None
 
 

@@ -1,5 +1,7 @@
 """What can go wrong outside the domain, one class for each situation a caller can act on."""
 
+from datetime import UTC, datetime
+
 from lykke_cli.domain.errors import LykkeError
 
 
@@ -13,6 +15,17 @@ class LoginRefused(ServerUnavailable):
 
 class SubscriptionLost(ServerUnavailable):
     """The subscription's connection broke: messages may be missing from here on."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        since: datetime | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.since = datetime.now(UTC) if since is None else since
+        """When the server was last heard of."""
 
 
 class SubscriptionClosed(LykkeError, RuntimeError):

@@ -23,7 +23,7 @@ from lykke_cli.application.messages import (
 
 SAVE_INTERVAL = 0.5  # seconds between two savings while a run goes on
 MANY = 50  # entries that are worth a dictionary of their own
-PAUSE = 20  # times as long as the last saving took, at least: a slow disk does not slow the run
+PAUSE = 50  # times as long as the last saving took, at least: a slow disk does not slow the run
 LONGEST_PAUSE = 1.0  # seconds, for all that: what is printed after a kill is no more than that
 
 

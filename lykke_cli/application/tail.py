@@ -189,7 +189,7 @@ class Tail:
         except TimeoutError:
             return None if self._queue.empty() else self._queue.get_nowait()
         except SubscriptionLost as error:
-            self._lost_at = datetime.now(UTC)
+            self._lost_at = error.since
             self._subscriber = asyncio.create_task(self._subscribe())
             return Disconnected(str(error))
         finally:

@@ -121,7 +121,7 @@ class LiveTable:
             lines.append(self.header().decode())
         for shown in messages:
             moment = self._moment(shown)
-            if self._layout.is_short and moment.date() != self._day:
+            if self._layout.is_short and moment and moment.date() != self._day:
                 lines.append(self._new_day(moment.date()))
             lines.append(self._row(shown, moment))
         return "".join(lines).encode("utf-8", "replace")
@@ -139,8 +139,11 @@ class LiveTable:
             return "TIME UTC"
         return column.name.upper()
 
-    def _moment(self, shown: Arrival) -> datetime:
+    def _moment(self, shown: Arrival) -> datetime | None:
+        """When it occurred, or came if it does not say; None for a time that cannot be shown."""
         message = shown.message
+        if isinstance(message, UnreadableEntry):
+            return None
         return self._local(message.moment if isinstance(message, Entry) else self._now())
 
     def _local(self, moment: datetime) -> datetime:
@@ -154,7 +157,7 @@ class LiveTable:
         text = set_cell_size(f"--- {day.isoformat()} ---", self._layout.width).rstrip()
         return self._painted(text, DIM) + "\n"
 
-    def _row(self, shown: Arrival, moment: datetime) -> str:
+    def _row(self, shown: Arrival, moment: datetime | None) -> str:
         layout = self._layout
         activity, entity, details = _describe(shown.message, layout, self._max_message_size)
         cells: list[str] = []
@@ -162,9 +165,9 @@ class LiveTable:
         for name, width in layout.columns:
             match name:
                 case "time":
-                    cell, style = _time(moment, width), DIM
+                    cell, style = _time(moment, width) if moment else "", DIM
                 case "age":
-                    cell, style = age(moment, self._now()), DIM
+                    cell, style = age(moment, self._now()) if moment else "", DIM
                 case "id":
                     cell, style = _id(shown.message, width), PLAIN
                 case "user":
@@ -340,12 +343,17 @@ def _time(moment: datetime, width: int) -> str:
 
 
 def _id(message: Entry | OtherMessage | Unreadable, width: int) -> str:
-    return message.id[:width] if isinstance(message, Entry) else ""
+    return message.id[:width] if isinstance(message, Entry | UnreadableEntry) else ""
 
 
 def _user(shown: Arrival, width: int) -> str:
     message = shown.message
-    user = message.user_id if isinstance(message, Entry) else shown.channel.rpartition(":")[2]
+    if isinstance(message, Entry):
+        user = message.user_id
+    elif isinstance(message, UnreadableEntry):
+        user = text_of(fields_of(message).get("user_id"))
+    else:
+        user = shown.channel.rpartition(":")[2]
     return visible(user[:width])
 
 

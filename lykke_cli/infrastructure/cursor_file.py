@@ -116,7 +116,7 @@ class CursorFile:
         temporary = self._path.with_suffix(".new")
         data = orjson.dumps({"version": VERSION, "key": self._key, "state": state})
         try:
-            _write(temporary, data + b"\n", os.O_CREAT | os.O_TRUNC)
+            _write(temporary, data + b"\n", os.O_CREAT | os.O_TRUNC, safely=True)
             os.replace(temporary, self._path)
         except OSError as error:
             with suppress(OSError):
@@ -125,6 +125,7 @@ class CursorFile:
 
     def add(self, change: dict[str, Any]) -> None:
         try:
+            # A killed process loses nothing of it. A power failure may, as it may of the output.
             _write(self._path, orjson.dumps(change) + b"\n", os.O_APPEND)
         except OSError as error:
             raise self._failure(error) from error
@@ -136,8 +137,10 @@ class CursorFile:
         )
 
 
-def _write(path: Path, data: bytes, flags: int) -> None:
+def _write(path: Path, data: bytes, flags: int, *, safely: bool = False) -> None:
+    """Write `data`; `safely` waits until it is on the disk."""
     with open(open_private(path, os.O_WRONLY | flags), "wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        if safely:
+            file.flush()
+            os.fsync(file.fileno())

@@ -336,28 +336,28 @@ async def test_a_break_is_mended_and_its_gap_told(
         told.set()
 
     subscribe = setup.gateway.subscribe_to_user_channel
+    opened = datetime.now(UTC)
     async with subscribe(setup.user, "auditlog", on_gap=on_gap) as subscription:
-        started = datetime.now(UTC)
         waiting = asyncio.create_task(subscription.get_message())
         await setup.break_connections()
         await asyncio.wait_for(told.wait(), SOON)
         await setup.publish(f"auditlog:{setup.user}", b'{"n": 1}')
         assert await asyncio.wait_for(waiting, SOON) == {"n": 1}
         [gap] = gaps
-        assert started <= gap.started_at <= gap.ended_at <= datetime.now(UTC)
+        assert opened <= gap.started_at <= gap.ended_at <= datetime.now(UTC)
         assert f"Subscribed to auditlog:{setup.user} again" in caplog.text
 
 
 async def test_a_gap_is_delivered_where_messages_may_be_missing(setup: Setup) -> None:
+    opened = datetime.now(UTC)
     async with setup.gateway.subscribe_to_user_channel(setup.user, "auditlog") as subscription:
         await setup.publish(f"auditlog:{setup.user}", b'{"n": 1}')
         assert await subscription.get_message(SOON, gaps=True) == {"n": 1}
-        started = datetime.now(UTC)
         waiting = asyncio.create_task(subscription.get_message(gaps=True))
         await setup.break_connections()
         gap = await asyncio.wait_for(waiting, SOON)
         assert isinstance(gap, Gap)
-        assert started <= gap.started_at <= gap.ended_at <= datetime.now(UTC)
+        assert opened <= gap.started_at <= gap.ended_at <= datetime.now(UTC)
         await setup.publish(f"auditlog:{setup.user}", b'{"n": 2}')
         assert await subscription.get_message(SOON, gaps=True) == {"n": 2}
         assert await subscription.get_message(AT_ONCE, gaps=True) is None  # it is told once

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -205,6 +206,17 @@ async def test_a_frozen_server_is_noticed(own_redis: RedisServer) -> None:
         own_redis.thaw()
         with pytest.raises(SubscriptionLost):
             await subscription.get_message()
+
+
+async def test_a_gap_begins_when_the_server_was_last_heard_of(own_redis: RedisServer) -> None:
+    async with subscribed(own_redis, SHORT, reconnect=False) as subscription:
+        publish(own_redis)
+        assert await subscription.get_message(SOON) == {}
+        own_redis.freeze()
+        frozen_at = datetime.now(UTC)
+        with pytest.raises(SubscriptionLost) as lost:
+            await asyncio.wait_for(subscription.get_message(), SOON)
+        assert lost.value.since <= frozen_at < datetime.now(UTC) - timedelta(seconds=SHORT)
 
 
 async def test_a_frozen_server_is_noticed_by_one_who_only_polls(own_redis: RedisServer) -> None:

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.messages import Arrival, Entry, OtherMessage, format_time
+from lykke_cli.application.messages import (
+    Arrival,
+    Entry,
+    OtherMessage,
+    format_time,
+    unreadable_entry,
+)
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TASK = uuid.uuid4()
@@ -165,3 +171,26 @@ def test_what_a_pattern_matches_the_database_lets_through(pattern: str, name: st
 def test_a_pattern_too_long_for_a_database_is_left_to_the_filter() -> None:
     filters = Filters(activity_types=("a" * 60_000 + "*",))
     assert filters.selection(None).activity_likes == ["%"]
+
+
+@pytest.mark.parametrize(
+    ("occurred_at", "fields", "is_wanted"),
+    [
+        ("infinity", {"activity_types": ("TASK_*",)}, True),
+        ("infinity", {"activity_types": ("USER_*",)}, False),
+        ("infinity", {"query": "meta.n > `1`"}, True),
+        ("infinity", {"grep": "milk"}, True),
+        ("infinity", {"grep": "bread"}, False),
+        ("infinity", {"until": NOON}, False),
+        ("20251-05-01 12:00:00+00", {"until": NOON}, False),
+        ("-infinity", {"until": NOON}, True),
+        ("0044-03-15 12:00:00+00 BC", {"until": NOON}, True),
+    ],
+)
+def test_an_entry_outside_of_the_calendar_is_filtered_like_any_other(
+    occurred_at: str, fields: dict[str, Any], is_wanted: bool
+) -> None:
+    row = arrival().message
+    assert isinstance(row, Entry)
+    odd = unreadable_entry(msgspec.structs.asdict(row) | {"occurred_at": occurred_at})
+    assert bool(Filters(**fields).select([Arrival(odd, "history")])) == is_wanted

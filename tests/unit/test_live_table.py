@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.color import Color
 
-from lykke_cli.application.messages import Arrival, Entry, decode, format_time
+from lykke_cli.application.messages import Arrival, Entry, decode, format_time, unreadable_entry
 from lykke_cli.cli.live_table import LiveTable
 from lykke_cli.cli.terminal import ColorChoice, Terminal
 
@@ -298,3 +298,13 @@ def test_a_resized_terminal_gets_a_new_header() -> None:
     shown = lines(table, entry())
     assert shown[0].startswith("TIME UTC") and len(shown) == 2
     assert len(lines(table, entry())) == 1
+
+
+def test_an_entry_outside_of_the_calendar_shows_its_id_and_user_and_no_time() -> None:
+    odd = unreadable_entry({"id": "an id", "user_id": "a user", "occurred_at": "infinity"})
+    table = a_table(200, show_user=True)
+    table.header()
+    [line] = lines(table, Arrival(odd, "history"))
+    time, rest = line[:20], line[20:]
+    assert not time.strip()
+    assert "an id" in rest and "a user" in rest

@@ -26,7 +26,7 @@ class Gap(msgspec.Struct, frozen=True):
     """A time without a connection, in which messages may have been lost."""
 
     started_at: datetime
-    """When the loss was noticed, UTC."""
+    """When the server was last heard of before the loss, UTC."""
     ended_at: datetime
     """When the server confirmed the subscription again, UTC."""
 

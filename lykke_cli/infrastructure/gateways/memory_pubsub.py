@@ -239,7 +239,9 @@ class MemorySubscription:
 
     async def _recover(self, lost_at: datetime) -> None:
         if not self._reconnect:
-            raise SubscriptionLost("The connection of the gateway in memory was cut.")
+            raise SubscriptionLost(
+                "The connection of the gateway in memory was cut.", since=lost_at
+            )
         if not self._gateway._reachable:
             self._something.clear()
             await self._something.wait()

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import hiredis
@@ -132,6 +132,11 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         self.opened, self.confirmed_at = self._loop.time(), datetime.now(UTC)
         self._check_health()
 
+    @property
+    def last_heard(self) -> datetime:
+        """When the server last said something, by this machine's clock."""
+        return datetime.now(UTC) - timedelta(seconds=self._loop.time() - self._heard)
+
     def take(self) -> Deliveries:
         """What came next, if anything did; raises what broke the connection after all of it."""
         if self._batches:
@@ -183,6 +188,8 @@ class SubscribedConnection(asyncio.BufferedProtocol):
             self._lose(ConnectionError(str(garbled)))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None:  # in order: nothing was lost before
+            self._heard = self._loop.time()
         self._lose(exc or ConnectionError("Connection closed by server."))
 
     def _received(self, replies: list[Any]) -> None:

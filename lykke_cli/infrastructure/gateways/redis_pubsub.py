@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from uuid import UUID
@@ -378,7 +378,7 @@ class RedisSubscription:
         link = self._link
         if link is None:
             if not self._reconnect:
-                raise SubscriptionLost(self._loss)
+                raise SubscriptionLost(self._loss, since=self._lost_at)
             await self._resume()
             return
         try:
@@ -389,7 +389,7 @@ class RedisSubscription:
             from lykke_cli.infrastructure.gateways.redis_errors import reason
 
             self._link = None
-            self._lost_at = datetime.now(UTC)
+            self._lost_at = link.last_heard
             self._loss = (
                 f"The connection to Redis at {self._gateway._server} was lost ({reason(error)})."
             )
@@ -399,7 +399,7 @@ class RedisSubscription:
                 logger.warning("%s Subscribing to %s again.", self._loss, self._channel)
             await self._gateway._disconnect(link)
             if not self._reconnect:
-                raise SubscriptionLost(self._loss) from error
+                raise SubscriptionLost(self._loss, since=self._lost_at) from error
         else:
             if not self._ready:
                 await link.something()
