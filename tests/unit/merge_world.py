@@ -79,7 +79,8 @@ class World:
         self.open: list[Transaction] = []
         self.committed: list[Row] = []
         self.committed_ids: set[str] = set()
-        self.replicated = 0  # how many commits the replica has applied
+        self.commits: list[int] = []  # how many rows there are after each, on the primary
+        self.replicated = 0  # how many of them the replica has applied
         self.before_start: set[str] = set()
         self.at_start: set[str] = set()  # committed by the time of the first snapshot
         self.delivered: set[str] = set()
@@ -120,6 +121,7 @@ class World:
             return
         transaction = self.open.pop(index % len(self.open))
         self.committed += transaction.rows
+        self.commits.append(len(self.committed))
         self.committed_ids |= {row.entry.id for row in transaction.rows}
         if not self.replica:
             self.replicated = len(self.committed)
@@ -155,7 +157,9 @@ class World:
             self.wire.append(Arrival(entry, "live", "auditlog", b"{}", replayed))
 
     def replicate(self, count: int) -> None:
-        self.replicated = min(len(self.committed), self.replicated + count)
+        """The replica applies so many commits, each whole."""
+        behind = [rows for rows in self.commits if rows > self.replicated]
+        self.replicated = max([self.replicated, *behind[:count]])
 
     # The network and the tail
 
@@ -232,10 +236,15 @@ class World:
         committed = {row.entry.id for row in self.committed} - self.before_start
         return committed - (self.at_start - self.delivered) - self.may_be_lost
 
+    @property
+    def lost(self) -> set[str]:
+        """What was committed, and is in the database no more."""
+        return self.committed_ids - {row.entry.id for row in self.committed}
+
     def end_transactions(self) -> None:
         while self.open:
             self.commit(0, publish=False)
-        self.replicate(len(self.committed))
+        self.replicate(len(self.commits))
 
     def carry_out(self, actions: Sequence[Action]) -> None:
         for action in actions:

@@ -126,10 +126,10 @@ class Schedules(RuleBasedStateMachine):
         late = self.replica and self.hold != 1000
         self.world.tick(ReadKind.FULL if late else ReadKind.RECENT)  # tries again what failed
         self.world.catch_up()
-        # What was committed by the first snapshot counts as from before the start, where it is too
-        # much to be held, or its broadcast comes after newer entries were forgotten.
+        # Where there is no room to hold or remember it, what was committed by the first snapshot
+        # counts as from before the start, and what a fail-over lost cannot be read either.
         whole = self.hold == 1000 and self.keep == 50
-        excused = set() if whole else self.world.at_start
+        excused = set() if whole else self.world.at_start | self.world.lost
         delivered = self.world.delivered - self.world.before_start - excused
         assert delivered <= self.world.printed.keys()
         self.world.disconnect()
