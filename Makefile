@@ -51,7 +51,7 @@ picture: $(STAMP)
 	TERM=xterm-256color $(BIN)/python -m tests.picture.make
 
 soak: $(STAMP)
-	EXPECT_RUNS=200 $(BIN)/python -m pytest tests/cli/test_expect.py -k run_after_run
+	EXPECT_RUNS=200 $(BIN)/python -m pytest tests/cli/commands/test_expect.py -k run_after_run
 
 fuzz: $(STAMP)
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit/test_fuzz.py tests/integration/test_sql.py --timeout 0 $(ARGS)

@@ -7,7 +7,7 @@ import sys
 def main() -> int:
     """Run the command line; returns the exit code."""
     from lykke_cli.application.errors import OutputFailed
-    from lykke_cli.cli import standard_streams
+    from lykke_cli.cli.output import standard_streams
 
     try:
         standard_streams.install()
@@ -34,7 +34,7 @@ def _run() -> int:
         sys.stdout.write(f"lykke {__version__}\n")
         return 0
     if "_LYKKE_COMPLETE" in os.environ:  # so is a shell's Tab
-        from lykke_cli.cli.completion import answer
+        from lykke_cli.cli.arguments.completion import answer
 
         if (answered := answer(os.environ)) is not None:
             sys.stdout.buffer.write(answered[0].encode() + b"\n")

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.database.urls import is_sqlite
-from lykke_cli.infrastructure.settings import Settings
 
 if TYPE_CHECKING:
     from lykke_cli.application.doctor import Check
@@ -37,7 +37,7 @@ def make_gateway(
 
 def make_channels(settings: Settings) -> "ChannelsProtocol":
     """What is known of active channels; connects on first use. Raises UsageMistake likewise."""
-    from lykke_cli.infrastructure.gateways.redis_channels import RedisChannels
+    from lykke_cli.infrastructure.redis.channels import RedisChannels
 
     return RedisChannels(settings.redis_url)
 
@@ -46,10 +46,10 @@ def make_history(settings: Settings) -> "HistoryProtocol":
     """The history in the database; connects on first use. Raises UsageMistake likewise."""
     url = settings.required_database_url()
     if is_sqlite(url):
-        from lykke_cli.infrastructure.database.sqlite_history import SqliteHistory
+        from lykke_cli.infrastructure.sqlite.history import SqliteHistory
 
         return SqliteHistory(url)
-    from lykke_cli.infrastructure.database.postgres_history import PostgresHistory
+    from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 
     return PostgresHistory(url)
 
@@ -58,10 +58,10 @@ def make_statistics(settings: Settings) -> "StatisticsProtocol":
     """Counts in the database; connects on entering. Raises UsageMistake likewise."""
     url = settings.required_database_url()
     if is_sqlite(url):
-        from lykke_cli.infrastructure.database.sqlite_statistics import SqliteStatistics
+        from lykke_cli.infrastructure.sqlite.statistics import SqliteStatistics
 
         return SqliteStatistics(url)
-    from lykke_cli.infrastructure.database.postgres_statistics import PostgresStatistics
+    from lykke_cli.infrastructure.postgresql.statistics import PostgresStatistics
 
     return PostgresStatistics(url)
 
@@ -70,10 +70,10 @@ def make_users(settings: Settings) -> "UsersProtocol":
     """The users in the database; connects on entering. Raises UsageMistake likewise."""
     url = settings.required_database_url()
     if is_sqlite(url):
-        from lykke_cli.infrastructure.database.sqlite_users import SqliteUsers
+        from lykke_cli.infrastructure.sqlite.users import SqliteUsers
 
         return SqliteUsers(url)
-    from lykke_cli.infrastructure.database.postgres_users import PostgresUsers
+    from lykke_cli.infrastructure.postgresql.users import PostgresUsers
 
     return PostgresUsers(url)
 
@@ -114,8 +114,8 @@ async def make_checks(
         end_to_end_check,
         not_asked_for,
     )
-    from lykke_cli.infrastructure.gateways.redis_checks import RedisChecks
-    from lykke_cli.infrastructure.state_checks import state_check
+    from lykke_cli.infrastructure.files.checks import state_check
+    from lykke_cli.infrastructure.redis.checks import RedisChecks
 
     redis = await stack.enter_async_context(
         RedisChecks(settings.redis_url, channel_type, timeout=timeout)
@@ -126,11 +126,11 @@ async def make_checks(
         remedy = "Set DATABASE_URL or give --database-url to have every entry exactly once."
         checks.append(not_asked_for("database.reachable", "no database is named", remedy))
     elif url.lower().startswith("sqlite"):
-        from lykke_cli.infrastructure.database.sqlite_checks import SqliteChecks
+        from lykke_cli.infrastructure.sqlite.checks import SqliteChecks
 
         checks += (await stack.enter_async_context(SqliteChecks(url, timeout=timeout))).checks()
     else:
-        from lykke_cli.infrastructure.database.postgres_checks import PostgresChecks
+        from lykke_cli.infrastructure.postgresql.checks import PostgresChecks
 
         postgres = await stack.enter_async_context(PostgresChecks(url, timeout=timeout))
         checks += postgres.checks()

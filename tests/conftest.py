@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
+from lykke_cli.infrastructure.sqlite.schema import create_sqlite_table
 from tests.databases import DatabasePool
 from tests.servers import READER_PASSWORD, PostgresServer, RedisServer
 

@@ -81,9 +81,9 @@ def _serve(connection: socket.socket) -> None:
     import asyncpg  # noqa: F401
     import redis.asyncio  # noqa: F401
 
-    import lykke_cli.cli.backfilling
-    import lykke_cli.cli.live_table
-    import lykke_cli.cli.tailing
+    import lykke_cli.cli.output.live_table
+    import lykke_cli.cli.runs.backfill
+    import lykke_cli.cli.runs.tail
     import lykke_cli.infrastructure.gateways.redis_pubsub
     import lykke_cli.infrastructure.unit_of_work  # noqa: F401
     from lykke_cli.cli.app import make_app, run

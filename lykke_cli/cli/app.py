@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from lykke_cli._version import __version__
-from lykke_cli.cli import options
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.plain_help import PlainCommand, PlainGroup, flowing
+from lykke_cli.cli.arguments.quick_parameters import quicken
 from lykke_cli.cli.exit_codes import ExitCode, Stopped, exit_code_of
-from lykke_cli.cli.plain_help import PlainCommand, PlainGroup, flowing
-from lykke_cli.cli.quick_parameters import quicken
-from lykke_cli.cli.sanitize import visible
-from lykke_cli.cli.standard_streams import OutputClosed
+from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.domain.errors import LykkeError
 
 _READ, _WRITE, _SET_UP = "Follow and recover", "Write", "Set up and try"

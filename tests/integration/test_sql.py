@@ -18,7 +18,7 @@ from lykke_cli.application.gateways.history_protocol import Selection
 from lykke_cli.bootstrap import make_history
 from lykke_cli.cli.app import make_app
 from lykke_cli.cli.exit_codes import ExitCode
-from lykke_cli.infrastructure.settings import Settings
+from lykke_cli.infrastructure.configuration.settings import Settings
 from tests.builders import entity, insert
 from tests.cli_process import Result, call_lykke
 from tests.servers import READER_PASSWORD, PostgresServer, run_apart
@@ -228,7 +228,7 @@ async def test_a_read_of_a_sqlite_file_that_takes_too_long_is_ended(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n"
-    module = "lykke_cli.infrastructure.database.sqlite_history"
+    module = "lykke_cli.infrastructure.sqlite.history"
     monkeypatch.setattr(f"{module}.STATEMENT_TIMEOUT", 0.05)
     monkeypatch.setattr(f"{module}._COUNT", endless)
     monkeypatch.setattr(f"{module}._OLDEST_FIRST", endless)

@@ -24,22 +24,22 @@ from lykke_cli.application.gateways.history_protocol import Cursor, Selection
 from lykke_cli.application.messages import Arrival, Entry
 from lykke_cli.application.place import Place
 from lykke_cli.application.times import parse_duration, parse_moment
-from lykke_cli.cli.completion import complete
-from lykke_cli.cli.options import interval, parse_user, parse_uuid, size
-from lykke_cli.cli.renderers import NdjsonRenderer
-from lykke_cli.cli.template import TemplateRenderer
+from lykke_cli.cli.arguments.completion import complete
+from lykke_cli.cli.arguments.options import interval, parse_user, parse_uuid, size
+from lykke_cli.cli.output.renderers import NdjsonRenderer
+from lykke_cli.cli.output.template import TemplateRenderer
 from lykke_cli.domain.errors import LykkeError
-from lykke_cli.infrastructure import recent
-from lykke_cli.infrastructure.cursor_file import CursorFile
+from lykke_cli.infrastructure.configuration.profiles import Profiles
 from lykke_cli.infrastructure.database import urls as database_urls
 from lykke_cli.infrastructure.database.patterns import like
-from lykke_cli.infrastructure.database.postgres_cursor import Origin, Snapshot, parse, understand
-from lykke_cli.infrastructure.database.sqlite_history import SqliteHistory
-from lykke_cli.infrastructure.database.sqlite_schema import create_sqlite_table
-from lykke_cli.infrastructure.entry_file import EntryFile
-from lykke_cli.infrastructure.gateways.redis_urls import display_url, parse_redis_url
-from lykke_cli.infrastructure.profiles import Profiles
-from lykke_cli.infrastructure.written_entries import mark_before
+from lykke_cli.infrastructure.files import recent
+from lykke_cli.infrastructure.files.cursor_file import CursorFile
+from lykke_cli.infrastructure.files.entry_file import EntryFile
+from lykke_cli.infrastructure.files.written_entries import mark_before
+from lykke_cli.infrastructure.postgresql.cursor import Origin, Snapshot, parse, understand
+from lykke_cli.infrastructure.redis.urls import display_url, parse_redis_url
+from lykke_cli.infrastructure.sqlite.history import SqliteHistory
+from lykke_cli.infrastructure.sqlite.schema import create_sqlite_table
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 SECRET = "s3cret-canary"

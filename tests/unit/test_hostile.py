@@ -9,17 +9,17 @@ import pytest
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries
 from lykke_cli.application.messages import live_arrivals
-from lykke_cli.cli.live_table import LiveTable
-from lykke_cli.cli.renderers import (
+from lykke_cli.cli.output.live_table import LiveTable
+from lykke_cli.cli.output.renderers import (
     CsvRenderer,
     JsonRenderer,
     NdjsonRenderer,
     RawRenderer,
     Renderer,
 )
-from lykke_cli.cli.template import TemplateRenderer
+from lykke_cli.cli.output.template import TemplateRenderer
 from tests.hostile import CORPUS, OBEYED
-from tests.unit.test_renderers import a_terminal
+from tests.unit.cli.output.test_renderers import a_terminal
 
 ID = "11111111-1111-4111-8111-11111111111a"
 NUMBERS = [

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli import options
-from lykke_cli.cli.options import (
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.options import (
     ActivityTypes,
     Color,
     Columns,
@@ -33,7 +33,7 @@ from lykke_cli.cli.options import (
     Utc,
     Yes,
 )
-from lykke_cli.infrastructure import recent
+from lykke_cli.infrastructure.files import recent
 
 EPILOG = options.examples(
     "lykke backfill USER_ID",
@@ -119,7 +119,7 @@ def backfill(
         printing = replace(printing, output=output)
         options.confirm(settings, f"publish entries of {user_id} again", yes=yes)
 
-    from lykke_cli.cli.backfilling import Backfilling
+    from lykke_cli.cli.runs.backfill import Backfilling
     from lykke_cli.cli.runtime import run_async
 
     backfilling = Backfilling(

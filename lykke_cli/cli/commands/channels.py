@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli import options
-from lykke_cli.cli.options import Color, ProfileName, Quiet, RedisUrl
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.options import Color, ProfileName, Quiet, RedisUrl
 
 EPILOG = options.examples(
     "lykke channels --channel auditlog",
@@ -75,7 +75,7 @@ def channels(
     if watch and form is Form.TABLE and not terminal.stdout_is_tty:
         raise UsageMistake("--watch draws a table on a terminal only: use -o ndjson.")
 
-    from lykke_cli.cli.channel_list import Listing
+    from lykke_cli.cli.runs.channels import Listing
     from lykke_cli.cli.runtime import run_async
 
     listing = Listing(settings, terminal, form, channel, pattern, quiet=quiet)

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from lykke_cli.cli import options
-from lykke_cli.cli.options import Color, OutputOption, Utc
-from lykke_cli.infrastructure.settings import Settings
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.options import Color, OutputOption, Utc
+from lykke_cli.infrastructure.configuration.settings import Settings
 
 EPILOG = options.examples(
     "lykke demo",
@@ -30,7 +30,7 @@ def demo(
     seconds = None if keep else options.seconds(duration)
     printing = options.printing(Settings(), output, utc=utc, color=color)
 
-    from lykke_cli.cli.demonstration import Demonstration
+    from lykke_cli.cli.runs.demo import Demonstration
     from lykke_cli.cli.runtime import run_async
     from lykke_cli.infrastructure.embedded_servers import EmbeddedServers
 

@@ -6,8 +6,16 @@ from typing import Annotated
 import typer
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli import options
-from lykke_cli.cli.options import Channel, Color, DatabaseUrl, ProfileName, RedisUrl, User, Yes
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.options import (
+    Channel,
+    Color,
+    DatabaseUrl,
+    ProfileName,
+    RedisUrl,
+    User,
+    Yes,
+)
 
 EPILOG = options.examples("lykke doctor --write", "lykke doctor -o json")
 
@@ -62,7 +70,7 @@ def doctor(
         options.confirm(settings, f"record an entry of {user_id or 'a user nobody has'}", yes=yes)
     seconds = options.interval(timeout)
 
-    from lykke_cli.cli.examination import Examination
+    from lykke_cli.cli.runs.doctor import Examination
     from lykke_cli.cli.runtime import run_async
 
     examination = Examination(

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli import options
-from lykke_cli.cli.options import (
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.options import (
     ActivityTypes,
     Channel,
     DatabaseUrl,
@@ -77,7 +77,7 @@ def expect(
     filters = options.filters(activity_type, entity_type, entity_id, None, query, grep, channel)
 
     from lykke_cli.application.expect import Expectation
-    from lykke_cli.cli.expecting import Expecting
+    from lykke_cli.cli.runs.expect import Expecting
     from lykke_cli.cli.runtime import run_async
 
     expecting = Expecting(

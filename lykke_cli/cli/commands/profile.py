@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli.options import examples
-from lykke_cli.cli.plain_help import PlainCommand, PlainGroup
-from lykke_cli.cli.sanitize import visible
-from lykke_cli.cli.terminal import ColorChoice, Output
-from lykke_cli.infrastructure.profiles import NAME, Profile, Profiles, bad_name
-from lykke_cli.infrastructure.settings import VARIABLES, Settings, choose_profile
+from lykke_cli.cli.arguments.options import examples
+from lykke_cli.cli.arguments.plain_help import PlainCommand, PlainGroup
+from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.terminal import ColorChoice, Output
+from lykke_cli.infrastructure.configuration.profiles import NAME, Profile, Profiles, bad_name
+from lykke_cli.infrastructure.configuration.settings import VARIABLES, Settings, choose_profile
 
 app = typer.Typer(cls=PlainGroup, help="Name the servers you work on.", no_args_is_help=True)
 EPILOG = examples("lykke profile add local --redis-url redis://localhost:6379 --use")
@@ -224,7 +224,7 @@ def _server(name: str | None, key: str) -> tuple[str | None, str]:
 
 def _display(key: str, url: str) -> str:
     if key == "redis_url":
-        from lykke_cli.infrastructure.gateways.redis_urls import display_url
+        from lykke_cli.infrastructure.redis.urls import display_url
     else:
         from lykke_cli.infrastructure.database.urls import display_url
     return display_url(url)

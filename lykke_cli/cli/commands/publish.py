@@ -11,14 +11,22 @@ from uuid import UUID
 import typer
 
 from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
-from lykke_cli.cli import options
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.options import (
+    Channel,
+    DatabaseUrl,
+    ProfileName,
+    Quiet,
+    RedisUrl,
+    UserId,
+    Yes,
+)
 from lykke_cli.cli.exit_codes import Stopped
-from lykke_cli.cli.options import Channel, DatabaseUrl, ProfileName, Quiet, RedisUrl, UserId, Yes
-from lykke_cli.infrastructure import recent
+from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
     from lykke_cli.application.publish import Published
-    from lykke_cli.infrastructure.settings import Settings
+    from lykke_cli.infrastructure.configuration.settings import Settings
 
 EPILOG = options.examples(
     """lykke publish USER_ID --data '{"type": "test"}'""",
@@ -144,7 +152,7 @@ async def _publish(
 ) -> None:
     from lykke_cli.application.publish import publish_lines
     from lykke_cli.bootstrap import make_gateway
-    from lykke_cli.cli.stdin_lines import stdin_lines
+    from lykke_cli.cli.runs.stdin_lines import stdin_lines
 
     gateway = make_gateway(settings)
     try:

@@ -7,8 +7,8 @@ from uuid import UUID
 import typer
 
 from lykke_cli.application.errors import BadInput
-from lykke_cli.cli import options
-from lykke_cli.cli.options import (
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.options import (
     Channel,
     DatabaseUrl,
     ProfileName,
@@ -17,11 +17,11 @@ from lykke_cli.cli.options import (
     UserId,
     Yes,
 )
-from lykke_cli.infrastructure import recent
+from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
     from lykke_cli.domain.audit_log import AuditLogEntity
-    from lykke_cli.infrastructure.settings import Settings
+    from lykke_cli.infrastructure.configuration.settings import Settings
 
 EPILOG = options.examples(
     "lykke record USER_ID TASK_COMPLETED",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lykke_cli.cli import options
-from lykke_cli.cli.options import (
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.options import (
     ActivityTypes,
     Color,
     DatabaseUrl,
@@ -22,13 +22,13 @@ from lykke_cli.cli.options import (
     UserId,
     Utc,
 )
-from lykke_cli.cli.sanitize import json_for_terminal, visible
-from lykke_cli.infrastructure import recent
+from lykke_cli.cli.output.sanitize import json_for_terminal, visible
+from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
     from lykke_cli.application.gateways.statistics_protocol import Scope
     from lykke_cli.application.stats import Activity
-    from lykke_cli.infrastructure.settings import Settings
+    from lykke_cli.infrastructure.configuration.settings import Settings
 
 EPILOG = options.examples(
     "lykke stats USER_ID --since 30d",
@@ -98,7 +98,7 @@ def stats(
     printing = options.printing(settings, None, utc=utc, color=color, quiet=quiet)
     terminal = options.terminal(printing.color)
     if png is not None:
-        from lykke_cli.infrastructure.png import require_png
+        from lykke_cli.cli.reports.png import require_png
 
         require_png()
 
@@ -123,7 +123,7 @@ def stats(
             if not quiet:
                 sys.stderr.write(f"lykke: wrote {visible(str(path))}\n")
     if output is Form.TABLE or (output is None and terminal.stdout_is_tty):
-        from lykke_cli.cli.activity_report import draw
+        from lykke_cli.cli.reports.activity_report import draw
 
         draw(activity, terminal.out, datetime.now(UTC))
     else:
@@ -143,13 +143,13 @@ async def _read(settings: "Settings", scope: "Scope", *, utc: bool) -> "Activity
 
 
 def _write(path: Path, activity: "Activity", form: str) -> None:
-    from lykke_cli.cli.activity_svg import MARK, svg
-    from lykke_cli.infrastructure.whole_file import write_whole
+    from lykke_cli.cli.reports.activity_svg import MARK, svg
+    from lykke_cli.infrastructure.files.whole_file import write_whole
 
     picture = svg(activity)
     if form == "svg":
         write_whole(path, picture.encode(), mark=MARK.encode())
         return
-    from lykke_cli.infrastructure.png import render_png
+    from lykke_cli.cli.reports.png import render_png
 
     write_whole(path, render_png(picture, comment=MARK), mark=MARK.encode())

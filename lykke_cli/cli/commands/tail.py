@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli import options
-from lykke_cli.cli.options import (
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.options import (
     ActivityTypes,
     Channel,
     Color,
@@ -32,7 +32,7 @@ from lykke_cli.cli.options import (
     User,
     Utc,
 )
-from lykke_cli.infrastructure import recent
+from lykke_cli.infrastructure.files import recent
 
 EPILOG = options.examples(
     "lykke tail USER_ID --since 15m",
@@ -149,8 +149,8 @@ def tail(
     user_id = None if user is None else user.id(settings)
 
     from lykke_cli.application.tail import TailRequest
+    from lykke_cli.cli.runs.tail import Tailing
     from lykke_cli.cli.runtime import run_async
-    from lykke_cli.cli.tailing import Tailing
 
     tailing = Tailing(
         settings,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lykke_cli.cli import options
-from lykke_cli.cli.options import (
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.arguments.options import (
     ActivityTypes,
     Color,
     DatabaseUrl,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lykke_cli.application.gateways.statistics_protocol import Scope
     from lykke_cli.application.gateways.users_protocol import ActiveUser
-    from lykke_cli.infrastructure.settings import Settings
+    from lykke_cli.infrastructure.configuration.settings import Settings
 
 EPILOG = options.examples(
     "lykke users --since 1h",
@@ -76,7 +76,7 @@ def users(
 
     from lykke_cli.application.gateways.history_protocol import Selection
     from lykke_cli.application.gateways.statistics_protocol import Scope
-    from lykke_cli.cli import user_list
+    from lykke_cli.cli.reports import user_list
     from lykke_cli.cli.runtime import run_async
 
     scope = Scope(

@@ -21,7 +21,7 @@ from lykke_cli.application.errors import (
     ServerUnavailable,
 )
 from lykke_cli.domain.errors import LykkeError
-from lykke_cli.infrastructure.tls import POSTGRES_OPTIONS, tls_reason, tls_remedy
+from lykke_cli.infrastructure.configuration.tls import POSTGRES_OPTIONS, tls_reason, tls_remedy
 
 MAX_SHOWN_REASON = 200  # characters
 MAX_CHAIN = 8  # errors looked at behind the one that was raised

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 import msgspec
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.infrastructure.tls import POSTGRES_OPTIONS, check_certificates
+from lykke_cli.infrastructure.configuration.tls import POSTGRES_OPTIONS, check_certificates
 
 CONNECT_TIMEOUT = 5.0  # seconds
 STATEMENT_TIMEOUT = 60.0  # seconds for one statement, or one fetch of its rows

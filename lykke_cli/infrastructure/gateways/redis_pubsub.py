@@ -22,9 +22,9 @@ from lykke_cli.application.errors import (
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Gap, Unreadable, channel_name
 from lykke_cli.application.messages import decode_object, encode
 from lykke_cli.domain.errors import LykkeError
-from lykke_cli.infrastructure.gateways.redis_connection import Refused, SubscribedConnection
-from lykke_cli.infrastructure.gateways.redis_urls import RedisAddress, parse_redis_url
-from lykke_cli.infrastructure.settings import DEFAULT_REDIS_URL
+from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL
+from lykke_cli.infrastructure.redis.connection import Refused, SubscribedConnection
+from lykke_cli.infrastructure.redis.urls import RedisAddress, parse_redis_url
 
 if TYPE_CHECKING:  # redis-py is slow to import: who only subscribes does without
     from redis.asyncio import ConnectionPool, Redis
@@ -109,7 +109,7 @@ class RedisPubSubGateway:
     async def publish_many(
         self, channel_type: str, messages: Sequence[tuple[UUID, Mapping[str, Any]]]
     ) -> list[int | Exception]:
-        from lykke_cli.infrastructure.gateways.redis_errors import translate
+        from lykke_cli.infrastructure.redis.errors import translate
 
         commands = [(channel_name(channel_type, user), encode(text)) for user, text in messages]
         outcomes: list[int | Exception] = []
@@ -135,7 +135,7 @@ class RedisPubSubGateway:
         """What `use` makes of the client, in time, and while a connection is free for it."""
         from redis import exceptions
 
-        from lykke_cli.infrastructure.gateways.redis_errors import redis_errors
+        from lykke_cli.infrastructure.redis.errors import redis_errors
 
         client = self._redis()
         with redis_errors(self._server):
@@ -189,7 +189,7 @@ class RedisPubSubGateway:
         self._check_open()
         limits = {"timeout": self._connect_timeout, "health": self._health_interval}
         if self._address is None:
-            from lykke_cli.infrastructure.gateways.redis_errors import redis_errors
+            from lykke_cli.infrastructure.redis.errors import redis_errors
 
             with redis_errors(self._server):
                 link = await SubscribedConnection.open_through(
@@ -199,7 +199,7 @@ class RedisPubSubGateway:
             try:
                 link = await SubscribedConnection.open(self._address, command, channel, **limits)
             except (OSError, Refused) as error:
-                from lykke_cli.infrastructure.gateways.redis_errors import translate
+                from lykke_cli.infrastructure.redis.errors import translate
 
                 raise translate(error, self._server) from error
         self._links.add(link)
@@ -236,7 +236,7 @@ class RedisPubSubGateway:
     def _make_pool(self) -> "ConnectionPool":
         from redis.asyncio import ConnectionPool
 
-        from lykke_cli.infrastructure.gateways.redis_client import plain_connection
+        from lykke_cli.infrastructure.redis.client import plain_connection
 
         assert self._address is not None
         options: dict[str, Any] = {
@@ -386,7 +386,7 @@ class RedisSubscription:
         except OSError as error:
             if self._closed:
                 raise SubscriptionClosed from None
-            from lykke_cli.infrastructure.gateways.redis_errors import reason
+            from lykke_cli.infrastructure.redis.errors import reason
 
             self._link = None
             self._lost_at = link.last_heard

@@ -1,0 +1,117 @@
+"""Writing to stdout while the event loop goes on, however slow the reader is."""
+
+import asyncio
+import os
+import stat
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+
+from lykke_cli.cli.output.standard_streams import (
+    OutputClosed,
+    failure,
+    open_anew,
+    write_all,
+    write_some,
+)
+
+THREAD = "lykke-output"
+
+
+class Outlet:
+    """Writes to a descriptor and leaves the event loop free while its reader takes nothing.
+
+    A pipe or a terminal is opened anew, non-blocking: the new description is ours alone. Where
+    that cannot be done (a socket, a terminal of another user, no /proc) what is written is
+    written in a thread. A file takes everything at once, through the descriptor itself, whose
+    position and O_APPEND are the caller's.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        """Raises OSError where there is no such descriptor."""
+        anew = open_anew(descriptor)
+        self._descriptor = descriptor if anew is None else anew
+        if anew is not None:
+            weakref.finalize(self, os.close, anew)
+        self._is_ours = anew is not None
+        self._never_blocks = self._is_ours or _is_file(descriptor)
+        self._has_ended = False
+        self.sent = 0
+        """How many bytes of the last write have left."""
+
+    async def write(self, data: bytes) -> None:
+        """Write all of `data`; only one may write at a time.
+
+        Raises OutputClosed and OutputFailed. After that, or when it was cancelled in the middle,
+        the next one raises OutputClosed.
+        """
+        self.sent = 0
+        if self._has_ended:
+            raise OutputClosed
+        try:
+            if self._never_blocks:
+                self.sent = write_some(self._descriptor, data)
+            if self.sent < len(data):
+                await self._write_rest(memoryview(data)[self.sent :])
+        except OSError as error:
+            self._has_ended = True
+            raise failure(error) from error
+        except BaseException:
+            self._has_ended = True
+            raise
+
+    async def _write_rest(self, rest: memoryview) -> None:
+        if self._is_ours:
+            while rest:
+                await self._until_writable()
+                written = write_some(self._descriptor, rest)
+                self.sent += written
+                rest = rest[written:]
+        elif self._never_blocks:
+            write_all(self._descriptor, rest)
+        else:
+            await _in_thread(lambda: write_all(self._descriptor, rest))
+
+    async def _until_writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        writable = loop.create_future()
+        loop.add_writer(self._descriptor, _set, writable, None)
+        try:
+            await writable
+        finally:
+            loop.remove_writer(self._descriptor)
+
+
+def _is_file(descriptor: int) -> bool:
+    """True for what takes everything at once, such as a file or /dev/null."""
+    mode = os.fstat(descriptor).st_mode
+    is_device = stat.S_ISCHR(mode) and not os.isatty(descriptor)
+    return stat.S_ISREG(mode) or stat.S_ISBLK(mode) or is_device
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Not asyncio.to_thread, whose threads are waited for at exit: this one may never end."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def run() -> None:
+        error: OSError | None = None
+        try:
+            work()
+        except OSError as caught:
+            error = caught
+        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            loop.call_soon_threadsafe(_set, done, error)
+
+    threading.Thread(target=run, name=THREAD, daemon=True).start()
+    await done
+
+
+def _set(future: "asyncio.Future[None]", error: OSError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

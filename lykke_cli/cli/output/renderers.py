@@ -1,0 +1,263 @@
+"""Messages turned into the bytes that are written, one renderer for each `--output`."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Protocol
+
+import orjson
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.application.gateways.pubsub_protocol import Unreadable
+from lykke_cli.application.messages import (
+    Arrival,
+    Entry,
+    EntryBatch,
+    LiveBatch,
+    Message,
+    UnreadableEntry,
+    to_lines,
+    unreadable_fields,
+)
+from lykke_cli.cli.output.fields import fields_of, is_field, look_up_of, text_of
+from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
+from lykke_cli.cli.output.terminal import Output, Terminal
+
+CSV_COLUMNS = (
+    "id",
+    "user_id",
+    "activity_type",
+    "occurred_at",
+    "entity_id",
+    "entity_type",
+    "meta",
+)
+MAX_MESSAGE_SIZE = 1 << 20  # bytes of a message beyond which the table does not look into it
+
+
+class Renderer(Protocol):
+    """Turns messages into bytes, in order; `header` first, `footer` once at the end."""
+
+    def header(self) -> bytes: ...
+
+    def render(self, messages: Sequence[Arrival]) -> bytes: ...
+
+    def footer(self) -> bytes: ...
+
+
+def make_renderer(
+    output: Output | None,
+    terminal: Terminal,
+    *,
+    utc: bool,
+    relative: bool = False,
+    show_user: bool = False,
+    unsafe: bool = False,
+    columns: Sequence[str] | None = None,
+    template: str | None = None,
+    max_message_size: int = MAX_MESSAGE_SIZE,
+    any_message: bool = False,
+) -> Renderer:
+    """The renderer for `output`, or without it a table on a terminal and NDJSON in a pipe.
+
+    `utc`, `relative` and `show_user` are for the table: times in UTC, ages in their place, and a
+    column for the user. With `unsafe` raw payloads reach a terminal as they are. `columns` are
+    those of a table or of CSV, in order; a `template` takes the place of `output`. What has more
+    than `max_message_size` bytes is cut in the table. With `any_message`, for channels of other
+    types than the audit log's, columns and fields are those of whatever JSON object comes.
+    Raises UsageMistake.
+    """
+    if template is not None:
+        if output is not None or columns is not None:
+            raise UsageMistake("--template is an output of its own: leave -o and --columns out.")
+        from lykke_cli.cli.output.template import TemplateRenderer
+
+        return TemplateRenderer(template, any_message=any_message)
+    to_terminal = terminal.stdout_is_tty
+    chosen = output or (Output.TABLE if to_terminal else Output.NDJSON)
+    if columns is not None and chosen not in (Output.TABLE, Output.CSV):
+        raise UsageMistake("--columns goes with -o table and -o csv.")
+    match chosen:
+        case Output.TABLE:
+            from lykke_cli.cli.output.live_table import LiveTable
+
+            return LiveTable(
+                terminal,
+                utc=utc,
+                relative=relative,
+                show_user=show_user,
+                columns=columns,
+                max_message_size=max_message_size,
+                any_message=any_message,
+            )
+        case Output.NDJSON:
+            return NdjsonRenderer(to_terminal=to_terminal)
+        case Output.JSON:
+            return JsonRenderer(to_terminal=to_terminal)
+        case Output.CSV:
+            return CsvRenderer(columns, to_terminal=to_terminal, any_message=any_message)
+        case Output.RAW:
+            return RawRenderer(escaped=to_terminal and not unsafe)
+
+
+class NdjsonRenderer:
+    """One JSON object per line, whatever came."""
+
+    def __init__(self, *, to_terminal: bool = False) -> None:
+        self._to_terminal = to_terminal
+
+    def header(self) -> bytes:
+        return b""
+
+    def render(self, messages: Sequence[Arrival]) -> bytes:
+        if isinstance(messages, EntryBatch):
+            data = to_lines(messages.entries)
+        else:
+            data = b"".join([_json(shown.message) + b"\n" for shown in messages])
+        return json_for_terminal(data) if self._to_terminal else data
+
+    def footer(self) -> bytes:
+        return b""
+
+
+class JsonRenderer:
+    """One JSON array, written as the messages come, an element per line."""
+
+    def __init__(self, *, to_terminal: bool = False) -> None:
+        self._to_terminal = to_terminal
+        self._empty = True
+
+    def header(self) -> bytes:
+        return b"["
+
+    def render(self, messages: Sequence[Arrival]) -> bytes:
+        if not messages:
+            return b""
+        start = b"\n" if self._empty else b",\n"
+        self._empty = False
+        data = start + b",\n".join([_json(shown.message) for shown in messages])
+        return json_for_terminal(data) if self._to_terminal else data
+
+    def footer(self) -> bytes:
+        return b"]\n" if self._empty else b"\n]\n"
+
+
+class CsvRenderer:
+    """RFC 4180 with a header row; what is not an entry has its text in the column `meta`.
+
+    JSON's null is an empty cell. A cell that a spreadsheet would take for a formula gets a `'`.
+    With `any_message` a column may be any key of a JSON object, such as `event_data.title`; where
+    an object has no `meta`, all of it is in that column.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        to_terminal: bool = False,
+        any_message: bool = False,
+    ) -> None:
+        self._to_terminal = to_terminal
+        self._any_message = any_message
+        self._columns = check_columns(columns or CSV_COLUMNS, CSV_COLUMNS, any_key=any_message)
+        self._look_ups = [look_up_of(name) for name in self._columns]
+
+    def header(self) -> bytes:
+        return self._rows([self._columns])
+
+    def render(self, messages: Sequence[Arrival]) -> bytes:
+        return self._rows([self._row(shown.message) for shown in messages])
+
+    def footer(self) -> bytes:
+        return b""
+
+    def _row(self, message: Message) -> Sequence[str]:
+        if not self._any_message:
+            row = dict(zip(CSV_COLUMNS, _csv_row(message), strict=True))
+            return [row[name] for name in self._columns]
+        fields = fields_of(message)
+        if "meta" not in fields:
+            fields["meta"] = _text(message)
+        return [csv_cell(text_of(look_up(fields))) for look_up in self._look_ups]
+
+    def _rows(self, rows: Sequence[Sequence[str]]) -> bytes:
+        if self._to_terminal:
+            rows = [[visible(cell) for cell in row] for row in rows]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        return text.getvalue().encode("utf-8", "replace")
+
+
+class RawRenderer:
+    """Payloads as they came, each followed by a newline."""
+
+    def __init__(self, *, escaped: bool = False) -> None:
+        self._escaped = escaped
+
+    def header(self) -> bytes:
+        return b""
+
+    def render(self, messages: Sequence[Arrival]) -> bytes:
+        if isinstance(messages, LiveBatch):
+            payloads = list(messages.deliveries.payloads)
+        else:
+            payloads = [_payload(shown) for shown in messages]
+        if self._escaped:
+            payloads = [visible(p.decode("utf-8", "backslashreplace")).encode() for p in payloads]
+        payloads.append(b"")
+        return b"\n".join(payloads)
+
+    def footer(self) -> bytes:
+        return b""
+
+
+def check_columns(
+    columns: Sequence[str], known: Sequence[str], *, any_key: bool = False
+) -> Sequence[str]:
+    """`columns`, each there once and one of `known`, or with `any_key` any key of an object.
+
+    Raises UsageMistake.
+    """
+    unknown = [name for name in columns if name not in known]
+    if any_key:
+        unknown = [name for name in unknown if not is_field(name)]
+    if unknown or len(set(columns)) < len(columns) or not columns:
+        others = ", or a key such as event_data.title" if any_key else ""
+        raise UsageMistake(
+            f"--columns {','.join(columns)}: give some of {', '.join(known)}{others}, each once."
+        )
+    return columns
+
+
+def _json(message: Message) -> bytes:
+    if isinstance(message, Unreadable) and not isinstance(message, UnreadableEntry):
+        return orjson.dumps(unreadable_fields(message))
+    return message.to_json()
+
+
+def _payload(shown: Arrival) -> bytes:
+    if shown.raw is not None:
+        return shown.raw
+    message = shown.message
+    return message.raw if isinstance(message, Unreadable) else message.to_json()
+
+
+def _text(message: Message) -> str:
+    raw = message.raw if isinstance(message, Unreadable) else message.to_json()
+    return raw.decode("utf-8", "replace")
+
+
+def _csv_row(message: Message) -> Sequence[str]:
+    if not isinstance(message, Entry):
+        id = message.id if isinstance(message, UnreadableEntry) else ""
+        return (id, "", "", "", "", "", csv_cell(_text(message)))
+    meta = bytes(message.meta)
+    return (
+        message.id,
+        message.user_id,
+        csv_cell(message.activity_type),
+        message.occurred_at,
+        message.entity_id or "",
+        csv_cell(message.entity_type or ""),
+        "" if meta == b"null" else csv_cell(meta.decode("utf-8", "replace")),
+    )

@@ -1,0 +1,127 @@
+"""Where the messages of a command end up: stdout through a renderer, or a file."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from lykke_cli.application.errors import OutputFailed
+from lykke_cli.application.messages import Arrival
+from lykke_cli.application.place import Place
+from lykke_cli.cli.output.renderers import NdjsonRenderer, Renderer
+from lykke_cli.cli.output.standard_streams import OutputClosed
+from lykke_cli.cli.output.terminal import Terminal
+from lykke_cli.infrastructure.files.entry_file import EntryFile
+
+
+class Sink(Protocol):
+    """Takes messages; when `write` returns they have left the process."""
+
+    left: int
+    """Of a write that was cancelled: how many messages had."""
+
+    async def begin(self) -> None:
+        """The servers have answered; `write` may follow, or nothing at all."""
+        ...
+
+    async def write(self, arrivals: Sequence[Arrival]) -> None: ...
+
+    def state(self) -> dict[str, Any]:
+        """What to store with the place; everything written is safe by then."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+def save(place: Place, sink: Sink | None, *, finally_: bool = False) -> None:
+    """Store the place, and the state of the output it belongs to."""
+    if sink is not None:
+        place.output = sink.state()
+    place.save(finally_=finally_)
+
+
+class StdoutSink:
+    """Prints through a renderer; before `begin` nothing, so that a failure is no empty result."""
+
+    def __init__(self, terminal: Terminal, renderer: Renderer) -> None:
+        self._terminal = terminal
+        self._renderer = renderer
+        self._begun = False
+        self.left = 0
+
+    async def begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            await self._emit(self._renderer.header())
+
+    async def write(self, arrivals: Sequence[Arrival]) -> None:
+        self.left = 0
+        await self.begin()
+        try:
+            await self._emit(self._renderer.render(arrivals))
+        except (asyncio.CancelledError, OutputClosed, OutputFailed):
+            self.left = self._whole(arrivals, self._terminal.sent)
+            raise
+
+    @property
+    def takes_lines(self) -> bool:
+        """True when NDJSON can be written as it is."""
+        return isinstance(self._renderer, NdjsonRenderer) and not self._terminal.stdout_is_tty
+
+    async def write_lines(self, lines: bytes) -> None:
+        await self._emit(lines)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    async def close(self) -> None:
+        if self._begun:
+            await self._emit(self._renderer.footer())
+
+    def _whole(self, arrivals: Sequence[Arrival], sent: int) -> int:
+        """How many of them lie within the first `sent` bytes."""
+        for number, arrival in enumerate(arrivals):
+            sent -= len(self._renderer.render([arrival]))
+            if sent < 0:
+                return number
+        return len(arrivals)
+
+    async def _emit(self, data: bytes) -> None:
+        if data:
+            await self._terminal.send(data)
+
+
+class FileSink:
+    """Appends NDJSON to a file; when the file is full the place is saved and a new one begun."""
+
+    def __init__(self, file: EntryFile, place: Place | None) -> None:
+        self._file = file
+        self._place = place
+        self._renderer = NdjsonRenderer()
+        self.left = 0  # it is written all at once
+
+    async def begin(self) -> None:
+        pass
+
+    async def write(self, arrivals: Sequence[Arrival]) -> None:
+        if self._file.follow():
+            self._save()
+        if self._file.is_full:
+            aside = self._file.rotate()
+            self._save()
+            await asyncio.to_thread(self._file.pack, aside)
+        self._file.write(self._renderer.render(arrivals))
+
+    def state(self) -> dict[str, Any]:
+        return self._file.state()
+
+    def caught_up(self) -> None:
+        """The place knows all that is in the file."""
+        self._file.is_compared = True
+
+    async def close(self) -> None:
+        self._file.close()
+
+    def _save(self) -> None:
+        """What comes next is written to another file than the place knows."""
+        if self._place is not None:
+            save(self._place, self)

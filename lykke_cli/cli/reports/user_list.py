@@ -1,0 +1,94 @@
+"""Active users, for people and for programs."""
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+
+from lykke_cli.application.gateways.users_protocol import ActiveUser
+from lykke_cli.application.messages import encode, format_time
+from lykke_cli.application.times import age
+from lykke_cli.cli.output.cells import harmless
+from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
+
+_MEDIUM, _WIDE = 80, 100  # columns: from them on there is room for the count, for whole times
+_ID, _GAP = 36, 1  # columns
+
+
+def draw(users: Sequence[ActiveUser], console: Console, *, utc: bool, now: datetime) -> None:
+    """Print a table; its ids are whole at any width from 36 columns on.
+
+    Where there is room, the age of the last entry at `now` stands beside its time.
+    """
+    if not users:
+        console.print("no users with entries in this range")
+        return
+    width = console.width
+    form = "%Y-%m-%d %H:%M:%S" if width >= _WIDE else "%m-%d %H:%M"
+    columns = {"USER_ID": _ID}
+    has_emails = any(user.email for user in users)
+    if width >= _MEDIUM or not has_emails:
+        columns["ENTRIES"] = max(7, *(len(f"{user.entries:,}") for user in users))
+        columns["LAST"] = len(users[0].last.strftime(form))
+    if width >= (_WIDE if has_emails else _MEDIUM):
+        columns["AGE"] = max(len(age(user.last, now)) for user in users)
+    room = width - sum(columns.values()) - len(columns) * _GAP
+    if has_emails:
+        columns["E-MAIL"] = max(
+            6, min(room, max(cell_len(visible(user.email or "")) for user in users))
+        )
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="dim")
+    for name, size in columns.items():
+        justify: JustifyMethod = "right" if name == "ENTRIES" else "left"
+        table.add_column(_title(name, utc=utc), width=size, no_wrap=True, justify=justify)
+    for user in users:
+        cells = {
+            "USER_ID": harmless(user.user_id),
+            "ENTRIES": harmless(f"{user.entries:,}"),
+            "LAST": harmless(user.last.astimezone(UTC if utc else None).strftime(form)),
+            "AGE": harmless(age(user.last, now)),
+            "E-MAIL": harmless(user.email or ""),
+        }
+        table.add_row(*(cells[name] for name in columns))
+    console.print(table)
+
+
+def _title(name: str, *, utc: bool) -> str:
+    return f"{name} UTC" if name == "LAST" and utc else name
+
+
+def encoded(users: Sequence[ActiveUser], form: str, *, to_terminal: bool) -> bytes:
+    """The users as `ndjson`, `json` or `csv`, with the keys user_id, email, entries, last."""
+    rows = [_row(user) for user in users]
+    if form == "csv":
+        return _csv(rows, to_terminal=to_terminal)
+    lines = [encode(row) for row in rows]
+    if form == "json":
+        data = b"[" + b",".join(b"\n" + line for line in lines) + (b"\n]\n" if lines else b"]\n")
+    else:
+        data = b"".join(line + b"\n" for line in lines)
+    return json_for_terminal(data) if to_terminal else data
+
+
+def _row(user: ActiveUser) -> dict[str, Any]:
+    return {
+        "user_id": user.user_id,
+        "email": user.email,
+        "entries": user.entries,
+        "last": format_time(user.last),
+    }
+
+
+def _csv(rows: Sequence[dict[str, Any]], *, to_terminal: bool) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("user_id", "email", "entries", "last"))
+    for row in rows:
+        cells = ["" if value is None else csv_cell(str(value)) for value in row.values()]
+        writer.writerow([visible(cell) for cell in cells] if to_terminal else cells)
+    return text.getvalue().encode("utf-8", "replace")

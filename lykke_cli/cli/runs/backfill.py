@@ -1,0 +1,268 @@
+"""One run of `lykke backfill`: opens what it needs, in order, and closes it all."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from lykke_cli.application.backfill import Range, Replayer, catch_up, read_range
+from lykke_cli.application.filters import Filters
+from lykke_cli.application.gateways.history_protocol import HistoryProtocol
+from lykke_cli.application.merge import Print, Save
+from lykke_cli.application.messages import Arrival, format_time
+from lykke_cli.application.place import Place
+from lykke_cli.application.tail import Notice, TailRequest
+from lykke_cli.bootstrap import make_gateway, make_history
+from lykke_cli.cli.arguments import options
+from lykke_cli.cli.output.reporter import Reporter
+from lykke_cli.cli.output.sink import Sink, StdoutSink
+from lykke_cli.cli.output.standard_streams import OutputClosed
+from lykke_cli.cli.runs.keeping import Keeper, open_file
+from lykke_cli.cli.runs.tail import SINCE_UNUSED, place_key
+from lykke_cli.infrastructure.configuration.settings import Settings
+from lykke_cli.infrastructure.files import recent
+from lykke_cli.infrastructure.files.cursor_file import CursorFile
+from lykke_cli.infrastructure.files.entry_file import EntryFile
+from lykke_cli.infrastructure.files.written_entries import WrittenIds
+
+FIRST_USE = timedelta(days=1)
+"""What is read when there is neither a stored place nor a range."""
+LAST_WRITE = 1.0  # seconds at the end of a run that is interrupted
+WRITE_INTERVAL = 0.1  # seconds of publishing after which what was published is written
+
+
+class Backfilling:
+    """A range is read as it is; without one, or into a file, the stored place is gone on from."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        user_id: UUID,
+        filters: Filters,
+        *,
+        since: datetime | None,
+        limit: int | None,
+        replay: bool,
+        rate: float | None,
+        file: EntryFile | None,
+        printing: options.Printing,
+    ) -> None:
+        self._settings = settings
+        self._user_id = user_id
+        self._filters = filters
+        self._since = since
+        self._limit = limit
+        self._replay = replay
+        self._rate = rate
+        self._file = file
+        self._printing = printing
+        self._terminal = options.terminal(printing.color)
+        self._reporter = Reporter(self._terminal, quiet=printing.quiet, with_history=True)
+        self._progress: Any = None
+        self._task: Any = None
+        self._entries = 0
+        self._first_use: str | None = None
+        self._goes_on = False
+
+    async def run(self) -> None:
+        started = time.monotonic()
+        verb = "replayed" if self._replay else "printed"
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            self._reporter.line(f"interrupted: {self._entries} {verb}")
+            raise
+        finally:
+            recent.remember(activity_types=self._reporter.activity_types)
+        seconds = time.monotonic() - started
+        rate = f", {self._entries / seconds:,.0f} a second" if seconds >= 1 else ""
+        nothing = "" if self._entries or not self._goes_on else ": nothing new since the last run"
+        self._reporter.line(f"{self._entries} {verb} in {seconds:.1f} s{rate}{nothing}")
+
+    async def _run(self) -> None:
+        async with AsyncExitStack() as stack:
+            history = await stack.enter_async_context(make_history(self._settings))
+            replayer = None
+            if self._replay:
+                gateway = make_gateway(self._settings)
+                stack.push_async_callback(gateway.close)
+                replayer = Replayer(gateway, "auditlog", self._rate)
+            is_range = self._since or self._limit or self._filters.until
+            if is_range and self._file is None:
+                await self._read_range(stack, history, replayer)
+            else:
+                await self._catch_up(stack, history, replayer)
+
+    async def _read_range(
+        self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
+    ) -> None:
+        sink = self._stdout(replayer)
+        keeper = Keeper(None, sink, self._reporter.line)
+        wanted = Range(since=self._since, limit=self._limit)
+        await self._show_progress(stack, history, sink)
+        try:
+            if isinstance(sink, StdoutSink) and replayer is None and self._takes_lines(sink):
+                await self._copy_lines(history, sink)
+                return
+            batches = read_range(history, self._user_id, self._filters, wanted)
+            async with aclosing(batches):
+                async for arrivals in batches:
+                    await self._emit(arrivals, sink, replayer, keeper)
+            if sink is not None:
+                await sink.begin()  # though nothing came
+        finally:
+            await _close(sink)
+
+    def _takes_lines(self, sink: StdoutSink) -> bool:
+        """True when the database's own NDJSON will do."""
+        return sink.takes_lines and self._limit is None and self._filters.is_all_sql
+
+    async def _copy_lines(self, history: HistoryProtocol, sink: StdoutSink) -> None:
+        selection = self._filters.selection(self._user_id)
+        lines = history.lines(selection, since=self._since, until=self._filters.until)
+        async with aclosing(lines) as blocks:
+            async for block in blocks:
+                await sink.write_lines(block)
+                self._count(block.count(b"\n"))
+
+    async def _catch_up(
+        self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
+    ) -> None:
+        request = TailRequest(user_id=self._user_id, filters=self._filters)
+        key = place_key(await history.identify(), request, self._file)
+        store = stack.enter_context(CursorFile(key, notice=self._reporter.line))
+        place = Place(store)
+        checkpoint = place.load()
+        since = self._since
+        if checkpoint is None and since is None:
+            since = datetime.now(UTC) - FIRST_USE
+            self._first_use = (
+                "no place was stored yet for this user: reading the last 24 hours, from "
+                f"{format_time(since)} (--since sets another start)"
+            )
+        self._goes_on = checkpoint is not None
+        if checkpoint is not None and since is not None:
+            self._reporter.line(SINCE_UNUSED)
+        sink, tell = self._stdout(replayer), self._reporter.line
+        written: WrittenIds | None = None
+        if self._file is not None:
+            sink, checkpoint, written = await open_file(self._file, place, checkpoint, tell)
+        await self._show_progress(stack, None, sink)
+        keeper = Keeper(place, sink, tell, needed=True, written=written)
+        try:
+            async with keeper:
+                events = catch_up(
+                    history, self._user_id, self._filters, resume=checkpoint, since=since
+                )
+                async with aclosing(events):
+                    async for event in events:
+                        await self._carry_out(event, sink, replayer, keeper)
+                self._tell_first_use()
+                keeper.caught_up()
+                if sink is not None:
+                    await sink.begin()
+        finally:
+            await _close(sink)
+
+    async def _carry_out(
+        self,
+        event: Print | Save | Notice,
+        sink: Sink | None,
+        replayer: Replayer | None,
+        keeper: Keeper,
+    ) -> None:
+        match event:
+            case Print(arrivals):
+                self._tell_first_use()
+                await self._emit(keeper.unwritten(arrivals), sink, replayer, keeper)
+            case Save(reached):
+                keeper.reached(reached)
+            case _:
+                self._reporter.happened(event)
+
+    def _tell_first_use(self) -> None:
+        """Once the database has answered: before that an error may be all there is to say."""
+        if self._first_use is not None:
+            self._reporter.line(self._first_use)
+            self._first_use = None
+
+    def _stdout(self, replayer: Replayer | None) -> Sink | None:
+        """What is replayed is not printed too, unless an output was asked for."""
+        printing = self._printing
+        if replayer is not None and printing.output is None and printing.template is None:
+            return None
+        return StdoutSink(self._terminal, printing.renderer(self._terminal))
+
+    async def _emit(
+        self,
+        arrivals: Sequence[Arrival],
+        sink: Sink | None,
+        replayer: Replayer | None,
+        keeper: Keeper,
+    ) -> None:
+        if replayer is None:
+            await self._write(arrivals, sink, keeper)
+            self._count(len(arrivals))
+            return
+        # An entry is published, then written, then noted in the place, the last two as one step:
+        # whatever ends the run in between, it is in the output once and was published at least
+        # once. What was published and not written yet, the next run publishes again.
+        published: list[Arrival] = []
+        written_at = time.monotonic()
+        try:
+            for arrival in arrivals:
+                await replayer.publish([arrival])
+                published.append(arrival)
+                self._count(1)  # a slow replay shows its progress
+                if time.monotonic() - written_at >= WRITE_INTERVAL:
+                    batch, published, written_at = published, [], time.monotonic()
+                    await self._write(batch, sink, keeper)
+        except asyncio.CancelledError:
+            with suppress(TimeoutError):  # a reader that takes nothing does not keep us
+                async with asyncio.timeout(LAST_WRITE):
+                    await self._write(published, sink, keeper)
+            raise
+        except BaseException:
+            await self._write(published, sink, keeper)
+            raise
+        await self._write(published, sink, keeper)
+
+    async def _write(self, arrivals: Sequence[Arrival], sink: Sink | None, keeper: Keeper) -> None:
+        if not arrivals:
+            return
+        await keeper.write(arrivals)
+        self._reporter.meet(arrivals)
+
+    def _count(self, entries: int) -> None:
+        self._entries += entries
+        if self._progress is not None:
+            self._progress.update(self._task, completed=self._entries)
+
+    async def _show_progress(
+        self, stack: AsyncExitStack, history: HistoryProtocol | None, sink: Sink | None
+    ) -> None:
+        """A bar on stderr, where it is a terminal which the entries do not go to as well."""
+        to_screen = isinstance(sink, StdoutSink) and self._terminal.stdout_is_tty
+        if self._printing.quiet or to_screen or not self._terminal.stderr_is_tty:
+            return
+        from lykke_cli.cli.output.progress import make_progress
+
+        total = None
+        if history is not None and self._filters.is_all_sql:
+            total = await history.count(
+                self._filters.selection(self._user_id),
+                since=self._since,
+                until=self._filters.until,
+            )
+            total = total if self._limit is None else min(total, self._limit)
+        self._progress = stack.enter_context(make_progress(self._terminal))
+        self._task = self._progress.add_task("entries", total=total)
+
+
+async def _close(sink: Sink | None) -> None:
+    if sink is not None:
+        with suppress(OutputClosed):
+            await sink.close()

@@ -1,0 +1,146 @@
+"""One run of `lykke channels`: the active channels once, or again and again."""
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from lykke_cli.application.backoff import Backoff
+from lykke_cli.application.channels import changes, describe
+from lykke_cli.application.errors import ServerUnavailable
+from lykke_cli.application.gateways.channels_protocol import Census, ChannelsProtocol
+from lykke_cli.application.messages import encode, format_time
+from lykke_cli.bootstrap import make_channels
+from lykke_cli.cli.arguments.completion import CHANNEL_TYPES
+from lykke_cli.cli.output.cells import harmless
+from lykke_cli.cli.output.sanitize import json_for_terminal, visible
+from lykke_cli.cli.output.terminal import Terminal
+from lykke_cli.infrastructure.configuration.settings import Settings
+
+_NOBODY = Census({}, 0)
+_COUNT = len("SUBSCRIBERS")
+
+
+class Listing:
+    """`form` is table, ndjson or json; `channel` a type, `pattern` the server's glob."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        terminal: Terminal,
+        form: str,
+        channel: str | None,
+        pattern: str | None,
+        *,
+        quiet: bool,
+    ) -> None:
+        self._settings = settings
+        self._terminal = terminal
+        self._form = form
+        self._types = CHANNEL_TYPES if channel is None else (channel,)
+        self._pattern = pattern
+        self._quiet = quiet
+
+    async def once(self) -> None:
+        """Print the channels of this moment."""
+        async with make_channels(self._settings) as channels:
+            census = await self._ask(channels)
+        rows = [describe(*each) for each in _busiest_first(census)]
+        match self._form:
+            case "table":
+                self._terminal.out.print(self._table(census))
+                self._terminal.flush()
+            case "json":
+                self._write([{"channels": rows, "pattern_subscriptions": census.patterns}])
+            case _:
+                self._write(rows)
+                if census.patterns:
+                    self._say(_about_patterns(census))
+
+    async def watch(self, interval: float) -> None:
+        """Look every `interval` seconds: redraw a table, or print what has changed."""
+        async with make_channels(self._settings) as channels:
+            if self._form == "table":
+                await self._redraw(channels, interval)
+            else:
+                await self._print_changes(channels, interval)
+
+    async def _redraw(self, channels: ChannelsProtocol, interval: float) -> None:
+        from rich.live import Live
+
+        census, trouble = await self._ask(channels), ""
+        with Live(console=self._terminal.out, auto_refresh=False) as live:
+            backoff = Backoff()
+            while True:
+                self._terminal.out.width = self._terminal.width  # it may have been resized
+                live.update(self._table(census, trouble), refresh=True)
+                await asyncio.sleep(backoff.next() if trouble else interval)
+                try:
+                    census, trouble = await self._ask(channels), ""
+                    backoff.reset()
+                except ServerUnavailable as error:
+                    trouble = f"{error.problem.rstrip('.')}; trying again"
+
+    async def _print_changes(self, channels: ChannelsProtocol, interval: float) -> None:
+        before, after = _NOBODY, await self._ask(channels)
+        backoff, is_lost = Backoff(), False
+        while True:
+            now = {"at": format_time(datetime.now(UTC))}
+            self._write([now | change.to_dict() for change in changes(before, after)])
+            before = after
+            await asyncio.sleep(backoff.next() if is_lost else interval)
+            try:
+                after = await self._ask(channels)
+                if is_lost:
+                    self._say("connected again")
+                is_lost = False
+                backoff.reset()
+            except ServerUnavailable as error:
+                if not is_lost:
+                    self._say(f"{error.problem.rstrip('.')}; trying again")
+                is_lost = True
+
+    async def _ask(self, channels: ChannelsProtocol) -> Census:
+        return await channels.census(self._types, self._pattern)
+
+    def _table(self, census: Census, trouble: str = "") -> Group:
+        width = self._terminal.width
+        notes = [_about_patterns(census)] if census.patterns else []
+        notes += [visible(trouble)] if trouble else []
+        lines = [Text(note, "dim") for note in notes]
+        if not census.subscribers:
+            return Group(Text("no channel has a subscriber"), *lines)
+        longest = max(cell_len(visible(name)) for name in census.subscribers)
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        room = max(len("CHANNEL"), min(longest, width - _COUNT - 4))
+        table.add_column("CHANNEL", width=room, no_wrap=True)
+        table.add_column("SUBSCRIBERS", justify="right", width=_COUNT, no_wrap=True)
+        for name, subscribers in _busiest_first(census):
+            table.add_row(harmless(name), f"{subscribers:,}")
+        return Group(table, *lines)
+
+    def _write(self, rows: Iterable[dict[str, Any]]) -> None:
+        data = b"".join(encode(row) + b"\n" for row in rows)
+        self._terminal.write(json_for_terminal(data) if self._terminal.stdout_is_tty else data)
+        self._terminal.flush()
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            sys.stderr.write(f"lykke: {visible(text)}\n")
+            sys.stderr.flush()
+
+
+def _busiest_first(census: Census) -> list[tuple[str, int]]:
+    return sorted(census.subscribers.items(), key=lambda each: (-each[1], each[0]))
+
+
+def _about_patterns(census: Census) -> str:
+    if census.patterns == 1:
+        return "1 subscription to a pattern may see channels too"
+    return f"{census.patterns:,} subscriptions to patterns may see channels too"

@@ -1,0 +1,118 @@
+"""One run of `lykke doctor`: the checks that fit the settings, each shown as it ends."""
+
+import textwrap
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import UUID
+
+from lykke_cli.application.doctor import Check, Finding, Status, examine
+from lykke_cli.application.errors import ExpectationNotMet
+from lykke_cli.application.messages import encode
+from lykke_cli.bootstrap import make_checks
+from lykke_cli.cli.output import palette
+from lykke_cli.cli.output.sanitize import json_for_terminal, visible
+from lykke_cli.cli.output.terminal import Terminal
+from lykke_cli.cli.runtime import without_log
+from lykke_cli.infrastructure.configuration.settings import Settings
+
+_SIGNS = {
+    Status.OK: ("✓", palette.GREEN),
+    Status.WARNING: ("!", palette.AMBER),
+    Status.FAILED: ("✗", palette.RED),
+    Status.SKIPPED: ("-", None),
+}
+_ID_WIDTH = 27
+_NARROWEST = 30  # columns for a detail; a terminal with less breaks the lines itself
+
+
+class Examination:
+    """`timeout` is in seconds, for each check; with `write` an entry is recorded, for `user_id`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        channel_type: str,
+        *,
+        write: bool,
+        user_id: UUID | None,
+        timeout: float,
+        as_json: bool,
+        terminal: Terminal,
+    ) -> None:
+        self._settings = settings
+        self._channel_type = channel_type
+        self._write = write
+        self._user_id = user_id
+        self._timeout = timeout
+        self._as_json = as_json
+        self._terminal = terminal
+
+    async def run(self) -> None:
+        """Raises ExpectationNotMet when a check failed."""
+        found: list[tuple[Check, Finding]] = []
+        async with AsyncExitStack() as stack:
+            stack.enter_context(without_log())  # which would only repeat what is found
+            checks = await make_checks(
+                self._settings,
+                self._channel_type,
+                stack,
+                write=self._write,
+                timeout=self._timeout,
+                user_id=self._user_id,
+            )
+            async for check, finding in examine(checks, timeout=self._timeout):
+                found.append((check, finding))
+                if not self._as_json:
+                    self._show(check, finding)
+        count = Counter(finding.status for _, finding in found)
+        if self._as_json:
+            self._write_json(found, count)
+        else:
+            warnings = f"warning{'' if count[Status.WARNING] == 1 else 's'}"
+            words = {Status.WARNING: warnings}
+            self._print(", ".join(f"{count[s]} {words.get(s, s)}" for s in Status))
+        if count[Status.FAILED]:
+            raise ExpectationNotMet(f"{count[Status.FAILED]} of {len(found)} checks failed.")
+
+    def _show(self, check: Check, finding: Finding) -> None:
+        sign, color = _SIGNS[finding.status]
+        if self._terminal.stdout_in_color:
+            is_fine = self._terminal.has_256_colors
+            code = palette.DIM if color is None else color.code(is_fine=is_fine)
+            sign = palette.painted(sign, code)
+        lines = self._wrapped(finding.detail)
+        if finding.remedy is not None:
+            lines += self._wrapped(f"→ {finding.remedy}")
+        self._print(f"{sign} {check.id:<{_ID_WIDTH}} {lines[0]}")
+        for line in lines[1:]:
+            self._print(f"{'':{_ID_WIDTH + 3}}{line}")
+
+    def _wrapped(self, text: str) -> list[str]:
+        """On a terminal, lines that fit beside the ids; in a pipe one, which can be searched."""
+        text = visible(text)
+        if not self._terminal.stdout_is_tty:
+            return [text]
+        width = max(self._terminal.width - _ID_WIDTH - 3, _NARROWEST)
+        return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+
+    def _print(self, line: str) -> None:
+        self._terminal.write(line.encode() + b"\n")
+        self._terminal.flush()
+
+    def _write_json(self, found: list[tuple[Check, Finding]], count: Counter[Status]) -> None:
+        report: dict[str, Any] = {
+            "ok": not count[Status.FAILED],
+            "checks": [
+                {
+                    "id": check.id,
+                    "status": finding.status.value,
+                    "detail": finding.detail,
+                    "remedy": finding.remedy,
+                }
+                for check, finding in found
+            ],
+        }
+        data = encode(report) + b"\n"
+        self._terminal.write(json_for_terminal(data) if self._terminal.stdout_is_tty else data)
+        self._terminal.flush()

@@ -1,0 +1,143 @@
+"""Carrying out what a tail says: print, remember the place, acknowledge, report."""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
+
+from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
+from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+from lykke_cli.application.merge import Print, Save
+from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
+from lykke_cli.application.tail import Connected, HistoryRead, Tail
+from lykke_cli.cli.output.reporter import REDRAW_INTERVAL, Reporter
+from lykke_cli.cli.output.sink import Sink
+from lykke_cli.cli.output.standard_streams import OutputClosed
+from lykke_cli.cli.runs.keeping import Keeper
+
+
+class Follower:
+    """Writes what `tail` yields to `sink`, until `count` messages were written, or for ever."""
+
+    def __init__(
+        self,
+        tail: Tail,
+        sink: Sink,
+        reporter: Reporter,
+        keeper: Keeper,
+        *,
+        count: int | None = None,
+    ) -> None:
+        self._tail = tail
+        self._sink = sink
+        self._reporter = reporter
+        self._keeper = keeper
+        self._left = count
+        self._acknowledger: Acknowledger | None = None
+
+    def acknowledge_through(self, gateway: PubSubGatewayProtocol, channel_type: str) -> None:
+        """Answer every entry that is printed."""
+        self._acknowledger = Acknowledger(gateway, channel_type, self._reporter)
+
+    async def run(self, timeout: float | None = None) -> None:
+        """Follow; after `timeout` seconds raise ExpectationNotMet if a count was not reached."""
+        drawing = asyncio.create_task(self._keep_drawing())
+        try:
+            async with self._keeper, asyncio.timeout(timeout):
+                await self._follow()
+        except TimeoutError:
+            if self._left is not None:
+                raise ExpectationNotMet(
+                    f"The time is over: {self._reporter.entries} came, {self._left} more were "
+                    "waited for."
+                ) from None
+        finally:
+            drawing.cancel()
+            await self._finish()
+
+    async def _follow(self) -> None:
+        async with aclosing(self._tail.events()) as events:
+            async for event in events:
+                match event:
+                    case Print(arrivals):
+                        await self._print(arrivals)
+                        if self._left == 0:
+                            return
+                    case Save(checkpoint):
+                        self._keeper.reached(checkpoint)
+                    case _:
+                        self._reporter.happened(event)
+                        if isinstance(event, HistoryRead):
+                            self._keeper.caught_up()
+                        if isinstance(event, Connected):
+                            await self._sink.begin()
+                self._reporter.draw()
+
+    async def _print(self, arrivals: Sequence[Arrival]) -> None:
+        if self._acknowledger is not None:
+            arrivals = self._acknowledger.without_own(arrivals)
+        arrivals = self._keeper.unwritten(arrivals)
+        batch = arrivals if self._left is None else arrivals[: self._left]
+        if not batch:
+            return
+        self._reporter.clear()
+        try:
+            await self._keeper.write(batch)
+        except OutputClosed:
+            self._reporter.silence()  # whoever read us has enough, of this too
+            raise
+        self._reporter.count(batch)
+        if self._left is not None:
+            self._left -= len(batch)
+        if self._acknowledger is not None:
+            await self._acknowledger.answer(batch)
+
+    async def _finish(self) -> None:
+        self._reporter.clear()
+        with suppress(OutputClosed):
+            await self._sink.close()
+        self._reporter.summary()
+
+    async def _keep_drawing(self) -> None:
+        while True:
+            self._reporter.draw()
+            await asyncio.sleep(REDRAW_INTERVAL)
+
+
+class Acknowledger:
+    """Answers entries on their user's channel, and knows its own answers when they come back."""
+
+    def __init__(
+        self, gateway: PubSubGatewayProtocol, channel_type: str, reporter: Reporter
+    ) -> None:
+        self._gateway = gateway
+        self._channel_type = channel_type
+        self._reporter = reporter
+        self._name = uuid.uuid4().hex
+        self._failing = False
+
+    def without_own(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
+        mark = self._name.encode()
+        return [
+            arrival
+            for arrival in arrivals
+            if not (isinstance(arrival.message, OtherMessage) and mark in arrival.message.raw)
+        ]
+
+    async def answer(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            if not isinstance(arrival.message, Entry):
+                continue
+            entry = arrival.message
+            message = acknowledgment(entry.id, datetime.now(UTC)) | {"consumer": self._name}
+            try:
+                await self._gateway.publish_to_user_channel(
+                    uuid.UUID(entry.user_id), self._channel_type, message
+                )
+                self._failing = False
+            except ServerUnavailable as error:
+                if not self._failing:
+                    self._reporter.line(f"an acknowledgment was not sent: {error}")
+                self._failing = True
+                return

@@ -1,0 +1,55 @@
+"""UsersProtocol on PostgreSQL."""
+
+from collections.abc import Sequence
+
+from lykke_cli.application.gateways.statistics_protocol import Scope
+from lykke_cli.application.gateways.users_protocol import ActiveUser
+from lykke_cli.infrastructure.database.patterns import like
+from lykke_cli.infrastructure.postgresql.reader import IN_SCOPE, PostgresReader, in_scope
+
+# The table that an unqualified `users` means, if there is one, and these rights on its columns.
+_HAVE_EMAILS = """
+    SELECT count(*) = 2 FROM pg_attribute
+    WHERE attrelid = to_regclass('users') AND attname IN ('id', 'email') AND attnum > 0
+        AND NOT attisdropped AND has_column_privilege(attrelid, attnum, 'SELECT')
+"""
+_ACTIVE = f"""
+    SELECT user_id::text, count(*), max(occurred_at)::timestamptz, NULL
+    FROM audit_logs WHERE {IN_SCOPE}
+    GROUP BY user_id ORDER BY max(occurred_at) DESC, user_id LIMIT $7::int8
+"""  # noqa: S608
+# Ids are compared as text: the application's users need not have the same type of id.
+_ACTIVE_WITH_EMAILS = f"""
+    SELECT user_id::text, entries, last::timestamptz, users.email::text
+    FROM (
+        SELECT user_id, count(*) AS entries, max(occurred_at) AS last
+        FROM audit_logs WHERE {IN_SCOPE} GROUP BY user_id
+    ) AS active LEFT JOIN users ON users.id::text = user_id::text
+    WHERE $8::text IS NULL OR users.email::text ILIKE $8
+    ORDER BY last DESC, user_id LIMIT $7::int8
+"""  # noqa: S608
+_WITH_EMAIL = """
+    SELECT id::text FROM users WHERE lower(email::text) = lower($1) ORDER BY 1 LIMIT $2::int8
+"""
+
+
+class PostgresUsers(PostgresReader):
+    """Opened on entering; `url` as in DATABASE_URL."""
+
+    async def have_emails(self) -> bool:
+        [[there]] = await self.fetch(_HAVE_EMAILS)
+        return bool(there)
+
+    async def active(
+        self, scope: Scope, limit: int, email: str | None = None
+    ) -> Sequence[ActiveUser]:
+        arguments = (*in_scope(scope), limit)
+        if await self.have_emails():
+            pattern = None if email is None else like(email)
+            records = await self.fetch(_ACTIVE_WITH_EMAILS, *arguments, pattern)
+        else:
+            records = await self.fetch(_ACTIVE, *arguments)
+        return [ActiveUser(*record) for record in records]
+
+    async def with_email(self, email: str, limit: int) -> Sequence[str]:
+        return [id for (id,) in await self.fetch(_WITH_EMAIL, email, limit)]

@@ -1,0 +1,34 @@
+"""What is asked of redis-py, alike in every version from 4.6 on."""
+
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any
+
+import redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from lykke_cli._version import __version__
+from lykke_cli.infrastructure.redis.connection import CLIENT_NAME
+
+_KNOWN = signature(AbstractConnection.__init__).parameters
+
+
+def plain_connection(
+    options: Mapping[str, Any], *, name: str | None = CLIENT_NAME
+) -> dict[str, Any]:
+    """`options` for a connection that speaks RESP2 and tries nothing twice.
+
+    It tells the server that the library is called `name`, where redis-py can, and unless the
+    options name another.
+    """
+    made = {**options, "retry": Retry(NoBackoff(), 0)}
+    if "protocol" in _KNOWN:
+        made["protocol"] = 2  # here a subscribed connection's PING is answered among the messages
+    if "driver_info" in _KNOWN:
+        info = None if name is None else redis.DriverInfo(name=name, lib_version=__version__)
+        made.setdefault("driver_info", info)
+    elif "lib_name" in _KNOWN:
+        made = {"lib_name": name, "lib_version": name and __version__} | made
+    return made

@@ -1,0 +1,295 @@
+"""A connection that is subscribed, retries nothing, and notices when the server has fallen silent.
+
+redis-py's PubSub, left to itself, takes a lost subscription up again without a word, never notices
+a server that has frozen, and takes many times as long for a message as parsing it does. So this
+speaks the protocol itself (https://redis.io/docs/latest/develop/reference/protocol-spec/), with
+hiredis to parse it. A broken connection is an error, and a silent server is asked (PING) and given
+up when it does not answer.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import hiredis
+
+from lykke_cli._version import __version__
+from lykke_cli.application.gateways.pubsub_protocol import Deliveries
+from lykke_cli.infrastructure.redis.urls import DEFAULT_PORT, RedisAddress
+
+if TYPE_CHECKING:  # redis-py is slow to import
+    from redis.asyncio.connection import AbstractConnection, ConnectionPool
+
+CLIENT_NAME = "lykke"
+READ_SIZE = 131_072  # bytes: what is made of more does not fit into the processor's cache
+FEED_SIZE = 16_384  # bytes; hiredis moves what is left of them forward each time it gives some
+MOST_WAITING = 2  # batches of deliveries, after which the server has to wait
+LOOK_INTERVAL = 0.1  # seconds between looks at a connection without a socket of its own
+_pack: Callable[[tuple[str, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+_PING = _pack(("PING",))
+_NOT_ENOUGH_DATA = object()
+_MESSAGES = (b"message", b"pmessage")
+
+
+class Refused(Exception):
+    """The server answered a command with this error."""
+
+
+class SubscribedConnection(asyncio.BufferedProtocol):
+    """Made by `open` or `open_through`; a loss is an OSError."""
+
+    def __init__(self, health_interval: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._health_interval = health_interval
+        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._reader: Any = hiredis.Reader(notEnoughData=_NOT_ENOUGH_DATA)
+        self._transport: asyncio.Transport | None = None
+        self._lent: AbstractConnection | None = None  # redis-py's, where the transport is its own
+        self._looking: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._unanswered: deque[str] = deque()  # commands before the first message
+        self._paused = False
+        self._batches: deque[Deliveries] = deque()
+        self._loss: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._heard = self.opened = self._loop.time()
+        self._asked: float | None = None
+        self.confirmed_at = datetime.now(UTC)
+
+    @classmethod
+    async def open(
+        cls, address: RedisAddress, command: str, channel: str, *, timeout: float, health: float
+    ) -> Self:
+        """Connect, log in, subscribe, and wait for the confirmation; raises OSError and Refused."""
+        options = address.options
+        link = cls(health)
+        async with link._opening(timeout):
+            if address.scheme == "unix":
+                await link._loop.create_unix_connection(lambda: link, options["path"])
+            else:
+                await link._loop.create_connection(
+                    lambda: link,
+                    options["host"],
+                    options.get("port", DEFAULT_PORT),
+                    ssl=address.tls(),
+                )
+            link._ask(*_login(options), (command, channel))
+        return link
+
+    @classmethod
+    async def open_through(
+        cls, pool: "ConnectionPool", command: str, channel: str, *, timeout: float, health: float
+    ) -> Self:
+        """The same by a connection that redis-py's `pool` would make; raises redis-py's errors too.
+
+        Where it is a test double there is no transport: it is read through redis-py then.
+        """
+        from lykke_cli.infrastructure.redis.client import plain_connection
+
+        options = plain_connection(pool.connection_kwargs)
+        options |= {"health_check_interval": 0, "decode_responses": False}
+        link = cls(health)
+        link._lent = connection = pool.connection_class(**options)
+        async with link._opening(timeout):
+            await connection.connect()  # type: ignore[no-untyped-call]
+            # redis-py's own: where it is called otherwise one day, it is read through redis-py.
+            writer = getattr(connection, "_writer", None)
+            if isinstance(writer, asyncio.StreamWriter):
+                writer.transport.set_protocol(link)
+                link.connection_made(writer.transport)
+                link._ask((command, channel))
+            else:
+                await connection.send_command(command, channel, check_health=False)
+                link._unanswered.append(command)
+                link._looking = asyncio.create_task(link._look(connection))
+        return link
+
+    @asynccontextmanager
+    async def _opening(self, timeout: float) -> AsyncGenerator[None]:
+        """What is asked in it is answered in time; or nothing is left open."""
+        try:
+            async with asyncio.timeout(timeout):
+                yield
+                await self._answers()
+        except BaseException:
+            await self.close()
+            raise
+
+    def _ask(self, *commands: tuple[str, ...]) -> None:
+        assert self._transport is not None
+        self._transport.write(b"".join(map(_pack, commands)))
+        self._unanswered += [command[0] for command in commands]
+
+    async def _answers(self) -> None:
+        """Wait until each command was answered; the subscription's is the last of them."""
+        while self._unanswered:
+            if self._loss is not None:
+                raise self._loss
+            await self.something()
+        self.opened, self.confirmed_at = self._loop.time(), datetime.now(UTC)
+        self._check_health()
+
+    @property
+    def last_heard(self) -> datetime:
+        """When the server last said something, by this machine's clock."""
+        return datetime.now(UTC) - timedelta(seconds=self._loop.time() - self._heard)
+
+    def take(self) -> Deliveries:
+        """What came next, if anything did; raises what broke the connection after all of it."""
+        if self._batches:
+            batch = self._batches.popleft()
+            if self._paused and self._transport is not None:
+                self._paused = False
+                self._heard = self._loop.time()
+                self._transport.resume_reading()
+            return batch
+        if self._loss is not None:
+            raise self._loss
+        return Deliveries()
+
+    async def something(self) -> None:
+        """Wait until there is something to take; one may wait at a time."""
+        if not self._batches and self._loss is None:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+
+    async def close(self) -> None:
+        """Let the connection go; it does not wait for the server."""
+        self._lose(ConnectionError("the connection was closed"))
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._lent is not None:
+            await self._lent.disconnect(nowait=True)
+        elif self._transport is not None:
+            self._transport.abort()
+        await asyncio.sleep(0)  # in which the loop closes the socket
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not every loop's transports are subclasses: uvloop's are not.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        replies: list[Any] = []
+        garbled: hiredis.ProtocolError | None = None
+        try:
+            for start in range(0, nbytes, FEED_SIZE):
+                self._reader.feed(self._buffer, start, min(FEED_SIZE, nbytes - start))
+                replies += iter(self._reader.gets, _NOT_ENOUGH_DATA)
+        except hiredis.ProtocolError as error:
+            garbled = error
+        self._received(replies)
+        if garbled is not None:
+            self._lose(ConnectionError(str(garbled)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None:  # in order: nothing was lost before
+            self._heard = self._loop.time()
+        self._lose(exc or ConnectionError("Connection closed by server."))
+
+    def _received(self, replies: list[Any]) -> None:
+        """The server said something, if only a part of a message."""
+        self._heard, self._asked = self._loop.time(), None
+        while self._unanswered and replies:
+            answer = replies.pop(0)
+            if isinstance(answer, hiredis.ReplyError) and self._unanswered[0] != "CLIENT":
+                self._lose(Refused(str(answer)))
+                return
+            self._unanswered.popleft()
+            self._wake()
+        batch = _deliveries(replies)
+        if not batch:
+            return
+        self._batches.append(batch)
+        self._wake()
+        if len(self._batches) >= MOST_WAITING and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _lose(self, error: Exception) -> None:
+        if self._loss is None:
+            self._loss = error
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _check_health(self) -> None:
+        """Ask a server that is silent for too long; give it up when it stays so.
+
+        While our own side was busy, what the server said has piled up in the socket. But the loop
+        looks there before it looks at its timers.
+        """
+        if self._transport is None:
+            return
+        now = self._loop.time()
+        if self._paused:
+            self._heard, self._asked = now, None
+        since = self._heard if self._asked is None else self._asked
+        if now >= since + self._health_interval:
+            if self._asked is not None:
+                silence = f"no sign of life for {now - self._heard:.3g} seconds"
+                self._lose(TimeoutError(silence))
+                return
+            self._transport.write(_PING)
+            self._asked = since = now
+        self._timer = self._loop.call_at(since + self._health_interval, self._check_health)
+
+    async def _look(self, connection: "AbstractConnection") -> None:
+        from redis.exceptions import RedisError
+
+        try:
+            while True:
+                reply = await connection.read_response(
+                    timeout=LOOK_INTERVAL, disconnect_on_error=False
+                )
+                if reply is not None:
+                    self._received([reply])
+        except (RedisError, OSError) as error:
+            self._lose(ConnectionError(str(error)))
+
+
+def _login(options: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The commands that a connection begins with; the server may refuse those named CLIENT."""
+    username, password = options.get("username"), options.get("password")
+    if username:
+        yield "AUTH", username, password or ""
+    elif password:
+        yield "AUTH", password
+    if options.get("db"):
+        yield "SELECT", str(options["db"])
+    yield "CLIENT", "SETNAME", options.get("client_name") or CLIENT_NAME
+    yield "CLIENT", "SETINFO", "LIB-NAME", CLIENT_NAME
+    yield "CLIENT", "SETINFO", "LIB-VER", __version__
+
+
+def _deliveries(replies: list[Any]) -> Deliveries:
+    """The messages among them."""
+    columns = _columns(replies)
+    if columns is not None:
+        return Deliveries(*columns)
+    each = [columns for reply in replies if (columns := _columns([reply])) is not None]
+    return Deliveries([channel for (channel,), _ in each], [payload for _, (payload,) in each])
+
+
+def _columns(replies: list[Any]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]] | None:
+    """Their channels and payloads, which come last; None unless all are messages of one kind."""
+    try:
+        kinds, *_, channels, payloads = zip(*replies, strict=True)
+    except (TypeError, ValueError):  # not of one length
+        return None
+    kind = kinds[0]
+    alike = (
+        kind in _MESSAGES
+        and kinds.count(kind) == len(kinds)
+        and set(map(type, channels + payloads)) == {bytes}
+    )
+    return (channels, payloads) if alike else None

@@ -1,0 +1,129 @@
+"""redis-py's errors, and those of our own connection, translated at the edge."""
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import exceptions
+
+from lykke_cli.application.errors import LoginRefused, ServerUnavailable
+from lykke_cli.infrastructure.configuration.tls import REDIS_OPTIONS, tls_reason, tls_remedy
+from lykke_cli.infrastructure.redis.connection import Refused
+
+MOST_SHOWN = 200  # characters of a reason
+_REMEDY = "Set REDIS_URL or give --redis-url."
+_LOGIN = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+_CLOSED = re.compile(r"closed by server|connection lost|reset by peer|broken pipe", re.IGNORECASE)
+_REFUSALS: dict[str, type[exceptions.RedisError]] = {
+    "NOAUTH": exceptions.AuthenticationError,
+    "WRONGPASS": exceptions.AuthenticationError,
+    "NOPERM": exceptions.NoPermissionError,
+    "LOADING": exceptions.BusyLoadingError,
+    "ERR": exceptions.ResponseError,
+}
+_PASSWORD_REFUSED = (  # with the code ERR: where none is set, or the server is older than Redis 6
+    *("AUTH <password> called without any password", "Client sent AUTH, but no password is set"),
+    "invalid password",
+)
+_ERRNO = re.compile(r"\[Errno (-?\d+)\]")
+
+
+@contextmanager
+def redis_errors(server: str) -> Iterator[None]:
+    """Translate what redis-py raises, and Refused; `server` is the URL as it may be shown."""
+    try:
+        yield
+    except (exceptions.RedisError, OSError, Refused) as error:
+        raise translate(error, server) from error
+
+
+def translate(error: BaseException, server: str) -> ServerUnavailable:
+    """What to raise instead: one line with the server, the reason and the remedy."""
+    if isinstance(error, Refused):
+        error = _refusal(str(error))
+    causes = _chain(error)
+    why = reason(error)
+    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
+    if any(isinstance(cause, _LOGIN) for cause in causes):
+        return LoginRefused(
+            f"Redis at {server} refused the login ({why}).",
+            remedy="Check the user and the password in REDIS_URL.",
+        )
+    if any(isinstance(cause, exceptions.NoPermissionError) for cause in causes):
+        return LoginRefused(
+            f"Redis at {server} does not permit this user to do that ({why}).",
+            remedy="Ask for the right with ACL SETUSER.",
+        )
+    if tls is not None:
+        return ServerUnavailable(
+            f"Cannot reach Redis at {server} ({why}).",
+            remedy=f"{tls_remedy(tls, REDIS_OPTIONS)} {_REMEDY}",
+        )
+    if any(isinstance(cause, exceptions.TimeoutError | TimeoutError) for cause in causes):
+        return ServerUnavailable(
+            f"Redis at {server} did not answer in time.",
+            remedy=f"Is it overloaded or behind a firewall{_no_tls(server)}? {_REMEDY}",
+        )
+    if any(isinstance(cause, exceptions.ResponseError) for cause in causes):
+        database = "Check the database number in REDIS_URL." if "DB index" in why else None
+        return ServerUnavailable(f"Redis at {server} refused a command ({why}).", remedy=database)
+    if _CLOSED.search(why):
+        return ServerUnavailable(
+            f"Cannot reach Redis at {server} ({why}).",
+            remedy=f"Is it running{_other_tls(server)}? {_REMEDY}",
+        )
+    return ServerUnavailable(
+        f"Cannot reach Redis at {server} ({why}).", remedy=f"Is it running? {_REMEDY}"
+    )
+
+
+def _refusal(text: str) -> exceptions.RedisError:
+    """The server's answer as the error that redis-py would make of it."""
+    code, _, rest = text.partition(" ")
+    if rest.startswith(_PASSWORD_REFUSED):
+        return exceptions.AuthenticationError(rest)
+    kind = _REFUSALS.get(code)
+    return exceptions.ResponseError(text) if kind is None else kind(rest)
+
+
+def _no_tls(server: str) -> str:
+    return ", or does its port not speak TLS" if server.startswith("rediss:") else ""
+
+
+def _other_tls(server: str) -> str:
+    """What a server that hangs up may mean: it does not say so, or not in time to be heard."""
+    if server.startswith("rediss:"):
+        names = f"{REDIS_OPTIONS.certificate}=FILE and {REDIS_OPTIONS.key}=FILE"
+        return f", and does it accept the client certificate, if any, of {names}"
+    return ", and does it want TLS (rediss://)" if server.startswith("redis:") else ""
+
+
+def reason(error: BaseException) -> str:
+    """The innermost reason, on one line: redis-py's own text repeats the address."""
+    cause = _chain(error)[-1]
+    if isinstance(cause, ssl.SSLError):
+        return tls_reason(cause)
+    if isinstance(cause, OSError):
+        if isinstance(cause, socket.gaierror):
+            return str(cause.strerror).lower()
+        if cause.errno:
+            return os.strerror(cause.errno).lower()
+        numbers = _ERRNO.findall(str(cause))  # several addresses were tried, each in vain
+        if numbers:
+            return os.strerror(int(numbers[-1])).lower()
+    # A server that does not know AUTH repeats its arguments, the password among them.
+    text = " ".join(str(cause).split()).partition(", with args beginning with")[0].rstrip(".")
+    return text[:MOST_SHOWN] or type(cause).__name__
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and what caused it, outermost first."""
+    chain = [error]
+    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        if inner in chain or not isinstance(inner, exceptions.RedisError | OSError):
+            break
+        chain.append(inner)
+    return chain

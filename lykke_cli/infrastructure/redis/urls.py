@@ -1,0 +1,204 @@
+"""Redis URLs: which are accepted, what they mean, and how they may be shown.
+
+redis-py is slow to import; it is asked only about the options of a URL that has any, and TLS.
+"""
+
+import ssl
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import msgspec
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.infrastructure.configuration.tls import REDIS_OPTIONS, check_certificates
+
+DEFAULT_PORT = 6379
+_SHAPE = "write it like redis://user:password@host:6379/0, rediss://... or unix:///path"
+_TAKEN = {
+    *("db", "username", "password", "client_name"),
+    *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_read_size"),
+}
+_IGNORED = {  # options other programs set in the same URL, and which are ours to decide
+    *("decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses"),
+    *("health_check_interval", "retry_on_timeout", "timeout"),
+}
+_LONGEST_LABEL = 63  # characters between two dots of a host name
+
+
+class RedisAddress(msgspec.Struct, frozen=True):
+    """Where a server is, and how to log in."""
+
+    scheme: str
+    display: str
+    """The URL without password and options."""
+    options: dict[str, Any]
+    """What redis-py makes a connection with."""
+    max_connections: int | None = None
+    """How many connections there may be at once, where the URL says so."""
+
+    def __repr__(self) -> str:
+        return f"RedisAddress({self.display!r})"
+
+    def pool_options(self) -> dict[str, Any]:
+        """What redis-py makes a pool of connections with."""
+        checked = {"ssl_check_hostname": self._checks_host_name()} if self._is_secure() else {}
+        return self.options | {"connection_class": _connection_class(self.scheme)} | checked
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What to secure a connection with, where the URL wants that."""
+        if not self._is_secure():
+            return None
+        options = self.pool_options()
+        context: ssl.SSLContext = options.pop("connection_class")(**options).ssl_context.get()
+        return context
+
+    def _is_secure(self) -> bool:
+        return self.scheme == "rediss"
+
+    def _checks_host_name(self) -> bool:
+        """redis-py checks it by itself only since version 6."""
+        unchecked = self.options.get("ssl_cert_reqs") == "none"
+        return not unchecked and bool(self.options.get("ssl_check_hostname", True))
+
+
+def parse_redis_url(url: str) -> RedisAddress:
+    """What the URL means; raises UsageMistake, without the URL, when it means nothing."""
+    parts, port = _split(url)
+    options = _asked_options(url) if parts.query else _plain_options(parts, port)
+    if options is None:
+        raise _malformed("it has an option with a value that makes no sense")
+    most = options.pop("max_connections", None)
+    if most is not None and most < 1:
+        raise _malformed("max_connections must be at least 1")
+    for name in set(options) - _TAKEN - {"host", "port", "path"}:
+        if name in _IGNORED:
+            del options[name]
+        elif not (parts.scheme == "rediss" and name.startswith("ssl_")):
+            raise _malformed(f"it has an option that is not understood, {name[:40]!r}")
+    if not all(_is_text(value) for value in options.values() if isinstance(value, str)):
+        raise _malformed("it has a character that is in no text")
+    if parts.query and not _are_accepted(parts.scheme, options):
+        raise _malformed("it has an option that is not understood")
+    if parts.scheme == "rediss":
+        check_certificates(
+            REDIS_OPTIONS,
+            authority=options.get("ssl_ca_certs"),
+            certificate=options.get("ssl_certfile"),
+            key=options.get("ssl_keyfile"),
+            password=options.get("ssl_password"),
+        )
+    return RedisAddress(parts.scheme, _display(parts, port, options), options, most)
+
+
+def display_url(url: str) -> str:
+    """The URL without password and options; raises UsageMistake for one that is malformed."""
+    return parse_redis_url(url).display
+
+
+def _plain_options(parts: SplitResult, port: int | None) -> dict[str, Any]:
+    """As redis-py reads a URL without options."""
+    options: dict[str, Any] = {
+        "username": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+    }
+    if parts.scheme == "unix":
+        options["path"] = unquote(parts.path)
+    else:
+        options |= {"host": unquote(parts.hostname or ""), "port": port}
+        database = parts.path.strip("/")
+        options["db"] = int(database) if database else None
+    return {name: value for name, value in options.items() if value not in (None, "")}
+
+
+def _asked_options(url: str) -> dict[str, Any] | None:
+    from redis.asyncio.connection import parse_url
+
+    try:
+        options = dict(parse_url(url))
+    except ValueError:
+        return None
+    options.pop("connection_class", None)
+    return options
+
+
+def _are_accepted(scheme: str, options: dict[str, Any]) -> bool:
+    from redis.exceptions import RedisError
+
+    try:
+        _connection_class(scheme)(**options)  # connects to nothing yet
+    except (TypeError, ValueError, AttributeError, RedisError):
+        return False
+    return True
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_host(name: str) -> bool:
+    """Whether it can be looked up: for one that cannot, Python's socket raises a ValueError."""
+    if name.isascii():  # as in most cases, in which the codec need not be loaded
+        return all(0 < len(label) <= _LONGEST_LABEL for label in name.removesuffix(".").split("."))
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _connection_class(scheme: str) -> Any:
+    from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+
+    return {"unix": UnixDomainSocketConnection, "rediss": SSLConnection}.get(scheme, Connection)
+
+
+def _parts(url: str) -> tuple[SplitResult, int | None] | None:
+    try:
+        parts = urlsplit(url)
+        return parts, parts.port
+    except ValueError:
+        return None
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    # What the standard library says of a bad URL quotes it: nothing of that is kept.
+    found = _parts(url)
+    if found is None:
+        raise _malformed()
+    parts, port = found
+    rest = parts.path + parts.query + parts.fragment
+    if parts.fragment or ("@" in rest and "@" not in parts.netloc and parts.scheme != "unix"):
+        raise _malformed("special characters in the password are written as %23 for # and so on")
+    if parts.scheme == "unix":
+        if not parts.path.strip("/") or parts.hostname:
+            raise _malformed()
+    elif parts.scheme in ("redis", "rediss"):
+        database = parts.path.strip("/")
+        if not parts.hostname:
+            raise _malformed()
+        if not _is_host(unquote(parts.hostname)):
+            raise _malformed("no host can have this name")
+        if database and not (database.isascii() and database.isdigit()):
+            raise _malformed("what follows the host is the database, a number")
+    else:
+        raise _malformed()
+    return parts, port
+
+
+def _display(parts: SplitResult, port: int | None, options: dict[str, Any]) -> str:
+    user = f"{parts.username}@" if parts.username else ""
+    database = options.get("db")
+    if parts.scheme == "unix":
+        return f"unix://{user}{parts.path}" + (f"?db={database}" if database else "")
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    shown = "" if database is None else f"/{database}"
+    return f"{parts.scheme}://{user}{host}:{port or DEFAULT_PORT}{shown}"
+
+
+def _malformed(why: str | None = None) -> UsageMistake:
+    text = "The Redis URL is malformed"
+    return UsageMistake(f"{text}: {_SHAPE}." if why is None else f"{text}: {why}; {_SHAPE}.")

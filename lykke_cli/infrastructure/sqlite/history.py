@@ -1,0 +1,469 @@
+"""History on SQLite, in commit order.
+
+SQLite has one writer at a time: `seq`, an AUTOINCREMENT key that is never reused, is taken while
+the writer holds the lock, so its order is the commit order. (A bare rowid will not do: VACUUM may
+renumber it, and the last one is reused after a DELETE.) A read sees every row up to the greatest
+`seq`, so all that it returns is settled.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from sqlite3 import Row
+from typing import Any, Self
+from urllib.parse import quote
+from uuid import UUID
+
+import aiosqlite
+import msgspec
+import orjson
+
+from lykke_cli.application.errors import SchemaMismatch, ServerUnavailable
+from lykke_cli.application.gateways.history_protocol import (
+    Cursor,
+    HistoryChunk,
+    HistoryRow,
+    Selection,
+)
+from lykke_cli.application.messages import (
+    EMPTY_META,
+    Entry,
+    UnreadableEntry,
+    canonical_id,
+    format_time,
+    on_one_line,
+    parse_wire_time,
+    unreadable_entry,
+)
+from lykke_cli.infrastructure.database import regions
+from lykke_cli.infrastructure.database.chunk_size import ChunkSize
+from lykke_cli.infrastructure.database.errors import database_errors, unreadable_rows
+from lykke_cli.infrastructure.database.handover import Handover, handed_over, in_transactions
+from lykke_cli.infrastructure.database.regions import Place, Region, just_before_place
+from lykke_cli.infrastructure.database.urls import (
+    BUSY_TIMEOUT,
+    STATEMENT_TIMEOUT,
+    display_url,
+    sqlite_path,
+)
+from lykke_cli.infrastructure.database.witnesses import TWICE, Witness, proven, thin
+from lykke_cli.infrastructure.sqlite.reader import as_text
+
+CHUNK_ROWS = 1_000
+_json = msgspec.json.Decoder(msgspec.Raw).decode
+
+# Ids are stored with or without dashes, times as text without a zone: both sorted as text.
+_ENTRY = "seq, id, user_id, activity_type, occurred_at, entity_id, entity_type, meta"
+_SELECTED = """
+    (:user IS NULL OR user_id IN (:user, :user_hex))
+    AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
+    AND (:likes IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:likes) WHERE activity_type LIKE value ESCAPE '\\'))
+    AND (:entity_type IS NULL OR entity_type = :entity_type)
+    AND (:entity IS NULL OR entity_id IN (:entity, :entity_hex))
+    AND (:since IS NULL OR occurred_at >= :since)
+    AND (:until IS NULL OR occurred_at < :until)
+"""
+_OLDEST_FIRST = f"""
+    SELECT {_ENTRY} FROM audit_logs WHERE {_SELECTED} AND seq >= :base
+        AND (:after IS NULL OR (occurred_at, replace(id, '-', '')) > (:after, :after_id))
+    ORDER BY occurred_at, replace(id, '-', '') LIMIT :limit
+"""  # noqa: S608
+_NEWEST_FIRST = f"""
+    SELECT {_ENTRY} FROM audit_logs WHERE {_SELECTED} AND seq >= :base
+        AND (:after IS NULL OR (occurred_at, replace(id, '-', '')) < (:after, :after_id))
+    ORDER BY occurred_at DESC, replace(id, '-', '') DESC LIMIT :limit
+"""  # noqa: S608
+_LAST = f"SELECT seq, id FROM audit_logs WHERE {_SELECTED} ORDER BY seq DESC LIMIT :limit"  # noqa: S608
+_FOUND = "SELECT seq, id FROM audit_logs WHERE seq IN (SELECT value FROM json_each(:seqs))"
+_HAS_SEQUENCE = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
+_LAST_GIVEN = "SELECT max(seq) FROM sqlite_sequence WHERE name = 'audit_logs'"
+_LAST_THERE = "SELECT max(seq) FROM audit_logs"
+_COUNT = f"SELECT count(*) FROM audit_logs WHERE {_SELECTED}"  # noqa: S608
+_VERIFY = f"""
+    SELECT {_ENTRY} FROM audit_logs
+    WHERE {_SELECTED} AND replace(id, '-', '') IN (SELECT value FROM json_each(:ids))
+"""  # noqa: S608
+
+
+class Understood(msgspec.Struct, frozen=True):
+    """A cursor, understood by another snapshot."""
+
+    covered: tuple[Region, ...]
+    witnesses: tuple[Witness, ...]
+    unreadable: Region = Region(0)
+    """What of the rows without a time is covered: they have no place in another region."""
+    notice: str | None = None
+
+    def covers(self, seq: int, row: HistoryRow) -> bool:
+        if isinstance(row, UnreadableEntry):
+            return self.unreadable.covers(seq, regions.END)
+        return any(region.covers(seq, (row.moment, row.id)) for region in self.covered)
+
+
+class SqliteHistory:
+    """HistoryProtocol on SQLite; `url` is sqlite:///path."""
+
+    def __init__(self, url: str, *, chunk_rows: int = CHUNK_ROWS) -> None:
+        self._path = sqlite_path(url)
+        self._display = display_url(url)
+        self._chunk_rows = chunk_rows
+        self._connection: aiosqlite.Connection | None = None
+        self._opened = ""
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.interrupt()  # what runs in its thread when we are cancelled
+            await connection.close()
+
+    async def identify(self) -> str:
+        return f"sqlite:{self._path.resolve()}"
+
+    async def begin(
+        self, selection: Selection, *, since: datetime | None = None, last: int | None = None
+    ) -> AsyncGenerator[HistoryChunk]:
+        async def read(handover: Handover[HistoryChunk]) -> None:
+            async with self._snapshot() as (connection, end):
+                start: Place | None = None if since is None else regions.just_before(since)
+                if last is not None and last > 0:
+                    newest = await self._nth_newest(connection, selection, last)
+                    start = newest if start is None else max(start, newest)
+                witnesses = await self._newest(connection, selection)
+                cursor = self._cursor(
+                    [Region(end, high=start or regions.END)], witnesses, Region(end)
+                )
+            # A place to go on from, before the first row is printed.
+            await handover.give(HistoryChunk(rows=(), cursor=cursor, last=start is None))
+            if start is not None:
+                await self._read_changes(handover, selection, cursor)
+
+        async with aclosing(handed_over(read)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def changes(
+        self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
+    ) -> AsyncGenerator[HistoryChunk]:
+        # The sequence is indexed: a full read costs no more than a recent one.
+        async def read(handover: Handover[HistoryChunk]) -> None:
+            await self._read_changes(handover, selection, cursor)
+
+        async with aclosing(handed_over(read)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _read_changes(
+        self, handover: Handover[HistoryChunk], selection: Selection, cursor: Cursor
+    ) -> None:
+        notice: str | None = None
+
+        async def read() -> bool:
+            nonlocal cursor, notice
+            async with self._snapshot() as (connection, end):
+                place = await self._understand(connection, selection, cursor, end)
+                notice = notice or place.notice
+                covered, witnesses = place.covered, place.witnesses
+                unreadable = place.unreadable
+                arguments = _arguments(selection, base=regions.horizon(covered) or 0)
+                async with aclosing(self._fetch(connection, _OLDEST_FIRST, arguments)) as parts:
+                    async for found in parts:
+                        rows = [row for seq, row in found if not place.covers(seq, row)]
+                        if not rows:
+                            continue
+                        witnesses = thin([*witnesses, *((seq, row.id) for seq, row in found)])
+                        if readable := [row for row in rows if isinstance(row, Entry)]:
+                            high = (readable[-1].moment, readable[-1].id)
+                            covered = regions.add(covered, Region(end, high=high))
+                        odd = [seq for seq, row in found if isinstance(row, UnreadableEntry)]
+                        if odd:
+                            seen = unreadable.visible.union(odd)
+                            unreadable = Region(unreadable.before, visible=seen)
+                        cursor = self._cursor(covered, witnesses, unreadable)
+                        chunk = HistoryChunk(rows=rows, cursor=cursor, notice=notice)
+                        if not await handover.give(chunk):
+                            return False
+            cursor = self._cursor([Region(end)], witnesses, Region(end))
+            await handover.give(HistoryChunk(rows=(), cursor=cursor, last=True, notice=notice))
+            return True
+
+        await in_transactions(handover, read)
+
+    async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
+        async with self._snapshot() as (connection, end):
+            place = await self._understand(connection, selection, cursor, end)
+            wanted = orjson.dumps([id.replace("-", "") for id in ids]).decode()
+            arguments = _arguments(selection) | {"ids": wanted}
+            with unreadable_rows(self._display):
+                found = [_row(r) for r in await _all(connection, _VERIFY, arguments)]
+            return set(ids) - {row.id for seq, row in found if place.covers(seq, row)}
+
+    async def stream(
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> AsyncGenerator[Sequence[HistoryRow]]:
+        query = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
+        arguments = _arguments(selection, since, until, limit)
+
+        async def read(handover: Handover[Sequence[HistoryRow]]) -> None:
+            async def read_on() -> bool:
+                async with self._snapshot() as (connection, _):
+                    async with aclosing(self._fetch(connection, query, arguments)) as parts:
+                        async for found in parts:
+                            if limit is not None:
+                                arguments["limit"] -= len(found)
+                            if not await handover.give([row for _, row in found]):
+                                return False
+                return True
+
+            await in_transactions(handover, read_on)
+
+        async with aclosing(handed_over(read)) as parts:
+            async for part in parts:
+                yield part
+
+    async def lines(
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncGenerator[bytes]:
+        async with aclosing(self.stream(selection, since=since, until=until)) as parts:
+            async for rows in parts:
+                yield b"".join([row.to_json() + b"\n" for row in rows])
+
+    async def count(
+        self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
+    ) -> int:
+        async with self._snapshot() as (connection, _):
+            arguments = _arguments(selection, since, until)
+            [(total,)] = await _all(connection, _COUNT, arguments)
+            return int(total)
+
+    async def _nth_newest(
+        self, connection: aiosqlite.Connection, selection: Selection, nth: int
+    ) -> Place:
+        """The last place before the nth newest entry."""
+        rows = self._fetch(connection, _NEWEST_FIRST, _arguments(selection))
+        async with aclosing(rows):
+            async for found in rows:
+                for entry in (row for _, row in found if isinstance(row, Entry)):
+                    nth -= 1
+                    if nth == 0:
+                        return just_before_place((entry.moment, entry.id))
+        return (regions.START_OF_TIME, "")
+
+    async def _newest(
+        self, connection: aiosqlite.Connection, selection: Selection
+    ) -> tuple[Witness, ...]:
+        return thin(_witnesses(await _all(connection, _LAST, _arguments(selection, limit=1))))
+
+    async def _understand(
+        self, connection: aiosqlite.Connection, selection: Selection, cursor: Cursor, end: int
+    ) -> Understood:
+        """The cursor's regions, or where the file is not what it was, what of them still holds."""
+        try:
+            if cursor.data["kind"] != "sqlite":
+                raise ValueError("it belongs to another database")
+            covered = regions.load(cursor.data["regions"])
+            witnesses = thin((int(seq), str(UUID(id))) for seq, id in cursor.data["witnesses"])
+            [unreadable] = regions.load([cursor.data["unreadable"]])
+            moved = cursor.data["file"] != self._opened
+        except (KeyError, TypeError, ValueError):
+            notice = "the stored place does not fit this database: reading all of it again"
+            newest = await self._newest(connection, selection)
+            return Understood((), newest, notice=f"{notice}; {TWICE}")
+        wanted = orjson.dumps([seq for seq, _ in witnesses]).decode()
+        found = set(_witnesses(await _all(connection, _FOUND, {"seqs": wanted})))
+        ahead = any(region.before > end for region in covered)
+        if not moved and not ahead and found <= set(witnesses):
+            return Understood(covered, witnesses, unreadable)
+        happened = "the database file was replaced" if moved else "the database was restored"
+        last = proven(witnesses, found)
+        if last is None:
+            newest = await self._newest(connection, selection)
+            notice = f"{happened}: reading all of it again; {TWICE}"
+            return Understood((), newest, notice=notice)
+        if not witnesses or last == witnesses[0][0]:
+            notice = f"{happened}: all that was read before is still there"
+        else:
+            notice = f"{happened}: going on after the last entry that it still has; {TWICE}"
+        left = tuple(witness for witness in witnesses if witness[0] <= last)
+        covered = tuple(region.up_to(last) for region in covered)
+        return Understood(covered, left, unreadable.up_to(last), notice)
+
+    def _cursor(
+        self, covered: Iterable[Region], witnesses: Iterable[Witness], unreadable: Region
+    ) -> Cursor:
+        return Cursor(
+            {
+                "kind": "sqlite",
+                "file": self._opened,
+                "regions": regions.dump(covered),
+                "unreadable": regions.dump([unreadable])[0],
+                "witnesses": [list(witness) for witness in witnesses],
+            }
+        )
+
+    async def _fetch(
+        self, connection: aiosqlite.Connection, query: str, arguments: dict[str, Any]
+    ) -> AsyncGenerator[list[tuple[int, HistoryRow]]]:
+        async with asyncio.timeout(STATEMENT_TIMEOUT):
+            cursor = await connection.execute(query, arguments)
+        try:
+            size = ChunkSize(self._chunk_rows)
+            while rows := await self._next(cursor, size.rows):
+                size.came([row[7] for row in rows])
+                with unreadable_rows(self._display):
+                    found = [_row(row) for row in rows]
+                # Where a read that has to end goes on.
+                arguments |= {"after": rows[-1][4], "after_id": rows[-1][1].replace("-", "")}
+                yield found
+        finally:
+            await cursor.close()
+
+    async def _next(self, cursor: aiosqlite.Cursor, rows: int) -> list[Row]:
+        async with asyncio.timeout(STATEMENT_TIMEOUT):
+            return list(await cursor.fetchmany(rows))
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncGenerator[tuple[aiosqlite.Connection, int]]:
+        """A read transaction, and the sequence after the last row it sees."""
+        async with self._lock:
+            with database_errors(self._display):
+                try:
+                    connection = await self._connect()
+                    await connection.execute("BEGIN")
+                    end = await self._end(connection)
+                    yield connection, end
+                    await connection.rollback()
+                except BaseException:
+                    await self.__aexit__()
+                    raise
+
+    async def _connect(self) -> aiosqlite.Connection:
+        if not self._path.is_file():
+            raise ServerUnavailable(
+                f"There is no database file {self._path}: set DATABASE_URL or give --database-url."
+            )
+        status = self._path.stat()
+        file = f"{status.st_dev}:{status.st_ino}"
+        if self._connection is not None and file != self._opened:
+            await self.__aexit__()  # another file has this name now
+        if self._connection is None:
+            self._opened = file
+            # mode=ro: a wrong path is an error, never a new and empty database.
+            uri = f"file:{quote(str(self._path))}?mode=ro"
+            self._connection = await aiosqlite.connect(
+                uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT
+            )
+            self._connection.text_factory = as_text
+        return self._connection
+
+    async def _end(self, connection: aiosqlite.Connection) -> int:
+        columns = await connection.execute_fetchall(
+            "SELECT name FROM pragma_table_info('audit_logs')"
+        )
+        names = {str(name) for (name,) in columns}
+        if names and "seq" not in names:
+            raise SchemaMismatch(
+                f"The table audit_logs at {self._display} has no column seq (INTEGER PRIMARY KEY "
+                "AUTOINCREMENT), without which commit order is unknown: add it, or use PostgreSQL."
+            )
+        # What was once given out counts, though the row was deleted since.
+        kept = await _all(connection, _HAS_SEQUENCE, {})
+        [(last,)] = await _all(connection, _LAST_GIVEN if kept else _LAST_THERE, {})
+        return int(last or 0) + 1
+
+
+async def _all(
+    connection: aiosqlite.Connection, query: str, arguments: dict[str, object]
+) -> list[Row]:
+    async with asyncio.timeout(STATEMENT_TIMEOUT):
+        return list(await connection.execute_fetchall(query, arguments))
+
+
+def _witnesses(rows: Iterable[Row]) -> Iterator[Witness]:
+    for seq, id in rows:
+        with suppress(ValueError, TypeError, AttributeError):  # what is no id is told of elsewhere
+            yield seq, canonical_id(id)
+
+
+def _row(row: Row | tuple[Any, ...]) -> tuple[int, HistoryRow]:
+    seq, id, user_id, activity_type, occurred_at, entity_id, entity_type, meta = row
+    fields = {
+        "id": canonical_id(id),
+        "user_id": canonical_id(user_id),
+        "activity_type": _text(activity_type),
+        "occurred_at": occurred_at,
+        "entity_id": None if entity_id is None else canonical_id(entity_id),
+        "entity_type": None if entity_type is None else _text(entity_type),
+        "meta": _meta(meta),
+    }
+    if occurred_at is None:
+        raise ValueError("occurred_at is NULL")
+    try:  # SQLite stores numbers there too, such as milliseconds
+        fields["occurred_at"] = format_time(parse_wire_time(_text(occurred_at)))
+    except (ValueError, OverflowError):
+        return seq, unreadable_entry(fields | {"occurred_at": _text(occurred_at)})
+    return seq, Entry(**fields)
+
+
+def _arguments(
+    selection: Selection,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int | None = None,
+    base: int = 0,
+) -> dict[str, Any]:
+    user, entity, types = selection.user_id, selection.entity_id, selection.activity_types
+    return {
+        "user": None if user is None else str(user),
+        "user_hex": None if user is None else user.hex,
+        "types": orjson.dumps(list(types)).decode() if types else None,
+        "likes": orjson.dumps(list(selection.activity_likes)).decode()
+        if selection.activity_likes
+        else None,
+        "entity_type": selection.entity_type,
+        "entity": None if entity is None else str(entity),
+        "entity_hex": None if entity is None else entity.hex,
+        "since": _stored(since),
+        "until": _stored(until),
+        "limit": -1 if limit is None else limit,
+        "base": base,
+        "after": None,
+        "after_id": None,
+    }
+
+
+def _stored(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def _meta(stored: Any) -> msgspec.Raw:
+    """A JSON value on one line; SQLite stores anything there, and what is none becomes a string."""
+    if stored is None:
+        return EMPTY_META
+    text = _text(stored)
+    try:
+        value = on_one_line(bytes(_json(text)))
+        return EMPTY_META if value == b"null" else msgspec.Raw(value)
+    except (msgspec.DecodeError, RecursionError):
+        return msgspec.Raw(orjson.dumps(text))
+
+
+def _text(stored: Any) -> str:
+    return as_text(stored) if isinstance(stored, bytes) else str(stored)

@@ -1,0 +1,185 @@
+"""What only PostgreSQL has: snapshots, subtransactions, transaction ids on a circle."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.infrastructure.postgresql.history import PostgresHistory
+from tests.builders import INSERT, entity, insert, row
+from tests.servers import PostgresServer
+
+USER = uuid.uuid4()
+SELECTION = Selection(user_id=USER)
+
+
+@pytest.fixture
+async def history(postgres_reader_url: str) -> AsyncIterator[PostgresHistory]:
+    async with PostgresHistory(postgres_reader_url) as history:
+        yield history
+
+
+@pytest.fixture
+async def connection(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(postgres_url)
+    yield connection
+    await connection.close()
+
+
+async def begin(history: PostgresHistory) -> HistoryChunk:
+    return [chunk async for chunk in history.begin(SELECTION)][-1]
+
+
+async def changes(history: PostgresHistory, cursor: Cursor) -> list[HistoryChunk]:
+    return [chunk async for chunk in history.changes(SELECTION, cursor)]
+
+
+def ids(chunks: list[HistoryChunk]) -> set[str]:
+    return {row.id for chunk in chunks for row in chunk.rows}
+
+
+async def test_a_row_under_a_savepoint_is_not_lost(
+    history: PostgresHistory, connection: asyncpg.Connection, postgres_url: str
+) -> None:
+    """The snapshot does not list the subtransaction, whose id is below the snapshot's xmax."""
+    late = entity(USER)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(INSERT, *row(entity(uuid.uuid4())))
+    async with connection.transaction():
+        await connection.execute(INSERT, *row(late))
+    await insert(postgres_url, [entity(USER)])  # moves xmax beyond the subtransaction
+
+    first = await begin(history)
+    visible = await connection.fetchval(
+        "SELECT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot()) "
+        "FROM audit_logs WHERE id = $1",
+        late.id,
+    )
+    assert visible, "the trap this test is about"
+    await transaction.commit()
+    assert str(late.id) in ids(await changes(history, first.cursor))
+
+
+async def test_what_is_committed_beside_an_open_transaction_is_read_once(
+    history: PostgresHistory, connection: asyncpg.Connection, postgres_url: str
+) -> None:
+    """The open one holds the snapshot's xmin back, for as long as it likes."""
+    transaction = connection.transaction()
+    await transaction.start()
+    late = entity(USER)
+    await connection.execute(INSERT, *row(late))
+    await insert(postgres_url, [entity(USER)])
+
+    first = await begin(history)
+    chunks = await changes(history, first.cursor)
+    assert ids(chunks) == set()  # it was there before the start
+    new = entity(USER)
+    await insert(postgres_url, [new])
+    chunks = await changes(history, chunks[-1].cursor)
+    assert ids(chunks) == {str(new.id)}
+    chunks = await changes(history, chunks[-1].cursor)
+    assert ids(chunks) == set()
+    await transaction.commit()
+    chunks = await changes(history, chunks[-1].cursor)
+    assert ids(chunks) == {str(late.id)}
+    assert ids(await changes(history, chunks[-1].cursor)) == set()
+
+
+@pytest.mark.parametrize("options", [{}, {"since": timedelta(hours=1)}, {"last": 1}])
+async def test_what_was_committed_before_the_start_is_not_new(
+    history: PostgresHistory,
+    connection: asyncpg.Connection,
+    postgres_url: str,
+    options: dict[str, object],
+) -> None:
+    """Not even what occurred days ago, while a transaction is open anywhere in the cluster."""
+    await connection.execute("BEGIN")
+    await connection.execute("SELECT pg_current_xact_id()")
+    now = datetime.now(UTC)
+    old = [entity(USER, occurred_at=now - timedelta(hours=hours)) for hours in (2, 3, 50)]
+    await insert(postgres_url, [*old, entity(USER, occurred_at=now)])
+
+    since = options.get("since")
+    if isinstance(since, timedelta):
+        options = {"since": now - since}
+    begun = [chunk async for chunk in history.begin(SELECTION, **options)]  # type: ignore[arg-type]
+    assert len(ids(begun)) == bool(options)
+    for chunk in begun:
+        assert not ids(await changes(history, chunk.cursor)) & {str(e.id) for e in old}
+
+
+async def test_freezing_changes_nothing(
+    history: PostgresHistory, connection: asyncpg.Connection, postgres_url: str
+) -> None:
+    await insert(postgres_url, [entity(USER)])
+    first = await begin(history)
+    await connection.execute("VACUUM (FREEZE) audit_logs")
+    assert ids(await changes(history, first.cursor)) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "notice"),
+    [
+        (
+            lambda data: data | {"origin": data["origin"] | {"database": "elsewhere/1"}},
+            "another database",
+        ),
+        (lambda data: data | {"regions": [[3 - 2**31, *data["regions"][0][1:]]]}, "two billion"),
+        (lambda data: data | {"regions": "nonsense"}, "cannot be read"),
+    ],
+)
+async def test_a_place_that_does_not_fit_is_told_and_read_again_by_time(
+    history: PostgresHistory, postgres_url: str, change: object, notice: str
+) -> None:
+    now = datetime.now(UTC)
+    recent = entity(USER, occurred_at=now - timedelta(minutes=10))
+    await insert(postgres_url, [recent, entity(USER, occurred_at=now - timedelta(hours=3))])
+    first = await begin(history)
+    cursor = Cursor(change(first.cursor.data))  # type: ignore[operator]
+    chunks = await changes(history, cursor)
+    assert notice in str(chunks[0].notice)
+    assert ids(chunks) == {str(recent.id)}
+    assert (await changes(history, chunks[-1].cursor))[-1].notice is None
+
+
+async def test_another_database_of_the_same_server_is_another(
+    postgres_server: PostgresServer,
+    make_postgres_database: Callable[..., str],
+    history: PostgresHistory,
+) -> None:
+    """A dump restored under another name: transaction ids of the same server, other rows."""
+    first = await begin(history)
+    async with PostgresHistory(postgres_server.url(make_postgres_database())) as other:
+        chunks = await changes(other, first.cursor)
+        assert "another database" in str(chunks[0].notice)
+
+
+async def test_reading_leaves_no_trace(
+    connection: asyncpg.Connection, postgres_url: str, postgres_reader_url: str
+) -> None:
+    """Read-only, no named statements, no session settings: PgBouncer may be between."""
+    await insert(postgres_url, [entity(USER) for _ in range(9)])
+    async with PostgresHistory(postgres_reader_url, chunk_rows=1) as history:
+        chunks = history.begin(SELECTION, last=9)
+        await anext(chunks)
+        for _ in range(500):  # until it waits for us, in the middle of a read
+            waiting = await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE usename = 'reader' "
+                "AND state = 'idle in transaction' "
+                "AND state_change < clock_timestamp() - '0.3 s'::interval"
+            )
+            if waiting:
+                break
+            await asyncio.sleep(0.01)
+        own = history._connection
+        named = "SELECT count(*) FROM pg_prepared_statements WHERE name > ''"
+        assert await own.fetchval(named) == 0
+        assert await own.fetchval("SHOW transaction_read_only") == "on"
+        assert len([chunk async for chunk in chunks]) == 10
+        assert await own.fetchval("SHOW TimeZone") == await connection.fetchval("SHOW TimeZone")
+        assert await own.fetchval("SHOW statement_timeout") == "0"

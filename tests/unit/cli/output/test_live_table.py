@@ -1,0 +1,310 @@
+"""The table keeps its columns straight, its lines short and its reader safe."""
+
+import io
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.color import Color
+
+from lykke_cli.application.messages import Arrival, Entry, decode, format_time, unreadable_entry
+from lykke_cli.cli.output.live_table import LiveTable
+from lykke_cli.cli.output.terminal import ColorChoice, Terminal
+
+WIDTHS = [60, 80, 120, 200]
+USER = "9b2f0c1e-7a43-4d1f-8f2b-1c6a5d3e2f10"
+TASK = "4a1d6cc5-3b1c-4f7e-9d55-0c0a7d7f1e11"
+NOW = datetime(2026, 11, 23, 8, 30, 15, 123456, tzinfo=UTC)
+HOSTILE = [
+    "[/oops]",
+    "[bold red]x[/]",
+    "\x1b]0;owned\x07",
+    "\x1b[2J\x1b[H",
+    "\u202egnp.exe",
+    "タスク完了タスク完了タスク",
+    "🎉❤\ufe0f👍🏽👨\u200d👩\u200d👧🇩🇰",
+    "a\nb\tc\rd",
+    "e\u0301" * 40,
+    "x" * 5000,
+    "",
+]
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def a_table(
+    width: int = 80,
+    *,
+    color: ColorChoice = ColorChoice.NEVER,
+    show_user: bool = False,
+    utc: bool = True,
+    relative: bool = False,
+    term: str = "xterm",
+) -> LiveTable:
+    environ = {"TERM": term}
+    terminal = Terminal(io.BytesIO(), io.BytesIO(), color=color, environ=environ, columns=width)
+    zone = timezone(timedelta(hours=2))
+    return LiveTable(
+        terminal, utc=utc, relative=relative, show_user=show_user, zone=zone, now=lambda: NOW
+    )
+
+
+def entry(
+    activity: str = "TASK_COMPLETED",
+    kind: str | None = "task",
+    meta: bytes = b'{"title":"Buy milk"}',
+    *,
+    entity_id: str | None = TASK,
+    occurred_at: datetime = NOW,
+) -> Arrival:
+    message = Entry(
+        id=TASK,
+        user_id=USER,
+        activity_type=activity,
+        occurred_at=format_time(occurred_at),
+        entity_id=entity_id,
+        entity_type=kind,
+        meta=msgspec.Raw(meta),
+    )
+    return Arrival(message, "live", f"auditlog:{USER}")
+
+
+def live(payload: bytes) -> Arrival:
+    return Arrival(decode(payload), "live", f"auditlog:{USER}", payload)
+
+
+def lines(table: LiveTable, *messages: Arrival) -> list[str]:
+    return table.render(messages).decode().split("\n")[:-1]
+
+
+def cell(text: str) -> bytes:
+    return f'{{"k":"{text}"}}'.encode() if text.isprintable() else text.encode()
+
+
+def awkward() -> list[Arrival]:
+    rows = [entry(text, text, cell(text)) for text in HOSTILE]
+    rows += [entry(text, text, cell(text), entity_id=None) for text in HOSTILE]
+    rows += [live(text.encode()) for text in HOSTILE]
+    return [*rows, entry(), live(b'{"type":"ack","x":1}'), live(b"\xff\x1b[2J")]
+
+
+@pytest.mark.parametrize("show_user", [False, True])
+@pytest.mark.parametrize("width", [1, 8, 20, 40, *WIDTHS])
+def test_every_message_is_one_harmless_line_that_fits(width: int, show_user: bool) -> None:
+    table = a_table(width, show_user=show_user)
+    messages = awkward()
+    shown = [*table.header().decode().splitlines(), *lines(table, *messages)]
+    assert len(shown) == len(messages) + 1
+    for line in shown:
+        assert cell_len(line) <= width
+        assert line.replace("\u0301", "").isprintable()
+
+
+@given(st.text(max_size=80), st.sampled_from(WIDTHS))
+def test_any_text_keeps_to_its_line(text: str, width: int) -> None:
+    meta = b"[1]" if not text else text.encode("utf-8", "replace")
+    rows = lines(a_table(width), entry(text, text, meta), live(meta))
+    assert len(rows) == 2
+    assert all(cell_len(row) <= width for row in rows)
+
+
+@pytest.mark.parametrize("show_user", [False, True])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_columns_start_at_the_same_cell(width: int, show_user: bool) -> None:
+    table = a_table(width, show_user=show_user)
+    header = table.header().decode()
+    details = header.index("DETAILS")
+    for text in HOSTILE:
+        (line,) = lines(table, entry(text, text, b'{"MARK":1}'))
+        assert cell_len(line[: line.index("MARK=1")]) == details
+
+
+@pytest.mark.parametrize(
+    ("width", "time"),
+    [
+        (60, "08:30:15 "),
+        (80, "11-23 08:30:15.123 "),
+        (120, "2026-11-23 08:30:15.123Z "),
+    ],
+)
+def test_times_are_as_long_as_there_is_room_for(width: int, time: str) -> None:
+    assert lines(a_table(width), entry())[0].startswith(time)
+
+
+def test_times_are_local_unless_utc_is_asked_for() -> None:
+    table = a_table(120, utc=False)
+    assert table.header().startswith(b"TIME ")
+    assert lines(table, entry())[0].startswith("2026-11-23 10:30:15.123+02:00 ")
+    assert a_table(120).header().startswith(b"TIME UTC ")
+
+
+def test_a_time_at_the_end_of_the_calendar_is_shown_in_utc() -> None:
+    end = datetime.max.replace(tzinfo=UTC)
+    assert lines(a_table(120, utc=False), entry(occurred_at=end))[0].startswith("9999-12-31 23:59")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_ages_take_the_place_of_times(width: int) -> None:
+    table = a_table(width, relative=True)
+    earlier = [NOW - timedelta(days=days, hours=3) for days in (4000, 364, 0)]
+    shown = lines(table, *(entry(occurred_at=moment) for moment in earlier), live(b"{}"))
+    assert table.header().startswith(b"AGE       "[: 9 + (width >= 120)] + b"ACTIVITY")
+    assert [line[:8].rstrip() for line in shown] == ["10y ago", "364d ago", "3h ago", "now"]
+
+
+def test_a_narrow_table_tells_when_the_day_changes() -> None:
+    table = a_table(60)
+    yesterday = entry(occurred_at=NOW - timedelta(days=1))
+    shown = lines(table, yesterday, yesterday, entry(), entry())
+    assert [line for line in shown if line.startswith("-")] == [
+        "--- 2026-11-22 ---",
+        "--- 2026-11-23 ---",
+    ]
+    assert shown[0].startswith("-") and shown[3].startswith("-")
+    assert not any(line.startswith("-") for line in lines(a_table(80), yesterday, entry()))
+
+
+@pytest.mark.parametrize(
+    ("meta", "details"),
+    [
+        (b"null", ""),
+        (b"{}", ""),
+        (b'{"a":1,"b":true,"c":null}', "a=1 b=true c=null"),
+        (b'{"a":"two words","b":""}', 'a="two words" b=""'),
+        (b'{"a": {"b": [1, 2]}}', 'a={"b":[1,2]}'),
+        (b'{"n":12345678901234567890.10}', "n=12345678901234567890.10"),
+        (b"[1, 2]", "[1,2]"),
+        (b'"text"', "text"),
+        (b'{"a":"\\u001b[2J"}', "a=\\x1b[2J"),
+        (b'{"a":"\\ud800"}', '{"a":"\\ud800"}'),
+        (b"\xff", "\ufffd"),
+        (b"[" * 100_000, "[" * 42 + "…"),
+    ],
+)
+def test_details_are_keys_and_values(meta: bytes, details: str) -> None:
+    table = a_table(120)
+    at = table.header().decode().index("DETAILS")
+    assert lines(table, entry(meta=meta))[0][at:] == details
+
+
+@pytest.mark.parametrize(
+    ("width", "kind", "entity_id", "shown"),
+    [
+        (80, "task", TASK, "task 4a1d6cc5"),
+        (80, "a_long_type", TASK, "a_long… 4a1d6cc5"),
+        (80, None, TASK, "4a1d6cc5"),
+        (80, "task", None, "task"),
+        (80, None, None, ""),
+        (160, "task", TASK, f"task {TASK}"),
+    ],
+)
+def test_the_entity_is_its_type_and_as_much_of_its_id_as_fits(
+    width: int, kind: str | None, entity_id: str | None, shown: str
+) -> None:
+    table = a_table(width)
+    header = table.header().decode()
+    line = lines(table, entry(kind=kind, entity_id=entity_id))[0]
+    assert line[header.index("ENTITY") : header.index("FROM")].rstrip() == shown
+
+
+def test_it_tells_what_came_live_from_what_came_from_the_database() -> None:
+    table = a_table(80)
+    at = table.header().decode().index("FROM")
+    old = Arrival(entry().message, "history", f"auditlog:{USER}")
+    assert [line[at : at + 4] for line in lines(table, old, entry())] == ["db  ", "live"]
+
+
+def test_the_user_is_shown_when_asked_for_even_of_what_is_not_an_entry() -> None:
+    table = a_table(80, show_user=True)
+    for line in lines(table, entry(), live(b'{"type":"ack"}'), live(b"?")):
+        assert line[19:28] == "9b2f0c1e "
+
+
+def test_other_messages_are_named_by_their_type() -> None:
+    shown = lines(a_table(120), live(b'{"type":"ack","n":1}'), live(b'{"type":1,"n":2}'))
+    assert shown[0].split()[2:] == ["ack", "live", "n=1"]
+    assert shown[1].split()[2:] == ["message", "live", "type=1", "n=2"]
+
+
+def test_what_cannot_be_read_is_shown_with_the_reason() -> None:
+    (line,) = lines(a_table(120), live(b"hello \xff\x1b[2J"))
+    assert line.split(maxsplit=4)[2:] == ["unreadable", "live", "not UTF-8: hello \\xff\\x1b[2J"]
+
+
+def test_colours_are_there_only_when_on_and_change_nothing_else() -> None:
+    messages = awkward()
+    plain = a_table(80).render(messages).decode()
+    assert "\x1b" not in plain
+    coloured = a_table(80, color=ColorChoice.ALWAYS).render(messages).decode()
+    unpainted = "\n".join(line.rstrip() for line in ESCAPE.sub("", coloured).split("\n"))
+    assert unpainted == "\n".join(line.rstrip() for line in plain.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("activity", "code"),
+    [("TASK_COMPLETED", 32), ("TASK_PUNTED", 33), ("MESSAGE_SENT", 36), ("MESSAGE_RECEIVED", 34)],
+)
+def test_known_activities_have_their_own_colour(activity: str, code: int) -> None:
+    (line,) = lines(a_table(80, color=ColorChoice.ALWAYS), entry(activity))
+    assert f"\x1b[{code}m{activity}\x1b[0m" in line
+
+
+def test_where_there_are_256_colours_they_are_readable_on_white_and_on_black() -> None:
+    def luminance(number: int) -> float:
+        parts = (part / 255 for part in Color.from_ansi(number).get_truecolor())
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    table = a_table(120, color=ColorChoice.ALWAYS, term="xterm-256color")
+    names = ["TASK_COMPLETED", "TASK_PUNTED", "MESSAGE_SENT", "MESSAGE_RECEIVED"]
+    names += [f"TYPE_{n}" for n in range(200)]
+    text = table.render([*map(entry, names), live(b"unreadable")]).decode()
+    numbers = {int(number) for number in re.findall(r"\x1b\[38;5;(\d+)m", text)}
+    assert len(numbers) > 12
+    for number in numbers:  # the contrast that large text needs
+        assert 1.05 / (luminance(number) + 0.05) > 3
+        assert (luminance(number) + 0.05) / 0.05 > 3
+
+
+def test_an_entity_has_the_same_colour_whatever_happens_to_it() -> None:
+    def color(activity: str, entity_id: str) -> str:
+        (line,) = lines(
+            a_table(120, color=ColorChoice.ALWAYS),
+            entry(activity, None, b"{}", entity_id=entity_id),
+        )
+        return line.partition(entity_id[:8])[0].rpartition("\x1b")[2]
+
+    ids = [f"{n:08}-3b1c-4f7e-9d55-0c0a7d7f1e11" for n in range(20)]
+    assert all(color("A", each) == color("B", each) for each in ids)
+    assert len({color("A", each) for each in ids}) > 2
+
+
+def test_an_unknown_activity_has_the_same_colour_every_time() -> None:
+    first, second = (
+        lines(a_table(80, color=ColorChoice.ALWAYS), entry("LOGIN"))[0] for _ in range(2)
+    )
+    assert first == second
+    assert ESCAPE.search(first.partition("\x1b[0m")[2])
+
+
+def test_a_resized_terminal_gets_a_new_header() -> None:
+    environ = {"COLUMNS": "80"}
+    table = LiveTable(Terminal(io.BytesIO(), io.BytesIO(), environ=environ), utc=True)
+    assert len(lines(table, entry())) == 1
+    environ["COLUMNS"] = "120"
+    shown = lines(table, entry())
+    assert shown[0].startswith("TIME UTC") and len(shown) == 2
+    assert len(lines(table, entry())) == 1
+
+
+def test_an_entry_outside_of_the_calendar_shows_its_id_and_user_and_no_time() -> None:
+    odd = unreadable_entry({"id": "an id", "user_id": "a user", "occurred_at": "infinity"})
+    table = a_table(200, show_user=True)
+    table.header()
+    [line] = lines(table, Arrival(odd, "history"))
+    time, rest = line[:20], line[20:]
+    assert not time.strip()
+    assert "an id" in rest and "a user" in rest

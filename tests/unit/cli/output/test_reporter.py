@@ -1,0 +1,49 @@
+"""What a following command tells the person."""
+
+import io
+import uuid
+
+import pytest
+
+from lykke_cli.application.gateways.pubsub_protocol import Deliveries
+from lykke_cli.application.messages import live_arrivals
+from lykke_cli.application.tail import Connected, Disconnected
+from lykke_cli.cli.output.reporter import Reporter
+from lykke_cli.cli.output.terminal import Terminal
+from tests.builders import entity, wire
+
+
+class Screen(io.BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def a_reporter(*, with_history: bool = True) -> Reporter:
+    terminal = Terminal(io.BytesIO(), Screen(), environ={}, columns=80)
+    return Reporter(terminal, quiet=False, with_history=with_history)
+
+
+def test_the_status_line_follows_what_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    def drawn() -> str:
+        reporter.draw()
+        return capsys.readouterr().err.rpartition("\r\x1b[2K")[2]
+
+    user = uuid.uuid4()
+    message = Deliveries([f"auditlog:{user}".encode()], [wire(entity(user))])
+    reporter = a_reporter()
+    assert drawn() == "○ connecting · 0 entries · 0 recovered"
+    reporter.happened(Connected("auditlog:1", None))
+    reporter.count(live_arrivals(message))
+    assert " · 1 entry · 0 recovered · lag " in drawn()
+    reporter.happened(Disconnected("gone"))
+    assert "○ not connected, trying again · 1 entry" in drawn()
+
+
+def test_nothing_is_recovered_where_there_is_no_history(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reporter = a_reporter(with_history=False)
+    reporter.happened(Connected("auditlog:1", None))
+    reporter.draw()
+    reporter.summary()
+    assert "recovered" not in capsys.readouterr().err
