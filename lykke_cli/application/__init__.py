@@ -1,0 +1,3 @@
+"""What the library and the commands do, decided apart from servers and terminals: those come in as
+protocols.
+"""

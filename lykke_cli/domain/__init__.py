@@ -1,0 +1,2 @@
+"""What an audit log entry is, and its rules. Nothing here knows a database, a server or a terminal.
+"""

@@ -1,0 +1,2 @@
+"""What implements the application's protocols: servers, databases and files; nothing that prints.
+"""

@@ -1,0 +1,1 @@
+"""The protocols through which the application reaches servers and files; no implementation."""

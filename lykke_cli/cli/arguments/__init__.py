@@ -1,0 +1,2 @@
+"""Options that commands share, how their texts become values, completion and help; nothing is run.
+"""

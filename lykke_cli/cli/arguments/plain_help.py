@@ -1,52 +1,40 @@
 """Help without the types of Python: a switch takes no <bool>, a USER_ID is no <User>."""
 
-import sys
-from types import ModuleType
+from typing import Any
 
-from typer._click import Context, HelpFormatter
-from typer._click.core import Command
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 
-class _PlainHelp(Command):
-    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
-        _without_types(self, ctx)
-        _import_formatter()
-        super().format_help(ctx, formatter)
-
-
-class PlainCommand(_PlainHelp, TyperCommand):
+class PlainCommand(TyperCommand):
     """A command whose help says what a person types."""
 
-    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _without_types(self, ctx)
+        super().format_help(ctx, formatter)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
         pieces = super().collect_usage_pieces(ctx)
         return [p.strip("{}").replace("[[", "[").replace("]]...", "]") for p in pieces]
 
 
-class PlainGroup(_PlainHelp, TyperGroup):
+class PlainGroup(TyperGroup):
     """A group of commands likewise."""
 
-
-def _import_formatter() -> None:
-    """Import Typer's, without what it imports for uses that are not ours: a quarter of its time."""
-    unused = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
-    unused = {module: name for module, name in unused.items() if module not in sys.modules}
-    for module, name in unused.items():
-        sys.modules[module] = ModuleType(module)
-        setattr(sys.modules[module], name, type(name, (), {}))
-    try:
-        import typer.rich_utils  # noqa: F401
-    finally:
-        for module in unused:
-            del sys.modules[module]
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _without_types(self, ctx)
+        super().format_help(ctx, formatter)
 
 
-def _without_types(command: Command, context: Context) -> None:
-    for parameter in command.get_params(context):
+def _without_types(command: TyperCommand | TyperGroup, ctx: Any) -> None:
+    for parameter in command.get_params(ctx):
         if isinstance(parameter, TyperOption) and parameter.is_flag:
             parameter.metavar = ""
         elif isinstance(parameter, TyperArgument):
-            parameter.display_type_rich = lambda ctx: None  # type: ignore[method-assign]
+            parameter.display_type_rich = _no_type  # type: ignore[method-assign]
+
+
+def _no_type(ctx: Any) -> None:
+    return None
 
 
 def flowing(text: str | None) -> str:

@@ -7,32 +7,7 @@ import typer
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.options import (
-    ActivityTypes,
-    Color,
-    Columns,
-    Compress,
-    DatabaseUrl,
-    EntityId,
-    EntityType,
-    Grep,
-    MaxMessageSize,
-    OutputOption,
-    ProfileName,
-    Query,
-    Quiet,
-    RedisUrl,
-    Relative,
-    Rotate,
-    Since,
-    Template,
-    ToFile,
-    Unsafe,
-    Until,
-    UserId,
-    Utc,
-    Yes,
-)
+from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
 EPILOG = options.examples(
@@ -42,9 +17,9 @@ EPILOG = options.examples(
 
 
 def backfill(
-    user: UserId,
-    since: Since = None,
-    until: Until = None,
+    user: options.UserId,
+    since: options.Since = None,
+    until: options.Until = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -69,27 +44,27 @@ def backfill(
             show_default=False,
         ),
     ] = None,
-    to_file: ToFile = None,
-    rotate: Rotate = None,
-    compress: Compress = False,
-    activity_type: ActivityTypes = None,
-    entity_type: EntityType = None,
-    entity_id: EntityId = None,
-    query: Query = None,
-    grep: Grep = None,
-    output: OutputOption = None,
-    columns: Columns = None,
-    template: Template = None,
-    max_message_size: MaxMessageSize = options.MAX_MESSAGE_SIZE,
-    utc: Utc = None,
-    relative: Relative = False,
-    unsafe: Unsafe = False,
-    color: Color = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    profile: ProfileName = None,
-    yes: Yes = False,
-    quiet: Quiet = False,
+    to_file: options.ToFile = None,
+    rotate: options.Rotate = None,
+    compress: options.Compress = False,
+    activity_type: options.ActivityTypes = None,
+    entity_type: options.EntityType = None,
+    entity_id: options.EntityId = None,
+    query: options.Query = None,
+    grep: options.Grep = None,
+    output: options.OutputOption = None,
+    columns: options.Columns = None,
+    template: options.Template = None,
+    max_message_size: options.MaxMessageSize = options.MAX_MESSAGE_SIZE,
+    utc: options.Utc = None,
+    relative: options.Relative = False,
+    unsafe: options.Unsafe = False,
+    color: options.Color = None,
+    redis_url: options.RedisUrl = None,
+    database_url: options.DatabaseUrl = None,
+    profile: options.ProfileName = None,
+    yes: options.Yes = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Print history: a range, or all that was committed since this user was last read here."""
     if rate is not None and not replay:
@@ -114,7 +89,7 @@ def backfill(
         template=template,
         max_message_size=max_message_size,
     )
-    user_id = user.id(settings)
+    user_id = id_of(user, settings)
     if replay:  # what is replayed is printed only where this was asked for here
         printing = replace(printing, output=output)
         options.confirm(settings, f"publish entries of {user_id} again", yes=yes)

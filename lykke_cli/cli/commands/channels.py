@@ -7,7 +7,6 @@ import typer
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.options import Color, ProfileName, Quiet, RedisUrl
 
 EPILOG = options.examples(
     "lykke channels --channel auditlog",
@@ -56,10 +55,10 @@ def channels(
         ),
     ] = None,
     output: Annotated[Form | None, options.LISTED_AS] = None,
-    color: Color = None,
-    redis_url: RedisUrl = None,
-    profile: ProfileName = None,
-    quiet: Quiet = False,
+    color: options.Color = None,
+    redis_url: options.RedisUrl = None,
+    profile: options.ProfileName = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """List the channels that have subscribers, and how many each has."""
     if channel is not None and pattern is not None:

@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.options import Color, OutputOption, Utc
 from lykke_cli.infrastructure.configuration.settings import Settings
 
 EPILOG = options.examples(
@@ -22,9 +21,9 @@ def demo(
         bool,
         typer.Option("--keep", help="Go on until Ctrl-C, for use from another terminal."),
     ] = False,
-    output: OutputOption = None,
-    utc: Utc = None,
-    color: Color = None,
+    output: options.OutputOption = None,
+    utc: options.Utc = None,
+    color: options.Color = None,
 ) -> None:
     """See it all: a server of its own, users at work, a live tail, an outage, the recovery."""
     seconds = None if keep else options.seconds(duration)

@@ -7,15 +7,7 @@ import typer
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.options import (
-    Channel,
-    Color,
-    DatabaseUrl,
-    ProfileName,
-    RedisUrl,
-    User,
-    Yes,
-)
+from lykke_cli.cli.runs.users import id_of
 
 EPILOG = options.examples("lykke doctor --write", "lykke doctor -o json")
 
@@ -29,7 +21,7 @@ class Report(StrEnum):
 
 def doctor(
     user: Annotated[
-        User | None,
+        options.User | None,
         typer.Argument(
             metavar="USER_ID",
             parser=options.parse_user,
@@ -44,18 +36,18 @@ def doctor(
             help="Also record an entry, which stays, and see it arrive.",
         ),
     ] = False,
-    channel: Channel = "auditlog",
+    channel: options.Channel = "auditlog",
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="For each check.")
     ] = "5s",
     output: Annotated[
         Report, typer.Option("--output", "-o", help="A table to read, or one JSON object.")
     ] = Report.TABLE,
-    color: Color = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    profile: ProfileName = None,
-    yes: Yes = False,
+    color: options.Color = None,
+    redis_url: options.RedisUrl = None,
+    database_url: options.DatabaseUrl = None,
+    profile: options.ProfileName = None,
+    yes: options.Yes = False,
 ) -> None:
     """Check both servers, the rights on them, and this machine; say what to do about each fault.
 
@@ -65,7 +57,7 @@ def doctor(
     printing = options.printing(settings, None, utc=None, color=color)
     if user is not None and not write:
         raise UsageMistake("USER_ID is for --write: whose entry it records.")
-    user_id = None if user is None else user.id(settings)
+    user_id = None if user is None else id_of(user, settings)
     if write:
         options.confirm(settings, f"record an entry of {user_id or 'a user nobody has'}", yes=yes)
     seconds = options.interval(timeout)

@@ -6,19 +6,7 @@ import typer
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.options import (
-    ActivityTypes,
-    Channel,
-    DatabaseUrl,
-    EntityId,
-    EntityType,
-    Grep,
-    ProfileName,
-    Query,
-    Quiet,
-    RedisUrl,
-    UserId,
-)
+from lykke_cli.cli.runs.users import id_of
 
 EPILOG = options.examples(
     "lykke expect USER_ID --count 2 -- ./complete.sh",
@@ -27,7 +15,7 @@ EPILOG = options.examples(
 
 
 def expect(
-    user: UserId,
+    user: options.UserId,
     command: Annotated[
         list[str] | None,
         typer.Argument(metavar="[-- CMD...]", help="What to run, after --.", show_default=False),
@@ -52,16 +40,16 @@ def expect(
     live_only: Annotated[
         bool, typer.Option("--live-only", help="Use no database: a lost broadcast fails.")
     ] = False,
-    channel: Channel = "auditlog",
-    activity_type: ActivityTypes = None,
-    entity_type: EntityType = None,
-    entity_id: EntityId = None,
-    query: Query = None,
-    grep: Grep = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    profile: ProfileName = None,
-    quiet: Quiet = False,
+    channel: options.Channel = "auditlog",
+    activity_type: options.ActivityTypes = None,
+    entity_type: options.EntityType = None,
+    entity_id: options.EntityId = None,
+    query: options.Query = None,
+    grep: options.Grep = None,
+    redis_url: options.RedisUrl = None,
+    database_url: options.DatabaseUrl = None,
+    profile: options.ProfileName = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run CMD and succeed when the entries it should cause arrive.
 
@@ -82,7 +70,7 @@ def expect(
 
     expecting = Expecting(
         settings,
-        user.id(settings),
+        id_of(user, settings),
         channel,
         Expectation(filters, count or 1, none=none),
         command or [],

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli.arguments.options import examples
+from lykke_cli.cli.arguments import options
 from lykke_cli.cli.arguments.plain_help import PlainCommand, PlainGroup
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import ColorChoice, Output
@@ -16,7 +16,7 @@ from lykke_cli.infrastructure.configuration.profiles import NAME, Profile, Profi
 from lykke_cli.infrastructure.configuration.settings import VARIABLES, Settings, choose_profile
 
 app = typer.Typer(cls=PlainGroup, help="Name the servers you work on.", no_args_is_help=True)
-EPILOG = examples("lykke profile add local --redis-url redis://localhost:6379 --use")
+EPILOG = options.examples("lykke profile add local --redis-url redis://localhost:6379 --use")
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Name = Annotated[
     str,
@@ -25,7 +25,9 @@ Name = Annotated[
 
 
 @app.command(
-    "list", cls=PlainCommand, epilog=examples("lykke profile list", "lykke profile list --json")
+    "list",
+    cls=PlainCommand,
+    epilog=options.examples("lykke profile list", "lykke profile list --json"),
 )
 def list_profiles(json_output: JsonOutput = False) -> None:
     """List the profiles; * marks the current one."""
@@ -59,7 +61,9 @@ def list_profiles(json_output: JsonOutput = False) -> None:
 
 
 @app.command(
-    "show", cls=PlainCommand, epilog=examples("lykke profile show", "lykke profile show prod")
+    "show",
+    cls=PlainCommand,
+    epilog=options.examples("lykke profile show", "lykke profile show prod"),
 )
 def show_profile(
     name: Annotated[
@@ -93,7 +97,9 @@ def show_profile(
 
 
 @app.command(
-    "use", cls=PlainCommand, epilog=examples("lykke profile use prod", "lykke profile use --none")
+    "use",
+    cls=PlainCommand,
+    epilog=options.examples("lykke profile use prod", "lykke profile use --none"),
 )
 def use_profile(
     name: Annotated[
@@ -119,7 +125,7 @@ def use_profile(
 @app.command(
     "add",
     cls=PlainCommand,
-    epilog=examples(
+    epilog=options.examples(
         "lykke profile add local --redis-url redis://localhost:6379 --use",
         "lykke profile add prod --redis-url rediss://redis.example --protected",
     ),
@@ -185,7 +191,7 @@ def add_profile(
 @app.command(
     "remove",
     cls=PlainCommand,
-    epilog=examples("lykke profile remove prod"),
+    epilog=options.examples("lykke profile remove prod"),
 )
 def remove_profile(name: Name) -> None:
     """Remove a profile from the configuration file."""

@@ -12,16 +12,8 @@ import typer
 
 from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.options import (
-    Channel,
-    DatabaseUrl,
-    ProfileName,
-    Quiet,
-    RedisUrl,
-    UserId,
-    Yes,
-)
 from lykke_cli.cli.exit_codes import Stopped
+from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
@@ -35,7 +27,7 @@ EPILOG = options.examples(
 
 
 def publish(
-    user: UserId,
+    user: options.UserId,
     stdin: Annotated[
         str | None,
         typer.Argument(metavar="-", help="- reads NDJSON from stdin.", show_default=False),
@@ -73,13 +65,13 @@ def publish(
             show_default=False,
         ),
     ] = 0,
-    channel: Channel = "auditlog",
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    profile: ProfileName = None,
-    yes: Yes = False,
+    channel: options.Channel = "auditlog",
+    redis_url: options.RedisUrl = None,
+    database_url: options.DatabaseUrl = None,
+    profile: options.ProfileName = None,
+    yes: options.Yes = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Publish to a user's channel; without --ack, --data or --file, a test message.
 
@@ -93,7 +85,7 @@ def publish(
 
     needs = ("redis_url",) if user.is_id else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
-    user_id = user.id(settings)
+    user_id = id_of(user, settings)
     options.confirm(settings, f"publish to {channel}:{user_id}", yes=yes)
 
     from lykke_cli.application.messages import acknowledgment, encode, format_time

@@ -8,15 +8,7 @@ import typer
 
 from lykke_cli.application.errors import BadInput
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.options import (
-    Channel,
-    DatabaseUrl,
-    ProfileName,
-    Quiet,
-    RedisUrl,
-    UserId,
-    Yes,
-)
+from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
@@ -30,7 +22,7 @@ EPILOG = options.examples(
 
 
 def record(
-    user: UserId,
+    user: options.UserId,
     activity_type: Annotated[
         str, typer.Argument(metavar="ACTIVITY_TYPE", help="What happened: TASK_COMPLETED, ...")
     ],
@@ -63,12 +55,12 @@ def record(
             show_default=False,
         ),
     ] = None,
-    channel: Channel = "auditlog",
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    profile: ProfileName = None,
-    yes: Yes = False,
-    quiet: Quiet = False,
+    channel: options.Channel = "auditlog",
+    redis_url: options.RedisUrl = None,
+    database_url: options.DatabaseUrl = None,
+    profile: options.ProfileName = None,
+    yes: options.Yes = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Record an entry: committed to the database, then broadcast. Prints it as JSON."""
     settings = options.settings(redis_url, database_url, profile, quiet=quiet)
@@ -82,7 +74,7 @@ def record(
     details = {} if meta is None else decode_object(meta.encode("utf-8", "surrogateescape"))
     if isinstance(details, Unreadable):
         raise BadInput(f"--meta: {details.reason}.")
-    user_id = user.id(settings)
+    user_id = id_of(user, settings)
     entity = AuditLogEntity(
         user_id=user_id,
         activity_type=activity_type,

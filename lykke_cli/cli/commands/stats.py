@@ -9,20 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.options import (
-    ActivityTypes,
-    Color,
-    DatabaseUrl,
-    EntityId,
-    EntityType,
-    ProfileName,
-    Quiet,
-    Since,
-    Until,
-    UserId,
-    Utc,
-)
 from lykke_cli.cli.output.sanitize import json_for_terminal, visible
+from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
@@ -44,12 +32,12 @@ class Form(StrEnum):
 
 
 def stats(
-    user: UserId,
-    since: Since = None,
-    until: Until = None,
-    activity_type: ActivityTypes = None,
-    entity_type: EntityType = None,
-    entity_id: EntityId = None,
+    user: options.UserId,
+    since: options.Since = None,
+    until: options.Until = None,
+    activity_type: options.ActivityTypes = None,
+    entity_type: options.EntityType = None,
+    entity_id: options.EntityId = None,
     output: Annotated[
         Form | None,
         typer.Option(
@@ -82,11 +70,11 @@ def stats(
             dir_okay=False,
         ),
     ] = None,
-    utc: Utc = None,
-    color: Color = None,
-    database_url: DatabaseUrl = None,
-    profile: ProfileName = None,
-    quiet: Quiet = False,
+    utc: options.Utc = None,
+    color: options.Color = None,
+    database_url: options.DatabaseUrl = None,
+    profile: options.ProfileName = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Show a user's activity: over time, by type, and by hour of the week.
 
@@ -107,7 +95,7 @@ def stats(
     from lykke_cli.application.messages import encode
     from lykke_cli.cli.runtime import run_async
 
-    user_id = user.id(settings)
+    user_id = id_of(user, settings)
     selection = Selection(
         user_id=user_id,
         activity_types=tuple(activity_type or ()),

@@ -6,32 +6,7 @@ import typer
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.options import (
-    ActivityTypes,
-    Channel,
-    Color,
-    Columns,
-    Compress,
-    DatabaseUrl,
-    EntityId,
-    EntityType,
-    Grep,
-    MaxMessageSize,
-    OutputOption,
-    ProfileName,
-    Query,
-    Quiet,
-    RedisUrl,
-    Relative,
-    Rotate,
-    Since,
-    Template,
-    ToFile,
-    Unsafe,
-    Until,
-    User,
-    Utc,
-)
+from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
 EPILOG = options.examples(
@@ -42,7 +17,7 @@ EPILOG = options.examples(
 
 def tail(
     user: Annotated[
-        User | None,
+        options.User | None,
         typer.Argument(
             metavar="USER_ID",
             parser=options.parse_user,
@@ -51,8 +26,8 @@ def tail(
         ),
     ] = None,
     all_users: Annotated[bool, typer.Option("--all", help="Follow every user.")] = False,
-    channel: Channel = "auditlog",
-    since: Since = None,
+    channel: options.Channel = "auditlog",
+    since: options.Since = None,
     last: Annotated[
         int | None,
         typer.Option(
@@ -86,9 +61,9 @@ def tail(
     ack: Annotated[
         bool, typer.Option("--ack", help="Answer each entry with an acknowledgment.")
     ] = False,
-    to_file: ToFile = None,
-    rotate: Rotate = None,
-    compress: Compress = False,
+    to_file: options.ToFile = None,
+    rotate: options.Rotate = None,
+    compress: options.Compress = False,
     reconcile: Annotated[
         str,
         typer.Option(
@@ -107,24 +82,24 @@ def tail(
             rich_help_panel="Reliability",
         ),
     ] = "10s",
-    activity_type: ActivityTypes = None,
-    entity_type: EntityType = None,
-    entity_id: EntityId = None,
-    until: Until = None,
-    query: Query = None,
-    grep: Grep = None,
-    output: OutputOption = None,
-    columns: Columns = None,
-    template: Template = None,
-    max_message_size: MaxMessageSize = options.MAX_MESSAGE_SIZE,
-    utc: Utc = None,
-    relative: Relative = False,
-    unsafe: Unsafe = False,
-    color: Color = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    profile: ProfileName = None,
-    quiet: Quiet = False,
+    activity_type: options.ActivityTypes = None,
+    entity_type: options.EntityType = None,
+    entity_id: options.EntityId = None,
+    until: options.Until = None,
+    query: options.Query = None,
+    grep: options.Grep = None,
+    output: options.OutputOption = None,
+    columns: options.Columns = None,
+    template: options.Template = None,
+    max_message_size: options.MaxMessageSize = options.MAX_MESSAGE_SIZE,
+    utc: options.Utc = None,
+    relative: options.Relative = False,
+    unsafe: options.Unsafe = False,
+    color: options.Color = None,
+    redis_url: options.RedisUrl = None,
+    database_url: options.DatabaseUrl = None,
+    profile: options.ProfileName = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Follow a user's channel live.
 
@@ -146,7 +121,7 @@ def tail(
     if to_file is not None:
         options.require_ndjson(output, columns, template)
 
-    user_id = None if user is None else user.id(settings)
+    user_id = None if user is None else id_of(user, settings)
 
     from lykke_cli.application.tail import TailRequest
     from lykke_cli.cli.runs.tail import Tailing

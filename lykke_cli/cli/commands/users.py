@@ -7,16 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.options import (
-    ActivityTypes,
-    Color,
-    DatabaseUrl,
-    ProfileName,
-    Quiet,
-    Since,
-    Until,
-    Utc,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,9 +31,9 @@ class Form(StrEnum):
 
 
 def users(
-    since: Since = None,
-    until: Until = None,
-    activity_type: ActivityTypes = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    activity_type: options.ActivityTypes = None,
     email: Annotated[
         str | None,
         typer.Option(
@@ -58,11 +48,11 @@ def users(
         int, typer.Option("--limit", min=1, metavar="N", help="At most N, the latest ones.")
     ] = 50,
     output: Annotated[Form | None, options.LISTED_AS] = None,
-    utc: Utc = None,
-    color: Color = None,
-    database_url: DatabaseUrl = None,
-    profile: ProfileName = None,
-    quiet: Quiet = False,
+    utc: options.Utc = None,
+    color: options.Color = None,
+    database_url: options.DatabaseUrl = None,
+    profile: options.ProfileName = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """List users with entries, their number and the last one; the latest user first.
 

@@ -1,0 +1,1 @@
+"""How messages reach stdout and stderr; no command and no option."""

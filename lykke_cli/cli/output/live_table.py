@@ -20,9 +20,9 @@ from lykke_cli.application.messages import Arrival, Entry, OtherMessage, Unreada
 from lykke_cli.application.times import age
 from lykke_cli.cli.output import palette
 from lykke_cli.cli.output.cells import cut, size_in_words, steady
+from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.output.fields import fields_of, look_up_of, text_of
 from lykke_cli.cli.output.palette import BOLD, DIM, PLAIN, painted
-from lykke_cli.cli.output.renderers import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal
 

@@ -19,7 +19,8 @@ from lykke_cli.application.messages import (
     to_lines,
     unreadable_fields,
 )
-from lykke_cli.cli.output.fields import fields_of, is_field, look_up_of, text_of
+from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
+from lykke_cli.cli.output.fields import fields_of, look_up_of, text_of
 from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
 from lykke_cli.cli.output.terminal import Output, Terminal
 
@@ -32,7 +33,6 @@ CSV_COLUMNS = (
     "entity_type",
     "meta",
 )
-MAX_MESSAGE_SIZE = 1 << 20  # bytes of a message beyond which the table does not look into it
 
 
 class Renderer(Protocol):
@@ -209,24 +209,6 @@ class RawRenderer:
 
     def footer(self) -> bytes:
         return b""
-
-
-def check_columns(
-    columns: Sequence[str], known: Sequence[str], *, any_key: bool = False
-) -> Sequence[str]:
-    """`columns`, each there once and one of `known`, or with `any_key` any key of an object.
-
-    Raises UsageMistake.
-    """
-    unknown = [name for name in columns if name not in known]
-    if any_key:
-        unknown = [name for name in unknown if not is_field(name)]
-    if unknown or len(set(columns)) < len(columns) or not columns:
-        others = ", or a key such as event_data.title" if any_key else ""
-        raise UsageMistake(
-            f"--columns {','.join(columns)}: give some of {', '.join(known)}{others}, each once."
-        )
-    return columns
 
 
 def _json(message: Message) -> bytes:

@@ -1,0 +1,1 @@
+"""What each command does, in a file of its name; no options, and nothing that is drawn."""

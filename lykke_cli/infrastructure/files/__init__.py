@@ -1,0 +1,1 @@
+"""What is kept on this machine: places, output files, the recently seen. No configuration."""

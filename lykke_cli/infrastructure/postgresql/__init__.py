@@ -1,0 +1,3 @@
+"""What PostgreSQL alone does: snapshots, COPY, its catalogues. What SQLite does too is in
+`database`.
+"""

@@ -1,0 +1,121 @@
+"""Which entries a command is about."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.application.times import parse_moment
+from lykke_cli.cli.arguments.servers import AUDIT_LOG
+from lykke_cli.cli.arguments.values import parse_uuid
+
+if TYPE_CHECKING:
+    from lykke_cli.application.filters import Filters
+
+_PANEL = "Filters"
+
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="From this time on: 15m, 2h, 7d, now, or ISO 8601.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="Only what occurred before this time.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+ActivityTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--activity-type",
+        metavar="TYPE",
+        help="Only this type, or those like TASK_*; repeat it for several.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+EntityType = Annotated[
+    str | None,
+    typer.Option(
+        "--entity-type",
+        metavar="TYPE",
+        help="Only entries about this kind of thing.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+EntityId = Annotated[
+    UUID | None,
+    typer.Option(
+        "--entity-id",
+        metavar="UUID",
+        parser=parse_uuid,
+        help="Only entries about this thing.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Query = Annotated[
+    str | None,
+    typer.Option(
+        "--query",
+        metavar="JMESPATH",
+        help="Only entries for which this is true, such as: meta.priority=='high'",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Grep = Annotated[
+    str | None,
+    typer.Option(
+        "--grep",
+        metavar="REGEX",
+        help="Only entries whose JSON this is found in; (?i) at its start ignores case.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+
+
+def filters(
+    activity_types: list[str] | None,
+    entity_type: str | None,
+    entity_id: UUID | None,
+    until: datetime | None,
+    query: str | None,
+    grep: str | None,
+    channel: str = AUDIT_LOG,
+) -> "Filters":
+    """On a `channel` of another type than the audit log's they hold for any JSON object."""
+    from lykke_cli.application.filters import Filters
+
+    return Filters(
+        activity_types=tuple(activity_types or ()),
+        entity_type=entity_type,
+        entity_id=entity_id,
+        until=until,
+        query=query,
+        grep=grep,
+        any_message=channel != AUDIT_LOG,
+    )
+
+
+def time_range(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """The values of --since and --until; raises UsageMistake where nothing can lie between."""
+    now = datetime.now(UTC)
+    start, end = (None if text is None else parse_moment(text, now) for text in (since, until))
+    if start is not None and end is not None and start >= end:
+        raise UsageMistake(f"--since {since} is not before --until {until}: nothing lies between.")
+    return start, end

@@ -1,0 +1,222 @@
+"""How and where a command prints."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli.arguments.help_texts import env
+from lykke_cli.cli.arguments.servers import AUDIT_LOG
+from lykke_cli.cli.arguments.values import size
+from lykke_cli.cli.output.terminal import ColorChoice, Output, Terminal
+from lykke_cli.infrastructure.configuration.settings import Settings
+
+if TYPE_CHECKING:
+    from lykke_cli.cli.output.renderers import Renderer
+    from lykke_cli.infrastructure.files.entry_file import EntryFile
+
+_PANEL = "Output"
+
+OutputOption = Annotated[
+    Output | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="table on a terminal, ndjson in a pipe, unless given.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Utc = Annotated[
+    bool | None,
+    typer.Option(
+        "--utc/--local",
+        help="Times in UTC; local ones unless given.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Relative = Annotated[
+    bool,
+    typer.Option(
+        "--relative",
+        help="In the table ages such as 3m ago, as they are when a line is printed.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Color = Annotated[
+    ColorChoice | None,
+    typer.Option(
+        "--color",
+        help=f"Colours; on a terminal unless given. {env('NO_COLOR')}",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="NAMES",
+        help="The columns of the table or of CSV, such as time,activity,details.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        metavar="TEXT",
+        help="A line of your own for each entry: '{occurred_at} {activity_type:<20} {meta.title}'.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+MaxMessageSize = Annotated[
+    str,
+    typer.Option(
+        "--max-message-size",
+        metavar="SIZE",
+        help="In the table what is larger is cut, its size told; other outputs cut nothing.",
+        rich_help_panel=_PANEL,
+    ),
+]
+MAX_MESSAGE_SIZE = "1MiB"
+Unsafe = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe",
+        help="With -o raw on a terminal: pass control characters on.",
+        rich_help_panel=_PANEL,
+    ),
+]
+LISTED_AS = typer.Option(
+    "--output",
+    "-o",
+    help="table on a terminal, ndjson in a pipe, unless given.",
+    rich_help_panel=_PANEL,
+    show_default=False,
+)
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+ToFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--to-file",
+        metavar="FILE",
+        help="Append NDJSON to FILE; the same command again goes on exactly.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+        dir_okay=False,
+    ),
+]
+Rotate = Annotated[
+    str | None,
+    typer.Option(
+        "--rotate",
+        metavar="SIZE",
+        help="Put FILE aside and begin it anew at this size, such as 100M.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Compress = Annotated[
+    bool,
+    typer.Option("--compress", help="gzip what was put aside.", rich_help_panel=_PANEL),
+]
+
+
+def terminal(color: ColorChoice = ColorChoice.AUTO) -> Terminal:
+    """The process's own terminal."""
+    return Terminal.of_process(color=color)
+
+
+def require_ndjson(output: Output | None, columns: str | None, template: str | None) -> None:
+    """For --to-file; raises UsageMistake where another form was asked for."""
+    if output not in (None, Output.NDJSON) or columns or template:
+        raise UsageMistake("--to-file writes NDJSON: leave -o, --columns and --template out.")
+
+
+def entry_file(path: Path | None, rotate: str | None, *, compress: bool) -> "EntryFile | None":
+    """The file of --to-file; raises UsageMistake where the other options need it."""
+    if path is None:
+        if rotate is not None or compress:
+            raise UsageMistake("--rotate and --compress go with --to-file.")
+        return None
+    if compress and rotate is None:
+        raise UsageMistake("--compress packs rotated files: give --rotate too.")
+    from lykke_cli.infrastructure.files.entry_file import EntryFile
+
+    return EntryFile(path, rotate=None if rotate is None else size(rotate), compress=compress)
+
+
+@dataclass(frozen=True, slots=True)
+class Printing:
+    """How messages are shown."""
+
+    output: Output | None
+    utc: bool = False
+    relative: bool = False
+    unsafe: bool = False
+    color: ColorChoice = ColorChoice.AUTO
+    quiet: bool = False
+    columns: tuple[str, ...] | None = None
+    template: str | None = None
+    max_message_size: int = size(MAX_MESSAGE_SIZE)
+    """In bytes, for the table."""
+    any_message: bool = False
+    """Whether columns and fields are those of any JSON object, not of entries."""
+
+    def renderer(self, terminal: Terminal, *, show_user: bool = False) -> "Renderer":
+        """Raises UsageMistake when these do not go together."""
+        from lykke_cli.cli.output.renderers import make_renderer
+
+        return make_renderer(
+            self.output,
+            terminal,
+            utc=self.utc,
+            relative=self.relative,
+            show_user=show_user,
+            unsafe=self.unsafe,
+            columns=self.columns,
+            template=self.template,
+            max_message_size=self.max_message_size,
+            any_message=self.any_message,
+        )
+
+
+def printing(
+    settings: Settings,
+    output: Output | None,
+    *,
+    utc: bool | None,
+    color: ColorChoice | None,
+    relative: bool = False,
+    unsafe: bool = False,
+    quiet: bool = False,
+    columns: str | None = None,
+    template: str | None = None,
+    max_message_size: str = MAX_MESSAGE_SIZE,
+    channel: str = AUDIT_LOG,
+) -> Printing:
+    """How messages are shown: what was given as flags, else the profile's."""
+    defaults = {} if settings.profile is None else settings.profile.values
+    if output is None and "output" in defaults and template is None:
+        output = Output(defaults["output"])
+    if color is None and not os.environ.get("NO_COLOR"):
+        color = ColorChoice(defaults.get("color", ColorChoice.AUTO))
+    return Printing(
+        output,
+        utc=bool(defaults.get("utc")) if utc is None else utc,
+        relative=relative,
+        unsafe=unsafe,
+        color=color or ColorChoice.AUTO,
+        quiet=quiet,
+        columns=None if columns is None else tuple(map(str.strip, columns.split(","))),
+        template=template,
+        max_message_size=size(max_message_size),
+        any_message=channel != AUDIT_LOG,
+    )

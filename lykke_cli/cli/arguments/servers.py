@@ -1,0 +1,100 @@
+"""Which servers a command talks to, on which channel, and whether it may change something there."""
+
+import os
+import sys
+from collections.abc import Collection
+from typing import Annotated
+
+import typer
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli.arguments.help_texts import env
+from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
+
+_PANEL = "Servers"
+
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--redis-url",
+        metavar="URL",
+        help=f"Redis: redis://, rediss:// or unix://. {env('REDIS_URL')} "
+        f"\\[default: {DEFAULT_REDIS_URL}]",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        metavar="URL",
+        help=f"The database: postgresql:// or sqlite:///. {env('DATABASE_URL')}",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help=f"Servers and defaults under this name; see lykke profile. {env('LYKKE_PROFILE')}",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Do not ask, though the profile is protected."),
+]
+AUDIT_LOG = "auditlog"
+"""The type of the channels that entries travel on; on any other one every JSON object is shown."""
+Channel = Annotated[
+    str,
+    typer.Option(
+        "--channel",
+        metavar="TYPE",
+        help="The channel's type: auditlog, notification, domain-events.",
+    ),
+]
+
+
+def settings(
+    redis_url: str | None,
+    database_url: str | None,
+    profile: str | None = None,
+    *,
+    needs: Collection[str] = ("redis_url", "database_url"),
+    quiet: bool = False,
+) -> Settings:
+    """The settings of this process, with what was given as flags; says what is odd about them."""
+    resolved = Settings.resolve(
+        os.environ, redis_url=redis_url, database_url=database_url, profile=profile, needs=needs
+    )
+    for notice in () if quiet else resolved.notices:
+        sys.stderr.write(f"lykke: {visible(notice)}\n")
+    return resolved
+
+
+def confirm(settings: Settings, action: str, *, yes: bool) -> None:
+    """Ask the person before `action`, where the profile is protected.
+
+    Raises UsageMistake when there is no one to ask, or when the answer is no.
+    """
+    profile = settings.profile
+    if profile is None or not profile.protected or yes:
+        return
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageMistake(f"The profile {profile.name} is protected: give --yes to {action}.")
+    question = f"the profile {profile.name} is protected: {action}? [{profile.name}, or y]"
+    sys.stderr.write(f"lykke: {visible(question)} ")
+    sys.stderr.flush()
+    try:
+        answer = sys.stdin.readline().strip().lower()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
+    if answer not in ("y", "yes", profile.name.lower()):
+        raise UsageMistake("Not confirmed: nothing was done.")

@@ -1,0 +1,81 @@
+"""How the texts of arguments become values; raises UsageMistake where they cannot."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, overload
+from uuid import UUID
+
+import typer
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.application.times import parse_duration, parse_moment
+
+
+def parse_uuid(text: str) -> UUID:
+    """A UUID, or a usage mistake that says what one looks like."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise UsageMistake(
+            f"{text!r} is not a UUID: write it like 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10."
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as the command line names one: by id, or by e-mail address."""
+
+    named: UUID | str
+
+    @property
+    def is_id(self) -> bool:
+        """Whether nothing has to be looked up."""
+        return isinstance(self.named, UUID)
+
+
+def parse_user(text: str) -> User:
+    """A USER_ID; raises UsageMistake."""
+    if "@" in text:
+        return User(text)
+    try:
+        return User(UUID(text))
+    except ValueError:
+        raise UsageMistake(
+            f"{text!r} is not a UUID, such as 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10, nor an "
+            "e-mail address."
+        ) from None
+
+
+USER_HELP = "The user: a UUID, or an e-mail address."
+UserId = Annotated[User, typer.Argument(metavar="USER_ID", parser=parse_user, help=USER_HELP)]
+
+
+@overload
+def moment(text: str) -> datetime: ...
+@overload
+def moment(text: str | None) -> datetime | None: ...
+def moment(text: str | None) -> datetime | None:
+    """A `TIME` option's value."""
+    return None if text is None else parse_moment(text, datetime.now(UTC))
+
+
+def seconds(text: str | None) -> float | None:
+    """A duration option's value, in seconds."""
+    return None if text is None else parse_duration(text).total_seconds()
+
+
+def interval(text: str) -> float:
+    """A duration option's value that must not be zero, in seconds."""
+    value = parse_duration(text).total_seconds()
+    if value <= 0:
+        raise UsageMistake(f"{text!r} is no interval: write it like 10s or 1m.")
+    return value
+
+
+def size(text: str) -> int:
+    """A size in bytes: `100M`, `2G`, `500K`; raises UsageMistake."""
+    match = re.fullmatch(r"(\d{1,12})([KMG]?)(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)
+    if match is None or int(match[1]) == 0:
+        raise UsageMistake(f"{text!r} is not a size: write it like 500K, 100M or 2G.")
+    return int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
