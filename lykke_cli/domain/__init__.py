@@ -1,2 +1,1 @@
-"""What an audit log entry is, and its rules. Nothing here knows a database, a server or a terminal.
-"""
+"""What an audit log entry is, and its rules. Nothing here knows a server or a terminal."""

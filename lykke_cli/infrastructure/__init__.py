@@ -1,2 +1,1 @@
-"""What implements the application's protocols: servers, databases and files; nothing that prints.
-"""
+"""What implements the application's protocols: servers and files; nothing that prints."""

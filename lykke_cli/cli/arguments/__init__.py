@@ -1,2 +1,1 @@
-"""Options that commands share, how their texts become values, completion and help; nothing is run.
-"""
+"""Shared options, how their texts become values, completion and help; nothing is run."""

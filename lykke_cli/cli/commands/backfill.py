@@ -98,9 +98,9 @@ def backfill(
     from lykke_cli.cli.runtime import run_async
 
     backfilling = Backfilling(
-        settings,
-        user_id,
-        options.filters(activity_type, entity_type, entity_id, end, query, grep),
+        settings=settings,
+        user_id=user_id,
+        filters=options.filters(activity_type, entity_type, entity_id, end, query, grep),
         since=start,
         limit=limit,
         replay=replay,

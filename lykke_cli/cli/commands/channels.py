@@ -77,5 +77,12 @@ def channels(
     from lykke_cli.cli.runs.channels import Listing
     from lykke_cli.cli.runtime import run_async
 
-    listing = Listing(settings, terminal, form, channel, pattern, quiet=quiet)
+    listing = Listing(
+        settings=settings,
+        terminal=terminal,
+        form=form,
+        channel=channel,
+        pattern=pattern,
+        quiet=quiet,
+    )
     run_async(listing.watch(options.interval(every or "2s")) if watch else listing.once())

@@ -34,4 +34,4 @@ def demo(
     from lykke_cli.infrastructure.embedded_servers import EmbeddedServers
 
     with EmbeddedServers() as servers:
-        run_async(Demonstration(servers, printing, seconds=seconds).run())
+        run_async(Demonstration(servers=servers, printing=printing, seconds=seconds).run())

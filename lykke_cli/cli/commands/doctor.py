@@ -66,8 +66,8 @@ def doctor(
     from lykke_cli.cli.runtime import run_async
 
     examination = Examination(
-        settings,
-        channel,
+        settings=settings,
+        channel_type=channel,
         write=write,
         user_id=user_id,
         timeout=seconds,

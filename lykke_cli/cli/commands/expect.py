@@ -69,11 +69,11 @@ def expect(
     from lykke_cli.cli.runtime import run_async
 
     expecting = Expecting(
-        settings,
-        id_of(user, settings),
-        channel,
-        Expectation(filters, count or 1, none=none),
-        command or [],
+        settings=settings,
+        user_id=id_of(user, settings),
+        channel_type=channel,
+        expectation=Expectation(filters, count or 1, none=none),
+        command=command or [],
         timeout=seconds,
         has_history=not (live_only or filters.any_message) and settings.database_url is not None,
         terminal=options.terminal(),

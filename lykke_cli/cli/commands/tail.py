@@ -128,8 +128,8 @@ def tail(
     from lykke_cli.cli.runtime import run_async
 
     tailing = Tailing(
-        settings,
-        TailRequest(
+        settings=settings,
+        request=TailRequest(
             user_id=user_id,
             channel_type=channel,
             filters=options.filters(

@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +22,7 @@ from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.sink import Sink, StdoutSink
 from lykke_cli.cli.output.standard_streams import OutputClosed
+from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.keeping import Keeper, open_file
 from lykke_cli.cli.runs.tail import SINCE_UNUSED, place_key
 from lykke_cli.infrastructure.configuration.settings import Settings
@@ -34,64 +37,73 @@ LAST_WRITE = 1.0  # seconds at the end of a run that is interrupted
 WRITE_INTERVAL = 0.1  # seconds of publishing after which what was published is written
 
 
+@dataclass
+class _Done:
+    """How far a run has come; the bar shows it, where there is one."""
+
+    entries: int = 0
+    goes_on: bool = False
+    """From a stored place."""
+    untold: str | None = None
+    """What is told once the database has answered: before that an error may be all there is."""
+    bar: Any = None
+    task: Any = None
+
+    def count(self, entries: int) -> None:
+        self.entries += entries
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.entries)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Backfilling:
     """A range is read as it is; without one, or into a file, the stored place is gone on from."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        user_id: UUID,
-        filters: Filters,
-        *,
-        since: datetime | None,
-        limit: int | None,
-        replay: bool,
-        rate: float | None,
-        file: EntryFile | None,
-        printing: options.Printing,
-    ) -> None:
-        self._settings = settings
-        self._user_id = user_id
-        self._filters = filters
-        self._since = since
-        self._limit = limit
-        self._replay = replay
-        self._rate = rate
-        self._file = file
-        self._printing = printing
-        self._terminal = options.terminal(printing.color)
-        self._reporter = Reporter(self._terminal, quiet=printing.quiet, with_history=True)
-        self._progress: Any = None
-        self._task: Any = None
-        self._entries = 0
-        self._first_use: str | None = None
-        self._goes_on = False
+    settings: Settings
+    user_id: UUID
+    filters: Filters
+    since: datetime | None
+    limit: int | None
+    replay: bool
+    rate: float | None
+    file: EntryFile | None
+    printing: options.Printing
+    _done: _Done = field(default_factory=_Done)
+
+    @cached_property
+    def _terminal(self) -> Terminal:
+        return options.terminal(self.printing.color)
+
+    @cached_property
+    def _reporter(self) -> Reporter:
+        return Reporter(self._terminal, quiet=self.printing.quiet, with_history=True)
 
     async def run(self) -> None:
         started = time.monotonic()
-        verb = "replayed" if self._replay else "printed"
+        verb = "replayed" if self.replay else "printed"
         try:
             await self._run()
         except asyncio.CancelledError:
-            self._reporter.line(f"interrupted: {self._entries} {verb}")
+            self._reporter.line(f"interrupted: {self._done.entries} {verb}")
             raise
         finally:
             recent.remember(activity_types=self._reporter.activity_types)
         seconds = time.monotonic() - started
-        rate = f", {self._entries / seconds:,.0f} a second" if seconds >= 1 else ""
-        nothing = "" if self._entries or not self._goes_on else ": nothing new since the last run"
-        self._reporter.line(f"{self._entries} {verb} in {seconds:.1f} s{rate}{nothing}")
+        rate = f", {self._done.entries / seconds:,.0f} a second" if seconds >= 1 else ""
+        is_nothing_new = self._done.goes_on and not self._done.entries
+        nothing = ": nothing new since the last run" if is_nothing_new else ""
+        self._reporter.line(f"{self._done.entries} {verb} in {seconds:.1f} s{rate}{nothing}")
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
-            history = await stack.enter_async_context(make_history(self._settings))
+            history = await stack.enter_async_context(make_history(self.settings))
             replayer = None
-            if self._replay:
-                gateway = make_gateway(self._settings)
+            if self.replay:
+                gateway = make_gateway(self.settings)
                 stack.push_async_callback(gateway.close)
-                replayer = Replayer(gateway, "auditlog", self._rate)
-            is_range = self._since or self._limit or self._filters.until
-            if is_range and self._file is None:
+                replayer = Replayer(gateway, "auditlog", self.rate)
+            is_range = self.since or self.limit or self.filters.until
+            if is_range and self.file is None:
                 await self._read_range(stack, history, replayer)
             else:
                 await self._catch_up(stack, history, replayer)
@@ -101,13 +113,13 @@ class Backfilling:
     ) -> None:
         sink = self._stdout(replayer)
         keeper = Keeper(None, sink, self._reporter.line)
-        wanted = Range(since=self._since, limit=self._limit)
+        wanted = Range(since=self.since, limit=self.limit)
         await self._show_progress(stack, history, sink)
         try:
             if isinstance(sink, StdoutSink) and replayer is None and self._takes_lines(sink):
                 await self._copy_lines(history, sink)
                 return
-            batches = read_range(history, self._user_id, self._filters, wanted)
+            batches = read_range(history, self.user_id, self.filters, wanted)
             async with aclosing(batches):
                 async for arrivals in batches:
                     await self._emit(arrivals, sink, replayer, keeper)
@@ -118,44 +130,44 @@ class Backfilling:
 
     def _takes_lines(self, sink: StdoutSink) -> bool:
         """True when the database's own NDJSON will do."""
-        return sink.takes_lines and self._limit is None and self._filters.is_all_sql
+        return sink.takes_lines and self.limit is None and self.filters.is_all_sql
 
     async def _copy_lines(self, history: HistoryProtocol, sink: StdoutSink) -> None:
-        selection = self._filters.selection(self._user_id)
-        lines = history.lines(selection, since=self._since, until=self._filters.until)
+        selection = self.filters.selection(self.user_id)
+        lines = history.lines(selection, since=self.since, until=self.filters.until)
         async with aclosing(lines) as blocks:
             async for block in blocks:
                 await sink.write_lines(block)
-                self._count(block.count(b"\n"))
+                self._done.count(block.count(b"\n"))
 
     async def _catch_up(
         self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
     ) -> None:
-        request = TailRequest(user_id=self._user_id, filters=self._filters)
-        key = place_key(await history.identify(), request, self._file)
+        request = TailRequest(user_id=self.user_id, filters=self.filters)
+        key = place_key(await history.identify(), request, self.file)
         store = stack.enter_context(CursorFile(key, notice=self._reporter.line))
         place = Place(store)
         checkpoint = place.load()
-        since = self._since
+        since = self.since
         if checkpoint is None and since is None:
             since = datetime.now(UTC) - FIRST_USE
-            self._first_use = (
+            self._done.untold = (
                 "no place was stored yet for this user: reading the last 24 hours, from "
                 f"{format_time(since)} (--since sets another start)"
             )
-        self._goes_on = checkpoint is not None
+        self._done.goes_on = checkpoint is not None
         if checkpoint is not None and since is not None:
             self._reporter.line(SINCE_UNUSED)
         sink, tell = self._stdout(replayer), self._reporter.line
         written: WrittenIds | None = None
-        if self._file is not None:
-            sink, checkpoint, written = await open_file(self._file, place, checkpoint, tell)
+        if self.file is not None:
+            sink, checkpoint, written = await open_file(self.file, place, checkpoint, tell)
         await self._show_progress(stack, None, sink)
         keeper = Keeper(place, sink, tell, needed=True, written=written)
         try:
             async with keeper:
                 events = catch_up(
-                    history, self._user_id, self._filters, resume=checkpoint, since=since
+                    history, self.user_id, self.filters, resume=checkpoint, since=since
                 )
                 async with aclosing(events):
                     async for event in events:
@@ -184,14 +196,13 @@ class Backfilling:
                 self._reporter.happened(event)
 
     def _tell_first_use(self) -> None:
-        """Once the database has answered: before that an error may be all there is to say."""
-        if self._first_use is not None:
-            self._reporter.line(self._first_use)
-            self._first_use = None
+        if self._done.untold is not None:
+            self._reporter.line(self._done.untold)
+            self._done.untold = None
 
     def _stdout(self, replayer: Replayer | None) -> Sink | None:
         """What is replayed is not printed too, unless an output was asked for."""
-        printing = self._printing
+        printing = self.printing
         if replayer is not None and printing.output is None and printing.template is None:
             return None
         return StdoutSink(self._terminal, printing.renderer(self._terminal))
@@ -205,7 +216,7 @@ class Backfilling:
     ) -> None:
         if replayer is None:
             await self._write(arrivals, sink, keeper)
-            self._count(len(arrivals))
+            self._done.count(len(arrivals))
             return
         # An entry is published, then written, then noted in the place, the last two as one step:
         # whatever ends the run in between, it is in the output once and was published at least
@@ -216,7 +227,7 @@ class Backfilling:
             for arrival in arrivals:
                 await replayer.publish([arrival])
                 published.append(arrival)
-                self._count(1)  # a slow replay shows its progress
+                self._done.count(1)  # a slow replay shows its progress
                 if time.monotonic() - written_at >= WRITE_INTERVAL:
                     batch, published, written_at = published, [], time.monotonic()
                     await self._write(batch, sink, keeper)
@@ -236,30 +247,25 @@ class Backfilling:
         await keeper.write(arrivals)
         self._reporter.meet(arrivals)
 
-    def _count(self, entries: int) -> None:
-        self._entries += entries
-        if self._progress is not None:
-            self._progress.update(self._task, completed=self._entries)
-
     async def _show_progress(
         self, stack: AsyncExitStack, history: HistoryProtocol | None, sink: Sink | None
     ) -> None:
         """A bar on stderr, where it is a terminal which the entries do not go to as well."""
         to_screen = isinstance(sink, StdoutSink) and self._terminal.stdout_is_tty
-        if self._printing.quiet or to_screen or not self._terminal.stderr_is_tty:
+        if self.printing.quiet or to_screen or not self._terminal.stderr_is_tty:
             return
         from lykke_cli.cli.output.progress import make_progress
 
         total = None
-        if history is not None and self._filters.is_all_sql:
+        if history is not None and self.filters.is_all_sql:
             total = await history.count(
-                self._filters.selection(self._user_id),
-                since=self._since,
-                until=self._filters.until,
+                self.filters.selection(self.user_id),
+                since=self.since,
+                until=self.filters.until,
             )
-            total = total if self._limit is None else min(total, self._limit)
-        self._progress = stack.enter_context(make_progress(self._terminal))
-        self._task = self._progress.add_task("entries", total=total)
+            total = total if self.limit is None else min(total, self.limit)
+        self._done.bar = stack.enter_context(make_progress(self._terminal))
+        self._done.task = self._done.bar.add_task("entries", total=total)
 
 
 async def _close(sink: Sink | None) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,35 +28,30 @@ _NOBODY = Census({}, 0)
 _COUNT = len("SUBSCRIBERS")
 
 
+@dataclass(frozen=True, kw_only=True)
 class Listing:
     """`form` is table, ndjson or json; `channel` a type, `pattern` the server's glob."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        terminal: Terminal,
-        form: str,
-        channel: str | None,
-        pattern: str | None,
-        *,
-        quiet: bool,
-    ) -> None:
-        self._settings = settings
-        self._terminal = terminal
-        self._form = form
-        self._types = CHANNEL_TYPES if channel is None else (channel,)
-        self._pattern = pattern
-        self._quiet = quiet
+    settings: Settings
+    terminal: Terminal
+    form: str
+    channel: str | None
+    pattern: str | None
+    quiet: bool
+
+    @property
+    def _types(self) -> Sequence[str]:
+        return CHANNEL_TYPES if self.channel is None else (self.channel,)
 
     async def once(self) -> None:
         """Print the channels of this moment."""
-        async with make_channels(self._settings) as channels:
+        async with make_channels(self.settings) as channels:
             census = await self._ask(channels)
         rows = [describe(*each) for each in _busiest_first(census)]
-        match self._form:
+        match self.form:
             case "table":
-                self._terminal.out.print(self._table(census))
-                self._terminal.flush()
+                self.terminal.out.print(self._table(census))
+                self.terminal.flush()
             case "json":
                 self._write([{"channels": rows, "pattern_subscriptions": census.patterns}])
             case _:
@@ -65,8 +61,8 @@ class Listing:
 
     async def watch(self, interval: float) -> None:
         """Look every `interval` seconds: redraw a table, or print what has changed."""
-        async with make_channels(self._settings) as channels:
-            if self._form == "table":
+        async with make_channels(self.settings) as channels:
+            if self.form == "table":
                 await self._redraw(channels, interval)
             else:
                 await self._print_changes(channels, interval)
@@ -75,10 +71,10 @@ class Listing:
         from rich.live import Live
 
         census, trouble = await self._ask(channels), ""
-        with Live(console=self._terminal.out, auto_refresh=False) as live:
+        with Live(console=self.terminal.out, auto_refresh=False) as live:
             backoff = Backoff()
             while True:
-                self._terminal.out.width = self._terminal.width  # it may have been resized
+                self.terminal.out.width = self.terminal.width  # it may have been resized
                 live.update(self._table(census, trouble), refresh=True)
                 await asyncio.sleep(backoff.next() if trouble else interval)
                 try:
@@ -107,10 +103,10 @@ class Listing:
                 is_lost = True
 
     async def _ask(self, channels: ChannelsProtocol) -> Census:
-        return await channels.census(self._types, self._pattern)
+        return await channels.census(self._types, self.pattern)
 
     def _table(self, census: Census, trouble: str = "") -> Group:
-        width = self._terminal.width
+        width = self.terminal.width
         notes = [_about_patterns(census)] if census.patterns else []
         notes += [visible(trouble)] if trouble else []
         lines = [Text(note, "dim") for note in notes]
@@ -127,11 +123,11 @@ class Listing:
 
     def _write(self, rows: Iterable[dict[str, Any]]) -> None:
         data = b"".join(encode(row) + b"\n" for row in rows)
-        self._terminal.write(json_for_terminal(data) if self._terminal.stdout_is_tty else data)
-        self._terminal.flush()
+        self.terminal.write(json_for_terminal(data) if self.terminal.stdout_is_tty else data)
+        self.terminal.flush()
 
     def _say(self, text: str) -> None:
-        if not self._quiet:
+        if not self.quiet:
             sys.stderr.write(f"lykke: {visible(text)}\n")
             sys.stderr.flush()
 

@@ -4,7 +4,9 @@ import asyncio
 import itertools
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from uuid import UUID
 
 from lykke_cli.application.simulation import Simulation
@@ -14,6 +16,7 @@ from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.renderers import make_renderer
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.sink import StdoutSink
+from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.follow import Follower
 from lykke_cli.cli.runs.keeping import Keeper
 from lykke_cli.cli.runtime import without_log
@@ -30,21 +33,31 @@ LONGEST_OUTAGE = 4.0  # seconds
 CATCH_UP_TIME = 10.0  # seconds for the tail to see the last entries
 
 
+@dataclass(frozen=True, kw_only=True)
 class Demonstration:
     """Runs for `seconds`, or with None until it is interrupted, without an outage."""
 
-    def __init__(
-        self, servers: EmbeddedServers, printing: options.Printing, *, seconds: float | None
-    ) -> None:
-        self._servers = servers
-        self._seconds = seconds
-        self._settings = Settings(servers.redis_url, servers.database_url)
-        self._terminal = options.terminal(printing.color)
-        self._renderer = make_renderer(printing.output, self._terminal, utc=printing.utc)
-        self._reporter = Reporter(self._terminal, quiet=False, with_history=True)
-        self._simulation = Simulation(USERS)
-        self._tailed = self._simulation.users[0]
-        self._recorded: Counter[UUID] = Counter()
+    servers: EmbeddedServers
+    printing: options.Printing
+    seconds: float | None
+    _simulation: Simulation = field(default_factory=lambda: Simulation(USERS))
+    _recorded: Counter[UUID] = field(default_factory=Counter)
+
+    @cached_property
+    def _terminal(self) -> Terminal:
+        return options.terminal(self.printing.color)
+
+    @cached_property
+    def _reporter(self) -> Reporter:
+        return Reporter(self._terminal, quiet=False, with_history=True)
+
+    @property
+    def _settings(self) -> Settings:
+        return Settings(self.servers.redis_url, self.servers.database_url)
+
+    @property
+    def _tailed(self) -> UUID:
+        return self._simulation.users[0]
 
     async def run(self) -> None:
         self._introduce()
@@ -59,7 +72,8 @@ class Demonstration:
             for _ in range(EARLIER):
                 await self._record(uow, self._tailed)
             request = TailRequest(user_id=self._tailed, since=started)
-            sink = StdoutSink(self._terminal, self._renderer)
+            renderer = make_renderer(self.printing.output, self._terminal, utc=self.printing.utc)
+            sink = StdoutSink(self._terminal, renderer)
             tail = Tail(gateway, history, request, reconcile_interval=2.0)
             follower = Follower(tail, sink, self._reporter, Keeper(None, sink, self._reporter.line))
             following = asyncio.create_task(follower.run())
@@ -77,13 +91,11 @@ class Demonstration:
         self, following: asyncio.Task[None], working: asyncio.Task[None]
     ) -> None:
         tasks = [following, working]
-        if self._seconds is None:
+        if self.seconds is None:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         else:
-            tasks.append(asyncio.create_task(self._outage(self._seconds)))
-            await asyncio.wait(
-                tasks[:2], timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            tasks.append(asyncio.create_task(self._outage(self.seconds)))
+            await asyncio.wait(tasks[:2], timeout=self.seconds, return_when=asyncio.FIRST_COMPLETED)
             working.cancel()
             await tasks[2]
             await self._catch_up()
@@ -114,19 +126,19 @@ class Demonstration:
     async def _outage(self, seconds: float) -> None:
         await asyncio.sleep(seconds * OUTAGE_STARTS)
         self._reporter.line("outage: Redis is stopped, the users work on")
-        await asyncio.to_thread(self._servers.outage)
+        await asyncio.to_thread(self.servers.outage)
         await asyncio.sleep(min(seconds * OUTAGE_LENGTH, LONGEST_OUTAGE))
-        await asyncio.to_thread(self._servers.recover)
+        await asyncio.to_thread(self.servers.recover)
 
     def _introduce(self) -> None:
         line = self._reporter.line
         line(f"demo: {USERS} users at work, a Redis and a database of its own; tailing one of them")
-        if self._seconds is None:
+        if self.seconds is None:
             line("in another terminal, until Ctrl-C here:")
             self._terminal.stderr.flush()
             exports = (
-                f"export REDIS_URL={self._servers.redis_url}\n"
-                f"export DATABASE_URL={self._servers.database_url}\n"
+                f"export REDIS_URL={self.servers.redis_url}\n"
+                f"export DATABASE_URL={self.servers.database_url}\n"
             )
             self._terminal.stderr.write(exports.encode())
             self._terminal.stderr.flush()

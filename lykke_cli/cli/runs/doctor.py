@@ -3,6 +3,7 @@
 import textwrap
 from collections import Counter
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -26,27 +27,17 @@ _ID_WIDTH = 27
 _NARROWEST = 30  # columns for a detail; a terminal with less breaks the lines itself
 
 
+@dataclass(frozen=True, kw_only=True)
 class Examination:
     """`timeout` is in seconds, for each check; with `write` an entry is recorded, for `user_id`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        channel_type: str,
-        *,
-        write: bool,
-        user_id: UUID | None,
-        timeout: float,
-        as_json: bool,
-        terminal: Terminal,
-    ) -> None:
-        self._settings = settings
-        self._channel_type = channel_type
-        self._write = write
-        self._user_id = user_id
-        self._timeout = timeout
-        self._as_json = as_json
-        self._terminal = terminal
+    settings: Settings
+    channel_type: str
+    write: bool
+    user_id: UUID | None
+    timeout: float
+    as_json: bool
+    terminal: Terminal
 
     async def run(self) -> None:
         """Raises ExpectationNotMet when a check failed."""
@@ -54,19 +45,19 @@ class Examination:
         async with AsyncExitStack() as stack:
             stack.enter_context(without_log())  # which would only repeat what is found
             checks = await make_checks(
-                self._settings,
-                self._channel_type,
+                self.settings,
+                self.channel_type,
                 stack,
-                write=self._write,
-                timeout=self._timeout,
-                user_id=self._user_id,
+                write=self.write,
+                timeout=self.timeout,
+                user_id=self.user_id,
             )
-            async for check, finding in examine(checks, timeout=self._timeout):
+            async for check, finding in examine(checks, timeout=self.timeout):
                 found.append((check, finding))
-                if not self._as_json:
+                if not self.as_json:
                     self._show(check, finding)
         count = Counter(finding.status for _, finding in found)
-        if self._as_json:
+        if self.as_json:
             self._write_json(found, count)
         else:
             warnings = f"warning{'' if count[Status.WARNING] == 1 else 's'}"
@@ -77,8 +68,8 @@ class Examination:
 
     def _show(self, check: Check, finding: Finding) -> None:
         sign, color = _SIGNS[finding.status]
-        if self._terminal.stdout_in_color:
-            is_fine = self._terminal.has_256_colors
+        if self.terminal.stdout_in_color:
+            is_fine = self.terminal.has_256_colors
             code = palette.DIM if color is None else color.code(is_fine=is_fine)
             sign = palette.painted(sign, code)
         lines = self._wrapped(finding.detail)
@@ -91,14 +82,14 @@ class Examination:
     def _wrapped(self, text: str) -> list[str]:
         """On a terminal, lines that fit beside the ids; in a pipe one, which can be searched."""
         text = visible(text)
-        if not self._terminal.stdout_is_tty:
+        if not self.terminal.stdout_is_tty:
             return [text]
-        width = max(self._terminal.width - _ID_WIDTH - 3, _NARROWEST)
+        width = max(self.terminal.width - _ID_WIDTH - 3, _NARROWEST)
         return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
 
     def _print(self, line: str) -> None:
-        self._terminal.write(line.encode() + b"\n")
-        self._terminal.flush()
+        self.terminal.write(line.encode() + b"\n")
+        self.terminal.flush()
 
     def _write_json(self, found: list[tuple[Check, Finding]], count: Counter[Status]) -> None:
         report: dict[str, Any] = {
@@ -114,5 +105,5 @@ class Examination:
             ],
         }
         data = encode(report) + b"\n"
-        self._terminal.write(json_for_terminal(data) if self._terminal.stdout_is_tty else data)
-        self._terminal.flush()
+        self.terminal.write(json_for_terminal(data) if self.terminal.stdout_is_tty else data)
+        self.terminal.flush()

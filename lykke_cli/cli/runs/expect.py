@@ -7,6 +7,8 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from uuid import UUID
 
 from lykke_cli.application.errors import ExpectationNotMet, UsageMistake
@@ -25,57 +27,60 @@ ENDING = 5.0  # seconds for the command to end when it is asked to
 LOOK_INTERVAL = 0.05  # seconds between looks at whether it has
 
 
+@dataclass
+class _Seen:
+    """What the tail has told so far."""
+
+    connected: bool = False
+    reads: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Expecting:
     """`command` is run once the subscription is sure; without one there is only the waiting."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        user_id: UUID,
-        channel_type: str,
-        expectation: Expectation,
-        command: Sequence[str],
-        *,
-        timeout: float,
-        has_history: bool,
-        terminal: Terminal,
-        quiet: bool,
-    ) -> None:
-        self._settings = settings
-        self._request = TailRequest(user_id=user_id, channel_type=channel_type)
-        self._expectation = expectation
-        self._command = command
-        self._timeout = timeout
-        self._has_history = has_history
-        self._terminal = terminal
-        self._renderer = NdjsonRenderer(to_terminal=terminal.stdout_is_tty)
-        self._reporter = Reporter(terminal, quiet=quiet, with_history=has_history)
-        self._changed = asyncio.Event()
-        self._connected = False
-        self._reads = 0
+    settings: Settings
+    user_id: UUID
+    channel_type: str
+    expectation: Expectation
+    command: Sequence[str]
+    timeout: float
+    has_history: bool
+    terminal: Terminal
+    quiet: bool
+    _seen: _Seen = field(default_factory=_Seen)
+
+    @property
+    def _request(self) -> TailRequest:
+        return TailRequest(user_id=self.user_id, channel_type=self.channel_type)
+
+    @cached_property
+    def _reporter(self) -> Reporter:
+        return Reporter(self.terminal, quiet=self.quiet, with_history=self.has_history)
 
     async def run(self) -> None:
         """Raises ExpectationNotMet, after saying why."""
         loop = asyncio.get_running_loop()
         async with self._watching() as watching:
-            await self._until(lambda: self._connected, None, watching)
+            await self._until(lambda: self._seen.connected, None, watching)
             request = self._request
             self._reporter.line(
                 f"subscribed to {request.channel_type}:{request.user_id}; "
-                f"{self._expectation.wanted(f'{self._timeout:g} s')}"
+                f"{self.expectation.wanted(f'{self.timeout:g} s')}"
             )
-            deadline = loop.time() + self._timeout
+            deadline = loop.time() + self.timeout
             async with self._running() as ended:
                 await self._until(
-                    lambda: bool(ended()) or (ended() == 0 and self._expectation.is_decided),
+                    lambda: bool(ended()) or (ended() == 0 and self.expectation.is_decided),
                     deadline,
                     watching,
                 )
-                if ended() == 0 and not self._expectation.is_decided and self._has_history:
+                if ended() == 0 and not self.expectation.is_decided and self.has_history:
                     # The second read to end from now on has begun after this moment.
-                    reads = self._reads + 2
+                    reads = self._seen.reads + 2
                     await self._until(
-                        lambda: self._expectation.is_decided or self._reads >= reads,
+                        lambda: self.expectation.is_decided or self._seen.reads >= reads,
                         loop.time() + LAST_LOOK,
                         watching,
                     )
@@ -83,26 +88,26 @@ class Expecting:
 
     def _judge(self, status: int | None) -> None:
         if status is None:
-            raise ExpectationNotMet(f"The command had not ended after {self._timeout:g} s.")
+            raise ExpectationNotMet(f"The command had not ended after {self.timeout:g} s.")
         if status != 0:
             raise ExpectationNotMet(f"The command failed with status {status}.")
-        if not self._expectation.is_met:
-            verdict, *details = self._expectation.explain()
+        if not self.expectation.is_met:
+            verdict, *details = self.expectation.explain()
             for line in details:
                 self._reporter.line(line)
-            raise ExpectationNotMet(f"After {self._timeout:g} s: {verdict}")
+            raise ExpectationNotMet(f"After {self.timeout:g} s: {verdict}")
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator["asyncio.Task[None]"]:
         async with AsyncExitStack() as stack:
-            gateway = make_gateway(self._settings)
+            gateway = make_gateway(self.settings)
             stack.push_async_callback(gateway.close)
             history = None
-            if self._has_history:
-                history = await stack.enter_async_context(make_history(self._settings))
+            if self.has_history:
+                history = await stack.enter_async_context(make_history(self.settings))
             tail = Tail(gateway, history, self._request, reconcile_interval=RECONCILE_INTERVAL)
             watching = asyncio.create_task(self._watch(tail))
-            watching.add_done_callback(lambda _: self._changed.set())
+            watching.add_done_callback(lambda _: self._seen.changed.set())
             try:
                 yield watching
             finally:
@@ -110,22 +115,23 @@ class Expecting:
                 await asyncio.wait({watching})
 
     async def _watch(self, tail: Tail) -> None:
+        renderer = NdjsonRenderer(to_terminal=self.terminal.stdout_is_tty)
         async with aclosing(tail.events()) as events:
             async for event in events:
                 match event:
                     case Print(arrivals):
-                        matching = self._expectation.take(arrivals)
+                        matching = self.expectation.take(arrivals)
                         if matching:
-                            await self._terminal.send(self._renderer.render(matching))
+                            await self.terminal.send(renderer.render(matching))
                     case Connected(_, None):
-                        self._connected = True
+                        self._seen.connected = True
                     case HistoryRead():
-                        self._reads += 1
+                        self._seen.reads += 1
                     case Save() | Notice():
                         pass  # they are about stored places, of which there are none here
                     case _:
                         self._reporter.happened(event)
-                self._changed.set()
+                self._seen.changed.set()
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[Callable[[], int | None]]:
@@ -134,12 +140,12 @@ class Expecting:
         It leads a session of its own. Unless all went well everything in it is ended, as nobody
         would look after it; what a command that succeeded left in the background goes on.
         """
-        if not self._command:
+        if not self.command:
             yield lambda: 0
             return
         process = await self._start()
         waiting = asyncio.create_task(process.wait())
-        waiting.add_done_callback(lambda _: self._changed.set())
+        waiting.add_done_callback(lambda _: self._seen.changed.set())
         try:
             yield lambda: process.returncode
         except BaseException:
@@ -150,15 +156,13 @@ class Expecting:
     async def _start(self) -> Process:
         """A cancellation does not come between the start and the knowledge of what was started."""
         starting = asyncio.create_task(
-            asyncio.create_subprocess_exec(
-                *self._command, stdout=sys.stderr, start_new_session=True
-            )
+            asyncio.create_subprocess_exec(*self.command, stdout=sys.stderr, start_new_session=True)
         )
         try:
             return await asyncio.shield(starting)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise UsageMistake(f"Cannot run {self._command[0]}: {reason}.") from error
+            raise UsageMistake(f"Cannot run {self.command[0]}: {reason}.") from error
         except asyncio.CancelledError:
             await asyncio.wait({starting})
             if starting.exception() is None:
@@ -174,8 +178,8 @@ class Expecting:
                 while not happened():
                     if watching.done():
                         watching.result()  # raises
-                    self._changed.clear()
-                    await self._changed.wait()
+                    self._seen.changed.clear()
+                    await self._seen.changed.wait()
         except TimeoutError:
             pass
 

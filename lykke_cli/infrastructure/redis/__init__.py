@@ -1,2 +1,1 @@
-"""Talking to Redis: addresses, connections, errors, checks. What is published is not decided here.
-"""
+"""Addresses, connections, errors and checks of Redis. It does not decide what is published."""
