@@ -53,7 +53,8 @@ _LOGIN = Situation(
 _RIGHT = Situation(
     LoginRefused,
     "The database at {url} does not permit this user to do that ({reason}).",
-    "Reading needs GRANT SELECT ON audit_logs, recording GRANT INSERT as well.",
+    "Reading needs GRANT SELECT ON audit_logs, recording GRANT INSERT as well; where a function is "
+    "named, GRANT EXECUTE ON FUNCTION.",
 )
 _READ_ONLY = Situation(
     LoginRefused,

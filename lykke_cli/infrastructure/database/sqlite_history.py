@@ -37,10 +37,11 @@ from lykke_cli.application.messages import (
     unreadable_entry,
 )
 from lykke_cli.infrastructure.database import regions
-from lykke_cli.infrastructure.database.chunk_size import ChunkSize
+from lykke_cli.infrastructure.database.chunk_size import LARGE_META, LEFT_OUT, ChunkSize, in_parts
 from lykke_cli.infrastructure.database.errors import database_errors, unreadable_rows
 from lykke_cli.infrastructure.database.handover import Handover, handed_over, in_transactions
 from lykke_cli.infrastructure.database.regions import Place, Region, just_before_place
+from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.sqlite_reader import as_text
 from lykke_cli.infrastructure.database.urls import (
     BUSY_TIMEOUT,
@@ -54,7 +55,11 @@ CHUNK_ROWS = 1_000
 _json = msgspec.json.Decoder(msgspec.Raw).decode
 
 # Ids are stored with or without dashes, times as text without a zone: both sorted as text.
-_ENTRY = "seq, id, user_id, activity_type, occurred_at, entity_id, entity_type, meta"
+_ENTRY = f"""
+    seq, id, user_id, activity_type, occurred_at, entity_id, entity_type,
+    CASE WHEN length(CAST(meta AS BLOB)) > {LARGE_META} THEN '{LEFT_OUT}' ELSE meta END
+"""
+_META = "SELECT meta FROM audit_logs WHERE seq = :seq"
 _SELECTED = """
     (:user IS NULL OR user_id IN (:user, :user_hex))
     AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
@@ -182,7 +187,7 @@ class SqliteHistory:
                             covered = regions.add(covered, Region(end, high=high))
                         odd = [seq for seq, row in found if isinstance(row, UnreadableEntry)]
                         if odd:
-                            seen = unreadable.visible.union(odd)
+                            seen = unreadable.visible | Runs.of(odd)
                             unreadable = Region(unreadable.before, visible=seen)
                         cursor = self._cursor(covered, witnesses, unreadable)
                         chunk = HistoryChunk(rows=rows, cursor=cursor, notice=notice)
@@ -321,15 +326,23 @@ class SqliteHistory:
     ) -> AsyncGenerator[list[tuple[int, HistoryRow]]]:
         async with asyncio.timeout(STATEMENT_TIMEOUT):
             cursor = await connection.execute(query, arguments)
+
+        async def whole(row: tuple[Any, ...]) -> Any:
+            [(meta,)] = await _all(connection, _META, {"seq": row[0]})
+            return meta
+
         try:
             size = ChunkSize(self._chunk_rows)
             while rows := await self._next(cursor, size.rows):
-                size.came([row[7] for row in rows])
-                with unreadable_rows(self._display):
-                    found = [_row(row) for row in rows]
-                # Where a read that has to end goes on.
-                arguments |= {"after": rows[-1][4], "after_id": rows[-1][1].replace("-", "")}
-                yield found
+                size.came()
+                async with aclosing(in_parts(rows, 7, whole)) as parts:
+                    async for part in parts:
+                        with unreadable_rows(self._display):
+                            found = [_row(row) for row in part]
+                        # Where a read that has to end goes on.
+                        last = part[-1]
+                        arguments |= {"after": last[4], "after_id": last[1].replace("-", "")}
+                        yield found
         finally:
             await cursor.close()
 
