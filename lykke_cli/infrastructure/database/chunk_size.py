@@ -1,16 +1,16 @@
 """How much to read at once: few rows first, so that they come soon, then many, for speed.
 
 What takes memory is `meta`, which may have any size. The statements leave out one that is larger
-than `LARGE_META` and say `LEFT_OUT` instead; it is read by itself when its turn comes. So the rows
-that come together are small, before anything is known of them.
+than `LARGE_META` and say how large; those are read afterwards, some at a time. So the rows that
+come together are small, before anything is known of them.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 LARGE_META = 16 << 10  # bytes
 CHUNK_BYTES = 4 << 20  # of meta in one part of a chunk, with at least one row
-LEFT_OUT = ""  # is no JSON
+LEFT_OUT = "@"  # before the number of bytes; no JSON begins like that
 FIRST_ROWS = 10
 GROWTH = 10  # times as many rows as in the chunk before
 
@@ -29,22 +29,48 @@ class ChunkSize:
 
 
 async def in_parts(
-    rows: Sequence[Row], meta: int, whole: Callable[[Row], Awaitable[Any]]
+    rows: Sequence[Row],
+    meta: int,
+    whole: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]],
 ) -> AsyncGenerator[list[Row]]:
-    """The rows, in parts of some bytes; `meta` is its place in a row.
+    """The rows, in parts of few bytes; `meta` is its place in a row.
 
-    `whole` reads the meta of a row in which it was left out.
+    `whole` reads the metas that were left out, of rows whose first columns it gets.
     """
     part: list[Row] = []
     size = 0
     for row in rows:
-        if row[meta] == LEFT_OUT:
-            row = (*row[:meta], await whole(row), *row[meta + 1 :])
-        length = len(row[meta]) if isinstance(row[meta], str | bytes) else 0
+        length = _length(row[meta])
         if part and size + length > CHUNK_BYTES:
-            yield part
+            yield await _filled(part, meta, whole)
             part, size = [], 0
         part.append(row)
         size += length
     if part:
-        yield part
+        yield await _filled(part, meta, whole)
+
+
+async def _filled(
+    part: list[Row],
+    meta: int,
+    whole: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]],
+) -> list[Row]:
+    wanted = [row[0] for row in part if _is_left_out(row[meta])]
+    if not wanted:
+        return part
+    found = await whole(wanted)
+    return [
+        (*row[:meta], found[row[0]], *row[meta + 1 :]) if _is_left_out(row[meta]) else row
+        for row in part
+    ]
+
+
+def _is_left_out(meta: object) -> bool:
+    return isinstance(meta, str) and meta.startswith(LEFT_OUT) and meta[1:].isdecimal()
+
+
+def _length(meta: object) -> int:
+    """In bytes, or nearly."""
+    if isinstance(meta, str) and _is_left_out(meta):
+        return int(meta[1:21])
+    return len(meta) if isinstance(meta, str | bytes) else 0

@@ -106,14 +106,15 @@ _LOCAL_SETTINGS = (
 
 # Statements are put together from the constants below: whatever comes from outside is a parameter.
 _LARGE_LEFT_OUT = f"""
-    (SELECT CASE WHEN octet_length(t) > {LARGE_META} THEN '{LEFT_OUT}' ELSE t END
+    (SELECT CASE WHEN octet_length(t) > {LARGE_META} THEN '{LEFT_OUT}' || octet_length(t)
+            ELSE t END
         FROM (SELECT meta::text AS t OFFSET 0) AS whole)  -- made into text once
 """  # noqa: S608
 _COLUMNS = f"""
     id::text, user_id::text, activity_type::text, {{time}}, entity_id::text, entity_type::text,
     {_LARGE_LEFT_OUT}, xmin::text
 """
-_META = "SELECT meta::text FROM audit_logs WHERE id = $1::text::uuid"
+_METAS = "SELECT id::text, meta::text FROM audit_logs WHERE id = ANY($1::text[]::uuid[])"
 _FIRST = "'0001-01-01 00:00:00+00'::timestamptz"
 _LAST = "'9999-12-31 23:59:59.999999+00'::timestamptz"
 _CLAMPED = f"least(greatest(occurred_at::timestamptz, {_FIRST}), {_LAST})"
@@ -579,8 +580,8 @@ class PostgresHistory:
         cursor = await statement.cursor(*arguments)
         size = ChunkSize(self._chunk_rows)
 
-        async def whole(row: tuple[Any, ...]) -> Any:
-            return await connection.fetchval(_META, row[0])
+        async def whole(ids: list[str]) -> dict[str, str]:
+            return dict(await connection.fetch(_METAS, ids))
 
         while records := await cursor.fetch(size.rows):
             size.came()

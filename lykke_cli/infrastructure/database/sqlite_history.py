@@ -57,9 +57,10 @@ _json = msgspec.json.Decoder(msgspec.Raw).decode
 # Ids are stored with or without dashes, times as text without a zone: both sorted as text.
 _ENTRY = f"""
     seq, id, user_id, activity_type, occurred_at, entity_id, entity_type,
-    CASE WHEN length(CAST(meta AS BLOB)) > {LARGE_META} THEN '{LEFT_OUT}' ELSE meta END
+    CASE WHEN length(CAST(meta AS BLOB)) > {LARGE_META}
+        THEN '{LEFT_OUT}' || length(CAST(meta AS BLOB)) ELSE meta END
 """
-_META = "SELECT meta FROM audit_logs WHERE seq = :seq"
+_METAS = "SELECT seq, meta FROM audit_logs WHERE seq IN (SELECT value FROM json_each(:seqs))"
 _SELECTED = """
     (:user IS NULL OR user_id IN (:user, :user_hex))
     AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
@@ -364,9 +365,9 @@ class SqliteHistory:
         async with asyncio.timeout(STATEMENT_TIMEOUT):
             cursor = await connection.execute(query, arguments)
 
-        async def whole(row: tuple[Any, ...]) -> Any:
-            [(meta,)] = await _all(connection, _META, {"seq": row[0]})
-            return meta
+        async def whole(seqs: list[int]) -> dict[int, Any]:
+            wanted = {"seqs": orjson.dumps(seqs).decode()}
+            return {row[0]: row[1] for row in await _all(connection, _METAS, wanted)}
 
         try:
             size = ChunkSize(self._chunk_rows)
