@@ -174,10 +174,10 @@ async def plans(url: str, user: uuid.UUID) -> None:
     _, within, _ = postgres_history._NEWEST_FIRST
     await explain(connection, "_NEWEST_FIRST", within[1], *selected, *[None] * 4, 10)
     covered = [Region(4), Region(5, low=datetime.now(UTC), visible=Runs.of([7]))]
-    for part in postgres_history._PARTS:
+    for name in ("_BEFORE", "_WITHIN", "_AFTER"):
+        part = getattr(postgres_history, name)
         changed, bounds = postgres_history._changed(part, covered)
-        name = f"_changed, {part.where}"
-        await explain(connection, name, changed, *selected, None, *bounds)
+        await explain(connection, f"_changed({name})", changed, *selected, None, *bounds)
     arguments: dict[str, tuple[object, ...]] = {
         "_COUNT": (*selected, None, None),
         "_NTH_NEWEST": (*selected, 10),
