@@ -134,6 +134,20 @@ async def write_many(connection: asyncpg.Connection, count: int) -> None:
     )
 
 
+# More than the 64 of one transaction that the server has at hand.
+MANY_SUBTRANSACTIONS = f"""
+    DO $$ BEGIN
+        FOR n IN 1..80 LOOP
+            BEGIN
+                INSERT INTO audit_logs (id, user_id, activity_type, occurred_at)
+                    VALUES (gen_random_uuid(), '{USER}', 'SUB', now() AT TIME ZONE 'UTC');
+            EXCEPTION WHEN division_by_zero THEN NULL;
+            END;
+        END LOOP;
+    END $$
+"""  # noqa: S608
+
+
 @pytest.mark.parametrize("most_asked", [1_000_000, 2_000])
 async def test_a_transaction_that_stays_open_for_long_makes_no_large_cursor(
     history: PostgresHistory,
@@ -155,6 +169,7 @@ async def test_a_transaction_that_stays_open_for_long_makes_no_large_cursor(
         await write_many(writer, 700)
         await connection.execute("SAVEPOINT one")  # whose id is among those of the others
         await connection.execute(INSERT, *row(new))
+        await connection.execute(MANY_SUBTRANSACTIONS)
         chunks = await changes(history, cursor)
         printed += [row.id for chunk in chunks for row in chunk.rows]
         cursor = chunks[-1].cursor
@@ -167,8 +182,12 @@ async def test_a_transaction_that_stays_open_for_long_makes_no_large_cursor(
     await writer.close()
     assert len(set(printed)) == len(printed) == 3 * 700
     await connection.execute("COMMIT")
-    assert ids(await changes(history, cursor)) == {str(e.id) for e in late}
-    assert ids(await changes(history, begun.cursor)) == {str(e.id) for e in late}
+    expected = {str(e.id) for e in late}
+    many = await connection.fetch("SELECT id::text FROM audit_logs WHERE activity_type = 'SUB'")
+    expected |= {id for (id,) in many}
+    assert len(expected) == 4 + 3 * 80
+    assert ids(await changes(history, cursor)) == expected
+    assert ids(await changes(history, begun.cursor)) == expected
 
 
 def size(cursor: Cursor) -> int:

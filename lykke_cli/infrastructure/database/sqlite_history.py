@@ -366,7 +366,7 @@ class SqliteHistory:
             cursor = await connection.execute(query, arguments)
 
         async def whole(seqs: list[int]) -> dict[int, Any]:
-            wanted = {"seqs": orjson.dumps(seqs).decode()}
+            wanted: dict[str, object] = {"seqs": orjson.dumps(seqs).decode()}
             return {row[0]: row[1] for row in await _all(connection, _METAS, wanted)}
 
         try:
