@@ -63,7 +63,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Understood(msgspec.Struct, frozen=True):
-    """A cursor, understood by another snapshot."""
+    """What a cursor covers in the database as another snapshot shows it."""
 
     covered: tuple[Region, ...]
     recent_from: datetime
@@ -95,7 +95,7 @@ def make_cursor(
 
 
 def parse(cursor: Cursor) -> Stored | None:
-    """None where it is not a cursor of this kind."""
+    """What the cursor says; None where it was not made here."""
     data = cursor.data
     try:
         if data["kind"] != "postgresql":

@@ -23,8 +23,9 @@ https://www.postgresql.org/docs/current/subxacts.html
 
 Transaction ids are given out again where commits were lost; see `witnesses.py`.
 
-Everything runs in read-only transactions, one connection, without named prepared statements or
-session settings, so that SELECT rights and PgBouncer in transaction mode are enough.
+Everything runs in read-only transactions, without named prepared statements and without settings
+that outlive a transaction: SELECT rights and PgBouncer in transaction mode are enough. There is one
+connection, and some more for as long as `lines` reads.
 """
 
 import asyncio
@@ -224,7 +225,7 @@ _REPLICA_TIMELINE = """
 
 
 class _Question(NamedTuple):
-    """What a snapshot asks of the server, and the functions that a role has to have for it."""
+    """What is asked of the server with each snapshot, and the functions a role must be allowed."""
 
     expression: str
     functions: frozenset[str]
@@ -502,7 +503,7 @@ class PostgresHistory:
     async def _start(
         self, connection: Any, selection: Selection, since: datetime | None, last: int | None
     ) -> Place | None:
-        """The place after which `begin` prints; None prints nothing."""
+        """The place after which `begin` prints; None where it prints nothing."""
         if last is not None and last > 0:
             nth = await connection.fetchrow(_NTH_NEWEST, *_selected(selection), last - 1)
             start = regions.BEFORE_ALL if nth is None else just_before_place((nth[0], nth[1]))
@@ -644,7 +645,7 @@ class PostgresHistory:
         )
 
     def _limits(self) -> str | None:
-        """What the person should know about the rights of this role."""
+        """What cannot be told with the rights of this role, for the person; None if all can."""
         if not (denied := sorted(_WITNESS_FUNCTIONS & self._denied)):
             return None
         return (

@@ -54,7 +54,8 @@ from lykke_cli.infrastructure.database.witnesses import TWICE, Witness, proven, 
 CHUNK_ROWS = 1_000
 _json = msgspec.json.Decoder(msgspec.Raw).decode
 
-# Ids are stored with or without dashes, times as text without a zone: both sorted as text.
+# Ids are stored with or without dashes, times as text without a zone: both sorted as text. So is
+# what is no time; `since`, `until` and the newest go by that order.
 _ENTRY = f"""
     seq, id, user_id, activity_type, occurred_at, entity_id, entity_type,
     CASE WHEN length(CAST(meta AS BLOB)) > {LARGE_META}
@@ -124,7 +125,7 @@ class Unreadables(msgspec.Struct, frozen=True):
 
 
 class Understood(msgspec.Struct, frozen=True):
-    """A cursor, understood by another snapshot."""
+    """What a cursor covers in the file as it is now."""
 
     covered: tuple[Region, ...]
     witnesses: tuple[Witness, ...]
