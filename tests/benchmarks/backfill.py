@@ -20,6 +20,7 @@ import orjson
 
 from lykke_cli.application.messages import format_time, parse_wire_time
 from lykke_cli.infrastructure.database.regions import Region
+from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.postgresql import history as postgres_history
 from lykke_cli.infrastructure.postgresql import lines as postgres_lines
 from tests.benchmarks.history import fill
@@ -169,23 +170,25 @@ async def plans(url: str, user: uuid.UUID) -> None:
     sys.stdout.write("\n### Plans\n\n")
     connection = await asyncpg.connect(url, statement_cache_size=0)
     selected = (user, None, None, None, None)
+    _, within, _ = postgres_history._OLDEST_FIRST
+    await explain(connection, "_OLDEST_FIRST", within[1], *selected, *[None] * 5)
+    _, within, _ = postgres_history._NEWEST_FIRST
+    await explain(connection, "_NEWEST_FIRST", within[1], *selected, *[None] * 4, 10)
+    covered = [Region(4), Region(5, low=datetime.now(UTC), visible=Runs.of([7]))]
+    for name in ("_BEFORE", "_WITHIN", "_AFTER"):
+        part = getattr(postgres_history, name)
+        changed, bounds = postgres_history._changed(part, covered)
+        await explain(connection, f"_changed({name})", changed, *selected, None, *bounds)
     arguments: dict[str, tuple[object, ...]] = {
-        "_OLDEST_FIRST": (*selected, None, None, None, None, None),
-        "_NEWEST_FIRST": (*selected, None, None, None, None, 10),
-        "_OUTSIDE": (*selected, None, None),
         "_COUNT": (*selected, None, None),
         "_NTH_NEWEST": (*selected, 10),
-        "_VISIBLE": (*selected, "3", None, None),
+        "_VISIBLE": (*selected, None, None),
         "_NEWEST": (*selected, 8),
         "_FOUND": ([str(uuid.uuid4())],),
         "_WRITTEN_LAST": ("(3,0)",),
     }
     for name, values in arguments.items():
         await explain(connection, name, getattr(postgres_history, name), *values)
-    covered = [Region(4), Region(5, low=datetime.now(UTC), visible=frozenset({7}))]
-    conditions, bounds = postgres_history._uncovered(covered, 6)
-    changes = f"SELECT id FROM audit_logs WHERE {postgres_history._SELECTED} AND {conditions}"  # noqa: S608
-    await explain(connection, "changes", changes, *selected, *bounds)
     async with connection.transaction():
         await connection.fetchrow(
             postgres_lines._SETTINGS,

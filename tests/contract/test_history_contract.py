@@ -184,18 +184,22 @@ async def test_a_read_goes_on_from_any_of_its_chunks(database: Database, user: U
 async def test_large_rows_come_few_at_a_time(
     database: Database, user: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunk_size, "CHUNK_BYTES", 1_000)
-    entities = [at(n, user, meta={"t": "x" * 400}) for n in range(20)]
-    entities += [at(n, user) for n in range(20, 150)]
+    """From the first on, and in the midst of small ones too; they are what they were."""
+    monkeypatch.setattr(chunk_size, "CHUNK_BYTES", 60_000)
+    large, small = {"t": "x" * 20_000}, {"t": "y" * 100}
+    entities = [at(n, user, meta=large if n < 20 or n % 50 == 0 else small) for n in range(300)]
     await insert(database.url, entities)
     selection = Selection(user_id=user)
     streamed = [list(part) async for part in database.history.stream(selection, since=NOON)]
     chunks = await chunks_of(database.history, selection, since=NOON)
     for parts in (streamed, [chunk.rows for chunk in chunks if chunk.rows]):
-        lengths = [len(part) for part in parts]
-        assert lengths[:6] == [10, 2, 2, 2, 2, 2]
-        assert max(lengths) > 50  # more again where they are small
-        assert sum(lengths) == len(entities)
+        rows = [row for part in parts for row in part]
+        assert [row.to_dict()["meta"] for row in rows if isinstance(row, Entry)] == [
+            dict(e.meta) for e in entities
+        ]
+        bytes_of = [sum(len(row.to_json()) for row in part) for part in parts]
+        assert max(bytes_of) < 100_000
+        assert max(len(part) for part in parts) > 50
 
 
 _extra: dict[UUID, list[AuditLogEntity]] = {}
@@ -317,8 +321,54 @@ async def test_what_occurred_outside_of_the_calendar_is_told_once_and_reading_go
     assert told == set(OUTSIDE)
     printed = (await lines(database.history, selection)).splitlines()
     assert printed == [row.to_json() for row in rows]
-    newest = await chunks_of(database.history, selection, last=2)
-    assert ids(newest) == ids_of(good[-2:])
+
+
+async def test_a_range_and_a_start_agree_on_what_occurred_outside_of_the_calendar(
+    database: Database, user: UUID
+) -> None:
+    """What is later than every year is after any `since`, and the newest; what is earlier never."""
+    good = [at(minute, user) for minute in range(5)]
+    await insert(database.url, good)
+    edges = ["0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"]
+    for text in [*OUTSIDE, *OUTSIDE, *edges]:
+        await insert_at(database.url, user, text)
+    database.history._chunk_rows = 2  # type: ignore[attr-defined]
+    selection = Selection(user_id=user)
+    everything = await streamed(database.history, selection)
+    assert len(set(everything)) == len(everything) == 15
+    assert await streamed(database.history, selection, newest_first=True) == everything[::-1]
+
+    since = NOON + timedelta(minutes=2)
+    late = await streamed(database.history, selection, since=since)
+    assert late == everything[-len(late) :] and set(ids_of(good[2:])) < set(late)
+    chunks = await chunks_of(database.history, selection, since=since)
+    assert ids(chunks) == late
+    for stop, chunk in enumerate(chunks):
+        later, _ = await changes(database.history, selection, chunk.cursor)
+        assert ids(chunks[: stop + 1]) + later == late
+    assert await database.history.count(selection, since=since) == len(late)
+    printed = (await lines(database.history, selection, since=since)).splitlines()
+    assert [orjson.loads(line)["id"] for line in printed] == late
+
+    for number in range(1, 17):
+        newest = await chunks_of(database.history, selection, last=number)
+        assert ids(newest) == everything[-number:]
+        assert await streamed(database.history, selection, limit=number) == everything[:number]
+        newer = await streamed(database.history, selection, limit=number, newest_first=True)
+        assert newer == everything[::-1][:number]
+    both = await chunks_of(database.history, selection, since=since, last=4)
+    assert ids(both) == late[-4:]
+
+
+async def test_what_occurs_after_the_calendar_is_a_recent_change_too(
+    database: Database, user: UUID
+) -> None:
+    selection = Selection(user_id=user)
+    cursor = (await chunks_of(database.history, selection))[-1].cursor
+    new = await insert_at(database.url, user, "20251-05-01 12:00:00")
+    found, cursor = await changes(database.history, selection, cursor, recent_only=True)
+    assert found == [new]
+    assert (await changes(database.history, selection, cursor))[0] == []
 
 
 async def insert_at(url: str, user: UUID, occurred_at: str) -> str:

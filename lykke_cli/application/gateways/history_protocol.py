@@ -105,7 +105,8 @@ class HistoryProtocol(Protocol):
     ) -> AsyncGenerator[Sequence[HistoryRow]]:
         """Plain history by (occurred_at, id): `since` inclusive, `until` exclusive.
 
-        What occurred outside of the calendar (the years 1 to 9999) comes first.
+        What occurred before the calendar (the years 1 to 9999) comes first, what after it last,
+        each by id; SQLite sorts by the text as it is stored.
         """
         ...
 

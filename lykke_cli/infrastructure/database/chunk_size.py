@@ -1,21 +1,76 @@
-"""How many rows to read at once: many for speed, few where they are large."""
+"""How much to read at once: few rows first, so that they come soon, then many, for speed.
 
-from collections.abc import Collection
+What takes memory is `meta`, which may have any size. The statements leave out one that is larger
+than `LARGE_META` and say how large; those are read afterwards, some at a time. So the rows that
+come together are small, before anything is known of them.
+"""
 
-CHUNK_BYTES = 16 << 20  # what a chunk's meta should take together
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+LARGE_META = 16 << 10  # bytes
+CHUNK_BYTES = 4 << 20  # of meta in one part of a chunk, with at least one row
+LEFT_OUT = "@"  # before the number of bytes; no JSON begins like that
 FIRST_ROWS = 10
-GROWTH = 10  # times as many rows as in the chunk before, at most
+GROWTH = 10  # times as many rows as in the chunk before
+
+Row = Any  # a sequence, whichever the driver has
 
 
 class ChunkSize:
-    """`rows` for the next chunk, `most` at most; tell `came` about each chunk."""
+    """`rows` for the next chunk, `most` at most; tell `came` after each."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.rows = min(FIRST_ROWS, most)
 
-    def came(self, metas: Collection[object]) -> None:
-        """A chunk of rows with these metas was read; the next ones are taken to be like them."""
-        size = sum(len(meta) for meta in metas if isinstance(meta, str | bytes))
-        fitting = CHUNK_BYTES * len(metas) // max(1, size)
-        self.rows = max(1, min(self._most, GROWTH * self.rows, fitting))
+    def came(self) -> None:
+        self.rows = min(self._most, GROWTH * self.rows)
+
+
+async def in_parts(
+    rows: Sequence[Row],
+    meta: int,
+    whole: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]],
+) -> AsyncGenerator[list[Row]]:
+    """The rows, in parts of few bytes; `meta` is its place in a row.
+
+    `whole` reads the metas that were left out, of rows whose first columns it gets.
+    """
+    part: list[Row] = []
+    size = 0
+    for row in rows:
+        length = _length(row[meta])
+        if part and size + length > CHUNK_BYTES:
+            yield await _filled(part, meta, whole)
+            part, size = [], 0
+        part.append(row)
+        size += length
+    if part:
+        yield await _filled(part, meta, whole)
+
+
+async def _filled(
+    part: list[Row],
+    meta: int,
+    whole: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]],
+) -> list[Row]:
+    wanted = [row[0] for row in part if _is_left_out(row[meta])]
+    if not wanted:
+        return part
+    found = await whole(wanted)
+    return [
+        (*row[:meta], found[row[0]], *row[meta + 1 :]) if _is_left_out(row[meta]) else row
+        for row in part
+    ]
+
+
+def _is_left_out(meta: object) -> bool:
+    return isinstance(meta, str) and meta.startswith(LEFT_OUT) and meta[1:].isdecimal()
+
+
+def _length(meta: object) -> int:
+    """In bytes, or nearly."""
+    if isinstance(meta, str) and _is_left_out(meta):
+        return int(meta[1:21])
+    return len(meta) if isinstance(meta, str | bytes) else 0

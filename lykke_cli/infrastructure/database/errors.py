@@ -53,7 +53,8 @@ _LOGIN = Situation(
 _RIGHT = Situation(
     LoginRefused,
     "The database at {url} does not permit this user to do that ({reason}).",
-    "Reading needs GRANT SELECT ON audit_logs, recording GRANT INSERT as well.",
+    "Reading needs GRANT SELECT ON audit_logs, recording GRANT INSERT as well; where a function is "
+    "named, GRANT EXECUTE ON FUNCTION.",
 )
 _READ_ONLY = Situation(
     LoginRefused,
@@ -128,7 +129,7 @@ _SQLITE_CODES: dict[str, Situation] = {
     "SQLITE_CONSTRAINT_PRIMARYKEY": _TWICE,
     "SQLITE_CONSTRAINT_UNIQUE": _TWICE,
     "SQLITE_CORRUPT": _SCHEMA,
-    "SQLITE_ERROR": _SCHEMA,  # our statements are fixed: a table or a column is missing
+    "SQLITE_ERROR": _SCHEMA,  # our statements are right: a table or a column is missing
     "SQLITE_LOCKED": _BUSY,
     "SQLITE_MISMATCH": _DATA,
     "SQLITE_NOTADB": _SCHEMA,
@@ -158,8 +159,8 @@ _CLASSES: dict[str, Situation] = {
 def database_errors(url_for_display: str) -> Iterator[None]:
     """Translate what a database driver raises; `url_for_display` is shown as it is.
 
-    Raises ServerUnavailable, LoginRefused, SchemaMismatch or BadInput, chained to the driver's
-    error. Anything that does not come from a driver or the network passes unchanged.
+    Raises ServerUnavailable, LoginRefused, SchemaMismatch, ReferenceMissing or BadInput, chained to
+    the driver's error. Anything that does not come from a driver or the network passes unchanged.
     """
     try:
         yield
@@ -188,7 +189,7 @@ def is_unanswered(error: BaseException) -> bool:
 
 @contextmanager
 def unreadable_rows(url_for_display: str) -> Iterator[None]:
-    """Raises BadInput where a row holds an id or a time that is none."""
+    """Raises BadInput where a row has an id that is not a UUID, or no time at all."""
     try:
         yield
     except (ValueError, TypeError, OverflowError) as error:

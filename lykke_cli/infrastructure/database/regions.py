@@ -2,25 +2,27 @@
 
 A commit position is an integer that grows with time: on PostgreSQL the row's transaction id, on
 SQLite its sequence. A row below a region's `before` was committed, or will never be, when the
-region was made. From there on only the positions in `visible` were committed. Reads print in
+region was made. From there on only the positions in `visible` were, or never will be. Reads go in
 (occurred_at, id) order, so one that ended half-way adds a region bounded by the place it reached;
 one over the look-back window a region bounded from below.
 """
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from lykke_cli.application.messages import format_time, parse_wire_time
+from lykke_cli.infrastructure.database import runs
+from lykke_cli.infrastructure.database.runs import Runs
 
 LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 START_OF_TIME = datetime(1, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 Place = tuple[datetime, str]
+BEFORE_ALL = (START_OF_TIME, "")
 END = (END_OF_TIME, LAST_ID)
 
 
@@ -30,8 +32,8 @@ class Region(msgspec.Struct, frozen=True):
     before: int
     low: datetime = START_OF_TIME
     high: Place = END
-    visible: frozenset[int] = frozenset()
-    """Positions at or after `before` whose transactions had been committed too."""
+    visible: Runs = runs.NONE
+    """Positions at or after `before` whose transactions had ended too."""
 
     def covers(self, position: int, place: Place) -> bool:
         committed = position < self.before or position in self.visible
@@ -45,12 +47,12 @@ class Region(msgspec.Struct, frozen=True):
         return (
             other.before <= self.before
             and self.spans(other.low, other.high)
-            and all(position < self.before for position in other.visible - self.visible)
+            and self.visible.includes(other.visible.starting(self.before))
         )
 
     def up_to(self, position: int) -> "Region":
         """The part of it at or below `position`."""
-        visible = frozenset(one for one in self.visible if one <= position)
+        visible = self.visible.below(position + 1)
         return Region(min(self.before, position + 1), self.low, self.high, visible)
 
     @property
@@ -68,26 +70,27 @@ def add(regions: Iterable[Region], new: Region) -> tuple[Region, ...]:
 class Reading:
     """What a read covers as it goes on, in (occurred_at, id) order from `low`.
 
-    `covered` is what was before it, `before` the position below which its snapshot sees all. What
+    `covered` is what was covered before it, `before` the position below which its snapshot sees
+    all, `ended` the positions from there on whose transactions had ended when it was taken. What
     earlier regions with bounds as wide know to be visible is visible still.
     """
 
-    def __init__(self, covered: Iterable[Region], before: int, low: datetime) -> None:
+    def __init__(
+        self, covered: Iterable[Region], before: int, low: datetime, ended: Runs = runs.NONE
+    ) -> None:
         self._covered = tuple(covered)
         self._before = before
         self._low = low
-        self._visible = frozenset(
-            position
-            for region in self._covered
-            if region.spans(low, END)
-            for position in region.visible
-            if position >= before
-        )
+        self._visible = ended
+        for region in self._covered:
+            if region.spans(low, END):
+                self._visible |= region.visible.starting(before)
 
     def reached(self, place: Place, positions: Iterable[int]) -> tuple[Region, ...]:
         """All is covered now up to `place`; `positions` are those of the rows that came."""
-        if new := [position for position in positions if position >= self._before]:
-            self._visible = self._visible.union(new)
+        new = [p for p in positions if p >= self._before and p not in self._visible]
+        if new:
+            self._visible |= Runs.of(new)
         region = Region(self._before, self._low, place, self._visible)
         self._covered = add(self._covered, region)
         return self._covered
@@ -101,7 +104,7 @@ def horizon(regions: Iterable[Region]) -> int | None:
 def just_before(moment: datetime) -> Place:
     """The last place before everything that occurred at `moment`."""
     if moment <= START_OF_TIME:
-        return (START_OF_TIME, "")
+        return BEFORE_ALL
     return (moment - timedelta(microseconds=1), LAST_ID)
 
 
@@ -115,7 +118,7 @@ def just_before_place(place: Place) -> Place:
 def dump(regions: Iterable[Region]) -> list[list[Any]]:
     """The regions as plain JSON."""
     return [
-        [r.before, format_time(r.low), format_time(r.high[0]), r.high[1], _runs(r.visible)]
+        [r.before, format_time(r.low), format_time(r.high[0]), r.high[1], r.visible.dump()]
         for r in regions
     ]
 
@@ -127,18 +130,7 @@ def load(data: Iterable[Any]) -> tuple[Region, ...]:
             int(before),
             parse_wire_time(low),
             (parse_wire_time(high), str(id)),
-            frozenset(n for first, last in runs for n in range(int(first), int(last) + 1)),
+            Runs.load(visible),
         )
-        for before, low, high, id, runs in data
+        for before, low, high, id, visible in data
     )
-
-
-def _runs(positions: Iterable[int]) -> list[list[int]]:
-    """The first and last of each run of positions that follow each other."""
-    ordered = sorted(positions)
-    breaks = [at for at, (one, next) in enumerate(pairwise(ordered), 1) if next != one + 1]
-    return [
-        [ordered[first], ordered[after - 1]]
-        for first, after in pairwise([0, *breaks, len(ordered)])
-        if ordered
-    ]

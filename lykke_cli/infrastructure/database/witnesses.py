@@ -17,8 +17,10 @@ Witness = tuple[int, str]
 
 
 def thin(witnesses: Iterable[Witness]) -> tuple[Witness, ...]:
-    """The newest and the oldest, and between them the first and last of each doubling of the
-    distance; newest first.
+    """A few of the witnesses, the newest first.
+
+    The newest and the oldest are kept. The others are sorted by their distance from the newest, and
+    of those between one power of two and the next the first and the last are kept.
     """
     first: dict[int, Witness] = {}
     last: dict[int, Witness] = {}

@@ -8,8 +8,9 @@ import msgspec
 
 from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.messages import format_time, parse_wire_time
-from lykke_cli.infrastructure.database import regions
+from lykke_cli.infrastructure.database import regions, runs
 from lykke_cli.infrastructure.database.regions import Region
+from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.witnesses import TWICE, Witness, proven, thin
 
 FALLBACK_OVERLAP = timedelta(hours=1)
@@ -25,9 +26,10 @@ class Origin(msgspec.Struct, frozen=True):
     timeline: int
     """Goes up when a standby is promoted or a backup restored; 0 where it may not be asked."""
     lsn: int
-    """How far the write-ahead log had come."""
+    """How far the write-ahead log had come; 0 where it may not be asked."""
     server: str
-    """Changes when the server is started, and when it recovers from a crash."""
+    """Changes when the server is started, and when it recovers from a crash; empty where it may
+    not be asked."""
     in_recovery: bool
     """A standby, which may lag."""
 
@@ -39,6 +41,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     xmax: int
     at: datetime
     origin: Origin
+    ended: Runs = runs.NONE
+    """Of the transactions from xmin on, those that are known to have ended before."""
 
     def position(self, xmin: str) -> int | None:
         """The 64-bit id of the transaction that wrote a visible row; None for an ancient one."""
@@ -59,7 +63,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Understood(msgspec.Struct, frozen=True):
-    """A cursor, understood by another snapshot."""
+    """What a cursor covers in the database as another snapshot shows it."""
 
     covered: tuple[Region, ...]
     recent_from: datetime
@@ -91,7 +95,7 @@ def make_cursor(
 
 
 def parse(cursor: Cursor) -> Stored | None:
-    """None where it is not a cursor of this kind."""
+    """What the cursor says; None where it was not made here."""
     data = cursor.data
     try:
         if data["kind"] != "postgresql":
@@ -114,7 +118,19 @@ def lags(stored: Stored, snapshot: Snapshot) -> bool:
         return False
     if now.timeline and then.timeline and now.timeline != then.timeline:
         return now.timeline < then.timeline
-    return now.lsn < then.lsn
+    return 0 < now.lsn < then.lsn
+
+
+def known_ended(stored: Stored | None, snapshot: Snapshot) -> Runs:
+    """The transactions that the cursor knows to have ended on the server of the snapshot."""
+    if stored is None or stored.origin.database != snapshot.origin.database:
+        return runs.NONE
+    if lags(stored, snapshot) or is_doubtful(stored, snapshot):
+        return runs.NONE
+    known = runs.NONE
+    for region in stored.covered:
+        known |= region.visible.starting(snapshot.xmin)
+    return known.below(snapshot.xmax)
 
 
 def is_doubtful(stored: Stored, snapshot: Snapshot) -> bool:

@@ -2,16 +2,15 @@
 
 Several connections share one snapshot and copy ranges of time, a few thousand rows each; the lines
 come out in order all the same. What is read ahead is bounded. COPY takes no parameters, so they
-are handed over as settings of the transaction: the texts below are constants.
+are handed over as settings of the transaction: the statements below are constants.
 """
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
-from uuid import UUID
 
 import msgspec
 
@@ -24,7 +23,7 @@ from lykke_cli.infrastructure.database.handover import end
 CONNECTIONS = 3  # the server writes the lines, which takes it longer than us to pass them on
 FIRST_ROWS = 250  # rows of the first range: it comes at once
 MOST_ROWS = 5_000  # rows of the ranges after it
-AFTER_CALENDAR = "10000-01-01"
+_AFTER_FIRST = regions.START_OF_TIME + timedelta(microseconds=1)
 READ_AHEAD = 8  # blocks of one range, as large as they come off the socket
 
 _SETTINGS = """
@@ -81,14 +80,16 @@ T = TypeVar("T")
 
 
 class LinePlace:
-    """How far a range was read; `since` and `until` bound it, as in HistoryProtocol."""
+    """How far a range was read; `since` and `until` bound it, as in HistoryProtocol.
+
+    What occurred at the very first or last moment of the calendar is left out.
+    """
 
     def __init__(self, since: datetime | None, until: datetime | None) -> None:
-        low = regions.START_OF_TIME if since is None else since
-        moment, id = regions.just_before(low)
+        low = max(since or regions.START_OF_TIME, _AFTER_FIRST)
+        moment, self.low_id = regions.just_before(low)
         self.low = format_time(moment)
-        self.low_id = id or str(UUID(int=0))
-        self.end = AFTER_CALENDAR if until is None else format_time(until)
+        self.end = format_time(until or regions.END_OF_TIME)
 
     def reached(self, lines: bytes) -> None:
         """`lines` were handed over."""

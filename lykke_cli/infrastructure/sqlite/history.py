@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from sqlite3 import Row
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 from uuid import UUID
 
@@ -37,10 +37,11 @@ from lykke_cli.application.messages import (
     unreadable_entry,
 )
 from lykke_cli.infrastructure.database import regions
-from lykke_cli.infrastructure.database.chunk_size import ChunkSize
+from lykke_cli.infrastructure.database.chunk_size import LARGE_META, LEFT_OUT, ChunkSize, in_parts
 from lykke_cli.infrastructure.database.errors import database_errors, unreadable_rows
 from lykke_cli.infrastructure.database.handover import Handover, handed_over, in_transactions
 from lykke_cli.infrastructure.database.regions import Place, Region, just_before_place
+from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.urls import (
     BUSY_TIMEOUT,
     STATEMENT_TIMEOUT,
@@ -53,8 +54,14 @@ from lykke_cli.infrastructure.sqlite.reader import as_text
 CHUNK_ROWS = 1_000
 _json = msgspec.json.Decoder(msgspec.Raw).decode
 
-# Ids are stored with or without dashes, times as text without a zone: both sorted as text.
-_ENTRY = "seq, id, user_id, activity_type, occurred_at, entity_id, entity_type, meta"
+# Ids are stored with or without dashes, times as text without a zone: both sorted as text. So is
+# what is no time; `since`, `until` and the newest go by that order.
+_ENTRY = f"""
+    seq, id, user_id, activity_type, occurred_at, entity_id, entity_type,
+    CASE WHEN length(CAST(meta AS BLOB)) > {LARGE_META}
+        THEN '{LEFT_OUT}' || length(CAST(meta AS BLOB)) ELSE meta END
+"""
+_METAS = "SELECT seq, meta FROM audit_logs WHERE seq IN (SELECT value FROM json_each(:seqs))"
 _SELECTED = """
     (:user IS NULL OR user_id IN (:user, :user_hex))
     AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
@@ -87,19 +94,49 @@ _VERIFY = f"""
 """  # noqa: S608
 
 
+Key = tuple[str, str]
+"""`occurred_at` as it is stored, and the id without dashes: what rows are in the order of."""
+
+
+class Found(NamedTuple):
+    """A row that was read."""
+
+    seq: int
+    row: HistoryRow
+    key: Key
+
+
+class Unreadables(msgspec.Struct, frozen=True):
+    """What of the rows without a time is covered: they have no place in a region."""
+
+    region: Region = Region(0)
+    """By their sequence alone."""
+    since: Key | None = None
+    """Those from here on are not covered, unless they are in `region.visible`."""
+
+    def covers(self, found: Found) -> bool:
+        is_old = found.seq < self.region.before and (self.since is None or found.key < self.since)
+        return is_old or found.seq in self.region.visible
+
+    def came(self, seqs: Iterable[int]) -> "Unreadables":
+        """With those of these rows covered too."""
+        visible = self.region.visible | Runs.of(seqs)
+        return Unreadables(Region(self.region.before, visible=visible), self.since)
+
+
 class Understood(msgspec.Struct, frozen=True):
-    """A cursor, understood by another snapshot."""
+    """What a cursor covers in the file as it is now."""
 
     covered: tuple[Region, ...]
     witnesses: tuple[Witness, ...]
-    unreadable: Region = Region(0)
-    """What of the rows without a time is covered: they have no place in another region."""
+    unreadable: Unreadables = Unreadables()
     notice: str | None = None
 
-    def covers(self, seq: int, row: HistoryRow) -> bool:
+    def covers(self, found: Found) -> bool:
+        row = found.row
         if isinstance(row, UnreadableEntry):
-            return self.unreadable.covers(seq, regions.END)
-        return any(region.covers(seq, (row.moment, row.id)) for region in self.covered)
+            return self.unreadable.covers(found)
+        return any(region.covers(found.seq, (row.moment, row.id)) for region in self.covered)
 
 
 class SqliteHistory:
@@ -130,14 +167,16 @@ class SqliteHistory:
     ) -> AsyncGenerator[HistoryChunk]:
         async def read(handover: Handover[HistoryChunk]) -> None:
             async with self._snapshot() as (connection, end):
-                start: Place | None = None if since is None else regions.just_before(since)
+                start: Place | None = None
+                key: Key | None = None
+                if since is not None:
+                    start, key = regions.just_before(since), (_stored(since), "")
                 if last is not None and last > 0:
-                    newest = await self._nth_newest(connection, selection, last)
-                    start = newest if start is None else max(start, newest)
+                    place, nth = await self._nth_newest(connection, selection, last)
+                    start, key = max(start or place, place), max(key or nth, nth)
                 witnesses = await self._newest(connection, selection)
-                cursor = self._cursor(
-                    [Region(end, high=start or regions.END)], witnesses, Region(end)
-                )
+                begun = Region(end, high=start or regions.END)
+                cursor = self._cursor([begun], witnesses, Unreadables(Region(end), key))
             # A place to go on from, before the first row is printed.
             await handover.give(HistoryChunk(rows=(), cursor=cursor, last=start is None))
             if start is not None:
@@ -173,22 +212,20 @@ class SqliteHistory:
                 arguments = _arguments(selection, base=regions.horizon(covered) or 0)
                 async with aclosing(self._fetch(connection, _OLDEST_FIRST, arguments)) as parts:
                     async for found in parts:
-                        rows = [row for seq, row in found if not place.covers(seq, row)]
+                        rows = [one.row for one in found if not place.covers(one)]
                         if not rows:
                             continue
-                        witnesses = thin([*witnesses, *((seq, row.id) for seq, row in found)])
+                        witnesses = thin([*witnesses, *((one.seq, one.row.id) for one in found)])
                         if readable := [row for row in rows if isinstance(row, Entry)]:
                             high = (readable[-1].moment, readable[-1].id)
                             covered = regions.add(covered, Region(end, high=high))
-                        odd = [seq for seq, row in found if isinstance(row, UnreadableEntry)]
-                        if odd:
-                            seen = unreadable.visible.union(odd)
-                            unreadable = Region(unreadable.before, visible=seen)
+                        odd = [one.seq for one in found if isinstance(one.row, UnreadableEntry)]
+                        unreadable = unreadable.came(odd) if odd else unreadable
                         cursor = self._cursor(covered, witnesses, unreadable)
                         chunk = HistoryChunk(rows=rows, cursor=cursor, notice=notice)
                         if not await handover.give(chunk):
                             return False
-            cursor = self._cursor([Region(end)], witnesses, Region(end))
+            cursor = self._cursor([Region(end)], witnesses, Unreadables(Region(end)))
             await handover.give(HistoryChunk(rows=(), cursor=cursor, last=True, notice=notice))
             return True
 
@@ -201,7 +238,7 @@ class SqliteHistory:
             arguments = _arguments(selection) | {"ids": wanted}
             with unreadable_rows(self._display):
                 found = [_row(r) for r in await _all(connection, _VERIFY, arguments)]
-            return set(ids) - {row.id for seq, row in found if place.covers(seq, row)}
+            return set(ids) - {one.row.id for one in found if place.covers(one)}
 
     async def stream(
         self,
@@ -222,7 +259,7 @@ class SqliteHistory:
                         async for found in parts:
                             if limit is not None:
                                 arguments["limit"] -= len(found)
-                            if not await handover.give([row for _, row in found]):
+                            if not await handover.give([one.row for one in found]):
                                 return False
                 return True
 
@@ -253,16 +290,20 @@ class SqliteHistory:
 
     async def _nth_newest(
         self, connection: aiosqlite.Connection, selection: Selection, nth: int
-    ) -> Place:
-        """The last place before the nth newest entry."""
+    ) -> tuple[Place, Key]:
+        """The last place before the nth newest row, and where those without a time begin."""
+        key: Key = ("", "")
         rows = self._fetch(connection, _NEWEST_FIRST, _arguments(selection))
         async with aclosing(rows):
             async for found in rows:
-                for entry in (row for _, row in found if isinstance(row, Entry)):
+                for one in found:
                     nth -= 1
                     if nth == 0:
-                        return just_before_place((entry.moment, entry.id))
-        return (regions.START_OF_TIME, "")
+                        key = one.key
+                    if nth <= 0 and isinstance(one.row, Entry):
+                        place = (one.row.moment, one.row.id)
+                        return (place if nth else just_before_place(place)), key
+        return regions.BEFORE_ALL, key
 
     async def _newest(
         self, connection: aiosqlite.Connection, selection: Selection
@@ -278,7 +319,8 @@ class SqliteHistory:
                 raise ValueError("it belongs to another database")
             covered = regions.load(cursor.data["regions"])
             witnesses = thin((int(seq), str(UUID(id))) for seq, id in cursor.data["witnesses"])
-            [unreadable] = regions.load([cursor.data["unreadable"]])
+            [region] = regions.load([cursor.data["unreadable"]])
+            unreadable = Unreadables(region, _key(cursor.data.get("unreadable_since")))
             moved = cursor.data["file"] != self._opened
         except (KeyError, TypeError, ValueError):
             notice = "the stored place does not fit this database: reading all of it again"
@@ -301,35 +343,45 @@ class SqliteHistory:
             notice = f"{happened}: going on after the last entry that it still has; {TWICE}"
         left = tuple(witness for witness in witnesses if witness[0] <= last)
         covered = tuple(region.up_to(last) for region in covered)
-        return Understood(covered, left, unreadable.up_to(last), notice)
+        unreadable = Unreadables(unreadable.region.up_to(last), unreadable.since)
+        return Understood(covered, left, unreadable, notice)
 
     def _cursor(
-        self, covered: Iterable[Region], witnesses: Iterable[Witness], unreadable: Region
+        self, covered: Iterable[Region], witnesses: Iterable[Witness], unreadable: Unreadables
     ) -> Cursor:
         return Cursor(
             {
                 "kind": "sqlite",
                 "file": self._opened,
                 "regions": regions.dump(covered),
-                "unreadable": regions.dump([unreadable])[0],
+                "unreadable": regions.dump([unreadable.region])[0],
+                "unreadable_since": unreadable.since,
                 "witnesses": [list(witness) for witness in witnesses],
             }
         )
 
     async def _fetch(
         self, connection: aiosqlite.Connection, query: str, arguments: dict[str, Any]
-    ) -> AsyncGenerator[list[tuple[int, HistoryRow]]]:
+    ) -> AsyncGenerator[list[Found]]:
         async with asyncio.timeout(STATEMENT_TIMEOUT):
             cursor = await connection.execute(query, arguments)
+
+        async def whole(seqs: list[int]) -> dict[int, Any]:
+            wanted: dict[str, object] = {"seqs": orjson.dumps(seqs).decode()}
+            return {row[0]: row[1] for row in await _all(connection, _METAS, wanted)}
+
         try:
             size = ChunkSize(self._chunk_rows)
             while rows := await self._next(cursor, size.rows):
-                size.came([row[7] for row in rows])
-                with unreadable_rows(self._display):
-                    found = [_row(row) for row in rows]
-                # Where a read that has to end goes on.
-                arguments |= {"after": rows[-1][4], "after_id": rows[-1][1].replace("-", "")}
-                yield found
+                size.came()
+                async with aclosing(in_parts(rows, 7, whole)) as parts:
+                    async for part in parts:
+                        with unreadable_rows(self._display):
+                            found = [_row(row) for row in part]
+                        # Where a read that has to end goes on.
+                        last = part[-1]
+                        arguments |= {"after": last[4], "after_id": last[1].replace("-", "")}
+                        yield found
         finally:
             await cursor.close()
 
@@ -400,7 +452,15 @@ def _witnesses(rows: Iterable[Row]) -> Iterator[Witness]:
             yield seq, canonical_id(id)
 
 
-def _row(row: Row | tuple[Any, ...]) -> tuple[int, HistoryRow]:
+def _key(stored: Any) -> Key | None:
+    """What a cursor says; raises ValueError where it is none."""
+    if stored is None:
+        return None
+    text, id = stored
+    return str(text), str(id)
+
+
+def _row(row: Row | tuple[Any, ...]) -> Found:
     seq, id, user_id, activity_type, occurred_at, entity_id, entity_type, meta = row
     fields = {
         "id": canonical_id(id),
@@ -413,11 +473,14 @@ def _row(row: Row | tuple[Any, ...]) -> tuple[int, HistoryRow]:
     }
     if occurred_at is None:
         raise ValueError("occurred_at is NULL")
-    try:  # SQLite stores numbers there too, such as milliseconds
+    # SQLite stores numbers there too, such as milliseconds, and sorts them before every text.
+    key = ("" if isinstance(occurred_at, int | float) else _text(occurred_at), id.replace("-", ""))
+    try:
         fields["occurred_at"] = format_time(parse_wire_time(_text(occurred_at)))
     except (ValueError, OverflowError):
-        return seq, unreadable_entry(fields | {"occurred_at": _text(occurred_at)})
-    return seq, Entry(**fields)
+        told = fields | {"occurred_at": _text(occurred_at)}
+        return Found(seq, unreadable_entry(told), key)
+    return Found(seq, Entry(**fields), key)
 
 
 def _arguments(
@@ -438,8 +501,8 @@ def _arguments(
         "entity_type": selection.entity_type,
         "entity": None if entity is None else str(entity),
         "entity_hex": None if entity is None else entity.hex,
-        "since": _stored(since),
-        "until": _stored(until),
+        "since": None if since is None else _stored(since),
+        "until": None if until is None else _stored(until),
         "limit": -1 if limit is None else limit,
         "base": base,
         "after": None,
@@ -447,9 +510,7 @@ def _arguments(
     }
 
 
-def _stored(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
+def _stored(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 

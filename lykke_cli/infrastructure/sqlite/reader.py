@@ -80,7 +80,7 @@ class SqliteReader:
             await self._connection.create_function(name, 1, function, deterministic=True)
 
     def moment(self, stored: str) -> datetime:
-        """A time as it is stored; raises BadInput when it is none."""
+        """The time in a stored text; raises BadInput when it is not a time."""
         try:
             return parse_wire_time(stored)
         except (TypeError, ValueError) as error:

@@ -29,6 +29,7 @@ from lykke_cli.application.merge import (
 from lykke_cli.application.messages import Arrival, Entry, format_time
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.regions import Region
+from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.witnesses import thin
 from lykke_cli.infrastructure.postgresql.cursor import (
     Origin,
@@ -277,7 +278,8 @@ class World:
         lagging = [row.xid for row in self.committed[self.replicated :]]
         visible = self.committed[: self.replicated]
         origin = Origin("1/1", self.timeline, self.next_xid, "", self.replica)
-        snapshot = Snapshot(min([oldest, *lagging]), self.next_xid, self.now, origin)
+        xmin = min([oldest, *lagging])
+        snapshot = Snapshot(xmin, self.next_xid, self.now, origin, self._ended(xmin, lagging))
         if cursor is None:
             return Looked(visible, snapshot, None)
         stored, found = parse(cursor), None
@@ -292,13 +294,21 @@ class World:
                 self.may_be_lost |= {r.entry.id for r in visible if r.entry.moment <= since}
         return Looked(visible, snapshot, place)
 
+    def _ended(self, xmin: int, lagging: Sequence[int]) -> Runs:
+        """What the database says when it is asked, which is not always."""
+        if self.next_xid % 2:
+            return Runs()
+        under_way = {xid for t in self.open for xid in (t.xid, *(row.xid for row in t.rows))}
+        return Runs.of(set(range(xmin, self.next_xid)) - under_way - set(lagging))
+
     def _read(self, request: Read) -> Iterator[HistoryChunk]:
         looked = self._look(request.cursor)
         visible, snapshot, place = looked.visible, looked.snapshot, looked.place
         low = self.now - LOOK_BACK
         if place is None:
             self.at_start = {row.entry.id for row in visible}
-            shown = frozenset(row.xid for row in visible if row.xid >= snapshot.xmin)
+            shown = Runs.of(row.xid for row in visible if row.xid >= snapshot.xmin)
+            shown |= snapshot.ended
             witnesses = thin((row.xid, row.entry.id) for row in visible)
             cursor = make_cursor(snapshot, [Region(snapshot.xmin, visible=shown)], low, witnesses)
             yield HistoryChunk(rows=(), cursor=cursor, last=True, complete=not self.replica)
@@ -314,7 +324,7 @@ class World:
             ),
             key=lambda r: (r.entry.moment, r.entry.id),
         )
-        reading = regions.Reading(place.covered, snapshot.xmin, bound)
+        reading = regions.Reading(place.covered, snapshot.xmin, bound, snapshot.ended)
         witnesses = place.witnesses
         for start in range(0, len(rows), self.chunk_size):
             part = rows[start : start + self.chunk_size]

@@ -1,6 +1,7 @@
 """What only PostgreSQL has: snapshots, subtransactions, transaction ids on a circle."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from lykke_cli.application.errors import LoginRefused, SchemaMismatch
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.infrastructure.postgresql import history as postgres_history
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.builders import INSERT, entity, insert, row
 from tests.servers import PostgresServer
@@ -111,6 +114,164 @@ async def test_what_was_committed_before_the_start_is_not_new(
     assert len(ids(begun)) == bool(options)
     for chunk in begun:
         assert not ids(await changes(history, chunk.cursor)) & {str(e.id) for e in old}
+
+
+async def write_many(connection: asyncpg.Connection, count: int) -> None:
+    """Rows of the user, each in a transaction of its own, with one of somebody else between."""
+    await connection.execute(
+        f"""
+        DO $$ BEGIN
+            FOR n IN 1..{count} LOOP
+                INSERT INTO audit_logs (id, user_id, activity_type, occurred_at)
+                    VALUES (gen_random_uuid(), '{USER}', 'X', now() AT TIME ZONE 'UTC');
+                COMMIT;
+                INSERT INTO audit_logs (id, user_id, activity_type, occurred_at)
+                    VALUES (gen_random_uuid(), gen_random_uuid(), 'X', now() AT TIME ZONE 'UTC');
+                COMMIT;
+            END LOOP;
+        END $$
+        """  # noqa: S608
+    )
+
+
+# More than the 64 of one transaction that the server has at hand.
+MANY_SUBTRANSACTIONS = f"""
+    DO $$ BEGIN
+        FOR n IN 1..80 LOOP
+            BEGIN
+                INSERT INTO audit_logs (id, user_id, activity_type, occurred_at)
+                    VALUES (gen_random_uuid(), '{USER}', 'SUB', now() AT TIME ZONE 'UTC');
+            EXCEPTION WHEN division_by_zero THEN NULL;
+            END;
+        END LOOP;
+    END $$
+"""  # noqa: S608
+
+
+@pytest.mark.parametrize("most_asked", [1_000_000, 2_000])
+async def test_a_transaction_that_stays_open_for_long_makes_no_large_cursor(
+    history: PostgresHistory,
+    connection: asyncpg.Connection,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    most_asked: int,
+) -> None:
+    """Not with thousands of commits since, read as they come; and all is read once, in the end."""
+    monkeypatch.setattr(postgres_history, "MOST_ASKED", most_asked)
+    first = await begin(history)
+    await connection.execute("BEGIN")
+    late = [entity(USER) for _ in range(4)]
+    await connection.execute(INSERT, *row(late[0]))
+    writer = await asyncpg.connect(postgres_url)
+    printed: list[str] = []
+    cursor = first.cursor
+    for new in late[1:]:
+        await write_many(writer, 700)
+        await connection.execute("SAVEPOINT one")  # whose id is among those of the others
+        await connection.execute(INSERT, *row(new))
+        await connection.execute(MANY_SUBTRANSACTIONS)
+        chunks = await changes(history, cursor)
+        printed += [row.id for chunk in chunks for row in chunk.rows]
+        cursor = chunks[-1].cursor
+        # Began now, too: what was committed before is not new.
+        begun = await begin(history)
+        assert ids(await changes(history, begun.cursor)) == set()
+        assert max(map(size, [*(chunk.cursor for chunk in chunks), begun.cursor])) < (
+            5_000 if most_asked > 2_000 else 50_000
+        )
+    await writer.close()
+    assert len(set(printed)) == len(printed) == 3 * 700
+    await connection.execute("COMMIT")
+    expected = {str(e.id) for e in late}
+    many = await connection.fetch("SELECT id::text FROM audit_logs WHERE activity_type = 'SUB'")
+    expected |= {id for (id,) in many}
+    assert len(expected) == 4 + 3 * 80
+    assert ids(await changes(history, cursor)) == expected
+    assert ids(await changes(history, begun.cursor)) == expected
+
+
+def size(cursor: Cursor) -> int:
+    return len(json.dumps(cursor.data))
+
+
+async def test_a_place_that_grows_large_is_told_of(
+    history: PostgresHistory,
+    connection: asyncpg.Connection,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it may not be asked which transactions have ended, nothing is lost either."""
+    monkeypatch.setattr(postgres_history, "MOST_RUNS", 100)
+    monkeypatch.setattr(postgres_history, "FAR_APART", 10**9)
+    await connection.execute("BEGIN")
+    await connection.execute("SELECT pg_current_xact_id()")
+    first = await begin(history)
+    writer = await asyncpg.connect(postgres_url)
+    await write_many(writer, 200)
+    chunks = await changes(history, first.cursor)
+    assert chunks[-1].notice is None and len(ids(chunks)) == 200
+    await write_many(writer, 1)
+    await writer.close()
+    chunks = await changes(history, chunks[-1].cursor)
+    assert len(ids(chunks)) == 1
+    assert chunks[-1].notice is not None and "open for so long" in chunks[-1].notice
+
+
+OPTIONAL = [
+    "pg_current_wal_insert_lsn()",
+    "pg_walfile_name(pg_lsn)",
+    "pg_control_checkpoint()",
+    "pg_postmaster_start_time()",
+    "pg_stat_get_bgwriter_stat_reset_time()",
+    "pg_xact_status(xid8)",
+    "pg_relation_size(regclass,text)",
+]
+
+
+@pytest.mark.parametrize("function", OPTIONAL)
+async def test_a_role_that_may_ask_for_less_reads_all_the_same(
+    history: PostgresHistory, connection: asyncpg.Connection, postgres_url: str, function: str
+) -> None:
+    """And is told, once for each read, what cannot be known then and which right is missing."""
+    await connection.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
+    try:
+        first = await begin(history)
+        new = entity(USER)
+        await insert(postgres_url, [new])
+        chunks = await changes(history, first.cursor)
+        assert ids(chunks) == {str(new.id)}
+        for chunk in (first, chunks[-1]):
+            if function in OPTIONAL[:5]:
+                assert chunk.notice is not None
+                assert f"GRANT EXECUTE ON FUNCTION {function} TO" in chunk.notice
+            else:
+                assert chunk.notice is None
+    finally:
+        await connection.execute(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC")
+
+
+async def test_a_role_that_may_not_know_the_order_of_commits_is_told_the_right(
+    history: PostgresHistory, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("REVOKE EXECUTE ON FUNCTION pg_current_snapshot() FROM PUBLIC")
+    try:
+        with pytest.raises(LoginRefused, match="pg_current_snapshot") as caught:
+            await begin(history)
+        assert "EXECUTE ON FUNCTION" in str(caught.value.remedy)
+    finally:
+        await connection.execute("GRANT EXECUTE ON FUNCTION pg_current_snapshot() TO PUBLIC")
+
+
+async def test_a_view_in_the_place_of_the_table_is_called_one(
+    history: PostgresHistory, connection: asyncpg.Connection
+) -> None:
+    await connection.execute(
+        "ALTER TABLE audit_logs RENAME TO audit_logs_2026;"
+        "CREATE VIEW audit_logs AS SELECT * FROM audit_logs_2026;"
+        "GRANT SELECT ON audit_logs TO reader"
+    )
+    with pytest.raises(SchemaMismatch, match=r"is a view.* the table itself is needed"):
+        await begin(history)
 
 
 async def test_freezing_changes_nothing(
