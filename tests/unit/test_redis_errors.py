@@ -4,10 +4,12 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
+from inspect import signature
 
 import pytest
+import redis.asyncio.connection
 from redis import exceptions
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import SSLConnection, parse_url
 
 from lykke_cli import RedisPubSubGateway
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable, UsageMistake
@@ -177,6 +179,9 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         f"redis://u:s3cret@{'x' * 64}.example",
         "rediss://u:s3cret@h?ssl_cert_reqs=s3cret",
         "rediss://u:s3cret@h?ssl_nonsense=1",
+        "rediss://u:s3cret@h?ssl_ca_data=nonsense",
+        "rediss://u:s3cret@h?ssl_ciphers=nonsense",
+        "rediss://u:s3cret@h?ssl_min_version=1",
         "unix://",
         "unix://run/redis.sock",
         "redis://u:s3cret@h%00",
@@ -211,6 +216,37 @@ def test_a_url_without_options_means_what_redis_py_takes_it_for(url: str) -> Non
     theirs = dict(parse_url(url))
     theirs.pop("connection_class", None)
     assert parse_redis_url(url).options == theirs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "ssl_check_hostname=False",
+        "ssl_cert_reqs=none",
+        "ssl_cert_reqs=optional",
+        "ssl_min_version=772&ssl_ciphers=ECDHE-RSA-AES256-GCM-SHA384",
+        "ssl_include_verify_flags=VERIFY_X509_STRICT",
+    ],
+)
+def test_tls_is_what_redis_py_makes_of_it_without_a_private_name_of_its(
+    options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(context: ssl.SSLContext | None) -> list[object]:
+        assert context is not None
+        ciphers = [cipher["name"] for cipher in context.get_ciphers()]
+        flags, stats = context.verify_flags, context.cert_store_stats()
+        return [context.check_hostname, context.verify_mode, flags, stats, ciphers]
+
+    known = signature(SSLConnection.__init__).parameters  # an old one knows fewer
+    options = "&".join(pair for pair in options.split("&") if pair.partition("=")[0] in known)
+    address = parse_redis_url(f"rediss://host?{options}")
+    given = address.pool_options()
+    connection = given.pop("connection_class")(**given)
+    theirs = facts(connection.ssl_context.get())
+    monkeypatch.setattr(SSLConnection, "ssl_context", None, raising=False)
+    monkeypatch.delattr(redis.asyncio.connection, "RedisSSLContext")
+    assert facts(address.tls()) == theirs
 
 
 def test_an_address_does_not_show_its_password() -> None:

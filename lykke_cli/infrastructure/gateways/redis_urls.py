@@ -4,6 +4,7 @@ redis-py is slow to import; it is asked only about the options of a URL that has
 """
 
 import ssl
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -22,6 +23,12 @@ _IGNORED = {  # options other programs set in the same URL, and which are ours t
     *("decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses"),
     *("health_check_interval", "retry_on_timeout", "timeout"),
 }
+_REQUIREMENTS = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+_TLS_DETAILS = {"ssl_ca_data", "ssl_ciphers", "ssl_min_version"}
 _LONGEST_LABEL = 63  # characters between two dots of a host name
 
 
@@ -48,9 +55,7 @@ class RedisAddress(msgspec.Struct, frozen=True):
         """What to secure a connection with, where the URL wants that."""
         if not self._is_secure():
             return None
-        options = self.pool_options()
-        context: ssl.SSLContext = options.pop("connection_class")(**options).ssl_context.get()
-        return context
+        return _tls_context(self.options, checks_host_name=self._checks_host_name())
 
     def _is_secure(self) -> bool:
         return self.scheme == "rediss"
@@ -87,7 +92,15 @@ def parse_redis_url(url: str) -> RedisAddress:
             key=options.get("ssl_keyfile"),
             password=options.get("ssl_password"),
         )
-    return RedisAddress(parts.scheme, _display(parts, port, options), options, most)
+    address = RedisAddress(parts.scheme, _display(parts, port, options), options, most)
+    if _TLS_DETAILS & set(options):
+        try:
+            address.tls()
+        except (OSError, ValueError, TypeError):
+            raise _malformed(
+                "it has an option about TLS with a value that makes no sense"
+            ) from None
+    return address
 
 
 def display_url(url: str) -> str:
@@ -129,6 +142,28 @@ def _are_accepted(scheme: str, options: dict[str, Any]) -> bool:
     except (TypeError, ValueError, AttributeError, RedisError):
         return False
     return True
+
+
+def _tls_context(options: Mapping[str, Any], *, checks_host_name: bool) -> ssl.SSLContext:
+    """As redis-py makes it, which has no public name for what it makes."""
+    context = ssl.create_default_context()
+    context.check_hostname = checks_host_name
+    context.verify_mode = _REQUIREMENTS[options.get("ssl_cert_reqs") or "required"]
+    for flag in options.get("ssl_include_verify_flags", ()):
+        context.verify_flags |= flag
+    for flag in options.get("ssl_exclude_verify_flags", ()):
+        context.verify_flags &= ~flag
+    certificate, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
+    if certificate or key:
+        context.load_cert_chain(certificate, key, options.get("ssl_password"))
+    authorities = [options.get(f"ssl_ca_{kind}") for kind in ("certs", "path", "data")]
+    if any(authorities):
+        context.load_verify_locations(*authorities)
+    if (lowest := options.get("ssl_min_version")) is not None:
+        context.minimum_version = lowest
+    if (ciphers := options.get("ssl_ciphers")) is not None:
+        context.set_ciphers(ciphers)
+    return context
 
 
 def _is_text(value: str) -> bool:
