@@ -3,6 +3,7 @@
 import errno
 import socket
 import ssl
+import uuid
 from collections.abc import Callable
 from inspect import signature
 
@@ -13,8 +14,10 @@ from redis.asyncio.connection import SSLConnection, parse_url
 
 from lykke_cli import RedisPubSubGateway
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable, UsageMistake
+from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.gateways.redis_errors import MOST_SHOWN, reason, redis_errors
 from lykke_cli.infrastructure.gateways.redis_urls import display_url, parse_redis_url
+from tests.cli_process import call_lykke
 
 SERVER = "redis://host:6379/0"
 
@@ -196,6 +199,16 @@ def test_a_malformed_url_is_a_mistake_that_does_not_show_it(url: str) -> None:
         assert "s3cret" not in str(error)
         error = error.__cause__ or error.__context__
     assert "redis://user:password@host:6379/0" in str(caught.value)
+
+
+@pytest.mark.parametrize("port", [":99999", ":0", ":" + "9" * 5_000, "?port=99999", "?port=x"])
+@pytest.mark.parametrize("host", ["redis://u:s3cret@h", "rediss://[::1]"])
+def test_a_port_that_is_none_is_told_of(host: str, port: str) -> None:
+    result = call_lykke("publish", uuid.uuid4(), env={"REDIS_URL": host + port})
+    assert (result.status, result.stdout) == (ExitCode.USAGE, b"")
+    [line] = result.stderr.splitlines()
+    assert "the port is out of range, it is a number from 1 to 65535" in line
+    assert "s3cret" not in line
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,10 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.tls import REDIS_OPTIONS, check_certificates
 
 DEFAULT_PORT = 6379
+HIGHEST_PORT = 65_535
 _SHAPE = "write it like redis://user:password@host:6379/0, rediss://... or unix:///path"
+_LONGEST_NUMBER = 10  # digits
+_PORT = f"the port is out of range, it is a number from 1 to {HIGHEST_PORT}"
 _TAKEN = {
     *("db", "username", "password", "client_name"),
     *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_read_size"),
@@ -80,6 +83,10 @@ def parse_redis_url(url: str) -> RedisAddress:
             del options[name]
         elif not (parts.scheme == "rediss" and name.startswith("ssl_")):
             raise _malformed(f"it has an option that is not understood, {name[:40]!r}")
+    if (port := _port_of(str(options.get("port", DEFAULT_PORT)))) is None:
+        raise _malformed(_PORT)
+    if "port" in options:
+        options["port"] = port
     if not all(_is_text(value) for value in options.values() if isinstance(value, str)):
         raise _malformed("it has a character that is in no text")
     if parts.query and not _are_accepted(parts.scheme, options):
@@ -190,23 +197,31 @@ def _connection_class(scheme: str) -> Any:
     return {"unix": UnixDomainSocketConnection, "rediss": SSLConnection}.get(scheme, Connection)
 
 
-def _parts(url: str) -> tuple[SplitResult, int | None] | None:
+def _parts(url: str) -> SplitResult | None:
     try:
-        parts = urlsplit(url)
-        return parts, parts.port
+        return urlsplit(url)
     except ValueError:
         return None
 
 
+def _port_of(text: str) -> int | None:
+    """None for what is no port."""
+    is_number = text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER
+    return int(text) if is_number and 0 < int(text) <= HIGHEST_PORT else None
+
+
 def _split(url: str) -> tuple[SplitResult, int | None]:
     # What the standard library says of a bad URL quotes it: nothing of that is kept.
-    found = _parts(url)
-    if found is None:
+    parts = _parts(url)
+    if parts is None:
         raise _malformed()
-    parts, port = found
     rest = parts.path + parts.query + parts.fragment
     if parts.fragment or ("@" in rest and "@" not in parts.netloc and parts.scheme != "unix"):
         raise _malformed("special characters in the password are written as %23 for # and so on")
+    given = parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+    port = _port_of(given) if given else None
+    if given and port is None:
+        raise _malformed(_PORT if given.isdigit() else None)
     if parts.scheme == "unix":
         if not parts.path.strip("/") or parts.hostname:
             raise _malformed()
