@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import stat
 import threading
 import weakref
@@ -12,11 +13,15 @@ from lykke_cli.cli.standard_streams import (
     OutputClosed,
     failure,
     open_anew,
+    wait_until_writable,
     write_all,
     write_some,
 )
 
 THREAD = "lykke-output"
+AT_ONCE = getattr(select, "PIPE_BUF", 512)
+"""Bytes that whatever is writable takes without blocking: so many at a time are certain."""
+_END_WAIT = 1.0  # seconds for those that were just being written when a write is given up
 
 
 class Outlet:
@@ -37,8 +42,9 @@ class Outlet:
         self._is_ours = anew is not None
         self._never_blocks = self._is_ours or _is_file(descriptor)
         self._has_ended = False
+        self._writing = threading.Lock()
         self.sent = 0
-        """How many bytes of the last write have left."""
+        """How many bytes of the last write the operating system took; no more after it raised."""
 
     async def write(self, data: bytes) -> None:
         """Write all of `data`; only one may write at a time.
@@ -55,10 +61,10 @@ class Outlet:
             if self.sent < len(data):
                 await self._write_rest(memoryview(data)[self.sent :])
         except OSError as error:
-            self._has_ended = True
+            self._end()
             raise failure(error) from error
         except BaseException:
-            self._has_ended = True
+            self._end()
             raise
 
     async def _write_rest(self, rest: memoryview) -> None:
@@ -71,7 +77,25 @@ class Outlet:
         elif self._never_blocks:
             write_all(self._descriptor, rest)
         else:
-            await _in_thread(lambda: write_all(self._descriptor, rest))
+            await _in_thread(lambda: self._write_blocking(rest))
+
+    def _write_blocking(self, rest: memoryview) -> None:
+        """In a thread, and only a little each time: nobody can ask how far a longer write got."""
+        while rest:
+            wait_until_writable(self._descriptor)
+            with self._writing:
+                if self._has_ended:
+                    return
+                written = write_some(self._descriptor, rest[:AT_ONCE])
+                self.sent += written
+            rest = rest[written:]
+
+    def _end(self) -> None:
+        """From now on nothing is written, by a thread either."""
+        is_ours = self._writing.acquire(timeout=_END_WAIT)
+        self._has_ended = True
+        if is_ours:
+            self._writing.release()
 
     async def _until_writable(self) -> None:
         loop = asyncio.get_running_loop()
