@@ -6,9 +6,8 @@ import select
 import stat
 import threading
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
 
+from lykke_cli.cli.daemon_thread import in_daemon_thread
 from lykke_cli.cli.standard_streams import (
     OutputClosed,
     failure,
@@ -77,7 +76,7 @@ class Outlet:
         elif self._never_blocks:
             write_all(self._descriptor, rest)
         else:
-            await _in_thread(lambda: self._write_blocking(rest))
+            await in_daemon_thread(lambda: self._write_blocking(rest), THREAD)
 
     def _write_blocking(self, rest: memoryview) -> None:
         """In a thread, and only a little each time: nobody can ask how far a longer write got."""
@@ -99,10 +98,10 @@ class Outlet:
 
     async def _until_writable(self) -> None:
         loop = asyncio.get_running_loop()
-        writable = loop.create_future()
-        loop.add_writer(self._descriptor, _set, writable, None)
+        writable = asyncio.Event()
+        loop.add_writer(self._descriptor, writable.set)
         try:
-            await writable
+            await writable.wait()
         finally:
             loop.remove_writer(self._descriptor)
 
@@ -112,30 +111,3 @@ def _is_file(descriptor: int) -> bool:
     mode = os.fstat(descriptor).st_mode
     is_device = stat.S_ISCHR(mode) and not os.isatty(descriptor)
     return stat.S_ISREG(mode) or stat.S_ISBLK(mode) or is_device
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    """Not asyncio.to_thread, whose threads are waited for at exit: this one may never end."""
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-
-    def run() -> None:
-        error: OSError | None = None
-        try:
-            work()
-        except OSError as caught:
-            error = caught
-        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
-            loop.call_soon_threadsafe(_set, done, error)
-
-    threading.Thread(target=run, name=THREAD, daemon=True).start()
-    await done
-
-
-def _set(future: "asyncio.Future[None]", error: OSError | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
