@@ -160,9 +160,10 @@ def _tls_context(options: Mapping[str, Any], *, checks_host_name: bool) -> ssl.S
         context.verify_flags |= flag
     for flag in options.get("ssl_exclude_verify_flags", ()):
         context.verify_flags &= ~flag
-    certificate, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
-    if certificate or key:
-        context.load_cert_chain(certificate, key, options.get("ssl_password"))
+    if certificate := options.get("ssl_certfile"):
+        context.load_cert_chain(
+            certificate, options.get("ssl_keyfile"), options.get("ssl_password")
+        )
     authorities = [options.get(f"ssl_ca_{kind}") for kind in ("certs", "path", "data")]
     if any(authorities):
         context.load_verify_locations(*authorities)
