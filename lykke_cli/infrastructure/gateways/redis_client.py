@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -35,11 +36,17 @@ def plain_connection(
     return made
 
 
+@cache
+def _words_to_get_one(kind: type[ConnectionPool]) -> tuple[str, ...]:
+    """An old pool wants to be told the command, a new one warns of that."""
+    name = signature(kind.get_connection).parameters.get("command_name")
+    return ("PUBLISH",) if name is not None and name.default is name.empty else ()
+
+
 @asynccontextmanager
 async def taken(pool: ConnectionPool) -> AsyncGenerator[AbstractConnection]:
     """A connection of the pool, connected, while the block lasts; a block that fails closes it."""
-    name = signature(pool.get_connection).parameters.get("command_name")
-    words = ("PUBLISH",) if name is not None and name.default is name.empty else ()
+    words = _words_to_get_one(type(pool))
     connection: AbstractConnection = await pool.get_connection(*words)  # type: ignore[no-untyped-call]
     try:
         yield connection

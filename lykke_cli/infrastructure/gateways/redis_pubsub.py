@@ -36,6 +36,7 @@ MOST_CONNECTIONS = 50  # to publish by; whoever finds all of them taken waits fo
 PIPELINE_MESSAGES = 1_000
 PIPELINE_BYTES = 1_048_576
 QUIET = 1.0  # seconds after which a connection is asked for a sign of life before it is used
+JUST_NOW = 0.001  # seconds after an answer in which no connection is looked at again
 _STEPS_TO_HEAR = 2  # of the event loop, in which it hears that the server has closed a connection
 STEADY = CAP  # seconds after which a connection counts as good, and back-off starts afresh
 _GLOB = re.compile(r"([*?\[\]\\^])")
@@ -89,6 +90,7 @@ class RedisPubSubGateway:
         self._subscriptions: WeakSet[RedisSubscription] = WeakSet()
         self._links: set[SubscribedConnection] = set()
         self._heard: dict[AbstractConnection, float] = {}  # when each of the pool's last answered
+        self._answered = 0.0  # when any of them did
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -147,8 +149,7 @@ class RedisPubSubGateway:
         try:
             with redis_errors(self._server):
                 async with asyncio.timeout(self._connect_timeout), self._free:
-                    for _ in range(_STEPS_TO_HEAR):
-                        await asyncio.sleep(0)
+                    await self._hear()
                     async with taken(pool) as connection:
                         await self._make_sure_of(connection)
                         packed = connection.pack_commands(
@@ -162,10 +163,17 @@ class RedisPubSubGateway:
                             except exceptions.ResponseError as error:
                                 outcomes.append(translate(error, self._server))
                             unanswered -= 1
-                        self._heard[connection] = asyncio.get_running_loop().time()
+                        self._answered = asyncio.get_running_loop().time()
+                        self._heard[connection] = self._answered
         except ServerUnavailable as error:
             outcomes += [_uncertain(error)] * unanswered
             raise
+
+    async def _hear(self) -> None:
+        """Let the loop notice which connections were closed since the last answer."""
+        if asyncio.get_running_loop().time() - self._answered > JUST_NOW:
+            for _ in range(_STEPS_TO_HEAR):
+                await asyncio.sleep(0)
 
     async def _make_sure_of(self, connection: "AbstractConnection") -> None:
         """Connect anew where nothing answers any more."""
