@@ -6,6 +6,31 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    try:
+        if sys.argv[1:] == ["--version"] and _has_told_version():
+            return 0
+        return _run_on_streams()
+    except KeyboardInterrupt:  # while it was still being imported
+        return 130
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        _complain(f"It cannot start: {error}. Is it installed with all that it needs?")
+        return 1
+
+
+def _has_told_version() -> bool:
+    """Before anything else is imported; False where stdout does not take it at once."""
+    from lykke_cli._version import __version__
+
+    line = f"lykke {__version__}\n".encode()
+    try:
+        return sys.stdout is not None and os.write(1, line) == len(line)
+    except OSError:
+        return False
+
+
+def _run_on_streams() -> int:
     from lykke_cli.application.errors import OutputFailed
     from lykke_cli.cli.output import standard_streams
 
@@ -14,15 +39,18 @@ def main() -> int:
         status = _run()
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:  # while it was still being imported
-        return 130
     except standard_streams.OutputClosed:
         return 0
     except OutputFailed as error:
-        sys.stderr.write(f"lykke: {error}\n")
+        _complain(str(error))
         return 5
     finally:
         standard_streams.finish()
+
+
+def _complain(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"lykke: {' '.join(text.split())}\n")
 
 
 def _run() -> int:

@@ -1,8 +1,10 @@
 """Start-up pays only for what the command needs: asserted on what was imported, not on time."""
 
+import os
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -47,8 +49,31 @@ def test_help_and_version_import_no_driver(arguments: list[str]) -> None:
     assert not imported(*arguments) & set(_HEAVY)
 
 
-def test_version_does_not_even_build_the_command_line() -> None:
-    assert "typer" not in imported("--version")
+def test_version_imports_nothing_but_itself() -> None:
+    ours = {name for name in imported("--version") if name.startswith("lykke_cli")}
+    assert ours == {"lykke_cli", "lykke_cli.__main__", "lykke_cli._version"}
+
+
+@pytest.mark.parametrize("module", ["select", "typer", "msgspec"])
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        ("KeyboardInterrupt", 130, ""),
+        ("ImportError('no\\nsuch thing')", 1, "no such thing"),
+    ],
+)
+def test_what_fails_while_it_is_imported_is_told_of_in_a_line(
+    module: str, error: str, status: int, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"{module}.py").write_text(f"raise {error}")
+    env = environment()
+    env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{env['PYTHONPATH']}"
+    command = [sys.executable, "-m", "lykke_cli", "tail", str(uuid.uuid4())]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=20)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
+    assert done.stderr.startswith("lykke: " if said else "")
+    assert len(done.stderr.splitlines()) == bool(said)
 
 
 @pytest.mark.parametrize("line", ["lykke tail --chan", "lykke tail --profile x", "lykke tail 3"])

@@ -1,4 +1,4 @@
-"""A TCP proxy that can swallow bytes: connections stay open, nothing gets through."""
+"""A TCP proxy that can swallow bytes, or cut connections off after so many answers."""
 
 import asyncio
 import threading
@@ -16,6 +16,7 @@ class Proxy:
         self.port = 0
         self._target = target
         self._flowing = True
+        self._lines_left: int | None = None
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -39,6 +40,10 @@ class Proxy:
         """New bytes get through again; those swallowed are gone."""
         self._flowing = True
 
+    def cut_after(self, lines: int) -> None:
+        """Once: after so many more lines from the target, which gets all that it is sent."""
+        self._lines_left = lines
+
     def lead_to(self, target: int) -> None:
         """Connections from now on are to this port."""
         self._target = target
@@ -56,11 +61,27 @@ class Proxy:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.CancelledError):
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
-            await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
+            await asyncio.gather(self._pump(reader, up_writer), self._answer(up_reader, writer))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65536):
+                if self._flowing:
+                    writer.write(data)
+                    await writer.drain()
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                if self._lines_left is not None:
+                    lines = data.splitlines(keepends=True)
+                    if len(lines) >= self._lines_left:
+                        writer.write(b"".join(lines[: self._lines_left]))
+                        self._lines_left = None
+                        return
+                    self._lines_left -= len(lines)
                 if self._flowing:
                     writer.write(data)
                     await writer.drain()

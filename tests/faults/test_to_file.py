@@ -159,6 +159,16 @@ def test_a_folder_that_is_not_there_is_a_clear_error(env: dict[str, str], tmp_pa
     assert "No such file" in result.stderr
 
 
+def test_a_file_beside_that_cannot_be_looked_at_is_a_clear_error(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    target, loop = tmp_path / "audit.ndjson", tmp_path / "audit.ndjson.1"
+    loop.symlink_to(loop)
+    result = run_lykke("tail", uuid.uuid4(), "--since", "1h", "--to-file", target, env=env)
+    assert result.status == ExitCode.BAD_INPUT
+    assert result.stderr == f"lykke: Cannot use {loop}: Too many levels of symbolic links\n"
+
+
 def test_the_file_follows_the_umask(postgres_url: str, env: dict[str, str], tmp_path: Path) -> None:
     user, target = uuid.uuid4(), tmp_path / "audit.ndjson"
     fill(postgres_url, user, 1)

@@ -2,21 +2,25 @@
 
 import asyncio
 import os
+import select
 import stat
 import threading
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
 
+from lykke_cli.cli.output.daemon_thread import in_daemon_thread
 from lykke_cli.cli.output.standard_streams import (
     OutputClosed,
     failure,
     open_anew,
+    wait_until_writable,
     write_all,
     write_some,
 )
 
 THREAD = "lykke-output"
+AT_ONCE = getattr(select, "PIPE_BUF", 512)
+"""Bytes that whatever is writable takes without blocking: so many at a time are certain."""
+_END_WAIT = 1.0  # seconds for those that were just being written when a write is given up
 
 
 class Outlet:
@@ -37,8 +41,9 @@ class Outlet:
         self._is_ours = anew is not None
         self._never_blocks = self._is_ours or _is_file(descriptor)
         self._has_ended = False
+        self._writing = threading.Lock()
         self.sent = 0
-        """How many bytes of the last write have left."""
+        """How many bytes of the last write the operating system took; no more after it raised."""
 
     async def write(self, data: bytes) -> None:
         """Write all of `data`; only one may write at a time.
@@ -55,10 +60,10 @@ class Outlet:
             if self.sent < len(data):
                 await self._write_rest(memoryview(data)[self.sent :])
         except OSError as error:
-            self._has_ended = True
+            self._end()
             raise failure(error) from error
         except BaseException:
-            self._has_ended = True
+            self._end()
             raise
 
     async def _write_rest(self, rest: memoryview) -> None:
@@ -71,14 +76,32 @@ class Outlet:
         elif self._never_blocks:
             write_all(self._descriptor, rest)
         else:
-            await _in_thread(lambda: write_all(self._descriptor, rest))
+            await in_daemon_thread(lambda: self._write_blocking(rest), THREAD)
+
+    def _write_blocking(self, rest: memoryview) -> None:
+        """In a thread, and only a little each time: nobody can ask how far a longer write got."""
+        while rest:
+            wait_until_writable(self._descriptor)
+            with self._writing:
+                if self._has_ended:
+                    return
+                written = write_some(self._descriptor, rest[:AT_ONCE])
+                self.sent += written
+            rest = rest[written:]
+
+    def _end(self) -> None:
+        """From now on nothing is written, by a thread either."""
+        is_ours = self._writing.acquire(timeout=_END_WAIT)
+        self._has_ended = True
+        if is_ours:
+            self._writing.release()
 
     async def _until_writable(self) -> None:
         loop = asyncio.get_running_loop()
-        writable = loop.create_future()
-        loop.add_writer(self._descriptor, _set, writable, None)
+        writable = asyncio.Event()
+        loop.add_writer(self._descriptor, writable.set)
         try:
-            await writable
+            await writable.wait()
         finally:
             loop.remove_writer(self._descriptor)
 
@@ -88,30 +111,3 @@ def _is_file(descriptor: int) -> bool:
     mode = os.fstat(descriptor).st_mode
     is_device = stat.S_ISCHR(mode) and not os.isatty(descriptor)
     return stat.S_ISREG(mode) or stat.S_ISBLK(mode) or is_device
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    """Not asyncio.to_thread, whose threads are waited for at exit: this one may never end."""
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-
-    def run() -> None:
-        error: OSError | None = None
-        try:
-            work()
-        except OSError as caught:
-            error = caught
-        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
-            loop.call_soon_threadsafe(_set, done, error)
-
-    threading.Thread(target=run, name=THREAD, daemon=True).start()
-    await done
-
-
-def _set(future: "asyncio.Future[None]", error: OSError | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Protocol
 
 from lykke_cli.application.errors import OutputFailed
@@ -56,10 +57,11 @@ class StdoutSink:
     async def write(self, arrivals: Sequence[Arrival]) -> None:
         self.left = 0
         await self.begin()
+        data = self._renderer.render(arrivals)
         try:
-            await self._emit(self._renderer.render(arrivals))
+            await self._emit(data)
         except (asyncio.CancelledError, OutputClosed, OutputFailed):
-            self.left = self._whole(arrivals, self._terminal.sent)
+            self.left = self._whole(arrivals, len(data), self._terminal.sent)
             raise
 
     @property
@@ -77,13 +79,14 @@ class StdoutSink:
         if self._begun:
             await self._emit(self._renderer.footer())
 
-    def _whole(self, arrivals: Sequence[Arrival], sent: int) -> int:
-        """How many of them lie within the first `sent` bytes."""
-        for number, arrival in enumerate(arrivals):
-            sent -= len(self._renderer.render([arrival]))
-            if sent < 0:
-                return number
-        return len(arrivals)
+    def _whole(self, arrivals: Sequence[Arrival], size: int, sent: int) -> int:
+        """How many of them lie within the first `sent` bytes of the `size` that they took.
+
+        The first is what the others leave: before it there may be less than between two.
+        """
+        others = [len(self._renderer.render([arrival])) for arrival in arrivals[1:]]
+        ends = accumulate([size - sum(others), *others])
+        return sum(end <= sent for end in ends)
 
     async def _emit(self, data: bytes) -> None:
         if data:

@@ -74,8 +74,16 @@ def write_all(descriptor: int, data: memoryview) -> None:
     """Blocks until all is written, also where the descriptor does not."""
     while data:
         if (written := write_some(descriptor, data)) == 0:
-            _wait_until_writable(descriptor)
+            wait_until_writable(descriptor)
         data = data[written:]
+
+
+def wait_until_writable(descriptor: int, seconds: float | None = None) -> None:
+    """Return also when the other side has gone; at once where nobody can ask (Windows)."""
+    if hasattr(select, "poll"):  # unlike select(), it takes any number of descriptor
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        poll.poll(None if seconds is None else seconds * 1000)
 
 
 def failure(error: OSError) -> Exception:
@@ -120,7 +128,7 @@ class _Stderr(io.FileIO):
     def drain(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while self._unsaid and (left := end - time.monotonic()) > 0:
-            _wait_until_writable(self._descriptor, left)
+            wait_until_writable(self._descriptor, left)
             self._offer()
 
     def _offer(self) -> None:
@@ -148,9 +156,3 @@ def _text(raw: io.FileIO, like: IO[str] | None) -> io.TextIOWrapper:
         errors=getattr(like, "errors", "backslashreplace"),
         line_buffering=getattr(like, "line_buffering", False),
     )
-
-
-def _wait_until_writable(descriptor: int, seconds: float | None = None) -> None:
-    poll = select.poll()  # unlike select(), it also ends when the other side has gone
-    poll.register(descriptor, select.POLLOUT)
-    poll.poll(None if seconds is None else seconds * 1000)

@@ -17,6 +17,8 @@ from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.files.entry_file import EntryFile
 from lykke_cli.infrastructure.files.written_entries import WrittenIds
 
+CANCEL_AGAIN = 0.1  # seconds
+END_WAIT = 2.0  # seconds at the end of a run for tasks that were cancelled
 OPENING_WAIT = 2.0  # seconds at the end of a run for a place that is still being opened
 
 
@@ -62,17 +64,17 @@ class Keeper:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._opener is not None:
-            if self._may_open.is_set():
-                await asyncio.wait([self._opener], timeout=OPENING_WAIT)
-            self._opener.cancel()
         try:
-            self._save(finally_=True)
-        except OutputFailed:
-            if not isinstance(exc, OutputFailed):  # which says it already
-                raise
+            if self._opener is not None and self._may_open.is_set():
+                await asyncio.wait([self._opener], timeout=OPENING_WAIT)
+        finally:
+            try:
+                self._save(finally_=True)
+            except OutputFailed:
+                if not isinstance(exc, OutputFailed):  # which says it already
+                    raise
+            finally:
+                await _end([task for task in (self._timer, self._opener) if task is not None])
 
     def unwritten(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
         """Those that do not stand in the output."""
@@ -157,6 +159,19 @@ class Keeper:
             else:
                 self._save_if_due()
                 return
+
+
+async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """Cancel them and wait until they have ended; after END_WAIT for nothing more.
+
+    Once may not be enough: asyncio.wait_for may swallow one (before Python 3.12).
+    """
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + END_WAIT
+    while (running := [task for task in tasks if not task.done()]) and loop.time() < give_up:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=CANCEL_AGAIN)
 
 
 async def open_file(

@@ -20,6 +20,8 @@ CONNECT_TIMEOUT = 5.0  # seconds
 STATEMENT_TIMEOUT = 60.0  # seconds for one statement, or one fetch of its rows
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock on a SQLite file
 
+HIGHEST_PORT = 65_535
+LONGEST_NUMBER = 10  # digits
 _POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg")
 _SQLITE = ("sqlite", "sqlite+aiosqlite")
 _CACHE_SIZES = ("statement_cache_size", "prepared_statement_cache_size")
@@ -192,8 +194,12 @@ def _postgres(url: str) -> _Postgres:
         or not all(_HOST.fullmatch(host) for host in hosts.split(","))
     ):
         raise malformed
-    for host in (*hosts.split(","), *dict(options).get("host", "").split(",")):
-        _check_host(_HOST.sub(r"\1", unquote(host)))
+    for host in (*hosts.split(","), *options.get("host", "").split(",")):
+        name, port = _name_and_port(unquote(host))
+        _check_host(name)
+        _check_port(port)
+    for port in options.get("port", "").split(","):
+        _check_port(port)
     return _Postgres(
         user=unquote(user),
         password=unquote(password),
@@ -212,6 +218,21 @@ def _check_host(host: str) -> None:
         raise UsageMistake(
             "The database URL has a host name that is none: it has 1 to 63 characters between dots."
         ) from None
+
+
+def _name_and_port(host: str) -> tuple[str, str]:
+    found = None if host.startswith("/") else _HOST.fullmatch(host)
+    return (host, "") if found is None else (found[1], (found[2] or "").removeprefix(":"))
+
+
+def _check_port(port: str) -> None:
+    """Raises UsageMistake for one that is none; where there is none it is the default."""
+    is_number = port.isascii() and port.isdigit() and len(port) < LONGEST_NUMBER
+    if port and not (is_number and 0 < int(port) <= HIGHEST_PORT):
+        raise UsageMistake(
+            f"The database URL has a port that is out of range: it is a number from 1 to "
+            f"{HIGHEST_PORT}."
+        )
 
 
 def _require_own_name() -> None:

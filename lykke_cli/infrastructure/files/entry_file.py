@@ -107,6 +107,10 @@ class EntryFile:
     async def read_back(self) -> WrittenIds:
         """The ids of all entries in the file, and in what was put aside beside it."""
         self.is_compared = False
+        with _file_errors(self.path):
+            return await self._read_back()
+
+    async def _read_back(self) -> WrittenIds:
         ids, sizes = WrittenIds(), [path.stat().st_size for path in self._all()]
         if sum(sizes) > MOST_BEYOND:
             self.tell(f"reading back what is in {self.path} ({sum(sizes) >> 20:,} MiB)")
@@ -184,7 +188,8 @@ class EntryFile:
     def finish_packing(self) -> None:
         """Compress what an earlier run put aside, if asked to. Save the state before."""
         if self._compress:
-            finish_packing(self.path, self.tell)
+            with _file_errors(self.path):
+                finish_packing(self.path, self.tell)
 
     def state(self) -> dict[str, Any]:
         """What to store, once everything written is on the disk."""
@@ -373,7 +378,7 @@ class EntryFile:
 
 
 class _file_errors:
-    """Turns an OSError into an OutputFailed that names the file."""
+    """Turns an OSError into an OutputFailed that names the file, or another that it is about."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -382,7 +387,8 @@ class _file_errors:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, OSError):
-            raise OutputFailed(f"Cannot use {self._path}: {error.strerror}") from error
+            path = os.fsdecode(error.filename) if error.filename else self._path
+            raise OutputFailed(f"Cannot use {path}: {error.strerror}") from error
 
 
 def _known(state: dict[str, Any]) -> _Known | None:

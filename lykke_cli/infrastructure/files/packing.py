@@ -22,7 +22,10 @@ def packed(plain: Path) -> Path:
 
 
 def pack(plain: Path) -> None:
-    """Put `plain.gz` in its place; raises OSError, also where a name is somebody else's."""
+    """Put `plain.gz` in its place, which replaces one that is there.
+
+    Raises OSError, also where `plain.gz.part` is there. `plain` is whole then, and stays.
+    """
     unfinished = _unfinished(plain)
     with open(plain, "rb") as source, open(unfinished, "xb") as target:
         try:
@@ -42,6 +45,7 @@ def finish_packing(path: Path, tell: Callable[[str], None]) -> None:
     """Pack what `path` was put aside as and is not packed, after a run that was killed.
 
     Nobody else may be writing `path`. What cannot be packed stays as it is, and is told of.
+    Raises OSError where it cannot be seen what there is.
     """
     for plain in list(_put_aside(path)):
         try:
@@ -67,7 +71,7 @@ def _unfinished(plain: Path) -> Path:
 
 
 def _remove_our_rest(unfinished: Path) -> None:
-    """Remove what a killed run packed of it; raises FileExistsError for anybody else's."""
+    """Remove what a killed run packed of it; what is no gzip file is somebody else's, and stays."""
     with suppress(FileNotFoundError):
         with open(unfinished, "rb") as file:
             start = file.read(len(_GZIP))

@@ -5,10 +5,10 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from uuid import UUID
 from weakref import WeakSet
 
@@ -28,14 +28,17 @@ from lykke_cli.infrastructure.redis.urls import RedisAddress, parse_redis_url
 
 if TYPE_CHECKING:  # redis-py is slow to import: who only subscribes does without
     from redis.asyncio import ConnectionPool, Redis
+    from redis.asyncio.connection import AbstractConnection
 
 CONNECT_TIMEOUT = 5.0  # seconds to connect and to be confirmed as subscribed
 HEALTH_INTERVAL = 10.0  # seconds of silence after which the server is asked for a sign of life
 MOST_CONNECTIONS = 50  # to publish by; whoever finds all of them taken waits for one
 PIPELINE_MESSAGES = 1_000
 PIPELINE_BYTES = 1_048_576
+QUIET = 1.0  # seconds after which a connection is asked for a sign of life before it is used
+JUST_NOW = 0.001  # seconds after an answer in which no connection is looked at again
+_STEPS_TO_HEAR = 2  # of the event loop, in which it hears that the server has closed a connection
 STEADY = CAP  # seconds after which a connection counts as good, and back-off starts afresh
-_T = TypeVar("_T")
 _GLOB = re.compile(r"([*?\[\]\\^])")
 
 logger = logging.getLogger(__name__)
@@ -50,6 +53,9 @@ class RedisPubSubGateway:
     URL's socket_connect_timeout. As many publish at once as the URL or the pool has
     max_connections, 50 where neither says so; the others wait within that time. A server that is
     silent for `health_interval` seconds is asked, and given up after as many again.
+    What is published is sent at most once: a connection that was closed meanwhile is made anew
+    before, and one that breaks before the answer leaves open whether the message has gone out,
+    which the error says.
     Raises UsageMistake for a malformed URL, and for a use from another event loop.
     """
 
@@ -83,6 +89,8 @@ class RedisPubSubGateway:
         self._health_interval = health_interval
         self._subscriptions: WeakSet[RedisSubscription] = WeakSet()
         self._links: set[SubscribedConnection] = set()
+        self._heard: dict[AbstractConnection, float] = {}  # when each of the pool's last answered
+        self._answered = 0.0  # when any of them did
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -99,54 +107,89 @@ class RedisPubSubGateway:
     async def publish_to_user_channel(
         self, user_id: UUID, channel_type: str, message: Mapping[str, Any]
     ) -> int:
-        channel, data = channel_name(channel_type, user_id), encode(message)
-
-        async def publish(client: "Redis") -> int:
-            return int(await client.publish(channel, data))
-
-        return await self._in_turn(publish)
+        [outcome] = await self._publish([(channel_name(channel_type, user_id), encode(message))])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def publish_many(
         self, channel_type: str, messages: Sequence[tuple[UUID, Mapping[str, Any]]]
     ) -> list[int | Exception]:
-        from lykke_cli.infrastructure.redis.errors import translate
+        return await self._publish(
+            [(channel_name(channel_type, user), encode(text)) for user, text in messages]
+        )
 
-        commands = [(channel_name(channel_type, user), encode(text)) for user, text in messages]
+    async def _publish(self, commands: Sequence[tuple[str, bytes]]) -> list[int | Exception]:
+        """How many subscribers each reached, or why not; after a break the rest is tried."""
         outcomes: list[int | Exception] = []
         for some in _portions(commands):
-
-            async def publish(client: "Redis", some: list[tuple[str, bytes]] = some) -> list[Any]:
-                async with client.pipeline(transaction=False) as pipeline:
-                    for channel, data in some:
-                        pipeline.publish(channel, data)
-                    return await pipeline.execute(raise_on_error=False)
-
+            begun = len(outcomes)
             try:
-                answers = await self._in_turn(publish)
+                await self._send(some, outcomes)
             except ServerUnavailable as error:
-                return outcomes + [error] * (len(commands) - len(outcomes))
-            outcomes += [
-                translate(answer, self._server) if isinstance(answer, Exception) else answer
-                for answer in answers
-            ]
+                if len(outcomes) == begun or isinstance(error.__cause__, TimeoutError):
+                    return outcomes + [error] * (len(commands) - len(outcomes))
         return outcomes
 
-    async def _in_turn(self, use: "Callable[[Redis], Awaitable[_T]]") -> _T:
-        """What `use` makes of the client, in time, and while a connection is free for it."""
+    async def _send(
+        self, commands: Sequence[tuple[str, bytes]], outcomes: list[int | Exception]
+    ) -> None:
+        """Publish them by one connection, each once, and add their outcomes.
+
+        Raises ServerUnavailable when it breaks, without outcomes where nothing had been sent.
+        redis-py would send everything again then, what has arrived too. Here nothing is: that the
+        connection is alive is made sure of before.
+        """
         from redis import exceptions
 
-        from lykke_cli.infrastructure.redis.errors import redis_errors
+        from lykke_cli.infrastructure.redis.client import taken
+        from lykke_cli.infrastructure.redis.errors import redis_errors, translate
 
-        client = self._redis()
-        with redis_errors(self._server):
-            async with asyncio.timeout(self._connect_timeout), self._free:
-                try:
-                    return await use(client)
-                except (exceptions.AuthenticationError, exceptions.AuthorizationError):
-                    raise
-                except exceptions.ConnectionError:
-                    # A pooled connection may have died since its last use: a new one decides.
-                    return await use(client)
+        pool, unanswered = self._redis().connection_pool, 0
+        try:
+            with redis_errors(self._server):
+                async with asyncio.timeout(self._connect_timeout), self._free:
+                    await self._hear()
+                    async with taken(pool) as connection:
+                        await self._make_sure_of(connection)
+                        packed = connection.pack_commands(
+                            [("PUBLISH", channel, data) for channel, data in commands]
+                        )
+                        unanswered = len(commands)
+                        await connection.send_packed_command(packed, check_health=False)
+                        while unanswered:
+                            try:
+                                outcomes.append(int(await connection.read_response()))
+                            except exceptions.ResponseError as error:
+                                outcomes.append(translate(error, self._server))
+                            unanswered -= 1
+                        self._answered = asyncio.get_running_loop().time()
+                        self._heard[connection] = self._answered
+        except ServerUnavailable as error:
+            outcomes += [_uncertain(error)] * unanswered
+            raise
+
+    async def _hear(self) -> None:
+        """Let the loop notice which connections were closed since the last answer."""
+        if asyncio.get_running_loop().time() - self._answered > JUST_NOW:
+            for _ in range(_STEPS_TO_HEAR):
+                await asyncio.sleep(0)
+
+    async def _make_sure_of(self, connection: "AbstractConnection") -> None:
+        """Connect anew where nothing answers any more."""
+        from redis import exceptions
+
+        now = asyncio.get_running_loop().time()
+        if now - self._heard.get(connection, -QUIET) < QUIET:
+            return
+        try:
+            await connection.send_command("PING", check_health=False)
+            await connection.read_response()
+        except exceptions.ResponseError:
+            pass  # not permitted: that is an answer too
+        except (exceptions.ConnectionError, OSError):
+            await connection.disconnect(nowait=True)
+            await connection.connect()  # type: ignore[no-untyped-call]
 
     def subscribe_to_user_channel(
         self,
@@ -442,6 +485,14 @@ class RedisSubscription:
         if not self._entered:
             raise SubscriptionClosed("The subscription is not open: use it in `async with`.")
         self._gateway._check_loop()
+
+
+def _uncertain(error: ServerUnavailable) -> ServerUnavailable:
+    """What is known of a message that was sent and not answered."""
+    text = f"{error.problem} What was sent and not answered may have been published."
+    uncertain = type(error)(text, remedy=error.remedy)
+    uncertain.__cause__ = error
+    return uncertain
 
 
 def _portions(commands: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:

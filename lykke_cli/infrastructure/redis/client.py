@@ -1,11 +1,13 @@
 """What is asked of redis-py, alike in every version from 4.6 on."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
 from inspect import signature
 from typing import Any
 
 import redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -32,3 +34,24 @@ def plain_connection(
     elif "lib_name" in _KNOWN:
         made = {"lib_name": name, "lib_version": name and __version__} | made
     return made
+
+
+@cache
+def _words_to_get_one(kind: type[ConnectionPool]) -> tuple[str, ...]:
+    """An old pool wants to be told the command, a new one warns of that."""
+    name = signature(kind.get_connection).parameters.get("command_name")
+    return ("PUBLISH",) if name is not None and name.default is name.empty else ()
+
+
+@asynccontextmanager
+async def taken(pool: ConnectionPool) -> AsyncGenerator[AbstractConnection]:
+    """A connection of the pool, connected, while the block lasts; a block that fails closes it."""
+    words = _words_to_get_one(type(pool))
+    connection: AbstractConnection = await pool.get_connection(*words)  # type: ignore[no-untyped-call]
+    try:
+        yield connection
+    except BaseException:  # what is read from it next would answer what was asked before
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)

@@ -4,6 +4,7 @@ redis-py is slow to import; it is asked only about the options of a URL that has
 """
 
 import ssl
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -13,7 +14,10 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.configuration.tls import REDIS_OPTIONS, check_certificates
 
 DEFAULT_PORT = 6379
+HIGHEST_PORT = 65_535
 _SHAPE = "write it like redis://user:password@host:6379/0, rediss://... or unix:///path"
+_LONGEST_NUMBER = 10  # digits
+_PORT = f"the port is out of range, it is a number from 1 to {HIGHEST_PORT}"
 _TAKEN = {
     *("db", "username", "password", "client_name"),
     *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_read_size"),
@@ -22,6 +26,12 @@ _IGNORED = {  # options other programs set in the same URL, and which are ours t
     *("decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses"),
     *("health_check_interval", "retry_on_timeout", "timeout"),
 }
+_REQUIREMENTS = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+_TLS_DETAILS = {"ssl_ca_data", "ssl_ciphers", "ssl_min_version"}
 _LONGEST_LABEL = 63  # characters between two dots of a host name
 
 
@@ -48,9 +58,7 @@ class RedisAddress(msgspec.Struct, frozen=True):
         """What to secure a connection with, where the URL wants that."""
         if not self._is_secure():
             return None
-        options = self.pool_options()
-        context: ssl.SSLContext = options.pop("connection_class")(**options).ssl_context.get()
-        return context
+        return _tls_context(self.options, checks_host_name=self._checks_host_name())
 
     def _is_secure(self) -> bool:
         return self.scheme == "rediss"
@@ -75,6 +83,10 @@ def parse_redis_url(url: str) -> RedisAddress:
             del options[name]
         elif not (parts.scheme == "rediss" and name.startswith("ssl_")):
             raise _malformed(f"it has an option that is not understood, {name[:40]!r}")
+    if (port := _port_of(str(options.get("port", DEFAULT_PORT)))) is None:
+        raise _malformed(_PORT)
+    if "port" in options:
+        options["port"] = port
     if not all(_is_text(value) for value in options.values() if isinstance(value, str)):
         raise _malformed("it has a character that is in no text")
     if parts.query and not _are_accepted(parts.scheme, options):
@@ -87,7 +99,15 @@ def parse_redis_url(url: str) -> RedisAddress:
             key=options.get("ssl_keyfile"),
             password=options.get("ssl_password"),
         )
-    return RedisAddress(parts.scheme, _display(parts, port, options), options, most)
+    address = RedisAddress(parts.scheme, _display(parts, port, options), options, most)
+    if _TLS_DETAILS & set(options):
+        try:
+            address.tls()
+        except (OSError, ValueError, TypeError):
+            raise _malformed(
+                "it has an option about TLS with a value that makes no sense"
+            ) from None
+    return address
 
 
 def display_url(url: str) -> str:
@@ -131,6 +151,29 @@ def _are_accepted(scheme: str, options: dict[str, Any]) -> bool:
     return True
 
 
+def _tls_context(options: Mapping[str, Any], *, checks_host_name: bool) -> ssl.SSLContext:
+    """As redis-py makes it, which has no public name for what it makes."""
+    context = ssl.create_default_context()
+    context.check_hostname = checks_host_name
+    context.verify_mode = _REQUIREMENTS[options.get("ssl_cert_reqs") or "required"]
+    for flag in options.get("ssl_include_verify_flags", ()):
+        context.verify_flags |= flag
+    for flag in options.get("ssl_exclude_verify_flags", ()):
+        context.verify_flags &= ~flag
+    if certificate := options.get("ssl_certfile"):
+        context.load_cert_chain(
+            certificate, options.get("ssl_keyfile"), options.get("ssl_password")
+        )
+    authorities = [options.get(f"ssl_ca_{kind}") for kind in ("certs", "path", "data")]
+    if any(authorities):
+        context.load_verify_locations(*authorities)
+    if (lowest := options.get("ssl_min_version")) is not None:
+        context.minimum_version = lowest
+    if (ciphers := options.get("ssl_ciphers")) is not None:
+        context.set_ciphers(ciphers)
+    return context
+
+
 def _is_text(value: str) -> bool:
     try:
         return b"\0" not in value.encode()
@@ -155,23 +198,31 @@ def _connection_class(scheme: str) -> Any:
     return {"unix": UnixDomainSocketConnection, "rediss": SSLConnection}.get(scheme, Connection)
 
 
-def _parts(url: str) -> tuple[SplitResult, int | None] | None:
+def _parts(url: str) -> SplitResult | None:
     try:
-        parts = urlsplit(url)
-        return parts, parts.port
+        return urlsplit(url)
     except ValueError:
         return None
 
 
+def _port_of(text: str) -> int | None:
+    """None for what is no port."""
+    is_number = text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER
+    return int(text) if is_number and 0 < int(text) <= HIGHEST_PORT else None
+
+
 def _split(url: str) -> tuple[SplitResult, int | None]:
     # What the standard library says of a bad URL quotes it: nothing of that is kept.
-    found = _parts(url)
-    if found is None:
+    parts = _parts(url)
+    if parts is None:
         raise _malformed()
-    parts, port = found
     rest = parts.path + parts.query + parts.fragment
     if parts.fragment or ("@" in rest and "@" not in parts.netloc and parts.scheme != "unix"):
         raise _malformed("special characters in the password are written as %23 for # and so on")
+    given = parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+    port = _port_of(given) if given else None
+    if given and port is None:
+        raise _malformed(_PORT if given.isdigit() else None)
     if parts.scheme == "unix":
         if not parts.path.strip("/") or parts.hostname:
             raise _malformed()

@@ -403,3 +403,14 @@ def test_a_file_in_its_own_right_is_not_taken_for_one_that_was_put_aside(tmp_pat
         (tmp_path / name).write_bytes(b"{}\n")
     (tmp_path / "log.1").write_bytes(b"{}\n")
     assert [path.name for path in beside(tmp_path / "log")] == ["log.1"]
+
+
+async def test_a_file_beside_that_cannot_be_looked_at_is_told_of(run: Opener, path: Path) -> None:
+    loop = path.with_name(f"{path.name}.1")
+    loop.symlink_to(loop)
+    file = run(compress=True)
+    file.open(None)
+    with pytest.raises(OutputFailed, match=f"Cannot use {loop}: Too many levels of symbolic"):
+        await file.read_back()
+    with pytest.raises(OutputFailed, match=f"Cannot use {loop}: Too many levels of symbolic"):
+        file.finish_packing()

@@ -63,6 +63,15 @@ def read_all(descriptor: int, size: int) -> bytes:
     return bytes(data)
 
 
+def drain(descriptor: int) -> int:
+    """How many bytes there are."""
+    size = 0
+    with contextlib.suppress(BlockingIOError):
+        while data := os.read(descriptor, 1 << 20):
+            size += len(data)
+    return size
+
+
 @pytest.mark.parametrize("pair", ALL)
 async def test_a_reader_that_takes_nothing_does_not_stop_the_loop(pair: Pair) -> None:
     with pair() as (read, write):
@@ -109,6 +118,25 @@ async def test_what_was_cut_off_in_the_middle_is_followed_by_nothing(pair: Pair)
                 ours.shutdown(socket.SHUT_RDWR)  # ends the thread that still writes
             for thread in threads:
                 await asyncio.to_thread(thread.join)
+
+
+@pytest.mark.parametrize("pair", [pipe, socket_pair, non_blocking_socket_pair])
+async def test_of_a_write_that_is_cut_off_all_that_the_reader_gets_is_counted(pair: Pair) -> None:
+    with pair() as (read, write):
+        outlet = Outlet(write)
+        writing = asyncio.create_task(outlet.write(MUCH))
+        got = len(await asyncio.to_thread(read_all, read, 500_000))
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        sent = outlet.sent
+        os.set_blocking(read, False)
+        got += drain(read)
+        for thread in [t for t in threading.enumerate() if t.name == THREAD]:
+            await asyncio.to_thread(thread.join)  # there is room again, and it writes no more
+        got += drain(read)
+    assert got == sent == outlet.sent
+    assert got < len(MUCH)
 
 
 async def test_a_reader_that_goes_away_is_noticed_while_waiting() -> None:

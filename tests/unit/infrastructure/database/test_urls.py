@@ -1,6 +1,7 @@
 """Database URLs: read, shown without secrets, and refused without repeating them."""
 
 import sys
+import uuid
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -8,6 +9,7 @@ import pytest
 import trustme
 
 from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.database.urls import (
     asyncpg_dsn,
     display_url,
@@ -15,6 +17,7 @@ from lykke_cli.infrastructure.database.urls import (
     is_sqlite,
     sqlite_path,
 )
+from tests.cli_process import call_lykke
 
 SECRET = "s3cr3t"
 
@@ -79,6 +82,22 @@ def test_a_host_name_that_is_none_is_refused(host: str, where: str) -> None:
     with pytest.raises(UsageMistake, match="host name") as error:
         display_url(f"postgresql://ann:{SECRET}{where.format(host)}")
     assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *("@h:99999/app", "@h:0/app", "@[::1]:99999/app", "@h,i:99999/app", "@h:" + "9" * 5_000),
+        *("@h/app?port=99999", "@h/app?port=5432,x", "@/app?host=h:99999"),
+    ],
+)
+def test_a_port_that_is_none_is_told_of(rest: str) -> None:
+    url = f"postgresql://ann:{SECRET}{rest}"
+    result = call_lykke("backfill", uuid.uuid4(), "--since", "1h", env={"DATABASE_URL": url})
+    assert (result.status, result.stdout) == (ExitCode.USAGE, b"")
+    [line] = result.stderr.splitlines()
+    assert "a port that is out of range: it is a number from 1 to 65535" in line
+    assert SECRET not in line
 
 
 @pytest.mark.parametrize("host", ["%2Frun%2F" + "a" * 64, "db.", "a_b", "é.example", "[::1]", ""])

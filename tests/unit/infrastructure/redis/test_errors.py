@@ -3,16 +3,21 @@
 import errno
 import socket
 import ssl
+import uuid
 from collections.abc import Callable
+from inspect import signature
 
 import pytest
+import redis.asyncio.connection
 from redis import exceptions
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import SSLConnection, parse_url
 
 from lykke_cli import RedisPubSubGateway
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable, UsageMistake
+from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.redis.errors import MOST_SHOWN, reason, redis_errors
 from lykke_cli.infrastructure.redis.urls import display_url, parse_redis_url
+from tests.cli_process import call_lykke
 
 SERVER = "redis://host:6379/0"
 
@@ -177,6 +182,9 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         f"redis://u:s3cret@{'x' * 64}.example",
         "rediss://u:s3cret@h?ssl_cert_reqs=s3cret",
         "rediss://u:s3cret@h?ssl_nonsense=1",
+        "rediss://u:s3cret@h?ssl_ca_data=nonsense",
+        "rediss://u:s3cret@h?ssl_ciphers=nonsense",
+        "rediss://u:s3cret@h?ssl_min_version=1",
         "unix://",
         "unix://run/redis.sock",
         "redis://u:s3cret@h%00",
@@ -191,6 +199,16 @@ def test_a_malformed_url_is_a_mistake_that_does_not_show_it(url: str) -> None:
         assert "s3cret" not in str(error)
         error = error.__cause__ or error.__context__
     assert "redis://user:password@host:6379/0" in str(caught.value)
+
+
+@pytest.mark.parametrize("port", [":99999", ":0", ":" + "9" * 5_000, "?port=99999", "?port=x"])
+@pytest.mark.parametrize("host", ["redis://u:s3cret@h", "rediss://[::1]"])
+def test_a_port_that_is_none_is_told_of(host: str, port: str) -> None:
+    result = call_lykke("publish", uuid.uuid4(), env={"REDIS_URL": host + port})
+    assert (result.status, result.stdout) == (ExitCode.USAGE, b"")
+    [line] = result.stderr.splitlines()
+    assert "the port is out of range, it is a number from 1 to 65535" in line
+    assert "s3cret" not in line
 
 
 @pytest.mark.parametrize(
@@ -211,6 +229,37 @@ def test_a_url_without_options_means_what_redis_py_takes_it_for(url: str) -> Non
     theirs = dict(parse_url(url))
     theirs.pop("connection_class", None)
     assert parse_redis_url(url).options == theirs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "ssl_check_hostname=False",
+        "ssl_cert_reqs=none",
+        "ssl_cert_reqs=optional",
+        "ssl_min_version=772&ssl_ciphers=ECDHE-RSA-AES256-GCM-SHA384",
+        "ssl_include_verify_flags=VERIFY_X509_STRICT",
+    ],
+)
+def test_tls_is_what_redis_py_makes_of_it_without_a_private_name_of_its(
+    options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(context: ssl.SSLContext | None) -> list[object]:
+        assert context is not None
+        ciphers = [cipher["name"] for cipher in context.get_ciphers()]
+        flags, stats = context.verify_flags, context.cert_store_stats()
+        return [context.check_hostname, context.verify_mode, flags, stats, ciphers]
+
+    known = signature(SSLConnection.__init__).parameters  # an old one knows fewer
+    options = "&".join(pair for pair in options.split("&") if pair.partition("=")[0] in known)
+    address = parse_redis_url(f"rediss://host?{options}")
+    given = address.pool_options()
+    connection = given.pop("connection_class")(**given)
+    theirs = facts(connection.ssl_context.get())
+    monkeypatch.setattr(SSLConnection, "ssl_context", None, raising=False)
+    monkeypatch.delattr(redis.asyncio.connection, "RedisSSLContext")
+    assert facts(address.tls()) == theirs
 
 
 def test_an_address_does_not_show_its_password() -> None:
