@@ -48,6 +48,8 @@ class Place:
         self.output: dict[str, Any] = {}
         """What the output wants to be stored beside it."""
 
+    is_kept = True
+
     def store_in(self, store: CursorStoreProtocol) -> None:
         """From now on, with all that was written so far."""
         self._store = store
@@ -161,6 +163,25 @@ class Place:
             }
         )
         self._has_moved = False
+
+
+class NoPlace(Place):
+    """Of a run that nothing goes on from: it notes nothing, and stores nothing."""
+
+    is_kept = False
+
+    @property
+    def is_due(self) -> bool:
+        return False
+
+    def wrote_before(self, ids: dict[str, str]) -> None:
+        pass
+
+    def wrote(self, arrivals: Sequence[Arrival]) -> None:
+        pass
+
+    def reached(self, checkpoint: Checkpoint) -> None:
+        pass
 
 
 def _time(stored: str) -> str:

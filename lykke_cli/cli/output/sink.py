@@ -30,14 +30,38 @@ class Sink(Protocol):
         """What to store with the place; everything written is safe by then."""
         ...
 
+    def caught_up(self) -> None:
+        """All that was committed before now was written."""
+        ...
+
     async def close(self) -> None: ...
 
 
-def save(place: Place, sink: Sink | None, *, finally_: bool = False) -> None:
+def save(place: Place, sink: Sink, *, finally_: bool = False) -> None:
     """Store the place, and the state of the output it belongs to."""
-    if sink is not None:
-        place.output = sink.state()
+    place.output = sink.state()
     place.save(finally_=finally_)
+
+
+class NoSink:
+    """Takes messages that are to be printed nowhere."""
+
+    left = 0
+
+    async def begin(self) -> None:
+        pass
+
+    async def write(self, arrivals: Sequence[Arrival]) -> None:
+        pass
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def caught_up(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
 
 
 class StdoutSink:
@@ -75,6 +99,9 @@ class StdoutSink:
     def state(self) -> dict[str, Any]:
         return {}
 
+    def caught_up(self) -> None:
+        pass
+
     async def close(self) -> None:
         if self._begun:
             await self._emit(self._renderer.footer())
@@ -96,7 +123,7 @@ class StdoutSink:
 class FileSink:
     """Appends NDJSON to a file; when the file is full the place is saved and a new one begun."""
 
-    def __init__(self, file: EntryFile, place: Place | None) -> None:
+    def __init__(self, file: EntryFile, place: Place) -> None:
         self._file = file
         self._place = place
         self._renderer = NdjsonRenderer()
@@ -126,5 +153,4 @@ class FileSink:
 
     def _save(self) -> None:
         """What comes next is written to another file than the place knows."""
-        if self._place is not None:
-            save(self._place, self)
+        save(self._place, self)

@@ -15,12 +15,12 @@ from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, format_time
-from lykke_cli.application.place import Place
+from lykke_cli.application.place import NoPlace, Place
 from lykke_cli.application.tail import Notice, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.reporter import Reporter
-from lykke_cli.cli.output.sink import Sink, StdoutSink
+from lykke_cli.cli.output.sink import NoSink, Sink, StdoutSink
 from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.keeping import Keeper, open_file
@@ -112,7 +112,7 @@ class Backfilling:
         self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
     ) -> None:
         sink = self._stdout(replayer)
-        keeper = Keeper(None, sink, self._reporter.line)
+        keeper = Keeper(NoPlace(), sink, self._reporter.line)
         wanted = Range(since=self.since, limit=self.limit)
         await self._show_progress(stack, history, sink)
         try:
@@ -123,8 +123,7 @@ class Backfilling:
             async with aclosing(batches):
                 async for arrivals in batches:
                     await self._emit(arrivals, sink, replayer, keeper)
-            if sink is not None:
-                await sink.begin()  # though nothing came
+            await sink.begin()  # though nothing came
         finally:
             await _close(sink)
 
@@ -174,15 +173,14 @@ class Backfilling:
                         await self._carry_out(event, sink, replayer, keeper)
                 self._tell_first_use()
                 keeper.caught_up()
-                if sink is not None:
-                    await sink.begin()
+                await sink.begin()
         finally:
             await _close(sink)
 
     async def _carry_out(
         self,
         event: Print | Save | Notice,
-        sink: Sink | None,
+        sink: Sink,
         replayer: Replayer | None,
         keeper: Keeper,
     ) -> None:
@@ -200,17 +198,17 @@ class Backfilling:
             self._reporter.line(self._done.untold)
             self._done.untold = None
 
-    def _stdout(self, replayer: Replayer | None) -> Sink | None:
+    def _stdout(self, replayer: Replayer | None) -> Sink:
         """What is replayed is not printed too, unless an output was asked for."""
         printing = self.printing
         if replayer is not None and printing.output is None and printing.template is None:
-            return None
+            return NoSink()
         return StdoutSink(self._terminal, printing.renderer(self._terminal))
 
     async def _emit(
         self,
         arrivals: Sequence[Arrival],
-        sink: Sink | None,
+        sink: Sink,
         replayer: Replayer | None,
         keeper: Keeper,
     ) -> None:
@@ -241,14 +239,14 @@ class Backfilling:
             raise
         await self._write(published, sink, keeper)
 
-    async def _write(self, arrivals: Sequence[Arrival], sink: Sink | None, keeper: Keeper) -> None:
+    async def _write(self, arrivals: Sequence[Arrival], sink: Sink, keeper: Keeper) -> None:
         if not arrivals:
             return
         await keeper.write(arrivals)
         self._reporter.meet(arrivals)
 
     async def _show_progress(
-        self, stack: AsyncExitStack, history: HistoryProtocol | None, sink: Sink | None
+        self, stack: AsyncExitStack, history: HistoryProtocol | None, sink: Sink
     ) -> None:
         """A bar on stderr, where it is a terminal which the entries do not go to as well."""
         to_screen = isinstance(sink, StdoutSink) and self._terminal.stdout_is_tty
@@ -268,7 +266,6 @@ class Backfilling:
         self._done.task = self._done.bar.add_task("entries", total=total)
 
 
-async def _close(sink: Sink | None) -> None:
-    if sink is not None:
-        with suppress(OutputClosed):
-            await sink.close()
+async def _close(sink: Sink) -> None:
+    with suppress(OutputClosed):
+        await sink.close()

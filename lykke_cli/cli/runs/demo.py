@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from uuid import UUID
 
+from lykke_cli.application.place import NoPlace
 from lykke_cli.application.simulation import Simulation
 from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history, make_unit_of_work
@@ -75,7 +76,9 @@ class Demonstration:
             renderer = make_renderer(self.printing.output, self._terminal, utc=self.printing.utc)
             sink = StdoutSink(self._terminal, renderer)
             tail = Tail(gateway, history, request, reconcile_interval=2.0)
-            follower = Follower(tail, sink, self._reporter, Keeper(None, sink, self._reporter.line))
+            follower = Follower(
+                tail, sink, self._reporter, Keeper(NoPlace(), sink, self._reporter.line)
+            )
             following = asyncio.create_task(follower.run())
             working = asyncio.create_task(self._work(uow))
             try:

@@ -32,8 +32,8 @@ class Keeper:
 
     def __init__(
         self,
-        place: Place | None,
-        sink: Sink | None,
+        place: Place,
+        sink: Sink,
         tell: Callable[[str], None],
         *,
         needed: bool = False,
@@ -54,8 +54,7 @@ class Keeper:
     async def __aenter__(self) -> Self:
         if self._opening is not None:
             self._opener = asyncio.create_task(self._open(self._opening))
-        if self._place is not None:
-            self._timer = asyncio.create_task(self._keep_saving())
+        self._timer = asyncio.create_task(self._keep_saving())
         return self
 
     async def __aexit__(
@@ -81,36 +80,33 @@ class Keeper:
         if self._written is None:
             return arrivals
         fresh = [a for a in arrivals if not self._is_written(a)]
-        if len(fresh) < len(arrivals) and self._place is not None:
+        if len(fresh) < len(arrivals):
             self._place.wrote([a for a in arrivals if self._is_written(a)])
         return fresh
 
     async def write(self, arrivals: Sequence[Arrival]) -> None:
         """Write them; the place knows of those that left, also where it was cancelled."""
-        if self._sink is not None:
-            try:
-                await self._sink.write(arrivals)
-            except (asyncio.CancelledError, OutputClosed, OutputFailed):
-                self._wrote(arrivals[: self._sink.left])
-                raise
+        try:
+            await self._sink.write(arrivals)
+        except (asyncio.CancelledError, OutputClosed, OutputFailed):
+            self._wrote(arrivals[: self._sink.left])
+            raise
         self._wrote(arrivals)
 
     def _wrote(self, arrivals: Sequence[Arrival]) -> None:
-        if self._place is not None and arrivals:
+        if arrivals:
             self._place.wrote(arrivals)
             self._save_if_due()
 
     def reached(self, checkpoint: Checkpoint) -> None:
         """All that `checkpoint` covers has."""
-        if self._place is not None:
-            self._place.reached(checkpoint)
-            self._may_open.set()
-            self._save_if_due()
+        self._place.reached(checkpoint)
+        self._may_open.set()
+        self._save_if_due()
 
     def caught_up(self) -> None:
         """All that was committed before now has: the place knows what stands in the output."""
-        if isinstance(self._sink, FileSink):
-            self._sink.caught_up()
+        self._sink.caught_up()
 
     def _is_written(self, arrival: Arrival) -> bool:
         if self._written is None or not isinstance(arrival.message, Entry | UnreadableEntry):
@@ -118,12 +114,10 @@ class Keeper:
         return arrival.message.id in self._written
 
     def _save_if_due(self) -> None:
-        if self._place is not None and self._place.is_due:
+        if self._place.is_due:
             self._save()
 
     def _save(self, *, finally_: bool = False) -> None:
-        if self._place is None:
-            return
         try:
             save(self._place, self._sink, finally_=finally_)
         except OutputFailed as error:
@@ -175,16 +169,16 @@ async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
 
 
 async def open_file(
-    file: EntryFile, place: Place | None, checkpoint: Checkpoint | None, tell: Callable[[str], None]
+    file: EntryFile, place: Place, checkpoint: Checkpoint | None, tell: Callable[[str], None]
 ) -> tuple[FileSink, Checkpoint | None, WrittenIds | None]:
     """Open the file of a run; where to go on from, and which entries stand in it all the same."""
     file.tell = tell
-    found = file.open(None if place is None or checkpoint is None else place.output)
+    found = file.open(None if checkpoint is None else place.output)
     sink = FileSink(file, place)
     written: WrittenIds | None = None
-    if place is not None and checkpoint is not None:
+    if checkpoint is not None:
         checkpoint = place.wrote_before(found)
-    if place is not None and not file.is_compared:
+    if place.is_kept and not file.is_compared:
         ids = await file.read_back()
         if ids:
             written = ids
@@ -192,7 +186,6 @@ async def open_file(
                 f"the stored place does not know all that is in {file.path}: {len(ids):,} entries "
                 "found there are not written again"
             )
-    if place is not None:
-        save(place, sink)
+    save(place, sink)
     await asyncio.to_thread(file.finish_packing)
     return sink, checkpoint, written

@@ -7,7 +7,7 @@ from functools import cached_property
 import msgspec
 
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
-from lykke_cli.application.place import Place
+from lykke_cli.application.place import NoPlace, Place
 from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli.arguments import options
@@ -70,7 +70,7 @@ class Tailing:
         self, stack: AsyncExitStack, history: HistoryProtocol | None
     ) -> tuple[TailRequest, Sink, Keeper]:
         if history is None:
-            return await self._from_place(None)
+            return await self._from_place(NoPlace())
         place = Place()
 
         async def open_place() -> None:
@@ -84,9 +84,9 @@ class Tailing:
         sink, tell = self._stdout(), self._reporter.line
         return self.request, sink, Keeper(place, sink, tell, opening=open_place)
 
-    async def _from_place(self, place: Place | None) -> tuple[TailRequest, Sink, Keeper]:
+    async def _from_place(self, place: Place) -> tuple[TailRequest, Sink, Keeper]:
         request, tell = self.request, self._reporter.line
-        checkpoint = None if place is None else place.load()
+        checkpoint = place.load()
         sink: Sink
         written: WrittenIds | None = None
         if self.file is None:

@@ -8,12 +8,13 @@ import pytest
 from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.place import Place
+from lykke_cli.cli.output.sink import NoSink
 from lykke_cli.cli.runs import keeping
 from lykke_cli.cli.runs.keeping import Keeper
 
 
 def a_keeper(opening: Callable[[], Awaitable[None]]) -> Keeper:
-    keeper = Keeper(Place(), None, lambda _: None, opening=opening)
+    keeper = Keeper(Place(), NoSink(), lambda _: None, opening=opening)
     keeper.reached(Checkpoint(Cursor({}), {}, None))
     return keeper
 
