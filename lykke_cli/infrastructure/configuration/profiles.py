@@ -8,7 +8,6 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from lykke_cli.application.errors import OutputFailed, UsageMistake
+from lykke_cli.infrastructure.files.whole_file import replace_file
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -207,25 +207,13 @@ class Profiles:
         self._write(document)
 
     def _write(self, document: "TOMLDocument") -> None:
-        import tempfile
-
         text = document.as_string()
         Profiles.parse(text, self.path)  # what cannot be read again is never written
         path = self.path.resolve()  # a link, into somebody's dotfiles, stays a link
-        temporary = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # mkstemp makes the file for its owner alone.
-            descriptor, temporary = tempfile.mkstemp(prefix=".config.", dir=path.parent)
-            with open(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            replace_file(path, text.encode(), is_private=True)
         except OSError as error:
-            if temporary is not None:
-                with suppress(OSError):
-                    os.unlink(temporary)
             raise OutputFailed(f"Cannot write {path}: {error.strerror}.") from error
 
 

@@ -22,6 +22,7 @@ from lykke_cli.infrastructure.files.private_file import (
     private_state,
     try_lock,
 )
+from lykke_cli.infrastructure.files.whole_file import replace_file
 
 VERSION = 2
 
@@ -113,20 +114,17 @@ class CursorFile:
         self._notice(f"the stored place was damaged; it is kept as {aside}")
 
     def save(self, state: dict[str, Any]) -> None:
-        temporary = self._path.with_suffix(".new")
         data = orjson.dumps({"version": VERSION, "key": self._key, "state": state})
         try:
-            _write(temporary, data + b"\n", os.O_CREAT | os.O_TRUNC, safely=True)
-            os.replace(temporary, self._path)
+            replace_file(self._path, data + b"\n", is_private=True)
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
             raise self._failure(error) from error
 
     def add(self, change: dict[str, Any]) -> None:
         try:
             # A killed process loses nothing of it. A power failure may, as it may of the output.
-            _write(self._path, orjson.dumps(change) + b"\n", os.O_APPEND)
+            with open(open_private(self._path, os.O_WRONLY | os.O_APPEND), "wb") as file:
+                file.write(orjson.dumps(change) + b"\n")
         except OSError as error:
             raise self._failure(error) from error
 
@@ -135,12 +133,3 @@ class CursorFile:
             f"Cannot save the place in {self._path}: {error.strerror}. Free some space; "
             "nothing is lost, and a run with --resume goes on from the last place saved."
         )
-
-
-def _write(path: Path, data: bytes, flags: int, *, safely: bool = False) -> None:
-    """Write `data`; `safely` waits until it is on the disk."""
-    with open(open_private(path, os.O_WRONLY | flags), "wb") as file:
-        file.write(data)
-        if safely:
-            file.flush()
-            os.fsync(file.fileno())

@@ -19,6 +19,7 @@ from lykke_cli.infrastructure.files.private_file import (
     open_private,
     private_state,
 )
+from lykke_cli.infrastructure.files.whole_file import replace_file
 
 LIMIT = 50
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -56,14 +57,10 @@ def remember(
         "users": dict(list(merged.items())[:LIMIT]),
         "activity_types": list(dict.fromkeys([*wanted, *old_types]))[:LIMIT],
     }
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with suppress(OSError):
         path = recent_path()
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
         make_private_folder(path.parent)
-        with open(open_private(temporary, flags), "wb") as file:
-            file.write(orjson.dumps(data))
-        os.replace(temporary, path)
+        replace_file(path, orjson.dumps(data), is_private=True, is_durable=False)
 
 
 def _read() -> tuple[dict[str, str], list[str]]:

@@ -1,11 +1,11 @@
 """Files that are there whole or not at all."""
 
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
 from lykke_cli.application.errors import OutputFailed
+from lykke_cli.infrastructure.files.private_file import open_private
 
 MARK_WITHIN = 4096  # bytes from the start of a file
 
@@ -20,23 +20,42 @@ def write_whole(path: Path, data: bytes, *, mark: bytes) -> None:
     is_device = path.absolute().is_relative_to("/dev")  # /dev/stdout may lead to a file
     if is_device or (target.exists() and not target.is_file()):
         raise OutputFailed(f"Cannot write {path}: it is there and not a file.")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         if not _is_ours(target, mark):
             raise OutputFailed(
                 f"Cannot write {path}: it is there, and not a picture that lykke drew. Remove it, "
                 "or give another name."
             )
-        with open(os.open(temporary, flags, 0o666), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        replace_file(target, data)
     except OSError as error:
+        raise OutputFailed(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def replace_file(
+    path: Path, data: bytes, *, is_private: bool = False, is_durable: bool = True
+) -> None:
+    """Make `data` the content of `path` at once; what was there stays until then.
+
+    A private file is readable by its owner only. A durable one survives a power failure: it is
+    waited for until it is on the disk. Raises OSError, and leaves nothing behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        temporary.unlink(missing_ok=True)  # of a process that was killed
+        descriptor = (
+            open_private(temporary, flags) if is_private else os.open(temporary, flags, 0o666)
+        )
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
         with suppress(OSError):
             temporary.unlink()
-        raise OutputFailed(f"Cannot write {path}: {error.strerror}.") from error
+        raise
 
 
 def _is_ours(target: Path, mark: bytes) -> bool:

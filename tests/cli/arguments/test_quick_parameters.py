@@ -2,7 +2,6 @@
 
 import inspect
 import textwrap
-import uuid
 
 import pytest
 import typer.core
@@ -10,7 +9,7 @@ import typer.core
 from lykke_cli.cli.arguments import quick_parameters
 from tests.cli_process import call_lykke
 
-USER = str(uuid.uuid4())
+USER = "9b2f0c1e-7a43-4d1f-8f2b-1c6a5d3e2f10"
 NOWHERE = "sqlite:////nowhere/at/all.db"
 ARGUMENTS = [
     ["tail", "nobody"],
