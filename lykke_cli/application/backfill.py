@@ -87,6 +87,9 @@ async def catch_up(
                         yield action
 
 
+PUBLISHED_TOGETHER = 100  # entries; an interrupted replay publishes so many a second time at most
+
+
 class Replayer:
     """Publishes entries again, marked as replayed, at most `rate` a second."""
 
@@ -97,19 +100,22 @@ class Replayer:
         self._channel_type = channel_type
         self._pause = 0.0 if rate is None else 1 / rate
         self._next = 0.0
-        self.published = 0
 
-    async def publish(self, arrivals: Sequence[Arrival]) -> None:
-        """Raises ServerUnavailable."""
+    async def publish(self, arrivals: Sequence[Arrival]) -> AsyncGenerator[Sequence[Arrival]]:
+        """Yields those that were published, some at a time, in order; raises ServerUnavailable."""
         loop = asyncio.get_running_loop()
-        for arrival in arrivals:
-            entry = arrival.message
-            if not isinstance(entry, Entry):
-                continue
+        together = 1 if self._pause else PUBLISHED_TOGETHER
+        for start in range(0, len(arrivals), together):
+            some = arrivals[start : start + together]
             if self._pause:
                 await asyncio.sleep(max(0.0, self._next - loop.time()))
                 self._next = max(self._next, loop.time()) + self._pause
-            await self._gateway.publish_to_user_channel(
-                UUID(entry.user_id), self._channel_type, replay_message(entry)
+            entries = [a.message for a in some if isinstance(a.message, Entry)]
+            outcomes = await self._gateway.publish_many(
+                self._channel_type,
+                [(UUID(entry.user_id), replay_message(entry)) for entry in entries],
             )
-            self.published += 1
+            for outcome in outcomes:
+                if isinstance(outcome, Exception):
+                    raise outcome
+            yield some

@@ -62,6 +62,8 @@ READY = 25.0  # seconds for a reader to begin, on a busy machine
 CATCH_UP = 40.0  # seconds to print what is owed, once everything is well again
 END = 25.0  # seconds to end when asked to, or when there is no more to do
 SILENT = 65.0  # seconds more where a connection went silent: a statement may take so long
+MUCH_WORK = 2.0  # seconds of a processor in END that show that it does not hang
+MOST_WORK = 60.0  # seconds of a processor that nothing needs
 PATIENCE = 6.0  # seconds that a step waits for a backfill while a server is away
 HARM = 15.0  # seconds that a reader may keep the application waiting
 AT_ONCE = Retry(NoBackoff(), 0)
@@ -809,7 +811,11 @@ class Attack:
         if process is None or run is None:
             return
         patience = END + self._allowance if self._all_well or settled else PATIENCE
-        if process.wait(patience):
+        ended, worked = process.wait(patience), 0.0
+        while not ended and self._all_well and process.worked - worked > MUCH_WORK:
+            worked = process.worked  # on a busy machine there is much to do for it, and no hang
+            ended = process.wait(patience) or worked > MOST_WORK
+        if process.status is not None:
             self._ended(held)
         elif settled or (self._all_well and not run.faults):
             run.hung = f"did not end within {patience:.0f} s"

@@ -146,6 +146,14 @@ class ReaderProcess:
             thread.join(20)
         return True
 
+    @property
+    def worked(self) -> float:
+        """Seconds that it has used a processor; 0 where that cannot be told."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+        return 0.0
+
     def close(self) -> None:
         """End it, whatever it does."""
         if self.process.poll() is None:

@@ -222,13 +222,13 @@ class Backfilling:
         published: list[Arrival] = []
         written_at = time.monotonic()
         try:
-            for arrival in arrivals:
-                await replayer.publish([arrival])
-                published.append(arrival)
-                self._done.count(1)  # a slow replay shows its progress
-                if time.monotonic() - written_at >= WRITE_INTERVAL:
-                    batch, published, written_at = published, [], time.monotonic()
-                    await self._write(batch, sink, keeper)
+            async with aclosing(replayer.publish(arrivals)) as groups:
+                async for some in groups:
+                    published += some
+                    self._done.count(len(some))  # a slow replay shows its progress
+                    if time.monotonic() - written_at >= WRITE_INTERVAL:
+                        batch, published, written_at = published, [], time.monotonic()
+                        await self._write(batch, sink, keeper)
         except asyncio.CancelledError:
             with suppress(TimeoutError):  # a reader that takes nothing does not keep us
                 async with asyncio.timeout(LAST_WRITE):
