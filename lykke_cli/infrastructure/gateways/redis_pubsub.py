@@ -233,9 +233,11 @@ class RedisPubSubGateway:
         limits = {"timeout": self._connect_timeout, "health": self._health_interval}
         if self._address is None:
             from lykke_cli.infrastructure.redis.errors import redis_errors
+            from lykke_cli.infrastructure.redis.lent_connection import LentConnection
 
+            link: SubscribedConnection
             with redis_errors(self._server):
-                link = await SubscribedConnection.open_through(
+                link = await LentConnection.open_through(
                     self._redis().connection_pool, command, channel, **limits
                 )
         else:

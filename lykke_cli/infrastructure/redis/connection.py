@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import hiredis
 
@@ -20,14 +20,10 @@ from lykke_cli._version import __version__
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries
 from lykke_cli.infrastructure.redis.urls import DEFAULT_PORT, RedisAddress
 
-if TYPE_CHECKING:  # redis-py is slow to import
-    from redis.asyncio.connection import AbstractConnection, ConnectionPool
-
 CLIENT_NAME = "lykke"
 READ_SIZE = 131_072  # bytes: what is made of more does not fit into the processor's cache
 FEED_SIZE = 16_384  # bytes; hiredis moves what is left of them forward each time it gives some
 MOST_WAITING = 2  # batches of deliveries, after which the server has to wait
-LOOK_INTERVAL = 0.1  # seconds between looks at a connection without a socket of its own
 _pack: Callable[[tuple[str, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 _PING = _pack(("PING",))
 _NOT_ENOUGH_DATA = object()
@@ -39,7 +35,7 @@ class Refused(Exception):
 
 
 class SubscribedConnection(asyncio.BufferedProtocol):
-    """Made by `open` or `open_through`; a loss is an OSError."""
+    """Made by `open`; a loss is an OSError."""
 
     def __init__(self, health_interval: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -47,8 +43,6 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._reader: Any = hiredis.Reader(notEnoughData=_NOT_ENOUGH_DATA)
         self._transport: asyncio.Transport | None = None
-        self._lent: AbstractConnection | None = None  # redis-py's, where the transport is its own
-        self._looking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unanswered: deque[str] = deque()  # commands before the first message
         self._paused = False
@@ -77,34 +71,6 @@ class SubscribedConnection(asyncio.BufferedProtocol):
                     ssl=address.tls(),
                 )
             link._ask(*_login(options), (command, channel))
-        return link
-
-    @classmethod
-    async def open_through(
-        cls, pool: "ConnectionPool", command: str, channel: str, *, timeout: float, health: float
-    ) -> Self:
-        """The same by a connection that redis-py's `pool` would make; raises redis-py's errors too.
-
-        Where it is a test double there is no transport: it is read through redis-py then.
-        """
-        from lykke_cli.infrastructure.redis.client import plain_connection
-
-        options = plain_connection(pool.connection_kwargs)
-        options |= {"health_check_interval": 0, "decode_responses": False}
-        link = cls(health)
-        link._lent = connection = pool.connection_class(**options)
-        async with link._opening(timeout):
-            await connection.connect()  # type: ignore[no-untyped-call]
-            # redis-py's own: where it is called otherwise one day, it is read through redis-py.
-            writer = getattr(connection, "_writer", None)
-            if isinstance(writer, asyncio.StreamWriter):
-                writer.transport.set_protocol(link)
-                link.connection_made(writer.transport)
-                link._ask((command, channel))
-            else:
-                await connection.send_command(command, channel, check_health=False)
-                link._unanswered.append(command)
-                link._looking = asyncio.create_task(link._look(connection))
         return link
 
     @asynccontextmanager
@@ -159,11 +125,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
     async def close(self) -> None:
         """Let the connection go; it does not wait for the server."""
         self._lose(ConnectionError("the connection was closed"))
-        if self._looking is not None:
-            self._looking.cancel()
-        if self._lent is not None:
-            await self._lent.disconnect(nowait=True)
-        elif self._transport is not None:
+        if self._transport is not None:
             self._transport.abort()
         await asyncio.sleep(0)  # in which the loop closes the socket
 
@@ -242,19 +204,6 @@ class SubscribedConnection(asyncio.BufferedProtocol):
             self._transport.write(_PING)
             self._asked = since = now
         self._timer = self._loop.call_at(since + self._health_interval, self._check_health)
-
-    async def _look(self, connection: "AbstractConnection") -> None:
-        from redis.exceptions import RedisError
-
-        try:
-            while True:
-                reply = await connection.read_response(
-                    timeout=LOOK_INTERVAL, disconnect_on_error=False
-                )
-                if reply is not None:
-                    self._received([reply])
-        except (RedisError, OSError) as error:
-            self._lose(ConnectionError(str(error)))
 
 
 def _login(options: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from redis import exceptions
 
@@ -14,8 +15,6 @@ from lykke_cli.infrastructure.configuration.tls import REDIS_OPTIONS, tls_reason
 from lykke_cli.infrastructure.redis.connection import Refused
 
 MOST_SHOWN = 200  # characters of a reason
-_REMEDY = "Set REDIS_URL or give --redis-url."
-_LOGIN = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 _CLOSED = re.compile(r"closed by server|connection lost|reset by peer|broken pipe", re.IGNORECASE)
 _REFUSALS: dict[str, type[exceptions.RedisError]] = {
     "NOAUTH": exceptions.AuthenticationError,
@@ -28,6 +27,55 @@ _PASSWORD_REFUSED = (  # with the code ERR: where none is set, or the server is 
     *("AUTH <password> called without any password", "Client sent AUTH, but no password is set"),
     "invalid password",
 )
+
+
+class Situation(NamedTuple):
+    """What is raised: its text about {server} and {why}, and the remedy."""
+
+    kind: type[ServerUnavailable]
+    text: str
+    remedy: str
+
+
+_REFUSED = Situation(
+    ServerUnavailable,
+    "Redis at {server} refused a command ({why}).",
+    "Check the database number in REDIS_URL.",
+)
+_HUNG_UP = Situation(
+    ServerUnavailable,
+    "Cannot reach Redis at {server} ({why}).",
+    "Is it running{other_tls}? Set REDIS_URL or give --redis-url.",
+)
+_UNREACHABLE = Situation(
+    ServerUnavailable,
+    "Cannot reach Redis at {server} ({why}).",
+    "Is it running? Set REDIS_URL or give --redis-url.",
+)
+# The first of these that is among an error and its causes decides.
+_SITUATIONS: dict[tuple[type[BaseException], ...], Situation] = {
+    (exceptions.AuthenticationError, exceptions.AuthorizationError): Situation(
+        LoginRefused,
+        "Redis at {server} refused the login ({why}).",
+        "Check the user and the password in REDIS_URL.",
+    ),
+    (exceptions.NoPermissionError,): Situation(
+        LoginRefused,
+        "Redis at {server} does not permit this user to do that ({why}).",
+        "Ask for the right with ACL SETUSER.",
+    ),
+    (ssl.SSLError,): Situation(
+        ServerUnavailable,
+        "Cannot reach Redis at {server} ({why}).",
+        "{certificate} Set REDIS_URL or give --redis-url.",
+    ),
+    (exceptions.TimeoutError, TimeoutError): Situation(
+        ServerUnavailable,
+        "Redis at {server} did not answer in time.",
+        "Is it overloaded or behind a firewall{or_no_tls}? Set REDIS_URL or give --redis-url.",
+    ),
+    (exceptions.ResponseError,): _REFUSED,
+}
 _ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 
 
@@ -44,39 +92,25 @@ def translate(error: BaseException, server: str) -> ServerUnavailable:
     """What to raise instead: one line with the server, the reason and the remedy."""
     if isinstance(error, Refused):
         error = _refusal(str(error))
-    causes = _chain(error)
-    why = reason(error)
+    causes, why = _chain(error), reason(error)
+    situation = next(
+        (
+            situation
+            for kinds, situation in _SITUATIONS.items()
+            if any(isinstance(cause, kinds) for cause in causes)
+        ),
+        _HUNG_UP if _CLOSED.search(why) else _UNREACHABLE,
+    )
+    remedy = situation.remedy if situation is not _REFUSED or "DB index" in why else None
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
-    if any(isinstance(cause, _LOGIN) for cause in causes):
-        return LoginRefused(
-            f"Redis at {server} refused the login ({why}).",
-            remedy="Check the user and the password in REDIS_URL.",
-        )
-    if any(isinstance(cause, exceptions.NoPermissionError) for cause in causes):
-        return LoginRefused(
-            f"Redis at {server} does not permit this user to do that ({why}).",
-            remedy="Ask for the right with ACL SETUSER.",
-        )
-    if tls is not None:
-        return ServerUnavailable(
-            f"Cannot reach Redis at {server} ({why}).",
-            remedy=f"{tls_remedy(tls, REDIS_OPTIONS)} {_REMEDY}",
-        )
-    if any(isinstance(cause, exceptions.TimeoutError | TimeoutError) for cause in causes):
-        return ServerUnavailable(
-            f"Redis at {server} did not answer in time.",
-            remedy=f"Is it overloaded or behind a firewall{_no_tls(server)}? {_REMEDY}",
-        )
-    if any(isinstance(cause, exceptions.ResponseError) for cause in causes):
-        database = "Check the database number in REDIS_URL." if "DB index" in why else None
-        return ServerUnavailable(f"Redis at {server} refused a command ({why}).", remedy=database)
-    if _CLOSED.search(why):
-        return ServerUnavailable(
-            f"Cannot reach Redis at {server} ({why}).",
-            remedy=f"Is it running{_other_tls(server)}? {_REMEDY}",
-        )
-    return ServerUnavailable(
-        f"Cannot reach Redis at {server} ({why}).", remedy=f"Is it running? {_REMEDY}"
+    hints = {
+        "certificate": "" if tls is None else tls_remedy(tls, REDIS_OPTIONS),
+        "or_no_tls": ", or does its port not speak TLS" if server.startswith("rediss:") else "",
+        "other_tls": _other_tls(server),
+    }
+    return situation.kind(
+        situation.text.format(server=server, why=why),
+        remedy=None if remedy is None else remedy.format(**hints),
     )
 
 
@@ -87,10 +121,6 @@ def _refusal(text: str) -> exceptions.RedisError:
         return exceptions.AuthenticationError(rest)
     kind = _REFUSALS.get(code)
     return exceptions.ResponseError(text) if kind is None else kind(rest)
-
-
-def _no_tls(server: str) -> str:
-    return ", or does its port not speak TLS" if server.startswith("rediss:") else ""
 
 
 def _other_tls(server: str) -> str:

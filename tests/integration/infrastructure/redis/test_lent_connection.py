@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import ConnectionPool
 
 from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
-from lykke_cli.infrastructure.redis import connection
+from lykke_cli.infrastructure.redis import lent_connection
 from tests.servers import RedisServer
 
 SOON = 5.0  # seconds
@@ -22,7 +22,7 @@ async def test_without_redis_pys_own_stream_messages_are_read_through_redis_py(
         asked.append(name)
         return default
 
-    monkeypatch.setattr(connection, "getattr", without_stream, raising=False)
+    monkeypatch.setattr(lent_connection, "getattr", without_stream, raising=False)
     user = uuid.uuid4()
     pool = ConnectionPool.from_url(own_redis.url)
     async with (
