@@ -23,23 +23,9 @@ import orjson
 
 from lykke_cli.cli.app import run
 from tests.forked import ForkedProcess
+from tests.programs import program
 
 DEADLINE = 20.0  # seconds
-
-
-_WRONG_CLOCK = """
-import datetime, sys
-right = datetime.datetime
-class datetime_(right):
-    def __new__(cls, *arguments, **fields):
-        return right(*arguments, **fields)
-    @classmethod
-    def now(cls, tz=None):
-        return right.now(tz) + datetime.timedelta(seconds={offset})
-datetime.datetime = datetime_
-from lykke_cli.__main__ import main
-sys.exit(main())
-"""
 
 
 @dataclass(frozen=True)
@@ -177,7 +163,7 @@ class LykkeProcess:
             return ForkedProcess(words, env, *streams)
         stdin, stdout, stderr = streams
         return subprocess.Popen(
-            [sys.executable, "-c", _WRONG_CLOCK.format(offset=clock_offset), *words],
+            [*program("lykke_by_another_clock"), str(clock_offset), *words],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

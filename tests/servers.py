@@ -56,101 +56,7 @@ CREATE INDEX ON audit_logs (user_id, occurred_at);
 CREATE INDEX ON audit_logs (user_id, activity_type);
 GRANT SELECT ON audit_logs TO reader;
 """
-
-# Takes requests as lines of JSON. The end of its standard input means that the tests are over.
-# It signals only processes whose parent has not reaped them yet, so a pid never is a stranger's.
-# PostgreSQL's processes lead a session each, and a busy one outlives the first of them, so they
-# are looked up; every one of them holds the pipe `alive`, which ends with the last.
-_KEEPER = """
-import contextlib, json, os, select, shutil, signal, subprocess, sys, time
-folder, deadline = sys.argv[1], float(sys.argv[2])
-server = alive = None
-
-def parents():
-    if os.path.exists("/proc/self/stat"):
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as status:
-                yield int(name), int(status.read().rpartition(b")")[2].split()[1])
-    else:
-        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], stdout=subprocess.PIPE)
-        for line in listing.stdout.splitlines():
-            yield tuple(map(int, line.split()))
-
-def signal_children(number):
-    for pid, parent in list(parents()):
-        if parent == server.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-def start(arguments, options):
-    global server, alive
-    kill()
-    alive, held = os.pipe()
-    try:
-        with open(os.path.join(folder, "log"), "ab") as log:
-            server = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, pass_fds=[held], **options,
-            )
-    finally:
-        os.close(held)
-    return server.pid
-
-def poll():
-    return server.poll() if server is not None else 0
-
-def wait(seconds):
-    return server.wait(seconds)
-
-def freeze():
-    server.send_signal(signal.SIGSTOP)  # first, so that it starts no more children
-    signal_children(signal.SIGSTOP)
-
-def thaw():
-    if poll() is None:
-        signal_children(signal.SIGCONT)
-        server.send_signal(signal.SIGCONT)
-
-def stop(number):
-    thaw()
-    if server is not None:
-        server.send_signal(number)
-        server.wait(deadline)
-    kill()
-
-def kill():
-    global server, alive
-    if poll() is None:
-        freeze()
-        signal_children(signal.SIGKILL)
-        server.kill()
-        server.wait()
-    if alive is not None:
-        if not select.select([alive], [], [], deadline)[0]:
-            raise TimeoutError("its children live on")
-        os.close(alive)
-    server = alive = None
-
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, lambda *_: None)  # unlike SIG_IGN, not passed on to the server
-try:
-    for line in sys.stdin:
-        name, *arguments = json.loads(line)
-        try:
-            answer = [globals()[name](*arguments), None]
-        except Exception as error:
-            answer = [None, repr(error)]
-        print(json.dumps(answer), flush=True)
-except OSError:
-    pass
-finally:
-    with contextlib.suppress(TimeoutError):
-        kill()
-    end = time.monotonic() + deadline
-    while os.path.exists(folder) and time.monotonic() < end:
-        shutil.rmtree(folder, ignore_errors=True)
-        time.sleep(0.02)
-"""
+_KEEPER = Path(__file__).parent / "programs" / "server_keeper.py"
 
 
 def wait_until(condition: Callable[[], T], what: str, deadline: float = DEADLINE) -> T:
@@ -220,7 +126,7 @@ class Server:
         self._lock = threading.Lock()
         self._pid: int | None = None
         self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _KEEPER, self.folder, str(DEADLINE)],
+            [sys.executable, "-I", "-S", str(_KEEPER), self.folder, str(DEADLINE)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

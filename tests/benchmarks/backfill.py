@@ -25,6 +25,7 @@ from lykke_cli.infrastructure.postgresql import history as postgres_history
 from lykke_cli.infrastructure.postgresql import lines as postgres_lines
 from tests.benchmarks.history import fill
 from tests.benchmarks.measure import alternate, head, show
+from tests.benchmarks.peers import peer_words
 from tests.cli_process import command, environment
 from tests.servers import PostgresServer
 
@@ -36,33 +37,6 @@ PSQL = (
     "\\copy (SELECT row_to_json(t) FROM (SELECT {columns} FROM audit_logs WHERE user_id = '{user}' "
     "ORDER BY occurred_at, id {limit}) t) TO '{path}'"
 )
-ASYNCPG = """
-import asyncio, sys, asyncpg, orjson
-async def main(url, user):
-    connection = await asyncpg.connect(url)
-    out = sys.stdout.buffer
-    async with connection.transaction():
-        query = "SELECT * FROM audit_logs WHERE user_id = $1 ORDER BY occurred_at, id"
-        async for row in connection.cursor(query, user, prefetch=1000):
-            fields = dict(row)
-            meta = fields.pop("meta")
-            fields["meta"] = None if meta is None else orjson.Fragment(meta)
-            out.write(orjson.dumps(fields, default=str) + b"\\n")
-asyncio.run(main(*sys.argv[1:]))
-"""
-SQLALCHEMY = """
-import asyncio, sys, uuid, orjson, sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
-async def main(url, user):
-    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
-    out = sys.stdout.buffer
-    query = sa.text("SELECT * FROM audit_logs WHERE user_id = :user ORDER BY occurred_at, id")
-    async with engine.connect() as connection:
-        result = await connection.stream(query, {"user": uuid.UUID(user)})
-        async for row in result.mappings():
-            out.write(orjson.dumps(dict(row), default=str) + b"\\n")
-asyncio.run(main(*sys.argv[1:]))
-"""
 
 
 def measured(arguments: list[str], url: str, out: Path) -> tuple[float, float]:
@@ -96,8 +70,8 @@ def peers(url: str, user: uuid.UUID, folder: Path) -> None:
     out = folder / "out"
     commands = {
         "psql \\copy of row_to_json": ["psql", "-q", url, "-c", copy],
-        "asyncpg cursor, dict, orjson": [sys.executable, "-c", ASYNCPG, url, str(user)],
-        "SQLAlchemy stream(), dict, orjson": [sys.executable, "-c", SQLALCHEMY, url, str(user)],
+        "asyncpg cursor, dict, orjson": [*peer_words("asyncpg_cursor"), url, str(user)],
+        "SQLAlchemy stream(), dict, orjson": [*peer_words("sqlalchemy_stream"), url, str(user)],
         "lykke backfill -o ndjson": backfill(user),
     }
 

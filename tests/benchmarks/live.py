@@ -6,7 +6,6 @@ Run by hand (`make bench`); starts its own servers. Needs redis-cli.
 import asyncio
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -32,6 +31,7 @@ from tests.benchmarks.measure import (
     wait_for_end,
     wait_for_subscriber,
 )
+from tests.benchmarks.peers import peer_words
 from tests.cli_process import command
 from tests.servers import PostgresServer, RedisServer
 
@@ -41,18 +41,6 @@ RATE = 1_000  # messages a second, for the latency
 SECONDS = 5
 CHANNELS = 50_000
 UNLIMITED = ("--client-output-buffer-limit", "pubsub", "0", "0", "0")
-
-REDIS_PY = """
-import asyncio, sys, orjson, redis.asyncio
-async def main(url, channel):
-    pubsub = redis.asyncio.from_url(url).pubsub(ignore_subscribe_messages=True)
-    await pubsub.subscribe(channel)
-    async for message in pubsub.listen():
-        entry = orjson.loads(message["data"])
-        sys.stdout.buffer.write(orjson.dumps(entry) + b"\\n")
-        sys.stdout.buffer.flush()
-asyncio.run(main(*sys.argv[1:]))
-"""
 
 
 class Live:
@@ -67,7 +55,7 @@ class Live:
 
     def commands(self) -> dict[str, list[str]]:
         redis_cli = ["redis-cli", "-p", str(self.server.port)]
-        redis_py = [sys.executable, "-c", REDIS_PY]
+        redis_py = peer_words("redis_py_decoded")
         raw = command("tail", self.user, "-q")
         tail = [*raw, "--activity-type", "TASK_COMPLETED"]
         return {

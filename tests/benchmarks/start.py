@@ -14,19 +14,9 @@ from pathlib import Path
 
 import lykke_cli
 from tests.benchmarks.measure import alternate, head, memory, running, show, wait_for_subscriber
+from tests.benchmarks.peers import peer_words
 from tests.cli_process import command, environment
 from tests.servers import PostgresServer, RedisServer
-
-IDLE_PEER = """
-import asyncio, sys, redis.asyncio
-async def main(url, channel):
-    pubsub = redis.asyncio.from_url(url).pubsub(ignore_subscribe_messages=True)
-    await pubsub.subscribe(channel)
-    async for message in pubsub.listen():
-        print(message["data"])
-asyncio.run(main(*sys.argv[1:]))
-"""
-
 
 COMPLETION = {
     "_LYKKE_COMPLETE": "complete_bash",
@@ -81,7 +71,7 @@ def main() -> None:
         head("Idle", "", "MiB")
         user = str(uuid.uuid4())
         idle = {
-            "redis-py, asyncio": [sys.executable, "-c", IDLE_PEER, redis.url, f"auditlog:{user}"],
+            "redis-py, asyncio": [*peer_words("redis_py_idle"), redis.url, f"auditlog:{user}"],
             "lykke tail --live-only": command("tail", user, "--live-only"),
             "lykke tail, with a database": command("tail", user),
         }

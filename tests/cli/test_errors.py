@@ -1,7 +1,6 @@
 """Every way a server can be missing: one line, the server without its password, the remedy."""
 
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from lykke_cli.__main__ import main
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.cli_process import Result, call_lykke, environment, run_lykke
+from tests.programs import program
 from tests.servers import PostgresServer, RedisServer
 
 NOWHERE = "127.0.0.1:1"
@@ -139,13 +139,6 @@ def test_no_arguments_show_the_help() -> None:
     assert "tail" in result.stdout.decode() + result.stderr
 
 
-HOMELESS = """
-import os, pwd, sys
-def nobody(_): raise KeyError
-pwd.getpwuid = nobody
-from lykke_cli.__main__ import main
-sys.exit(main())
-"""
 NAMES = ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME", "XDG_CONFIG_HOME", "PGUSER")
 
 
@@ -164,7 +157,7 @@ def test_a_user_that_nobody_knows_without_a_home(
 ) -> None:
     env = {name: value for name, value in environment().items() if name not in NAMES}
     done = subprocess.run(
-        [sys.executable, "-c", HOMELESS, *map(str, arguments)],
+        [*program("lykke_of_an_unknown_user"), *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=tmp_path,

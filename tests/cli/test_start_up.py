@@ -10,26 +10,16 @@ import pytest
 
 import lykke_cli
 from tests.cli_process import environment
+from tests.programs import program
 from tests.servers import RedisServer
 
 _HEAVY = ("redis", "sqlalchemy", "asyncpg", "aiosqlite", "rich.live", "rich.progress")
-_RUN = """
-import sys
-sys.argv = ["lykke", *sys.argv[1:]]
-from lykke_cli.__main__ import main
-try:
-    status = main()
-except SystemExit as stop:
-    status = stop.code
-print("MODULES", *sorted(sys.modules), file=sys.stderr)
-sys.exit(status)
-"""
 
 
 def imported(*arguments: object, **env: str) -> set[str]:
     """The modules which a run of lykke has imported."""
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, *map(str, arguments)],
+        [*program("lykke_that_tells_its_modules"), *map(str, arguments)],
         capture_output=True,
         text=True,
         env=environment(env),

@@ -17,14 +17,6 @@ from tests import servers
 from tests.cli_process import environment
 from tests.servers import PostgresServer, RedisServer, wait_until
 
-_STARTS_BOTH = """
-import sys, time
-from tests.servers import PostgresServer, RedisServer
-redis, postgres = RedisServer(), PostgresServer()
-redis.start(), postgres.start()
-print(redis.pid, redis.folder, postgres.pid, postgres.folder, flush=True)
-time.sleep(600)
-"""
 _BUSY = "DO $$ BEGIN FOR i IN 1..2000000000 LOOP END LOOP; END $$"
 _STATE = "SELECT state FROM pg_stat_activity WHERE pid = $1"
 
@@ -46,7 +38,7 @@ def _is_running(pid: int) -> bool:
 @pytest.mark.parametrize("origin", ["path", "wheel"])
 def test_servers_are_gone_when_the_tests_are_killed(origin: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", _STARTS_BOTH],
+        [sys.executable, "-m", "tests.programs.starts_both_servers"],
         stdout=subprocess.PIPE,
         env=environment({"LYKKE_TEST_SERVERS": origin}),
     )

@@ -1,7 +1,6 @@
 """A process whose event loop is uvloop's follows a user as any other does."""
 
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,20 +10,14 @@ import pytest
 
 from tests.builders import entity, insert, wire
 from tests.cli_process import environment
+from tests.programs import program
 from tests.servers import RedisServer, run_apart
-
-ON_UVLOOP = """
-import asyncio, sys, uvloop
-asyncio.run = uvloop.run
-from lykke_cli.__main__ import main
-sys.exit(main())
-"""
 
 
 @contextmanager
 def lykke(*arguments: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-c", ON_UVLOOP, *arguments],
+        [*program("lykke_on_uvloop"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -16,35 +16,12 @@ from pathlib import Path
 
 from tests import forked
 from tests.forked import ForkedProcess
+from tests.programs import program
 
 PAGE = 4096  # bytes: the smallest pipe
 SLOW_READ = 2048  # bytes at a time, of a slow output
 SLOW_PAUSE = 0.04  # seconds between two of them
 POLL = 0.05  # seconds
-
-# Its wall clock is set wrong by what a file says, from one call to the next.
-_OWN_CLOCK = """
-import datetime, os, sys, time
-from pathlib import Path
-path, words = Path(sys.argv[1]), sys.argv[2:]
-def offset():
-    try:
-        return float(path.read_text() or 0)
-    except (OSError, ValueError):
-        return 0.0
-right, right_time = datetime.datetime, time.time
-class datetime_(right):
-    def __new__(cls, *arguments, **fields):
-        return right(*arguments, **fields)
-    @classmethod
-    def now(cls, tz=None):
-        return right.now(tz) + datetime.timedelta(seconds=offset())
-datetime.datetime = datetime_
-time.time = lambda: right_time() + offset()
-sys.argv = ["lykke", *words]
-from lykke_cli.__main__ import main
-sys.exit(main())
-"""
 
 
 def fork_readers_of(code: Path) -> None:
@@ -93,7 +70,7 @@ class ReaderProcess:
                 self.process = ForkedProcess(words, env, nothing, out, err)
             else:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-c", _OWN_CLOCK, str(clock), *words],
+                    [*program("lykke_by_another_clock"), str(clock), *words],
                     stdin=nothing,
                     stdout=out,
                     stderr=err,

@@ -11,21 +11,10 @@ import pytest
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import entity, wire
 from tests.cli_process import LykkeProcess, run_lykke
+from tests.programs import program
 from tests.servers import RedisServer
 
 RECORD = (sys.executable, "-m", "lykke_cli", "record")
-INSERT = """
-import asyncio, sys, asyncpg
-async def main(url, user, activity_type):
-    connection = await asyncpg.connect(url)
-    await connection.execute(
-        "INSERT INTO audit_logs VALUES "
-        "(gen_random_uuid(), $1, $2, now() AT TIME ZONE 'UTC', NULL, NULL, NULL)", user,
-        activity_type,
-    )
-    await connection.close()
-asyncio.run(main(*sys.argv[1:]))
-"""
 
 
 @pytest.fixture
@@ -48,7 +37,7 @@ def test_what_the_command_causes_is_printed(env: dict[str, str], user: uuid.UUID
 
 
 def test_a_lost_broadcast_is_found_in_the_database(env: dict[str, str], user: uuid.UUID) -> None:
-    command = (sys.executable, "-c", INSERT, env["DATABASE_URL"], user, "MESSAGE_SENT")
+    command = (*program("inserts_a_row"), env["DATABASE_URL"], user, "MESSAGE_SENT")
     result = run_lykke("expect", user, "--", *command, env=env)
     assert result.status == ExitCode.DONE, result.stderr
     assert [row["activity_type"] for row in result.rows] == ["MESSAGE_SENT"]
@@ -58,12 +47,8 @@ def test_the_subscription_is_sure_before_the_command_starts(
     env: dict[str, str], user: uuid.UUID, redis_server: RedisServer
 ) -> None:
     message = wire(entity(user))
-    script = f"""
-import sys, redis
-client = redis.Redis.from_url({env["REDIS_URL"]!r})
-sys.exit(client.publish("auditlog:{user}", {message!r}) - 1)
-"""
-    command = ("--live-only", "--", sys.executable, "-c", script)
+    publishes = (*program("publishes"), env["REDIS_URL"], f"auditlog:{user}", message.decode())
+    command = ("--live-only", "--", *publishes)
     result = run_lykke("expect", user, *command, env=env)
     assert result.status == ExitCode.DONE, result.stderr
     assert len(result.rows) == 1
@@ -72,7 +57,7 @@ sys.exit(client.publish("auditlog:{user}", {message!r}) - 1)
 def test_what_did_arrive_is_told_when_it_is_something_else(
     env: dict[str, str], user: uuid.UUID
 ) -> None:
-    command = (sys.executable, "-c", INSERT, env["DATABASE_URL"], user, "TASK_\x1b[31mPUNTED")
+    command = (*program("inserts_a_row"), env["DATABASE_URL"], user, "TASK_\x1b[31mPUNTED")
     options = ("--activity-type", "TASK_COMPLETED", "--timeout", "5s")
     result = run_lykke("expect", user, *options, "--", *command, env=env)
     assert (result.status, result.stdout) == (ExitCode.EXPECTATION, b"")
@@ -90,7 +75,7 @@ def test_nothing_is_told_too(env: dict[str, str], user: uuid.UUID) -> None:
 def test_none_means_not_a_single_one(
     env: dict[str, str], user: uuid.UUID, activity_type: str
 ) -> None:
-    command = (sys.executable, "-c", INSERT, env["DATABASE_URL"], user, activity_type)
+    command = (*program("inserts_a_row"), env["DATABASE_URL"], user, activity_type)
     options = ("--none", "--activity-type", "TASK_COMPLETED", "--timeout", "5s")
     result = run_lykke("expect", user, *options, "--", *command, env=env)
     if activity_type == "TASK_COMPLETED":
@@ -151,19 +136,14 @@ def test_on_other_channels_any_object_is_expected(
     env: dict[str, str], user: uuid.UUID, options: list[str], count: int
 ) -> None:
     payloads = [
-        b'{"id":"1","event_type":"TaskMoved","event_data":{"n":2}}',
-        b'{"id":"2","event_type":"TaskMade","event_data":{"n":3}}',
-        b'{"type":"note"}',
-        b"no JSON",
+        '{"id":"1","event_type":"TaskMoved","event_data":{"n":2}}',
+        '{"id":"2","event_type":"TaskMade","event_data":{"n":3}}',
+        '{"type":"note"}',
+        "no JSON",
     ]
-    script = f"""
-import redis
-client = redis.Redis.from_url({env["REDIS_URL"]!r})
-for payload in {payloads!r}:
-    client.publish("domain-events:{user}", payload)
-"""
+    publishes = (*program("publishes"), env["REDIS_URL"], f"domain-events:{user}", *payloads)
     words = ("--channel", "domain-events", "--count", max(count, 1), "--timeout", "5s", *options)
-    result = run_lykke("expect", user, *words, "--", sys.executable, "-c", script, env=env)
+    result = run_lykke("expect", user, *words, "--", *publishes, env=env)
     assert (result.status == ExitCode.DONE) == bool(count), result.stderr
     assert len(result.rows) == count
     if not count:

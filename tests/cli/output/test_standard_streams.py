@@ -8,7 +8,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import termios
 import uuid
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from tests.builders import entity, insert, wire
 from tests.cli_process import DEADLINE, LykkeProcess, command, environment
+from tests.programs import program
 from tests.servers import RedisServer, wait_until
 
 USER = uuid.UUID(int=1)
@@ -139,22 +139,13 @@ def test_a_stalled_stderr_stops_neither_data_nor_end(
     assert (process.returncode, stdout) == (0, b'{"n":1}\n')
 
 
-WRITE = """
-import sys
-from lykke_cli.cli.output import standard_streams
-standard_streams.install()
-sys.stdout.write("x" * 3_000_000)
-sys.stdout.flush()
-"""
-
-
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 @pytest.mark.parametrize("how", ["backfill", "plain"])
 def test_a_stdout_that_is_non_blocking_gets_everything(
     kind: str, how: str, sqlite_url: str
 ) -> None:
     """So it is inherited from a program that made it so for itself."""
-    words = [sys.executable, "-c", WRITE]
+    words = program("writes_much")
     if how == "backfill":
         rows = [entity(USER, meta={"x": "x" * 1_000}) for _ in range(3_000)]
         asyncio.run(insert(sqlite_url, rows))
