@@ -1,4 +1,4 @@
-"""`lykke publish` and `lykke record`."""
+"""`lykke publish`: test messages, acknowledgments, and JSON of one's own."""
 
 import signal
 import subprocess
@@ -8,7 +8,6 @@ from pathlib import Path
 import orjson
 import pytest
 
-from lykke_cli.application.messages import Entry, decode
 from tests.cli_process import LykkeProcess, command, environment, run_lykke
 from tests.servers import RedisServer, wait_until
 
@@ -92,63 +91,6 @@ def test_an_unreadable_file_is_exit_code_5(env: dict[str, str], tmp_path: Path) 
 def test_one_source_at_a_time(env: dict[str, str]) -> None:
     result = run_lykke("publish", uuid.uuid4(), "-", "--data", "{}", env=env)
     assert result.status == 2
-
-
-def test_record_commits_then_broadcasts(owner_env: dict[str, str]) -> None:
-    user, thing = uuid.uuid4(), uuid.uuid4()
-    with LykkeProcess("tail", user, "--live-only", env=owner_env) as tail:
-        tail.wait_for("following")
-        result = run_lykke(
-            *("record", user, "TaskCompletedEvent", "--meta", '{"n": 1}'),
-            *("--entity-id", thing, "--entity-type", "task", "--occurred-at", "2026-01-01"),
-            env=owner_env,
-        )
-        live = tail.row()
-    assert result.status == 0
-    assert result.rows == [live]
-    assert live["occurred_at"] == "2026-01-01T00:00:00.000000Z"
-    history = run_lykke("backfill", user, "--limit", 9, env=owner_env)
-    assert history.rows == [live]
-
-
-def test_record_without_redis_is_committed_and_says_so(owner_env: dict[str, str]) -> None:
-    user = uuid.uuid4()
-    result = run_lykke("record", user, "X", "--redis-url", "redis://127.0.0.1:1", env=owner_env)
-    assert result.status == 0
-    [line] = result.stderr.splitlines()
-    assert line.startswith("lykke: The audit log entry ")
-    assert "was committed, but its broadcast failed" in line
-    assert isinstance(decode(result.stdout.strip()), Entry)
-    assert len(run_lykke("backfill", user, "--limit", 9, env=owner_env).rows) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        (["X", "--meta", "[1]"], 5, "--meta"),
-        (["X", "--meta", "{"], 5, "--meta"),
-        ([""], 5, "activity_type"),
-        (["X", "--entity-id", "7"], 2, "'7' is not a UUID"),
-    ],
-)
-def test_bad_input_to_record(
-    owner_env: dict[str, str], arguments: list[str], status: int, message: str
-) -> None:
-    result = run_lykke("record", uuid.uuid4(), *arguments, env=owner_env)
-    assert (result.status, len(result.stderr.splitlines())) == (status, 1)
-    assert message in result.stderr
-
-
-def test_record_needs_a_database(env: dict[str, str]) -> None:
-    result = run_lykke("record", uuid.uuid4(), "X", env=env)
-    assert result.status == 2
-    assert "DATABASE_URL" in result.stderr
-
-
-def test_a_reader_may_not_record(database_env: dict[str, str]) -> None:
-    result = run_lykke("record", uuid.uuid4(), "X", env=database_env)
-    assert result.status == 3
-    assert "permission denied" in result.stderr.lower()
 
 
 def test_wrong_password_for_redis(redis_server: RedisServer) -> None:
