@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check lint types layers completions man api picture bench soak fuzz lowest nemesis \
+.PHONY: demo test coverage check lint types layers completions man api picture bench soak fuzz lowest nemesis \
 	shells install clean
 
 install: $(STAMP)
@@ -42,7 +42,11 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-check: lint types layers test
+# The suite once more, and which lines and branches of the application layer no test reaches.
+coverage: $(STAMP) shells
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov $(ARGS)
+
+check: lint types layers coverage
 
 completions man api: $(STAMP)
 	$(BIN)/python -m tests.generators $@
