@@ -45,7 +45,7 @@ class HistoryChunk(msgspec.Struct, frozen=True, kw_only=True):
     from it returns one of them again."""
     last: bool = False
     """The read is complete: its snapshot has become the cursor."""
-    complete: bool = True
+    authoritative: bool = True
     """False where the server may lag behind broadcasts (a read replica)."""
     notice: str | None = None
     """Something the person should know, such as a cursor that no longer fits this database."""

@@ -327,7 +327,7 @@ class PostgresHistory:
                 rows=(),
                 cursor=cursor,
                 last=start is None,
-                complete=not snapshot.origin.in_recovery,
+                authoritative=not snapshot.origin.in_recovery,
                 notice=self._limits(),
             )
             await handover.give(first)
@@ -391,7 +391,7 @@ class PostgresHistory:
                 rows=(),
                 cursor=make_cursor(snapshot, covered, next_low, witnesses, place.origin),
                 last=True,
-                complete=not snapshot.origin.in_recovery,
+                authoritative=not snapshot.origin.in_recovery,
                 covered_from=None if low is None else format_time(low),
                 notice=notice,
             )
