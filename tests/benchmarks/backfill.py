@@ -192,10 +192,10 @@ async def plans(url: str, user: uuid.UUID) -> None:
     async with connection.transaction():
         await connection.fetchrow(
             postgres_lines._SETTINGS,
-            *(str(user), [], "", "", "0001-01-01", str(uuid.UUID(int=0)), "10000-01-01"),
+            *(*selected, "0001-01-01", str(uuid.UUID(int=0)), "10000-01-01"),
         )
-        await explain(connection, "_NEXT", postgres_lines._NEXT, 100)
-        await explain(connection, "_LINES", postgres_lines._LINES)
+        await explain(connection, "next", postgres_lines._OF_ONE_USER.next, 100)
+        await explain(connection, "lines", postgres_lines._OF_ONE_USER.lines)
     await connection.close()
 
 

@@ -85,6 +85,7 @@ from lykke_cli.infrastructure.postgresql.cursor import (
     understand,
 )
 from lykke_cli.infrastructure.postgresql.lines import LinePlace, LineReader
+from lykke_cli.infrastructure.postgresql.selection import IN_RANGE, SELECTED, in_range, selected
 
 LOOK_BACK = timedelta(hours=1)
 """How far back a periodic read looks; a full one has no bound."""
@@ -158,38 +159,25 @@ _AFTER = _Part(
 )
 _PARTS = (_BEFORE, _WITHIN, _AFTER)
 
-_SELECTED = """
-    ($1::uuid IS NULL OR user_id = $1)
-    AND ($2::text[] IS NULL OR activity_type = ANY($2::text[]))
-    AND ($3::text IS NULL OR entity_type = $3)
-    AND ($4::uuid IS NULL OR entity_id = $4)
-    AND ($5::text[] IS NULL OR activity_type LIKE ANY($5::text[]))
-"""
 _AGE = "CASE WHEN age(xmin) < 0 THEN 2147483647 ELSE age(xmin) END"
-_BETWEEN = f"""
-    FROM audit_logs
-    WHERE {_SELECTED}
-        AND ($6::timestamptz IS NULL OR occurred_at >= $6)
-        AND ($7::timestamptz IS NULL OR occurred_at < $7)
-"""
 
 
 def _range_of(part: _Part, *, newest_first: bool) -> str:
     return f"""
-        SELECT {part.entry} {_BETWEEN} AND {part.where}
+        SELECT {part.entry} FROM audit_logs WHERE {IN_RANGE} AND {part.where}
             AND ($8::text IS NULL
                 OR ({part.moment}, id) {"<" if newest_first else ">"} ($8::timestamptz, $9::uuid))
         ORDER BY {part.order[newest_first]} LIMIT $10
-    """
+    """  # noqa: S608
 
 
 _OLDEST_FIRST = [(part, _range_of(part, newest_first=False)) for part in _PARTS]
 _NEWEST_FIRST = [(part, _range_of(part, newest_first=True)) for part in reversed(_PARTS)]
-_COUNT = f"SELECT count(*) {_BETWEEN}"
+_COUNT = f"SELECT count(*) FROM audit_logs WHERE {IN_RANGE}"  # noqa: S608
 _NEWEST_PARTS = " UNION ALL ".join(
     f"""
         (SELECT {part.moment}::timestamptz AS moment, id FROM audit_logs
-        WHERE {_SELECTED} AND {part.where}
+        WHERE {SELECTED} AND {part.where}
         ORDER BY {part.order[1]} LIMIT $6::bigint + 1)
     """  # noqa: S608
     for part in _PARTS
@@ -200,7 +188,7 @@ _NTH_NEWEST = f"""
 """  # noqa: S608
 _VISIBLE = f"""
     SELECT DISTINCT xmin::text FROM audit_logs
-    WHERE {_SELECTED} AND ($6::text IS NULL OR ({_CLAMPED}, id) <= ($6::timestamptz, $7::uuid))
+    WHERE {SELECTED} AND ($6::text IS NULL OR ({_CLAMPED}, id) <= ($6::timestamptz, $7::uuid))
 """  # noqa: S608
 _IN_PROGRESS = """
     SELECT xid
@@ -209,7 +197,7 @@ _IN_PROGRESS = """
     WHERE pg_xact_status(xid::text::xid8) = 'in progress'
 """
 _IN_REVERSE = "ORDER BY audit_logs.occurred_at DESC, audit_logs.id DESC"
-_NEWEST = f"SELECT xmin::text, id::text FROM audit_logs WHERE {_SELECTED} {_IN_REVERSE} LIMIT $6"  # noqa: S608
+_NEWEST = f"SELECT xmin::text, id::text FROM audit_logs WHERE {SELECTED} {_IN_REVERSE} LIMIT $6"  # noqa: S608
 # What was written last is at the end of a table that is only added to, whenever it occurred.
 _PAGES = """
     SELECT pg_relation_size('audit_logs') / current_setting('block_size')::int
@@ -404,9 +392,9 @@ class PostgresHistory:
         async with self._snapshot() as (connection, snapshot):
             place = await self._understand(connection, selection, cursor, snapshot)
             uncovered, arguments = _uncovered(place.covered, 7, _CLAMPED)
-            query = f"SELECT id::text FROM audit_logs WHERE {_SELECTED} AND id = ANY($6::uuid[])"  # noqa: S608
+            query = f"SELECT id::text FROM audit_logs WHERE {SELECTED} AND id = ANY($6::uuid[])"  # noqa: S608
             query += f" AND NOT ({uncovered})"
-            records = await connection.fetch(query, *_selected(selection), list(ids), *arguments)
+            records = await connection.fetch(query, *selected(selection), list(ids), *arguments)
             return set(ids) - {id for (id,) in records}
 
     async def stream(
@@ -420,7 +408,7 @@ class PostgresHistory:
     ) -> AsyncGenerator[Sequence[HistoryRow]]:
         async def read(handover: Handover[Sequence[HistoryRow]]) -> None:
             queries = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
-            arguments = (*_selected(selection), since, until)
+            arguments = in_range(selection, since, until)
             await self._read_parts(handover, handover.give, queries, arguments, limit)
 
         async with aclosing(handed_over(read)) as parts:
@@ -468,7 +456,7 @@ class PostgresHistory:
         async def read(handover: Handover[bytes]) -> None:
             place = LinePlace(since, until)
             before, _, after = _OLDEST_FIRST
-            arguments = (*_selected(selection), since, until)
+            arguments = in_range(selection, since, until)
 
             async def give(rows: Sequence[HistoryRow]) -> bool:
                 return await handover.give(b"".join(row.to_json() + b"\n" for row in rows))
@@ -497,7 +485,7 @@ class PostgresHistory:
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
     ) -> int:
         async with self._snapshot() as (connection, _):
-            total = await connection.fetchval(_COUNT, *_selected(selection), since, until)
+            total = await connection.fetchval(_COUNT, *in_range(selection, since, until))
             return int(total)
 
     async def _start(
@@ -505,7 +493,7 @@ class PostgresHistory:
     ) -> Place | None:
         """The place after which `begin` prints; None where it prints nothing."""
         if last is not None and last > 0:
-            nth = await connection.fetchrow(_NTH_NEWEST, *_selected(selection), last - 1)
+            nth = await connection.fetchrow(_NTH_NEWEST, *selected(selection), last - 1)
             start = regions.BEFORE_ALL if nth is None else just_before_place((nth[0], nth[1]))
             return start if since is None else max(start, regions.just_before(since))
         if since is not None and last is None:
@@ -524,7 +512,7 @@ class PostgresHistory:
         ended = [Region(snapshot.xmin, visible=snapshot.ended)]
         uncovered, arguments = _uncovered(ended, 8, _CLAMPED)
         query = f"{_VISIBLE} AND {uncovered}"
-        records = await connection.fetch(query, *_selected(selection), *place, *arguments)
+        records = await connection.fetch(query, *selected(selection), *place, *arguments)
         positions = (snapshot.position(xmin) for (xmin,) in records)
         return snapshot.ended | Runs.of(xid for xid in positions if xid is not None)
 
@@ -535,7 +523,7 @@ class PostgresHistory:
 
         No row that is there already may be beyond them: after a restart it would count as new.
         """
-        records = await connection.fetch(_NEWEST, *_selected(selection), WITNESSES)
+        records = await connection.fetch(_NEWEST, *selected(selection), WITNESSES)
         may_ask = _RELATION_SIZE not in self._denied
         if may_ask and (pages := await connection.fetchval(_PAGES)):
             start = f"({max(0, pages - LAST_PAGES)},0)"
@@ -567,7 +555,7 @@ class PostgresHistory:
         """Rows from `low` on that are not covered, and the place up to which they are all."""
         for part in _PARTS if low is None else (_WITHIN, _AFTER):
             query, arguments = _changed(part, covered)
-            values = (*_selected(selection), low, *arguments)
+            values = (*selected(selection), low, *arguments)
             async with aclosing(self._fetch(connection, query, values)) as found:
                 async for records in found:
                     rows = [_row(record) for record in records]
@@ -733,7 +721,7 @@ def _changed(part: _Part, covered: Iterable[Region]) -> tuple[str, list[object]]
     uncovered, arguments = _uncovered(covered, 7, part.moment)
     query = f"""
         SELECT {part.entry} FROM audit_logs
-        WHERE {_SELECTED} AND ($6::timestamptz IS NULL OR occurred_at >= $6)
+        WHERE {SELECTED} AND ($6::timestamptz IS NULL OR occurred_at >= $6)
             AND {part.where} AND {uncovered}
         ORDER BY {part.order[0]}
     """  # noqa: S608
@@ -817,14 +805,4 @@ def _entry(record: Any) -> Entry:
         entity_id=entity_id,
         entity_type=entity_type,
         meta=_meta(meta),
-    )
-
-
-def _selected(selection: Selection) -> tuple[object, ...]:
-    return (
-        selection.user_id,
-        list(selection.activity_types) or None,
-        selection.entity_type,
-        selection.entity_id,
-        list(selection.activity_likes) or None,
     )

@@ -1,4 +1,4 @@
-"""A user's history as the promised NDJSON, written by PostgreSQL itself.
+"""History as the promised NDJSON, written by PostgreSQL itself.
 
 Several connections share one snapshot and copy ranges of time, a few thousand rows each; the lines
 come out in order all the same. What is read ahead is bounded. COPY takes no parameters, so they
@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,6 +19,12 @@ from lykke_cli.application.messages import format_time
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.handover import end
+from lykke_cli.infrastructure.postgresql.selection import (
+    REST_AS_SET,
+    SET_SELECTION,
+    USER_AS_SET,
+    selected,
+)
 
 CONNECTIONS = 3  # the server writes the lines, which takes it longer than us to pass them on
 FIRST_ROWS = 250  # rows of the first range: it comes at once
@@ -26,50 +32,55 @@ MOST_ROWS = 5_000  # rows of the ranges after it
 _AFTER_FIRST = regions.START_OF_TIME + timedelta(microseconds=1)
 READ_AHEAD = 8  # blocks of one range, as large as they come off the socket
 
-_SETTINGS = """
-    SELECT set_config('lykke.user_id', $1, true),
-        set_config('lykke.activity_types', $2::text[]::text, true),
-        set_config('lykke.entity_type', $3, true),
-        set_config('lykke.entity_id', $4, true),
-        set_config('lykke.low', $5, true), set_config('lykke.low_id', $6, true),
-        set_config('lykke.high', $7, true)
+_SETTINGS = f"""
+    SELECT {SET_SELECTION},
+        set_config('lykke.low', $6, true), set_config('lykke.low_id', $7, true),
+        set_config('lykke.high', $8, true)
 """
-# In a SELECT of its own a setting is looked up once, not for every row.
-_IN_RANGE = """
-    FROM audit_logs
-    WHERE user_id = (SELECT current_setting('lykke.user_id')::uuid)
-        AND occurred_at >= (SELECT current_setting('lykke.low')::timestamptz)
-        AND (occurred_at, id) > (
-            (SELECT current_setting('lykke.low')::timestamptz),
-            (SELECT current_setting('lykke.low_id')::uuid)
+
+
+class _Statements(NamedTuple):
+    next: str
+    """The first row after a range of $1 rows."""
+    lines: str
+    """The lines of a range, for COPY."""
+
+
+def _statements(user: str) -> _Statements:
+    """The statements for the rows of which the condition `user` is true."""
+    # In a SELECT of its own a setting is looked up once, not for every row.
+    in_range = f"""
+        FROM audit_logs
+        WHERE {user}
+            AND occurred_at >= (SELECT current_setting('lykke.low')::timestamptz)
+            AND (occurred_at, id) > (
+                (SELECT current_setting('lykke.low')::timestamptz),
+                (SELECT current_setting('lykke.low_id')::uuid)
+            )
+            AND occurred_at < (SELECT current_setting('lykke.high')::timestamptz)
+    """
+    next = f"""
+        SELECT occurred_at::timestamptz {in_range}
+            AND occurred_at > (SELECT current_setting('lykke.low')::timestamptz)
+        ORDER BY audit_logs.occurred_at OFFSET $1 LIMIT 1
+    """
+    lines = f"""
+        SELECT format(
+            '{{"id":"%s","user_id":"%s","activity_type":%s,"occurred_at":"%s",'
+                '"entity_id":%s,"entity_type":%s,"meta":%s}}',
+            id, user_id, to_json(activity_type::text),
+            to_char(occurred_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            coalesce('"' || entity_id || '"', 'null'), coalesce(to_json(entity_type::text), 'null'),
+            coalesce(nullif(CASE WHEN pg_typeof(meta) = 'jsonb'::regtype THEN meta::text
+                ELSE btrim(translate(meta::text, E'\\r\\n', '  ')) END, 'null'), '{{}}')
         )
-        AND occurred_at < (SELECT current_setting('lykke.high')::timestamptz)
-"""
-_NEXT = f"""
-    SELECT occurred_at::timestamptz {_IN_RANGE}
-        AND occurred_at > (SELECT current_setting('lykke.low')::timestamptz)
-    ORDER BY audit_logs.occurred_at OFFSET $1 LIMIT 1
-"""
-_LINES = f"""
-    SELECT format(
-        '{{"id":"%s","user_id":"%s","activity_type":%s,"occurred_at":"%s",'
-            '"entity_id":%s,"entity_type":%s,"meta":%s}}',
-        id, user_id, to_json(activity_type::text),
-        to_char(occurred_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-        coalesce('"' || entity_id || '"', 'null'), coalesce(to_json(entity_type::text), 'null'),
-        coalesce(nullif(CASE WHEN pg_typeof(meta) = 'jsonb'::regtype THEN meta::text
-            ELSE btrim(translate(meta::text, E'\\r\\n', '  ')) END, 'null'), '{{}}')
-    )
-    {_IN_RANGE}
-        AND ((SELECT current_setting('lykke.activity_types')) = '{{}}'
-            OR activity_type::text = ANY(
-                coalesce((SELECT current_setting('lykke.activity_types')::text[]), '{{}}')))
-        AND ((SELECT current_setting('lykke.entity_type')) = ''
-            OR entity_type = (SELECT substr(current_setting('lykke.entity_type'), 2)))
-        AND ((SELECT current_setting('lykke.entity_id')) = ''
-            OR entity_id = (SELECT nullif(current_setting('lykke.entity_id'), '')::uuid))
-    ORDER BY audit_logs.occurred_at, audit_logs.id
-"""
+        {in_range} AND {REST_AS_SET}
+        ORDER BY audit_logs.occurred_at, audit_logs.id
+    """
+    return _Statements(next, lines)
+
+
+_OF_ONE_USER, _OF_ALL_USERS = _statements(USER_AS_SET), _statements("TRUE")
 # A line of JSON has no control characters, so that CSV with these never quotes it.
 _AS_IT_IS = {"format": "csv", "delimiter": "\x02", "quote": "\x01"}
 
@@ -122,6 +133,7 @@ class LineReader:
         self._first = first
         self._open_another = open_another
         self._selection = selection
+        self._statements = _OF_ALL_USERS if selection.user_id is None else _OF_ONE_USER
         self._place = place
         self._low, self._low_id = place.low, place.low_id
         self._rows = FIRST_ROWS
@@ -171,7 +183,9 @@ class LineReader:
     async def _read(self, connection: Any) -> None:
         try:
             while (part := await self._next_range(connection)) is not None:
-                await connection.copy_from_query(_LINES, output=part.blocks.put, **_AS_IT_IS)
+                await connection.copy_from_query(
+                    self._statements.lines, output=part.blocks.put, **_AS_IT_IS
+                )
                 await part.blocks.put(b"")
                 self._open.remove(part)
                 self._several.set()  # not before: help would keep the first rows waiting
@@ -184,7 +198,7 @@ class LineReader:
             if self._is_over:
                 return None
             await self._set(connection, self._low, self._low_id, self._place.end)
-            high = await connection.fetchval(_NEXT, self._rows)
+            high = await connection.fetchval(self._statements.next, self._rows)
             part = _Range(
                 self._low,
                 self._low_id,
@@ -204,14 +218,4 @@ class LineReader:
         return part
 
     async def _set(self, connection: Any, low: str, low_id: str, high: str) -> None:
-        selection = self._selection
-        await connection.fetchrow(
-            _SETTINGS,
-            str(selection.user_id),
-            list(selection.activity_types),
-            "" if selection.entity_type is None else "=" + selection.entity_type,
-            "" if selection.entity_id is None else str(selection.entity_id),
-            low,
-            low_id,
-            high,
-        )
+        await connection.fetchrow(_SETTINGS, *selected(self._selection), low, low_id, high)

@@ -9,7 +9,7 @@ renumber it, and the last one is reused after a DELETE.) A read sees every row u
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from sqlite3 import Row
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
@@ -50,6 +50,7 @@ from lykke_cli.infrastructure.database.urls import (
 )
 from lykke_cli.infrastructure.database.witnesses import TWICE, Witness, proven, thin
 from lykke_cli.infrastructure.sqlite.reader import as_text
+from lykke_cli.infrastructure.sqlite.selection import IN_RANGE, in_range, stored_time
 
 CHUNK_ROWS = 1_000
 _json = msgspec.json.Decoder(msgspec.Raw).decode
@@ -62,35 +63,25 @@ _ENTRY = f"""
         THEN '{LEFT_OUT}' || length(CAST(meta AS BLOB)) ELSE meta END
 """
 _METAS = "SELECT seq, meta FROM audit_logs WHERE seq IN (SELECT value FROM json_each(:seqs))"
-_SELECTED = """
-    (:user IS NULL OR user_id IN (:user, :user_hex))
-    AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
-    AND (:likes IS NULL OR EXISTS (
-        SELECT 1 FROM json_each(:likes) WHERE activity_type LIKE value ESCAPE '\\'))
-    AND (:entity_type IS NULL OR entity_type = :entity_type)
-    AND (:entity IS NULL OR entity_id IN (:entity, :entity_hex))
-    AND (:since IS NULL OR occurred_at >= :since)
-    AND (:until IS NULL OR occurred_at < :until)
-"""
 _OLDEST_FIRST = f"""
-    SELECT {_ENTRY} FROM audit_logs WHERE {_SELECTED} AND seq >= :base
+    SELECT {_ENTRY} FROM audit_logs WHERE {IN_RANGE} AND seq >= :base
         AND (:after IS NULL OR (occurred_at, replace(id, '-', '')) > (:after, :after_id))
     ORDER BY occurred_at, replace(id, '-', '') LIMIT :limit
 """  # noqa: S608
 _NEWEST_FIRST = f"""
-    SELECT {_ENTRY} FROM audit_logs WHERE {_SELECTED} AND seq >= :base
+    SELECT {_ENTRY} FROM audit_logs WHERE {IN_RANGE} AND seq >= :base
         AND (:after IS NULL OR (occurred_at, replace(id, '-', '')) < (:after, :after_id))
     ORDER BY occurred_at DESC, replace(id, '-', '') DESC LIMIT :limit
 """  # noqa: S608
-_LAST = f"SELECT seq, id FROM audit_logs WHERE {_SELECTED} ORDER BY seq DESC LIMIT :limit"  # noqa: S608
+_LAST = f"SELECT seq, id FROM audit_logs WHERE {IN_RANGE} ORDER BY seq DESC LIMIT 1"  # noqa: S608
 _FOUND = "SELECT seq, id FROM audit_logs WHERE seq IN (SELECT value FROM json_each(:seqs))"
 _HAS_SEQUENCE = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
 _LAST_GIVEN = "SELECT max(seq) FROM sqlite_sequence WHERE name = 'audit_logs'"
 _LAST_THERE = "SELECT max(seq) FROM audit_logs"
-_COUNT = f"SELECT count(*) FROM audit_logs WHERE {_SELECTED}"  # noqa: S608
+_COUNT = f"SELECT count(*) FROM audit_logs WHERE {IN_RANGE}"  # noqa: S608
 _VERIFY = f"""
     SELECT {_ENTRY} FROM audit_logs
-    WHERE {_SELECTED} AND replace(id, '-', '') IN (SELECT value FROM json_each(:ids))
+    WHERE {IN_RANGE} AND replace(id, '-', '') IN (SELECT value FROM json_each(:ids))
 """  # noqa: S608
 
 
@@ -170,7 +161,7 @@ class SqliteHistory:
                 start: Place | None = None
                 key: Key | None = None
                 if since is not None:
-                    start, key = regions.just_before(since), (_stored(since), "")
+                    start, key = regions.just_before(since), (stored_time(since), "")
                 if last is not None and last > 0:
                     place, nth = await self._nth_newest(connection, selection, last)
                     start, key = max(start or place, place), max(key or nth, nth)
@@ -235,7 +226,7 @@ class SqliteHistory:
         async with self._snapshot() as (connection, end):
             place = await self._understand(connection, selection, cursor, end)
             wanted = orjson.dumps([id.replace("-", "") for id in ids]).decode()
-            arguments = _arguments(selection) | {"ids": wanted}
+            arguments = in_range(selection) | {"ids": wanted}
             with unreadable_rows(self._display):
                 found = [_row(r) for r in await _all(connection, _VERIFY, arguments)]
             return set(ids) - {one.row.id for one in found if place.covers(one)}
@@ -284,7 +275,7 @@ class SqliteHistory:
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
     ) -> int:
         async with self._snapshot() as (connection, _):
-            arguments = _arguments(selection, since, until)
+            arguments = in_range(selection, since, until)
             [(total,)] = await _all(connection, _COUNT, arguments)
             return int(total)
 
@@ -308,7 +299,7 @@ class SqliteHistory:
     async def _newest(
         self, connection: aiosqlite.Connection, selection: Selection
     ) -> tuple[Witness, ...]:
-        return thin(_witnesses(await _all(connection, _LAST, _arguments(selection, limit=1))))
+        return thin(_witnesses(await _all(connection, _LAST, in_range(selection))))
 
     async def _understand(
         self, connection: aiosqlite.Connection, selection: Selection, cursor: Cursor, end: int
@@ -490,28 +481,9 @@ def _arguments(
     limit: int | None = None,
     base: int = 0,
 ) -> dict[str, Any]:
-    user, entity, types = selection.user_id, selection.entity_id, selection.activity_types
-    return {
-        "user": None if user is None else str(user),
-        "user_hex": None if user is None else user.hex,
-        "types": orjson.dumps(list(types)).decode() if types else None,
-        "likes": orjson.dumps(list(selection.activity_likes)).decode()
-        if selection.activity_likes
-        else None,
-        "entity_type": selection.entity_type,
-        "entity": None if entity is None else str(entity),
-        "entity_hex": None if entity is None else entity.hex,
-        "since": None if since is None else _stored(since),
-        "until": None if until is None else _stored(until),
-        "limit": -1 if limit is None else limit,
-        "base": base,
-        "after": None,
-        "after_id": None,
-    }
-
-
-def _stored(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    """The parameters of `_OLDEST_FIRST` and `_NEWEST_FIRST`."""
+    page = {"limit": -1 if limit is None else limit, "base": base, "after": None, "after_id": None}
+    return in_range(selection, since, until) | page
 
 
 def _meta(stored: Any) -> msgspec.Raw:

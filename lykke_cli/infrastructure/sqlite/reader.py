@@ -2,15 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Self
 from urllib.parse import quote
 
-import orjson
-
 from lykke_cli.application.errors import BadInput, ServerUnavailable
-from lykke_cli.application.gateways.statistics_protocol import Scope
 from lykke_cli.application.messages import parse_wire_time
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.urls import (
@@ -20,15 +17,6 @@ from lykke_cli.infrastructure.database.urls import (
     sqlite_path,
 )
 
-# Ids are stored with or without dashes, times as text without a zone: both sorted as text.
-IN_SCOPE = """
-    (:user IS NULL OR user_id IN (:user, :user_hex))
-    AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
-    AND (:entity_type IS NULL OR entity_type = :entity_type)
-    AND (:entity IS NULL OR entity_id IN (:entity, :entity_hex))
-    AND (:since IS NULL OR occurred_at >= :since)
-    AND (:until IS NULL OR occurred_at < :until)
-"""
 # SQLite checks no text: what is no UTF-8 is shown by its bytes.
 as_text = partial(str, encoding="utf-8", errors="backslashreplace")
 
@@ -88,24 +76,3 @@ class SqliteReader:
                 f"The database at {self._display} has an entry with {str(stored)[:40]!r} for a "
                 "time."
             ) from error
-
-
-def in_scope(scope: Scope) -> dict[str, object]:
-    selection = scope.selection
-    user, entity, types = selection.user_id, selection.entity_id, selection.activity_types
-    return {
-        "user": None if user is None else str(user),
-        "user_hex": None if user is None else user.hex,
-        "types": orjson.dumps(list(types)).decode() if types else None,
-        "entity_type": selection.entity_type,
-        "entity": None if entity is None else str(entity),
-        "entity_hex": None if entity is None else entity.hex,
-        "since": _stored(scope.since),
-        "until": _stored(scope.until),
-    }
-
-
-def _stored(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
