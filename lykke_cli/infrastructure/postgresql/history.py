@@ -64,7 +64,7 @@ from lykke_cli.infrastructure.database.handover import (
     handed_over,
     in_transactions,
 )
-from lykke_cli.infrastructure.database.regions import Place, Region, just_before_place
+from lykke_cli.infrastructure.database.regions import Region, SortKey, just_before_key
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.urls import (
     CONNECT_TIMEOUT,
@@ -490,18 +490,18 @@ class PostgresHistory:
 
     async def _start(
         self, connection: Any, selection: Selection, since: datetime | None, last: int | None
-    ) -> Place | None:
+    ) -> SortKey | None:
         """The place after which `begin` prints; None where it prints nothing."""
         if last is not None and last > 0:
             nth = await connection.fetchrow(_NTH_NEWEST, *selected(selection), last - 1)
-            start = regions.BEFORE_ALL if nth is None else just_before_place((nth[0], nth[1]))
+            start = regions.BEFORE_ALL if nth is None else just_before_key((nth[0], nth[1]))
             return start if since is None else max(start, regions.just_before(since))
         if since is not None and last is None:
             return regions.just_before(since)
         return None
 
     async def _visible(
-        self, connection: Any, selection: Selection, snapshot: Snapshot, start: Place | None
+        self, connection: Any, selection: Selection, snapshot: Snapshot, start: SortKey | None
     ) -> Runs:
         """The transactions at or after the snapshot's xmin that have ended, or whose rows up to
         `start` it shows.
@@ -551,7 +551,7 @@ class PostgresHistory:
         snapshot: Snapshot,
         covered: tuple[Region, ...],
         low: datetime | None,
-    ) -> AsyncGenerator[tuple[Place, list[tuple[HistoryRow, int | None]]]]:
+    ) -> AsyncGenerator[tuple[SortKey, list[tuple[HistoryRow, int | None]]]]:
         """Rows from `low` on that are not covered, and the place up to which they are all."""
         for part in _PARTS if low is None else (_WITHIN, _AFTER):
             query, arguments = _changed(part, covered)
@@ -756,11 +756,11 @@ def _uncovered(covered: Iterable[Region], first: int, moment: str) -> tuple[str,
     return " AND ".join(conditions), arguments
 
 
-def _place(part: _Part, row: HistoryRow) -> Place:
+def _place(part: _Part, row: HistoryRow) -> SortKey:
     return (part.edge or parse_wire_time(row.occurred_at), row.id)
 
 
-def _sent(place: Place) -> tuple[str, str]:
+def _sent(place: SortKey) -> tuple[str, str]:
     """A place as parameters: as times, asyncpg would send the first and the last as infinite."""
     return format_time(place[0]), place[1] or str(UUID(int=0))
 
