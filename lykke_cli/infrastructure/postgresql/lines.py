@@ -90,7 +90,7 @@ _LINE = re.compile(rb'\{"id":"([^"]+)".*?"occurred_at":"([^"]+)"')
 T = TypeVar("T")
 
 
-class LinePlace:
+class Progress:
     """How far a range was read; `since` and `until` bound it, as in HistoryProtocol.
 
     What occurred at the very first or last moment of the calendar is left out.
@@ -117,7 +117,7 @@ class _Range(msgspec.Struct, frozen=True):
 
 
 class LineReader:
-    """Reads on from `place`, and keeps it up to date.
+    """Reads on from `progress`, and keeps it up to date.
 
     `first` is in a transaction with the time zone UTC; `open_another` makes more connections that
     see the same snapshot, and may fail: then there are fewer.
@@ -128,14 +128,14 @@ class LineReader:
         first: Any,
         open_another: Callable[[], AbstractAsyncContextManager[Any]],
         selection: Selection,
-        place: LinePlace,
+        progress: Progress,
     ) -> None:
         self._first = first
         self._open_another = open_another
         self._selection = selection
         self._statements = _OF_ALL_USERS if selection.user_id is None else _OF_ONE_USER
-        self._place = place
-        self._low, self._low_id = place.low, place.low_id
+        self._progress = progress
+        self._low, self._low_id = progress.low, progress.low_id
         self._rows = FIRST_ROWS
         self._is_over = False
         self._turn = asyncio.Lock()
@@ -151,7 +151,7 @@ class LineReader:
         try:
             while (part := await self._next(self._ranges)) is not None:
                 while block := await self._next(part.blocks):
-                    self._place.reached(block)
+                    self._progress.reached(block)
                     yield block
         finally:
             await end(tasks)
@@ -197,12 +197,12 @@ class LineReader:
         async with self._turn:
             if self._is_over:
                 return None
-            await self._set(connection, self._low, self._low_id, self._place.end)
+            await self._set(connection, self._low, self._low_id, self._progress.end)
             high = await connection.fetchval(self._statements.next, self._rows)
             part = _Range(
                 self._low,
                 self._low_id,
-                self._place.end if high is None else format_time(high),
+                self._progress.end if high is None else format_time(high),
                 asyncio.Queue(READ_AHEAD),
             )
             if high is not None:

@@ -1,18 +1,12 @@
-"""One read-only transaction on PostgreSQL, for short questions with small answers.
-
-As in `history.py`, SELECT rights and PgBouncer in transaction mode are enough: no named
-statement, no setting that outlives the transaction.
-"""
+"""One read-only transaction on PostgreSQL, for short questions with small answers."""
 
 from typing import Any, Self
 
 from lykke_cli.infrastructure.database.errors import database_errors
-from lykke_cli.infrastructure.database.urls import (
-    CONNECT_TIMEOUT,
-    STATEMENT_TIMEOUT,
-    asyncpg_dsn,
-    display_url,
-)
+from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
+from lykke_cli.infrastructure.postgresql.connection import LOCAL_SETTINGS, connect
+
+_BEGIN = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOCAL_SETTINGS}"
 
 
 class PostgresReader:
@@ -24,22 +18,10 @@ class PostgresReader:
         self._connection: Any = None
 
     async def __aenter__(self) -> Self:
-        import asyncpg
-
         with database_errors(self._display):
-            self._connection = await asyncpg.connect(
-                self._dsn,
-                timeout=CONNECT_TIMEOUT,
-                command_timeout=STATEMENT_TIMEOUT,
-                statement_cache_size=0,
-                server_settings={"application_name": "lykke"},
-            )
+            self._connection = await connect(self._dsn)
             try:
-                await self._connection.execute(
-                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-                    f"SET LOCAL statement_timeout = {int(STATEMENT_TIMEOUT * 1000)};"
-                    "SET LOCAL TimeZone = 'UTC'"
-                )
+                await self._connection.execute(_BEGIN)
             except BaseException:
                 await self.__aexit__()
                 raise

@@ -113,7 +113,7 @@ class SqliteHistory:
                 begun = Region(end, high=start or regions.END)
                 unreadable = Unreadables(Region(end), stored)
                 cursor = make_cursor(self._opened, [begun], witnesses, unreadable)
-            # A place to go on from, before the first row is printed.
+            # A cursor to go on from, before the first row is printed.
             await handover.give(HistoryChunk(rows=(), cursor=cursor, last=start is None))
             if start is not None:
                 await self._read_changes(handover, selection, cursor)
