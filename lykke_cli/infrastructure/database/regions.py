@@ -71,9 +71,9 @@ def add(regions: Iterable[Region], new: Region) -> tuple[Region, ...]:
 class Reading:
     """What a read covers as it goes on, in (occurred_at, id) order from `low`.
 
-    `covered` is what was covered before it, `before` the position below which its snapshot sees
-    all, `ended` the positions from there on whose transactions had ended when it was taken. What
-    earlier regions with bounds as wide know to be visible is visible still.
+    `covered` is what was covered before it. Its snapshot sees all below the position `before`; of
+    the positions from there on, the transactions of those in `ended` had ended when it was taken.
+    What an earlier region with bounds as wide knows to be visible is visible still.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Reading:
                 self._visible |= region.visible.starting(before)
 
     def reached(self, key: SortKey, positions: Iterable[int]) -> tuple[Region, ...]:
-        """All is covered now up to `key`; `positions` are those of the rows that came."""
+        """The read came to `key`; `positions` are those of the rows since the last call."""
         new = [p for p in positions if p >= self._before and p not in self._visible]
         if new:
             self._visible |= Runs.of(new)

@@ -14,7 +14,7 @@ from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.witnesses import Witness, prove, thin
 
 FALLBACK_OVERLAP = timedelta(hours=1)
-"""How much is read again when nothing of a cursor can be told to be true."""
+"""How much is read again when nothing proves what a cursor says."""
 CIRCLE = 2**32  # 32-bit transaction ids
 
 
@@ -112,7 +112,7 @@ def parse(cursor: Cursor) -> Stored | None:
 
 
 def lags(stored: Stored, snapshot: Snapshot) -> bool:
-    """True for a standby that has not come yet to where the cursor was made: all of it holds."""
+    """True where a standby has not yet come so far as the cursor, all of which still holds."""
     then, now = stored.origin, snapshot.origin
     if not now.in_recovery:
         return False
@@ -134,7 +134,7 @@ def known_ended(stored: Stored | None, snapshot: Snapshot) -> Runs:
 
 
 def is_doubtful(stored: Stored, snapshot: Snapshot) -> bool:
-    """True where commits may have been lost since the cursor was made: ask for its witnesses."""
+    """True where commits may have been lost since: its witnesses are to be looked for."""
     then, now = stored.origin, snapshot.origin
     if then.database != now.database or lags(stored, snapshot):
         return False

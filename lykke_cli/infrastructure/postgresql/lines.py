@@ -1,8 +1,8 @@
 """History as the promised NDJSON, written by PostgreSQL itself.
 
-Several connections share one snapshot and copy ranges of time, a few thousand rows each; the lines
-come out in order all the same. What is read ahead is bounded. COPY takes no parameters, so they
-are handed over as settings of the transaction: the statements below are constants.
+Several connections share one snapshot. Each copies one range of time after the other, of a few
+thousand rows; the lines come out in order all the same. What is read ahead is bounded. COPY takes
+no parameters. So the statements are constants that read settings of their transaction.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from lykke_cli.infrastructure.postgresql.selection import (
     selected,
 )
 
-CONNECTIONS = 3  # the server writes the lines, which takes it longer than us to pass them on
+CONNECTIONS = 3  # it takes the server longer to write the lines than us to pass them on
 FIRST_ROWS = 250  # rows of the first range: it comes at once
 MOST_ROWS = 5_000  # rows of the ranges after it
 _AFTER_FIRST = regions.START_OF_TIME + timedelta(microseconds=1)
@@ -113,14 +113,14 @@ class _Range(msgspec.Struct, frozen=True):
     low_id: str
     high: str
     blocks: "asyncio.Queue[bytes]"
-    """Empty at the end."""
+    """Whole lines; an empty block is the end."""
 
 
 class LineReader:
     """Reads on from `progress`, and keeps it up to date.
 
-    `first` is in a transaction with the time zone UTC; `open_another` makes more connections that
-    see the same snapshot, and may fail: then there are fewer.
+    `first` is a connection in a transaction with the time zone UTC. `open_another` makes more
+    connections that see the same snapshot. Where it fails there are fewer.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class LineReader:
         return item
 
     def _fail(self, error: Exception) -> None:
-        """Nothing more comes: wake who waits for it, whichever queue that is at."""
+        """Nothing more will come: wake whoever waits at one of the queues."""
         self._error = self._error or error
         with suppress(asyncio.QueueFull):
             self._ranges.put_nowait(None)
@@ -188,12 +188,12 @@ class LineReader:
                 )
                 await part.blocks.put(b"")
                 self._open.remove(part)
-                self._several.set()  # not before: help would keep the first rows waiting
+                self._several.set()  # not before: the first rows would come later
         except Exception as error:
             self._fail(error)
 
     async def _next_range(self, connection: Any) -> _Range | None:
-        """The next range of time, for `connection` to read; it is in the settings already."""
+        """The next range of time, in the settings of the `connection` that is to read it."""
         async with self._turn:
             if self._is_over:
                 return None

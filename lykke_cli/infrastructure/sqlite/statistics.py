@@ -17,7 +17,7 @@ _SUMMARY = f"""
     SELECT count(*), count(DISTINCT activity_type), min(occurred_at), max(occurred_at)
     FROM audit_logs WHERE {IN_RANGE}
 """  # noqa: S608
-# Without the fraction, which SQLite rounds.
+# strftime would round: it gets the time without its fraction.
 _GROUPED = f"""
     SELECT lykke_group(CAST(strftime('%s', substr(occurred_at, 1, 19)) AS INTEGER)), count(*)
     FROM audit_logs WHERE {IN_RANGE} GROUP BY 1
