@@ -230,7 +230,7 @@ class Merge:
     def _finish_read(self, chunk: HistoryChunk) -> Sequence[Arrival]:
         """The read is complete: what it could have returned and did not, no read will."""
         since = chunk.covered_from
-        if not chunk.complete:
+        if not chunk.authoritative:
             self._pending |= self._awaiting
         else:
             if since is not None:

@@ -21,8 +21,9 @@ import orjson
 from lykke_cli.application.messages import format_time, parse_wire_time
 from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
-from lykke_cli.infrastructure.postgresql import history as postgres_history
 from lykke_cli.infrastructure.postgresql import lines as postgres_lines
+from lykke_cli.infrastructure.postgresql import statements
+from lykke_cli.infrastructure.postgresql.calendar import PARTS
 from tests.benchmarks.history import fill
 from tests.benchmarks.measure import alternate, head, show
 from tests.benchmarks.peers import peer_words
@@ -144,32 +145,31 @@ async def plans(url: str, user: uuid.UUID) -> None:
     sys.stdout.write("\n### Plans\n\n")
     connection = await asyncpg.connect(url, statement_cache_size=0)
     selected = (user, None, None, None, None)
-    _, within, _ = postgres_history._OLDEST_FIRST
-    await explain(connection, "_OLDEST_FIRST", within[1], *selected, *[None] * 5)
-    _, within, _ = postgres_history._NEWEST_FIRST
-    await explain(connection, "_NEWEST_FIRST", within[1], *selected, *[None] * 4, 10)
+    _, within, _ = statements.OLDEST_FIRST
+    await explain(connection, "OLDEST_FIRST", within[1], *selected, *[None] * 5)
+    _, within, _ = statements.NEWEST_FIRST
+    await explain(connection, "NEWEST_FIRST", within[1], *selected, *[None] * 4, 10)
     covered = [Region(4), Region(5, low=datetime.now(UTC), visible=Runs.of([7]))]
-    for name in ("_BEFORE", "_WITHIN", "_AFTER"):
-        part = getattr(postgres_history, name)
-        changed, bounds = postgres_history._changed(part, covered)
-        await explain(connection, f"_changed({name})", changed, *selected, None, *bounds)
+    for name, part in zip(("BEFORE", "WITHIN", "AFTER"), PARTS, strict=True):
+        changed, bounds = statements.changed(part, covered)
+        await explain(connection, f"changed({name})", changed, *selected, None, *bounds)
     arguments: dict[str, tuple[object, ...]] = {
-        "_COUNT": (*selected, None, None),
-        "_NTH_NEWEST": (*selected, 10),
-        "_VISIBLE": (*selected, None, None),
-        "_NEWEST": (*selected, 8),
-        "_FOUND": ([str(uuid.uuid4())],),
-        "_WRITTEN_LAST": ("(3,0)",),
+        "COUNT": (*selected, None, None),
+        "NTH_NEWEST": (*selected, 10),
+        "VISIBLE": (*selected, None, None),
+        "NEWEST": (*selected, 8),
+        "FOUND": ([str(uuid.uuid4())],),
+        "WRITTEN_LAST": ("(3,0)",),
     }
     for name, values in arguments.items():
-        await explain(connection, name, getattr(postgres_history, name), *values)
+        await explain(connection, name, getattr(statements, name), *values)
     async with connection.transaction():
         await connection.fetchrow(
             postgres_lines._SETTINGS,
-            *(str(user), [], "", "", "0001-01-01", str(uuid.UUID(int=0)), "10000-01-01"),
+            *(*selected, "0001-01-01", str(uuid.UUID(int=0)), "10000-01-01"),
         )
-        await explain(connection, "_NEXT", postgres_lines._NEXT, 100)
-        await explain(connection, "_LINES", postgres_lines._LINES)
+        await explain(connection, "next", postgres_lines._OF_ONE_USER.next, 100)
+        await explain(connection, "lines", postgres_lines._OF_ONE_USER.lines)
     await connection.close()
 
 

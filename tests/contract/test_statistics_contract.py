@@ -169,7 +169,7 @@ async def test_nothing_can_be_written(postgres_url: str) -> None:
 async def test_a_statement_that_takes_too_long_is_ended(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lykke_cli.infrastructure.sqlite.reader.STATEMENT_TIMEOUT", 0.05)
+    monkeypatch.setattr("lykke_cli.infrastructure.sqlite.connection.STATEMENT_TIMEOUT", 0.05)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n"
     with pytest.raises(ServerUnavailable, match="in time"):
         async with make_statistics(Settings(database_url=sqlite_url)) as statistics:

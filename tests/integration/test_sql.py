@@ -229,7 +229,7 @@ async def test_a_read_of_a_sqlite_file_that_takes_too_long_is_ended(
 ) -> None:
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n"
     module = "lykke_cli.infrastructure.sqlite.history"
-    monkeypatch.setattr(f"{module}.STATEMENT_TIMEOUT", 0.05)
+    monkeypatch.setattr("lykke_cli.infrastructure.sqlite.connection.STATEMENT_TIMEOUT", 0.05)
     monkeypatch.setattr(f"{module}._COUNT", endless)
     monkeypatch.setattr(f"{module}._OLDEST_FIRST", endless)
     for _ in range(2):

@@ -18,7 +18,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     activity_types: Sequence[str] = ()
     """Any of these, exactly; empty for all."""
     activity_likes: Sequence[str] = ()
-    """Any type like one of these SQL patterns (with backslash as escape); empty for all."""
+    """Any type LIKE one of these, in its case, with a backslash as escape; empty for all."""
     entity_type: str | None = None
     entity_id: UUID | None = None
 
@@ -45,7 +45,7 @@ class HistoryChunk(msgspec.Struct, frozen=True, kw_only=True):
     from it returns one of them again."""
     last: bool = False
     """The read is complete: its snapshot has become the cursor."""
-    complete: bool = True
+    authoritative: bool = True
     """False where the server may lag behind broadcasts (a read replica)."""
     notice: str | None = None
     """Something the person should know, such as a cursor that no longer fits this database."""
@@ -117,7 +117,7 @@ class HistoryProtocol(Protocol):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> AsyncGenerator[bytes]:
-        """What `stream` yields for one user, as NDJSON: blocks of whole lines."""
+        """What `stream` yields, as NDJSON: blocks of whole lines."""
         ...
 
     async def count(

@@ -1,7 +1,7 @@
 """Reading audit log entries as entities, by streaming, with SELECT rights alone."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -77,8 +77,7 @@ class AuditLogRepository:
         entry; UsageMistake for a naive time or a negative limit.
         """
         _check_not_negative(limit=limit)
-        async with self._connection() as connection:
-            table = await audit_log_table(connection, self._display)
+        async with self._table() as (connection, table):
             query = _narrowed(table, user_id, since, until, activity_types, entity_type, entity_id)
             rows = await connection.stream(
                 _ordered(table, query, newest_first).limit(limit),
@@ -92,8 +91,7 @@ class AuditLogRepository:
 
     async def get(self, id: UUID) -> AuditLogEntity | None:
         """The entry with this id, or None. Raises as `find` does."""
-        async with self._connection() as connection:
-            table = await audit_log_table(connection, self._display)
+        async with self._table() as (connection, table):
             row = (await connection.execute(table.select().where(table.is_id("id", id)))).first()
         return None if row is None else table.entity(row)
 
@@ -115,8 +113,7 @@ class AuditLogRepository:
         Both are of one moment. Raises as `find` does.
         """
         _check_not_negative(limit=limit, offset=offset)
-        async with self._connection() as connection:
-            table = await audit_log_table(connection, self._display)
+        async with self._table() as (connection, table):
             query = _narrowed(table, user_id, since, until, activity_types, entity_type, entity_id)
             page = _ordered(table, query, newest_first).limit(limit).offset(offset).subquery()
             count = sa.select(sa.func.count().label("total")).select_from(query.subquery())
@@ -131,14 +128,14 @@ class AuditLogRepository:
         return AuditLogPage(entries, rows[0].total, limit, offset)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[AsyncConnection]:
+    async def _table(self) -> AsyncGenerator[tuple[AsyncConnection, AuditLogTable]]:
         with database_errors(self._display):
             try:
-                if isinstance(self._database, AsyncConnection):
-                    yield self._database
-                else:
-                    async with self._database.connect() as connection:
-                        yield connection
+                async with AsyncExitStack() as stack:
+                    connection = self._database
+                    if isinstance(connection, AsyncEngine):
+                        connection = await stack.enter_async_context(connection.connect())
+                    yield connection, await audit_log_table(connection, self._display)
             except GeneratorExit:
                 raise  # the reader had enough: nothing is wrong
             except BaseException:

@@ -1,8 +1,8 @@
 """How much to read at once: few rows first, so that they come soon, then many, for speed.
 
-What takes memory is `meta`, which may have any size. The statements leave out one that is larger
-than `LARGE_META` and say how large; those are read afterwards, some at a time. So the rows that
-come together are small, before anything is known of them.
+What takes memory is `meta`, which may have any size. In place of one that is larger than
+`LARGE_META` the statements say how large it is. Those are read afterwards, a few at a time. So many
+rows can be fetched at once before anything is known of their size.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ Row = Any  # a sequence, whichever the driver has
 
 
 class ChunkSize:
-    """`rows` for the next chunk, `most` at most; tell `came` after each."""
+    """How many `rows` to fetch next, never more than `most`. Call `came` after each fetch."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -33,9 +33,9 @@ async def in_parts(
     meta: int,
     whole: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]],
 ) -> AsyncGenerator[list[Row]]:
-    """The rows, in parts of few bytes; `meta` is its place in a row.
+    """The rows, in parts of few bytes; `meta` is the index of that column.
 
-    `whole` reads the metas that were left out, of rows whose first columns it gets.
+    `whole` reads the metas that were left out. It gets the first column of each such row.
     """
     part: list[Row] = []
     size = 0
@@ -70,7 +70,7 @@ def _is_left_out(meta: object) -> bool:
 
 
 def _length(meta: object) -> int:
-    """In bytes, or nearly."""
+    """How many bytes or characters a meta has, though it was left out."""
     if isinstance(meta, str) and _is_left_out(meta):
         return int(meta[1:21])
     return len(meta) if isinstance(meta, str | bytes) else 0

@@ -38,7 +38,7 @@ def make_engine(url: str, *, statement_cache: bool = True) -> AsyncEngine:
 
 
 def _sqlite_engine(url: str) -> AsyncEngine:
-    # In parts: what is percent-encoded in the text of a URL is read otherwise since SQLAlchemy 2.1.
+    # Not as text: SQLAlchemy 2.1 reads what is percent-encoded in one otherwise than 2.0.
     target = URL.create(
         "sqlite+aiosqlite",
         database="file:" + quote(bytes(sqlite_path(url))),

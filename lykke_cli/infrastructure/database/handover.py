@@ -1,9 +1,9 @@
-"""From a transaction to its reader, who may be slow: no transaction waits for long.
+"""Rows are handed over to their reader, who may be slow; no transaction waits for it for long.
 
 A transaction that waits for whoever reads its rows (a pager, a slow pipe) holds a snapshot and a
 lock: an ALTER TABLE waits behind it, and every INSERT behind that. So the reading is a task of
-its own. It hands over what it read, and where it was kept waiting for too long it leaves its
-transaction, waits for room outside of one, and goes on from its place in another.
+its own, which hands over what it read. When it was kept waiting for too long it leaves its
+transaction and waits outside of one. Then it goes on in another, after the last row it read.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.errors import LoginRefused, SchemaMismatch, ServerUnavailable
 
-STALL = 5.0  # seconds that one transaction may spend waiting for its reader, all in all
-ATTEMPTS = 3  # at a read that the server breaks off, without coming further
+STALL = 5.0  # seconds in all that one transaction may wait for its reader
+ATTEMPTS = 3  # in a row that the server breaks off before anything more was read
 CANCEL_AGAIN = 0.2  # seconds
 LENGTH = 2  # items that wait for the reader
 
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 class Stalled(Exception):
-    """The reader is slow, and the transaction is to be left with what is under way in it."""
+    """The reader is slow: the transaction is left in the middle of what it was doing."""
 
 
 class Handover(Generic[T]):
-    """The writing end; made by `handed_over`."""
+    """The end that `handed_over` gives to the task which reads from the database."""
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
@@ -36,7 +36,7 @@ class Handover(Generic[T]):
         self.given = 0
 
     async def give(self, item: T) -> bool:
-        """Hand `item` over; False when the transaction it comes from is to be left now."""
+        """Hand `item` over and wait for room; False when the transaction is to be left now."""
         self._items.append(item)
         self.given += 1
         self._changed.set()
@@ -88,8 +88,8 @@ async def end(tasks: Collection["asyncio.Task[None]"]) -> None:
 async def in_transactions(handover: Handover[T], read: Callable[[], Awaitable[bool]]) -> None:
     """Call `read`, which reads in a transaction of its own, until it says that it is done.
 
-    It is called again when its reader kept it waiting, and when the server broke off in the middle
-    of it: that may be back already, and the place is known.
+    It is called again when its reader kept it waiting. It is called again, too, when the server
+    broke off in the middle of it: the server may be back, and `read` knows how far it came.
     """
     backoff, failures = Backoff(), 0
     while True:
@@ -125,4 +125,4 @@ async def handed_over(read: Callable[[Handover[T]], Awaitable[None]]) -> AsyncGe
     finally:
         await end({task})
         if not task.cancelled():
-            task.exception()  # seen: it is raised above, or the reader has left
+            task.exception()  # or else asyncio would log that it was never retrieved

@@ -1,10 +1,10 @@
 """Which rows a cursor covers, as regions of (commit position, occurred_at, id).
 
-A commit position is an integer that grows with time: on PostgreSQL the row's transaction id, on
-SQLite its sequence. A row below a region's `before` was committed, or will never be, when the
-region was made. From there on only the positions in `visible` were, or never will be. Reads go in
-(occurred_at, id) order, so one that ended half-way adds a region bounded by the place it reached;
-one over the look-back window a region bounded from below.
+A commit position is an integer that grows with time: on PostgreSQL the id of the transaction that
+wrote the row, on SQLite the row's sequence. When a region was made, every row below its `before`
+had been committed, or never will be. Of the positions from there on this holds only for those in
+`visible`. Reads go in the order of (occurred_at, id). So a read that ended half-way adds a region
+that ends at the last row it read, and a read of the look-back window one that begins there.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,8 @@ from lykke_cli.infrastructure.database.runs import Runs
 LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 START_OF_TIME = datetime(1, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
-Place = tuple[datetime, str]
+SortKey = tuple[datetime, str]
+"""`occurred_at` and id: rows are read in this order."""
 BEFORE_ALL = (START_OF_TIME, "")
 END = (END_OF_TIME, LAST_ID)
 
@@ -31,15 +32,15 @@ class Region(msgspec.Struct, frozen=True):
 
     before: int
     low: datetime = START_OF_TIME
-    high: Place = END
+    high: SortKey = END
     visible: Runs = runs.NONE
     """Positions at or after `before` whose transactions had ended too."""
 
-    def covers(self, position: int, place: Place) -> bool:
+    def covers(self, position: int, key: SortKey) -> bool:
         committed = position < self.before or position in self.visible
-        return committed and self.low <= place[0] and place <= self.high
+        return committed and self.low <= key[0] and key <= self.high
 
-    def spans(self, low: datetime, high: Place) -> bool:
+    def spans(self, low: datetime, high: SortKey) -> bool:
         """True when its bounds leave nothing out between `low` and `high`."""
         return self.low <= low and high <= self.high
 
@@ -70,9 +71,9 @@ def add(regions: Iterable[Region], new: Region) -> tuple[Region, ...]:
 class Reading:
     """What a read covers as it goes on, in (occurred_at, id) order from `low`.
 
-    `covered` is what was covered before it, `before` the position below which its snapshot sees
-    all, `ended` the positions from there on whose transactions had ended when it was taken. What
-    earlier regions with bounds as wide know to be visible is visible still.
+    `covered` is what was covered before it. Its snapshot sees all below the position `before`; of
+    the positions from there on, the transactions of those in `ended` had ended when it was taken.
+    What an earlier region with bounds as wide knows to be visible is visible still.
     """
 
     def __init__(
@@ -86,12 +87,12 @@ class Reading:
             if region.spans(low, END):
                 self._visible |= region.visible.starting(before)
 
-    def reached(self, place: Place, positions: Iterable[int]) -> tuple[Region, ...]:
-        """All is covered now up to `place`; `positions` are those of the rows that came."""
+    def reached(self, key: SortKey, positions: Iterable[int]) -> tuple[Region, ...]:
+        """The read came to `key`; `positions` are those of the rows since the last call."""
         new = [p for p in positions if p >= self._before and p not in self._visible]
         if new:
             self._visible |= Runs.of(new)
-        region = Region(self._before, self._low, place, self._visible)
+        region = Region(self._before, self._low, key, self._visible)
         self._covered = add(self._covered, region)
         return self._covered
 
@@ -101,16 +102,16 @@ def horizon(regions: Iterable[Region]) -> int | None:
     return max((r.before for r in regions if r.is_whole), default=None)
 
 
-def just_before(moment: datetime) -> Place:
-    """The last place before everything that occurred at `moment`."""
+def just_before(moment: datetime) -> SortKey:
+    """The last key before everything that occurred at `moment`."""
     if moment <= START_OF_TIME:
         return BEFORE_ALL
     return (moment - timedelta(microseconds=1), LAST_ID)
 
 
-def just_before_place(place: Place) -> Place:
-    """The last place before this one."""
-    moment, id = place
+def just_before_key(key: SortKey) -> SortKey:
+    """The last key before this one."""
+    moment, id = key
     number = UUID(id).int
     return (moment, str(UUID(int=number - 1))) if number else just_before(moment)
 

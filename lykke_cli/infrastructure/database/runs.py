@@ -50,8 +50,8 @@ class Runs(msgspec.Struct, frozen=True):
     def includes(self, other: "Runs") -> bool:
         """True where every number of `other` is one of these."""
         for begin, end in other.pairs():
-            place = bisect_right(self.bounds, begin)
-            if place % 2 == 0 or self.bounds[place] < end:
+            index = bisect_right(self.bounds, begin)
+            if index % 2 == 0 or self.bounds[index] < end:
                 return False
         return True
 

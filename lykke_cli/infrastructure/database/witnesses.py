@@ -2,18 +2,35 @@
 
 A commit position (a transaction id, a sequence) is given out again where the last commits were
 lost: a standby was promoted that lacked them, a backup was restored, a server crashed that had not
-written them. A cursor that goes by positions alone then takes new rows for old ones. So it bears
-some rows that were read, each with its position. The latest of them that is still there at the
-same position proves that no position up to its own was given out again: what was covered up to
-there is covered, what is beyond it is read again. No row that was read is beyond the last witness,
-so that where this one is there, nothing is read twice.
+written them. A cursor that knows positions alone would then take new rows for old ones. So it also
+keeps witnesses: some of the rows that were read, each with its position. The latest of them that
+is still there, at the same position, proves that no position up to its own was given out again.
+What was covered up to there stays covered, and what is beyond it is read again. No row that was
+read is beyond the last witness. So where the last witness is still there, nothing is read twice.
 """
 
 from collections.abc import Collection, Iterable
 
+import msgspec
+
+from lykke_cli.infrastructure.database.regions import Region
+
 TWICE = "entries may be printed a second time"
 Witness = tuple[int, str]
-"""A position, and the id of a row that has it."""
+"""A position, and the id of the row that has it."""
+
+
+class Proven(msgspec.Struct, frozen=True):
+    """What of a cursor still holds, by the witnesses that are still there."""
+
+    position: int
+    """Up to here history is the same."""
+    covered: tuple[Region, ...]
+    witnesses: tuple[Witness, ...]
+    is_all: bool
+    """All that was read is still there."""
+    notice: str
+    """The same in words, for the person."""
 
 
 def thin(witnesses: Iterable[Witness]) -> tuple[Witness, ...]:
@@ -33,11 +50,25 @@ def thin(witnesses: Iterable[Witness]) -> tuple[Witness, ...]:
     return tuple(sorted({*first.values(), *last.values()}, reverse=True))
 
 
-def proven(witnesses: Collection[Witness], found: Collection[Witness]) -> int | None:
-    """The position up to which history is the same; None where no witness is left to tell.
+def prove(
+    happened: str,
+    covered: Iterable[Region],
+    witnesses: Collection[Witness],
+    found: Collection[Witness],
+) -> Proven | None:
+    """What of a cursor still holds after something `happened`; `found` are rows that are there.
 
-    Where there never was a row, nothing was read: all there is now is new.
+    None where no witness is left to tell. A cursor without witnesses has read nothing: all there
+    is now is new.
     """
-    if not witnesses:
-        return -1
-    return max((position for position, _ in set(witnesses) & set(found)), default=None)
+    last = max((position for position, _ in {*witnesses} & {*found}), default=None)
+    if witnesses and last is None:
+        return None
+    position = -1 if last is None else last
+    left = tuple(witness for witness in witnesses if witness[0] <= position)
+    is_all = len(left) == len(witnesses)
+    notice = f"{happened}: going on after the last entry that it still has; {TWICE}"
+    if is_all:
+        notice = f"{happened}: all that was read before is still there"
+    up_to = tuple(region.up_to(position) for region in covered)
+    return Proven(position, up_to, left, is_all, notice)

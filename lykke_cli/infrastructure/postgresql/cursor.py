@@ -11,10 +11,10 @@ from lykke_cli.application.messages import format_time, parse_wire_time
 from lykke_cli.infrastructure.database import regions, runs
 from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
-from lykke_cli.infrastructure.database.witnesses import TWICE, Witness, proven, thin
+from lykke_cli.infrastructure.database.witnesses import Witness, prove, thin
 
 FALLBACK_OVERLAP = timedelta(hours=1)
-"""How much is read again when nothing of a cursor can be told to be true."""
+"""How much is read again when nothing proves what a cursor says."""
 CIRCLE = 2**32  # 32-bit transaction ids
 
 
@@ -112,7 +112,7 @@ def parse(cursor: Cursor) -> Stored | None:
 
 
 def lags(stored: Stored, snapshot: Snapshot) -> bool:
-    """True for a standby that has not come yet to where the cursor was made: all of it holds."""
+    """True where a standby has not yet come so far as the cursor, all of which still holds."""
     then, now = stored.origin, snapshot.origin
     if not now.in_recovery:
         return False
@@ -134,7 +134,7 @@ def known_ended(stored: Stored | None, snapshot: Snapshot) -> Runs:
 
 
 def is_doubtful(stored: Stored, snapshot: Snapshot) -> bool:
-    """True where commits may have been lost since the cursor was made: ask for its witnesses."""
+    """True where commits may have been lost since: its witnesses are to be looked for."""
     then, now = stored.origin, snapshot.origin
     if then.database != now.database or lags(stored, snapshot):
         return False
@@ -174,20 +174,14 @@ def understand(
         if moved
         else "the database has lost its last commits (a crash, or a restored backup)"
     )
-    last = proven(stored.witnesses, found)
-    if last is None:
+    proven = prove(happened, stored.covered, stored.witnesses, found)
+    if proven is None:
         return _by_time(happened, stored.at, snapshot)
-    is_whole = not stored.witnesses or last == stored.witnesses[0][0]
-    notice: str | None = None
-    if not is_whole:
-        notice = f"{happened}: going on after the last entry that it still has; {TWICE}"
-    elif moved:
-        notice = f"{happened}: all that was read before is still there"
     return Understood(
-        tuple(region.up_to(last) for region in stored.covered),
+        proven.covered,
         stored.recent_from,
-        tuple(witness for witness in stored.witnesses if witness[0] <= last),
-        notice=notice,
+        proven.witnesses,
+        notice=proven.notice if moved or not proven.is_all else None,
         rereads=True,
     )
 

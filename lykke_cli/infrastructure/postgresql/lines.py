@@ -1,8 +1,8 @@
-"""A user's history as the promised NDJSON, written by PostgreSQL itself.
+"""History as the promised NDJSON, written by PostgreSQL itself.
 
-Several connections share one snapshot and copy ranges of time, a few thousand rows each; the lines
-come out in order all the same. What is read ahead is bounded. COPY takes no parameters, so they
-are handed over as settings of the transaction: the statements below are constants.
+Several connections share one snapshot. Each copies one range of time after the other, of a few
+thousand rows; the lines come out in order all the same. What is read ahead is bounded. COPY takes
+no parameters. So the statements are constants that read settings of their transaction.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,57 +19,68 @@ from lykke_cli.application.messages import format_time
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.handover import end
+from lykke_cli.infrastructure.postgresql.selection import (
+    REST_AS_SET,
+    SET_SELECTION,
+    USER_AS_SET,
+    selected,
+)
 
-CONNECTIONS = 3  # the server writes the lines, which takes it longer than us to pass them on
+CONNECTIONS = 3  # it takes the server longer to write the lines than us to pass them on
 FIRST_ROWS = 250  # rows of the first range: it comes at once
 MOST_ROWS = 5_000  # rows of the ranges after it
 _AFTER_FIRST = regions.START_OF_TIME + timedelta(microseconds=1)
 READ_AHEAD = 8  # blocks of one range, as large as they come off the socket
 
-_SETTINGS = """
-    SELECT set_config('lykke.user_id', $1, true),
-        set_config('lykke.activity_types', $2::text[]::text, true),
-        set_config('lykke.entity_type', $3, true),
-        set_config('lykke.entity_id', $4, true),
-        set_config('lykke.low', $5, true), set_config('lykke.low_id', $6, true),
-        set_config('lykke.high', $7, true)
+_SETTINGS = f"""
+    SELECT {SET_SELECTION},
+        set_config('lykke.low', $6, true), set_config('lykke.low_id', $7, true),
+        set_config('lykke.high', $8, true)
 """
-# In a SELECT of its own a setting is looked up once, not for every row.
-_IN_RANGE = """
-    FROM audit_logs
-    WHERE user_id = (SELECT current_setting('lykke.user_id')::uuid)
-        AND occurred_at >= (SELECT current_setting('lykke.low')::timestamptz)
-        AND (occurred_at, id) > (
-            (SELECT current_setting('lykke.low')::timestamptz),
-            (SELECT current_setting('lykke.low_id')::uuid)
+
+
+class _Statements(NamedTuple):
+    next: str
+    """The first row after a range of $1 rows."""
+    lines: str
+    """The lines of a range, for COPY."""
+
+
+def _statements(user: str) -> _Statements:
+    """The statements for the rows of which the condition `user` is true."""
+    # In a SELECT of its own a setting is looked up once, not for every row.
+    in_range = f"""
+        FROM audit_logs
+        WHERE {user}
+            AND occurred_at >= (SELECT current_setting('lykke.low')::timestamptz)
+            AND (occurred_at, id) > (
+                (SELECT current_setting('lykke.low')::timestamptz),
+                (SELECT current_setting('lykke.low_id')::uuid)
+            )
+            AND occurred_at < (SELECT current_setting('lykke.high')::timestamptz)
+    """
+    next = f"""
+        SELECT occurred_at::timestamptz {in_range}
+            AND occurred_at > (SELECT current_setting('lykke.low')::timestamptz)
+        ORDER BY audit_logs.occurred_at OFFSET $1 LIMIT 1
+    """
+    lines = f"""
+        SELECT format(
+            '{{"id":"%s","user_id":"%s","activity_type":%s,"occurred_at":"%s",'
+                '"entity_id":%s,"entity_type":%s,"meta":%s}}',
+            id, user_id, to_json(activity_type::text),
+            to_char(occurred_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            coalesce('"' || entity_id || '"', 'null'), coalesce(to_json(entity_type::text), 'null'),
+            coalesce(nullif(CASE WHEN pg_typeof(meta) = 'jsonb'::regtype THEN meta::text
+                ELSE btrim(translate(meta::text, E'\\r\\n', '  ')) END, 'null'), '{{}}')
         )
-        AND occurred_at < (SELECT current_setting('lykke.high')::timestamptz)
-"""
-_NEXT = f"""
-    SELECT occurred_at::timestamptz {_IN_RANGE}
-        AND occurred_at > (SELECT current_setting('lykke.low')::timestamptz)
-    ORDER BY audit_logs.occurred_at OFFSET $1 LIMIT 1
-"""
-_LINES = f"""
-    SELECT format(
-        '{{"id":"%s","user_id":"%s","activity_type":%s,"occurred_at":"%s",'
-            '"entity_id":%s,"entity_type":%s,"meta":%s}}',
-        id, user_id, to_json(activity_type::text),
-        to_char(occurred_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-        coalesce('"' || entity_id || '"', 'null'), coalesce(to_json(entity_type::text), 'null'),
-        coalesce(nullif(CASE WHEN pg_typeof(meta) = 'jsonb'::regtype THEN meta::text
-            ELSE btrim(translate(meta::text, E'\\r\\n', '  ')) END, 'null'), '{{}}')
-    )
-    {_IN_RANGE}
-        AND ((SELECT current_setting('lykke.activity_types')) = '{{}}'
-            OR activity_type::text = ANY(
-                coalesce((SELECT current_setting('lykke.activity_types')::text[]), '{{}}')))
-        AND ((SELECT current_setting('lykke.entity_type')) = ''
-            OR entity_type = (SELECT substr(current_setting('lykke.entity_type'), 2)))
-        AND ((SELECT current_setting('lykke.entity_id')) = ''
-            OR entity_id = (SELECT nullif(current_setting('lykke.entity_id'), '')::uuid))
-    ORDER BY audit_logs.occurred_at, audit_logs.id
-"""
+        {in_range} AND {REST_AS_SET}
+        ORDER BY audit_logs.occurred_at, audit_logs.id
+    """
+    return _Statements(next, lines)
+
+
+_OF_ONE_USER, _OF_ALL_USERS = _statements(USER_AS_SET), _statements("TRUE")
 # A line of JSON has no control characters, so that CSV with these never quotes it.
 _AS_IT_IS = {"format": "csv", "delimiter": "\x02", "quote": "\x01"}
 
@@ -79,7 +90,7 @@ _LINE = re.compile(rb'\{"id":"([^"]+)".*?"occurred_at":"([^"]+)"')
 T = TypeVar("T")
 
 
-class LinePlace:
+class Progress:
     """How far a range was read; `since` and `until` bound it, as in HistoryProtocol.
 
     What occurred at the very first or last moment of the calendar is left out.
@@ -102,14 +113,14 @@ class _Range(msgspec.Struct, frozen=True):
     low_id: str
     high: str
     blocks: "asyncio.Queue[bytes]"
-    """Empty at the end."""
+    """Whole lines; an empty block is the end."""
 
 
 class LineReader:
-    """Reads on from `place`, and keeps it up to date.
+    """Reads on from `progress`, and keeps it up to date.
 
-    `first` is in a transaction with the time zone UTC; `open_another` makes more connections that
-    see the same snapshot, and may fail: then there are fewer.
+    `first` is a connection in a transaction with the time zone UTC. `open_another` makes more
+    connections that see the same snapshot. Where it fails there are fewer.
     """
 
     def __init__(
@@ -117,13 +128,14 @@ class LineReader:
         first: Any,
         open_another: Callable[[], AbstractAsyncContextManager[Any]],
         selection: Selection,
-        place: LinePlace,
+        progress: Progress,
     ) -> None:
         self._first = first
         self._open_another = open_another
         self._selection = selection
-        self._place = place
-        self._low, self._low_id = place.low, place.low_id
+        self._statements = _OF_ALL_USERS if selection.user_id is None else _OF_ONE_USER
+        self._progress = progress
+        self._low, self._low_id = progress.low, progress.low_id
         self._rows = FIRST_ROWS
         self._is_over = False
         self._turn = asyncio.Lock()
@@ -139,7 +151,7 @@ class LineReader:
         try:
             while (part := await self._next(self._ranges)) is not None:
                 while block := await self._next(part.blocks):
-                    self._place.reached(block)
+                    self._progress.reached(block)
                     yield block
         finally:
             await end(tasks)
@@ -154,7 +166,7 @@ class LineReader:
         return item
 
     def _fail(self, error: Exception) -> None:
-        """Nothing more comes: wake who waits for it, whichever queue that is at."""
+        """Nothing more will come: wake whoever waits at one of the queues."""
         self._error = self._error or error
         with suppress(asyncio.QueueFull):
             self._ranges.put_nowait(None)
@@ -171,24 +183,26 @@ class LineReader:
     async def _read(self, connection: Any) -> None:
         try:
             while (part := await self._next_range(connection)) is not None:
-                await connection.copy_from_query(_LINES, output=part.blocks.put, **_AS_IT_IS)
+                await connection.copy_from_query(
+                    self._statements.lines, output=part.blocks.put, **_AS_IT_IS
+                )
                 await part.blocks.put(b"")
                 self._open.remove(part)
-                self._several.set()  # not before: help would keep the first rows waiting
+                self._several.set()  # not before: the first rows would come later
         except Exception as error:
             self._fail(error)
 
     async def _next_range(self, connection: Any) -> _Range | None:
-        """The next range of time, for `connection` to read; it is in the settings already."""
+        """The next range of time, in the settings of the `connection` that is to read it."""
         async with self._turn:
             if self._is_over:
                 return None
-            await self._set(connection, self._low, self._low_id, self._place.end)
-            high = await connection.fetchval(_NEXT, self._rows)
+            await self._set(connection, self._low, self._low_id, self._progress.end)
+            high = await connection.fetchval(self._statements.next, self._rows)
             part = _Range(
                 self._low,
                 self._low_id,
-                self._place.end if high is None else format_time(high),
+                self._progress.end if high is None else format_time(high),
                 asyncio.Queue(READ_AHEAD),
             )
             if high is not None:
@@ -204,14 +218,4 @@ class LineReader:
         return part
 
     async def _set(self, connection: Any, low: str, low_id: str, high: str) -> None:
-        selection = self._selection
-        await connection.fetchrow(
-            _SETTINGS,
-            str(selection.user_id),
-            list(selection.activity_types),
-            "" if selection.entity_type is None else "=" + selection.entity_type,
-            "" if selection.entity_id is None else str(selection.entity_id),
-            low,
-            low_id,
-            high,
-        )
+        await connection.fetchrow(_SETTINGS, *selected(self._selection), low, low_id, high)

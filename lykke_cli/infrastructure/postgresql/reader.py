@@ -1,31 +1,12 @@
-"""One read-only transaction on PostgreSQL, for short questions with small answers.
-
-As in `postgres_history.py`, SELECT rights and PgBouncer in transaction mode are enough: no named
-statement, no setting that outlives the transaction.
-"""
+"""One read-only transaction on PostgreSQL, for short questions with small answers."""
 
 from typing import Any, Self
 
-from lykke_cli.application.gateways.statistics_protocol import Scope
-from lykke_cli.application.wall_clock import EARLIEST, LATEST
 from lykke_cli.infrastructure.database.errors import database_errors
-from lykke_cli.infrastructure.database.urls import (
-    CONNECT_TIMEOUT,
-    STATEMENT_TIMEOUT,
-    asyncpg_dsn,
-    display_url,
-)
+from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
+from lykke_cli.infrastructure.postgresql.connection import LOCAL_SETTINGS, connect
 
-# The arguments of `in_scope`. What is counted lies within the calendar: PostgreSQL also knows
-# times before Christ and at infinity.
-IN_SCOPE = """
-    ($1::uuid IS NULL OR user_id = $1)
-    AND ($2::text[] IS NULL OR activity_type = ANY($2::text[]))
-    AND ($3::text IS NULL OR entity_type = $3)
-    AND ($4::uuid IS NULL OR entity_id = $4)
-    AND occurred_at >= $5::timestamptz
-    AND occurred_at < $6::timestamptz
-"""
+_BEGIN = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOCAL_SETTINGS}"
 
 
 class PostgresReader:
@@ -37,22 +18,10 @@ class PostgresReader:
         self._connection: Any = None
 
     async def __aenter__(self) -> Self:
-        import asyncpg
-
         with database_errors(self._display):
-            self._connection = await asyncpg.connect(
-                self._dsn,
-                timeout=CONNECT_TIMEOUT,
-                command_timeout=STATEMENT_TIMEOUT,
-                statement_cache_size=0,
-                server_settings={"application_name": "lykke"},
-            )
+            self._connection = await connect(self._dsn)
             try:
-                await self._connection.execute(
-                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-                    f"SET LOCAL statement_timeout = {int(STATEMENT_TIMEOUT * 1000)};"
-                    "SET LOCAL TimeZone = 'UTC'"
-                )
+                await self._connection.execute(_BEGIN)
             except BaseException:
                 await self.__aexit__()
                 raise
@@ -66,15 +35,3 @@ class PostgresReader:
     async def fetch(self, query: str, *arguments: object) -> list[Any]:
         with database_errors(self._display):
             return list(await self._connection.fetch(query, *arguments))
-
-
-def in_scope(scope: Scope) -> tuple[object, ...]:
-    selection = scope.selection
-    return (
-        selection.user_id,
-        list(selection.activity_types) or None,
-        selection.entity_type,
-        selection.entity_id,
-        max(scope.since or EARLIEST, EARLIEST),
-        min(scope.until or LATEST, LATEST),
-    )

@@ -13,35 +13,37 @@ from lykke_cli.application.gateways.statistics_protocol import (
     TypeCount,
 )
 from lykke_cli.application.wall_clock import FIRST_MONDAY, HOURS_OF_WEEK, Bucket, WallClock
-from lykke_cli.infrastructure.postgresql.reader import IN_SCOPE, PostgresReader, in_scope
+from lykke_cli.infrastructure.postgresql.reader import PostgresReader
+from lykke_cli.infrastructure.postgresql.selection import IN_RANGE, in_scope
 
 # The texts below are constants: whatever comes from outside is a parameter.
 _SUMMARY = f"""
     SELECT count(*), count(DISTINCT activity_type),
         min(occurred_at)::timestamptz, max(occurred_at)::timestamptz
-    FROM audit_logs WHERE {IN_SCOPE}
+    FROM audit_logs WHERE {IN_RANGE}
 """  # noqa: S608
 _LOCAL = f"""
     FROM audit_logs
     CROSS JOIN LATERAL (SELECT extract(epoch FROM occurred_at)::float8) AS utc (seconds)
     CROSS JOIN LATERAL (
-        SELECT seconds + ($8::int4[])[width_bucket(seconds, $7::float8[]) + 1]
+        SELECT seconds + ($9::int4[])[width_bucket(seconds, $8::float8[]) + 1]
     ) AS wall (clock)
-    WHERE {IN_SCOPE} GROUP BY 1
+    WHERE {IN_RANGE} GROUP BY 1
 """  # noqa: S608
-_BY_SECONDS = f"SELECT floor((clock - $9::int8) / $10::int8)::int8, count(*) {_LOCAL}"
+_BY_SECONDS = f"SELECT floor((clock - $10::int8) / $11::int8)::int8, count(*) {_LOCAL}"
 _BY_MONTHS = f"""
     SELECT floor((
         extract(year FROM to_timestamp(clock)) * 12 + extract(month FROM to_timestamp(clock)) - 1
-    ) / $9::int8)::int8, count(*) {_LOCAL}
+    ) / $10::int8)::int8, count(*) {_LOCAL}
 """  # noqa: S608
 _BY_HOUR = f"""
-    SELECT mod(mod(floor((clock - $9::int8) / 3600)::int8, $10::int8) + $10, $10), count(*) {_LOCAL}
+    SELECT mod(mod(floor((clock - $10::int8) / 3600)::int8, $11::int8) + $11, $11), count(*)
+    {_LOCAL}
 """
 _BY_TYPE = f"""
-    SELECT left(activity_type::text, $7::int4), count(*), max(occurred_at)::timestamptz
-    FROM audit_logs WHERE {IN_SCOPE}
-    GROUP BY activity_type ORDER BY count(*) DESC, activity_type LIMIT $8::int8
+    SELECT left(activity_type::text, $8::int4), count(*), max(occurred_at)::timestamptz
+    FROM audit_logs WHERE {IN_RANGE}
+    GROUP BY activity_type ORDER BY count(*) DESC, activity_type LIMIT $9::int8
 """  # noqa: S608
 
 

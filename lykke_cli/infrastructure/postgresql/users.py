@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from lykke_cli.application.gateways.statistics_protocol import Scope
 from lykke_cli.application.gateways.users_protocol import ActiveUser
 from lykke_cli.infrastructure.database.patterns import like
-from lykke_cli.infrastructure.postgresql.reader import IN_SCOPE, PostgresReader, in_scope
+from lykke_cli.infrastructure.postgresql.reader import PostgresReader
+from lykke_cli.infrastructure.postgresql.selection import IN_RANGE, in_scope
 
 # The table that an unqualified `users` means, if there is one, and these rights on its columns.
 _HAVE_EMAILS = """
@@ -15,18 +16,18 @@ _HAVE_EMAILS = """
 """
 _ACTIVE = f"""
     SELECT user_id::text, count(*), max(occurred_at)::timestamptz, NULL
-    FROM audit_logs WHERE {IN_SCOPE}
-    GROUP BY user_id ORDER BY max(occurred_at) DESC, user_id LIMIT $7::int8
+    FROM audit_logs WHERE {IN_RANGE}
+    GROUP BY user_id ORDER BY max(occurred_at) DESC, user_id LIMIT $8::int8
 """  # noqa: S608
 # Ids are compared as text: the application's users need not have the same type of id.
 _ACTIVE_WITH_EMAILS = f"""
     SELECT user_id::text, entries, last::timestamptz, users.email::text
     FROM (
         SELECT user_id, count(*) AS entries, max(occurred_at) AS last
-        FROM audit_logs WHERE {IN_SCOPE} GROUP BY user_id
+        FROM audit_logs WHERE {IN_RANGE} GROUP BY user_id
     ) AS active LEFT JOIN users ON users.id::text = user_id::text
-    WHERE $8::text IS NULL OR users.email::text ILIKE $8
-    ORDER BY last DESC, user_id LIMIT $7::int8
+    WHERE $9::text IS NULL OR users.email::text ILIKE $9
+    ORDER BY last DESC, user_id LIMIT $8::int8
 """  # noqa: S608
 _WITH_EMAIL = """
     SELECT id::text FROM users WHERE lower(email::text) = lower($1) ORDER BY 1 LIMIT $2::int8

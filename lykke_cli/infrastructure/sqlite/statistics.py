@@ -9,21 +9,22 @@ from lykke_cli.application.gateways.statistics_protocol import (
     TypeCount,
 )
 from lykke_cli.application.wall_clock import Bucket, WallClock, hour_of_week
-from lykke_cli.infrastructure.sqlite.reader import IN_SCOPE, SqliteReader, in_scope
+from lykke_cli.infrastructure.sqlite.reader import SqliteReader
+from lykke_cli.infrastructure.sqlite.selection import IN_RANGE, in_scope
 
 # The texts below are constants: whatever comes from outside is a parameter.
 _SUMMARY = f"""
     SELECT count(*), count(DISTINCT activity_type), min(occurred_at), max(occurred_at)
-    FROM audit_logs WHERE {IN_SCOPE}
+    FROM audit_logs WHERE {IN_RANGE}
 """  # noqa: S608
-# Without the fraction, which SQLite rounds.
+# strftime would round: it gets the time without its fraction.
 _GROUPED = f"""
     SELECT lykke_group(CAST(strftime('%s', substr(occurred_at, 1, 19)) AS INTEGER)), count(*)
-    FROM audit_logs WHERE {IN_SCOPE} GROUP BY 1
+    FROM audit_logs WHERE {IN_RANGE} GROUP BY 1
 """  # noqa: S608
 _BY_TYPE = f"""
     SELECT substr(activity_type, 1, :longest), count(*), max(occurred_at)
-    FROM audit_logs WHERE {IN_SCOPE}
+    FROM audit_logs WHERE {IN_RANGE}
     GROUP BY activity_type ORDER BY count(*) DESC, activity_type LIMIT :limit
 """  # noqa: S608
 

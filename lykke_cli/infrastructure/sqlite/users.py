@@ -7,21 +7,22 @@ from lykke_cli.application.gateways.statistics_protocol import Scope
 from lykke_cli.application.gateways.users_protocol import ActiveUser
 from lykke_cli.application.messages import canonical_id
 from lykke_cli.infrastructure.database.patterns import like
-from lykke_cli.infrastructure.sqlite.reader import IN_SCOPE, SqliteReader, in_scope
+from lykke_cli.infrastructure.sqlite.reader import SqliteReader
+from lykke_cli.infrastructure.sqlite.selection import IN_RANGE, in_scope
 
 _HAVE_EMAILS = """
     SELECT count(*) = 2 FROM pragma_table_info('users') WHERE name IN ('id', 'email')
 """
 _ACTIVE = f"""
     SELECT user_id, count(*), max(occurred_at) AS last, NULL FROM audit_logs
-    WHERE {IN_SCOPE} GROUP BY user_id ORDER BY last DESC, user_id LIMIT :limit
+    WHERE {IN_RANGE} GROUP BY user_id ORDER BY last DESC, user_id LIMIT :limit
 """  # noqa: S608
 # Either table may hold ids with or without dashes.
 _ACTIVE_WITH_EMAILS = f"""
     SELECT user_id, entries, last, users.email
     FROM (
         SELECT user_id, count(*) AS entries, max(occurred_at) AS last
-        FROM audit_logs WHERE {IN_SCOPE} GROUP BY user_id
+        FROM audit_logs WHERE {IN_RANGE} GROUP BY user_id
     ) LEFT JOIN users ON replace(users.id, '-', '') = replace(user_id, '-', '')
     WHERE :email IS NULL OR users.email LIKE :email ESCAPE '\\'
     ORDER BY last DESC, user_id LIMIT :limit

@@ -311,7 +311,7 @@ class World:
             shown |= snapshot.ended
             witnesses = thin((row.xid, row.entry.id) for row in visible)
             cursor = make_cursor(snapshot, [Region(snapshot.xmin, visible=shown)], low, witnesses)
-            yield HistoryChunk(rows=(), cursor=cursor, last=True, complete=not self.replica)
+            yield HistoryChunk(rows=(), cursor=cursor, last=True, authoritative=not self.replica)
             return
         is_recent = request.kind is ReadKind.RECENT and not place.rereads
         bound = place.recent_from if is_recent else regions.START_OF_TIME
@@ -341,7 +341,7 @@ class World:
             rows=(),
             cursor=make_cursor(snapshot, covered, next_low, witnesses, place.origin),
             last=True,
-            complete=not self.replica,
+            authoritative=not self.replica,
             covered_from=format_time(bound) if is_recent else None,
         )
 

@@ -12,6 +12,7 @@ import pytest
 from lykke_cli.application.errors import LoginRefused, SchemaMismatch
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
 from lykke_cli.infrastructure.postgresql import history as postgres_history
+from lykke_cli.infrastructure.postgresql import snapshots
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.builders import INSERT, entity, insert, row
 from tests.servers import PostgresServer
@@ -157,7 +158,7 @@ async def test_a_transaction_that_stays_open_for_long_makes_no_large_cursor(
     most_asked: int,
 ) -> None:
     """Not with thousands of commits since, read as they come; and all is read once, in the end."""
-    monkeypatch.setattr(postgres_history, "MOST_ASKED", most_asked)
+    monkeypatch.setattr(snapshots, "MOST_ASKED", most_asked)
     first = await begin(history)
     await connection.execute("BEGIN")
     late = [entity(USER) for _ in range(4)]
@@ -202,7 +203,7 @@ async def test_a_place_that_grows_large_is_told_of(
 ) -> None:
     """Where it may not be asked which transactions have ended, nothing is lost either."""
     monkeypatch.setattr(postgres_history, "MOST_RUNS", 100)
-    monkeypatch.setattr(postgres_history, "FAR_APART", 10**9)
+    monkeypatch.setattr(snapshots, "FAR_APART", 10**9)
     await connection.execute("BEGIN")
     await connection.execute("SELECT pg_current_xact_id()")
     first = await begin(history)
@@ -337,7 +338,7 @@ async def test_reading_leaves_no_trace(
             if waiting:
                 break
             await asyncio.sleep(0.01)
-        own = history._connection
+        own = history._snapshots._connection
         named = "SELECT count(*) FROM pg_prepared_statements WHERE name > ''"
         assert await own.fetchval(named) == 0
         assert await own.fetchval("SHOW transaction_read_only") == "on"

@@ -1,0 +1,28 @@
+"""Connections to PostgreSQL, for reading only.
+
+Everything that reads does so in read-only transactions, without named prepared statements and
+without settings that outlive a transaction: SELECT rights and PgBouncer in transaction mode are
+enough.
+"""
+
+from typing import Any
+
+from lykke_cli.infrastructure.database.urls import CONNECT_TIMEOUT, STATEMENT_TIMEOUT
+
+LOCAL_SETTINGS = (
+    f"SET LOCAL statement_timeout = {int(STATEMENT_TIMEOUT * 1000)}; SET LOCAL TimeZone = 'UTC'"
+)
+"""What every transaction sets for itself."""
+
+
+async def connect(dsn: str) -> Any:
+    """A connection of asyncpg, to be terminated in the end; raises what the driver raises."""
+    import asyncpg  # slow: a tail is subscribed before it comes to this
+
+    return await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_TIMEOUT,
+        command_timeout=STATEMENT_TIMEOUT,
+        statement_cache_size=0,
+        server_settings={"application_name": "lykke"},
+    )

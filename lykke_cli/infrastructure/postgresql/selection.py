@@ -1,0 +1,82 @@
+"""What a selection means on PostgreSQL: the conditions, and the values they are sent with.
+
+A statement takes them as its parameters $1 to $5 (`SELECTED`), or $1 to $7 with a range of time
+(`IN_RANGE`). COPY takes no parameters, and reads them from settings of its transaction.
+"""
+
+from datetime import datetime
+
+from lykke_cli.application.gateways.history_protocol import Selection
+from lykke_cli.application.gateways.statistics_protocol import Scope
+from lykke_cli.application.wall_clock import EARLIEST, LATEST
+
+
+def _narrowed(types: str, entity_type: str, entity_id: str, likes: str) -> str:
+    """The condition on all but the user, where each argument is an expression for a value."""
+    return f"""
+        ({types}::text[] IS NULL OR activity_type = ANY({types}::text[]))
+        AND ({entity_type}::text IS NULL OR entity_type = {entity_type}::text)
+        AND ({entity_id}::uuid IS NULL OR entity_id = {entity_id}::uuid)
+        AND ({likes}::text[] IS NULL OR activity_type LIKE ANY({likes}::text[]))
+    """
+
+
+def _setting(name: str, type: str) -> str:
+    """The value of a setting, NULL where it is empty.
+
+    In a SELECT of its own it is worked out once, not for every row.
+    """
+    return f"(SELECT substr(nullif(current_setting('lykke.{name}'), ''), 2)::{type})"
+
+
+SELECTED = f"($1::uuid IS NULL OR user_id = $1) AND {_narrowed('$2', '$3', '$4', '$5')}"
+IN_RANGE = f"""
+    {SELECTED}
+    AND ($6::timestamptz IS NULL OR occurred_at >= $6)
+    AND ($7::timestamptz IS NULL OR occurred_at < $7)
+"""
+
+# A character comes before each value: an empty text is a value, an empty setting is none.
+SET_SELECTION = """
+    set_config('lykke.user_id', '=' || $1::uuid::text, true),
+    set_config('lykke.activity_types', '=' || $2::text[]::text, true),
+    set_config('lykke.entity_type', '=' || $3::text, true),
+    set_config('lykke.entity_id', '=' || $4::uuid::text, true),
+    set_config('lykke.activity_likes', '=' || $5::text[]::text, true)
+"""
+# Without an OR, so that an index on the user is of use.
+USER_AS_SET = f"user_id = {_setting('user_id', 'uuid')}"
+REST_AS_SET = _narrowed(
+    _setting("activity_types", "text[]"),
+    _setting("entity_type", "text"),
+    _setting("entity_id", "uuid"),
+    _setting("activity_likes", "text[]"),
+)
+
+
+def selected(selection: Selection) -> tuple[object, ...]:
+    """The parameters of `SELECTED`."""
+    return (
+        selection.user_id,
+        list(selection.activity_types) or None,
+        selection.entity_type,
+        selection.entity_id,
+        list(selection.activity_likes) or None,
+    )
+
+
+def in_range(
+    selection: Selection, since: datetime | None, until: datetime | None
+) -> tuple[object, ...]:
+    """The parameters of `IN_RANGE`: `since` is inclusive, `until` exclusive."""
+    return (*selected(selection), since, until)
+
+
+def in_scope(scope: Scope) -> tuple[object, ...]:
+    """The parameters of `IN_RANGE`.
+
+    What is counted lies within the calendar: PostgreSQL also knows times before Christ and at
+    infinity.
+    """
+    since, until = max(scope.since or EARLIEST, EARLIEST), min(scope.until or LATEST, LATEST)
+    return in_range(scope.selection, since, until)

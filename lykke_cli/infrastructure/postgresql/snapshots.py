@@ -1,0 +1,194 @@
+"""Read-only transactions, each of which sees the table at one moment."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+
+from lykke_cli.application.errors import SchemaMismatch
+from lykke_cli.infrastructure.database.errors import database_errors
+from lykke_cli.infrastructure.database.runs import Runs
+from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
+from lykke_cli.infrastructure.postgresql import rights
+from lykke_cli.infrastructure.postgresql.connection import LOCAL_SETTINGS, connect
+from lykke_cli.infrastructure.postgresql.cursor import Origin, Snapshot
+
+FAR_APART = 1_000
+"""How many transactions may have begun since the oldest that is open before it is asked which of
+them have ended."""
+TOO_NEW = 200
+"""How many of the newest are not asked about. Where a transaction has many subtransactions, the id
+of one is in use for a moment before the server can tell that it is (`GetNewTransactionId`)."""
+MOST_ASKED = 1_000_000
+"""How many of them are asked about by one read; the next one goes on."""
+_SNAPSHOT_ID = re.compile(r"[0-9A-F-]+")
+_TRANSACTION: Final = {"isolation": "repeatable_read", "readonly": True}
+_IN_PROGRESS = """
+    SELECT xid
+    FROM unnest($1::bigint[], $2::bigint[]) AS run (first, last),
+        generate_series(first, last) AS xid
+    WHERE pg_xact_status(xid::text::xid8) = 'in progress'
+"""
+_SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
+_REPLICA_TIMELINE = """
+    SELECT greatest(min_recovery_end_timeline, timeline_id)
+    FROM pg_control_recovery(), pg_control_checkpoint()
+"""
+_KIND = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass('audit_logs')"
+_KINDS = {"v": "a view", "f": "a foreign table"}
+_NO_COLUMN = ("42703", "0A000")  # SQLSTATEs: there is no xmin, or it cannot be had
+
+
+class Snapshots:
+    """Takes one after the other, on one connection; `url` as in DATABASE_URL.
+
+    Connects on first use, and again after an error.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._dsn = asyncpg_dsn(url)
+        self._display = display_url(url)
+        self._connection: Any = None
+        self._system = ""
+        self._denied: frozenset[str] = frozenset()
+        self._kind = ""
+        self._identity: str | None = None
+        self._lock = asyncio.Lock()
+
+    def close(self) -> None:
+        """Break off whatever is under way."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def identify(self) -> str:
+        """What names the database, as in HistoryProtocol."""
+        if self._identity is None:
+            async with self.take() as (_, snapshot):
+                return self._named(snapshot.origin.database)
+        return self._identity
+
+    def may_call(self, function: str) -> bool:
+        """True where the role has the right to; known from the first snapshot on."""
+        return function not in self._denied
+
+    def limits(self) -> str | None:
+        """What cannot be told with the rights of this role, for the person; None if all can."""
+        return rights.limits(self._denied)
+
+    @asynccontextmanager
+    async def take(
+        self, known: Callable[[Snapshot], Runs] | None = None
+    ) -> AsyncGenerator[tuple[Any, Snapshot]]:
+        """A transaction in which every statement sees the same moment, and its snapshot.
+
+        With `known`, the transactions that are known to have ended, it is found out which of the
+        others had, where there are many: `Snapshot.ended`.
+        """
+        async with self._lock:
+            with database_errors(self._display):
+                try:
+                    connection = await self._connect()
+                    transaction, snapshot = await self._begin(connection)
+                    if known is not None and self._is_far_apart(snapshot):
+                        then = snapshot.origin
+                        ended = await _ended(connection, snapshot, known(snapshot))
+                        await transaction.commit()
+                        transaction, snapshot = await self._begin(connection)
+                        now = snapshot.origin
+                        # Behind a pooler it may be another server, which is not so far yet.
+                        if (then.database, then.server) == (now.database, now.server):
+                            ended = ended.starting(snapshot.xmin)
+                            snapshot = msgspec.structs.replace(snapshot, ended=ended)
+                    yield connection, snapshot
+                    await transaction.commit()
+                except BaseException as error:
+                    # What is left half-read is not used again. It is not even rolled back: that
+                    # would wait until the server has noticed, and hold its locks as long.
+                    self.close()
+                    if self._kind in _KINDS and getattr(error, "sqlstate", None) in _NO_COLUMN:
+                        raise SchemaMismatch(
+                            f"audit_logs at {self._display} is {_KINDS[self._kind]}, which has no "
+                            "order of commits (xmin): the table itself is needed.",
+                            remedy="Let the search_path of this role lead to the table: "
+                            "ALTER ROLE <role> SET search_path = ...",
+                        ) from error
+                    raise
+
+    @asynccontextmanager
+    async def share(self, exported: str) -> AsyncGenerator[Any]:
+        """Another connection that sees the snapshot of a transaction that is still open.
+
+        `exported` is what pg_export_snapshot() returned in it.
+        """
+        if not _SNAPSHOT_ID.fullmatch(exported):
+            raise ValueError(f"{exported!r} is not the name of a snapshot")
+        with database_errors(self._display):
+            connection = await connect(self._dsn)
+            try:
+                await connection.transaction(**_TRANSACTION).start()
+                await connection.execute(f"SET TRANSACTION SNAPSHOT '{exported}'")
+                # The first transaction holds its lock while this one waits for its own. Behind an
+                # ALTER TABLE that waits for the first, this one would wait for ever.
+                await connection.execute(LOCAL_SETTINGS + "; SET LOCAL lock_timeout = '1s'")
+                yield connection
+            finally:
+                connection.terminate()
+
+    async def _connect(self) -> Any:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = connection = await connect(self._dsn)
+            self._denied = await rights.denied_functions(connection)
+            self._kind = await connection.fetchval(_KIND) or ""
+            self._system = ""
+            if not rights.CONTROL & self._denied:
+                self._system = await connection.fetchval(_SYSTEM)
+        return self._connection
+
+    async def _begin(self, connection: Any) -> tuple[Any, Snapshot]:
+        transaction = connection.transaction(**_TRANSACTION)
+        await transaction.start()
+        await connection.execute(LOCAL_SETTINGS)
+        asked = await connection.fetchrow(rights.snapshot_query(self._denied))
+        text, at, in_recovery, database, lsn, timeline, started, crashed = asked
+        number = 0 if timeline is None else int(timeline, 16)
+        if in_recovery and not rights.CONTROL & self._denied:
+            number = await connection.fetchval(_REPLICA_TIMELINE)
+        server = "" if started is None else started + (crashed or "")
+        self._identity = self._named(f"{self._system}/{database}")
+        origin = Origin(f"{self._system}/{database}", number, int(lsn or 0), server, in_recovery)
+        xmin, xmax, _ = text.split(":")
+        return transaction, Snapshot(int(xmin), int(xmax), at, origin)
+
+    def _is_far_apart(self, snapshot: Snapshot) -> bool:
+        """True where it pays to ask which transactions have ended, and it may be asked."""
+        return (
+            snapshot.xmax - snapshot.xmin > FAR_APART
+            and self.may_call(rights.XACT_STATUS)
+            and bool(snapshot.origin.server)
+        )
+
+    def _named(self, database: str) -> str:
+        # Where the cluster's own name may not be asked for, its address has to do.
+        return f"postgresql:{database if self._system else self._display + database}"
+
+
+async def _ended(connection: Any, snapshot: Snapshot, known: Runs) -> Runs:
+    """Those of the transactions from the snapshot's xmin on that have ended by now.
+
+    Whatever snapshot is taken afterwards shows their rows, if they were committed.
+    """
+    asked: list[tuple[int, int]] = []
+    left, until = MOST_ASKED, snapshot.xmin
+    for begin, end in known.gaps(snapshot.xmin, snapshot.xmax - TOO_NEW).pairs():
+        until = min(end, begin + left)
+        left -= until - begin
+        asked.append((begin, until))
+        if not left:
+            break
+    firsts, lasts = [begin for begin, _ in asked], [end - 1 for _, end in asked]
+    records = await connection.fetch(_IN_PROGRESS, firsts, lasts)
+    return known | Runs.of(xid for (xid,) in records).gaps(snapshot.xmin, until)

@@ -1,0 +1,113 @@
+"""The statements that read history.
+
+They are put together from constants: whatever comes from outside is a parameter.
+"""
+
+from collections.abc import Iterable
+
+from lykke_cli.application.messages import format_time
+from lykke_cli.infrastructure.database.regions import Region
+from lykke_cli.infrastructure.postgresql.calendar import CLAMPED, PARTS, Part, key_parameters
+from lykke_cli.infrastructure.postgresql.cursor import CIRCLE
+from lykke_cli.infrastructure.postgresql.selection import IN_RANGE, SELECTED
+
+_AGE = "CASE WHEN age(xmin) < 0 THEN 2147483647 ELSE age(xmin) END"
+
+
+def _range_of(part: Part, *, newest_first: bool) -> str:
+    return f"""
+        SELECT {part.columns} FROM audit_logs WHERE {IN_RANGE} AND {part.where}
+            AND ($8::text IS NULL
+                OR ({part.moment}, id) {"<" if newest_first else ">"} ($8::timestamptz, $9::uuid))
+        ORDER BY {part.order[newest_first]} LIMIT $10
+    """  # noqa: S608
+
+
+OLDEST_FIRST = [(part, _range_of(part, newest_first=False)) for part in PARTS]
+NEWEST_FIRST = [(part, _range_of(part, newest_first=True)) for part in reversed(PARTS)]
+"""After a range of time the parameters are a sort key to go on from, and a limit."""
+COUNT = f"SELECT count(*) FROM audit_logs WHERE {IN_RANGE}"  # noqa: S608
+METAS = "SELECT id::text, meta::text FROM audit_logs WHERE id = ANY($1::text[]::uuid[])"
+
+_NEWEST_PARTS = " UNION ALL ".join(
+    f"""
+        (SELECT {part.moment}::timestamptz AS moment, id FROM audit_logs
+        WHERE {SELECTED} AND {part.where}
+        ORDER BY {part.order[1]} LIMIT $6::bigint + 1)
+    """  # noqa: S608
+    for part in PARTS
+)
+NTH_NEWEST = f"""
+    SELECT moment, id::text FROM ({_NEWEST_PARTS}) AS newest
+    ORDER BY moment DESC, id DESC OFFSET $6::bigint LIMIT 1
+"""  # noqa: S608
+VISIBLE = f"""
+    SELECT DISTINCT xmin::text FROM audit_logs
+    WHERE {SELECTED} AND ($6::text IS NULL OR ({CLAMPED}, id) <= ($6::timestamptz, $7::uuid))
+"""  # noqa: S608
+"""The transactions that wrote what is there up to a sort key."""
+
+# Rows that bear witness.
+_IN_REVERSE = "ORDER BY audit_logs.occurred_at DESC, audit_logs.id DESC"
+NEWEST = f"SELECT xmin::text, id::text FROM audit_logs WHERE {SELECTED} {_IN_REVERSE} LIMIT $6"  # noqa: S608
+PAGES = """
+    SELECT pg_relation_size('audit_logs') / current_setting('block_size')::int
+    WHERE current_setting('server_version_num')::int >= 140000  -- before, it would read all of it
+"""
+WRITTEN_LAST = "SELECT xmin::text, id::text FROM audit_logs WHERE ctid >= $1::text::tid"
+"""To a table that is only added to, what was written last is at its end, whenever it occurred."""
+FOUND = "SELECT xmin::text, id::text FROM audit_logs WHERE id = ANY($1::text[]::uuid[])"
+
+
+def changed(part: Part, covered: Iterable[Region]) -> tuple[str, list[object]]:
+    """The query for what of a part no region covers, and its parameters after the sixth.
+
+    The sixth is the time from which on rows are looked at.
+    """
+    condition, arguments = uncovered(covered, 7, part.moment)
+    query = f"""
+        SELECT {part.columns} FROM audit_logs
+        WHERE {SELECTED} AND ($6::timestamptz IS NULL OR occurred_at >= $6)
+            AND {part.where} AND {condition}
+        ORDER BY {part.order[0]}
+    """  # noqa: S608
+    return query, arguments
+
+
+def covered_of(covered: Iterable[Region]) -> tuple[str, list[object]]:
+    """The query for those of the ids in $6 that a region covers, and its parameters after it."""
+    condition, arguments = uncovered(covered, 7, CLAMPED)
+    query = f"""
+        SELECT id::text FROM audit_logs
+        WHERE {SELECTED} AND id = ANY($6::uuid[]) AND NOT ({condition})
+    """  # noqa: S608
+    return query, arguments
+
+
+def uncovered(covered: Iterable[Region], first: int, moment: str) -> tuple[str, list[object]]:
+    """The condition that no region covers a row, its parameters numbered from `first` on.
+
+    `moment` is the expression for the moment of the row.
+    """
+    conditions, arguments = ["TRUE"], list[object]()
+
+    def parameter(value: object) -> str:
+        arguments.append(value)
+        return f"${first + len(arguments) - 1}"
+
+    for region in covered:
+        # In a SELECT of its own it is worked out once, not for every row.
+        before = f"(SELECT age({parameter(str(region.before % CIRCLE))}::text::xid))"
+        condition = f"{_AGE} > {before}"
+        if region.visible:
+            # How many bounds of runs are at or below the row's position: an odd number within one.
+            bounds = parameter([bound - region.before for bound in region.visible.bounds])
+            bucket = f"width_bucket({before}::bigint - {_AGE}, {bounds}::bigint[])"
+            condition = f"({condition} OR {bucket} % 2 = 1)"
+        if not region.is_whole:
+            low = parameter(format_time(region.low))
+            high, id = map(parameter, key_parameters(region.high))
+            condition += f" AND {moment} >= {low}::text::timestamptz"
+            condition += f" AND ({moment}, id) <= ({high}::text::timestamptz, {id}::uuid)"
+        conditions.append(f"NOT ({condition})")
+    return " AND ".join(conditions), arguments

@@ -1,0 +1,69 @@
+"""What a selection means on SQLite: the condition, and the values it is sent with.
+
+Ids are stored with or without dashes, times as text without a zone. Both are compared as text.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from lykke_cli.application.gateways.history_protocol import Selection
+from lykke_cli.application.gateways.statistics_protocol import Scope
+
+# SQLite's LIKE takes no notice of case, its GLOB does.
+IN_RANGE = """
+    (:user IS NULL OR user_id IN (:user, :user_hex))
+    AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
+    AND (:globs IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:globs) WHERE activity_type GLOB value))
+    AND (:entity_type IS NULL OR entity_type = :entity_type)
+    AND (:entity IS NULL OR entity_id IN (:entity, :entity_hex))
+    AND (:since IS NULL OR occurred_at >= :since)
+    AND (:until IS NULL OR occurred_at < :until)
+"""
+_LIKE_PART = re.compile(r"\\.|.", re.DOTALL)
+_WILD = {"%": "*", "_": "?"}
+_PLAIN = {"*": "[*]", "?": "[?]", "[": "[[]"}
+
+
+def in_range(
+    selection: Selection, since: datetime | None = None, until: datetime | None = None
+) -> dict[str, Any]:
+    """The parameters of `IN_RANGE`: `since` is inclusive, `until` exclusive."""
+    user, entity = selection.user_id, selection.entity_id
+    return {
+        "user": None if user is None else str(user),
+        "user_hex": None if user is None else user.hex,
+        "types": _list(list(selection.activity_types)),
+        "globs": _list([_glob(like) for like in selection.activity_likes]),
+        "entity_type": selection.entity_type,
+        "entity": None if entity is None else str(entity),
+        "entity_hex": None if entity is None else entity.hex,
+        "since": None if since is None else stored_time(since),
+        "until": None if until is None else stored_time(until),
+    }
+
+
+def in_scope(scope: Scope) -> dict[str, Any]:
+    """The parameters of `IN_RANGE` for what is counted."""
+    return in_range(scope.selection, scope.since, scope.until)
+
+
+def stored_time(moment: datetime) -> str:
+    """An aware time as the column `occurred_at` holds it."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def _list(texts: list[str]) -> str | None:
+    return orjson.dumps(texts).decode() if texts else None
+
+
+def _glob(like: str) -> str:
+    r"""GLOB's form of a pattern for LIKE whose escape is `\`."""
+
+    def part(found: re.Match[str]) -> str:
+        return _WILD.get(found[0]) or _PLAIN.get(found[0][-1], found[0][-1])
+
+    return _LIKE_PART.sub(part, like)
