@@ -23,6 +23,7 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     PubSubSubscription,
     channel_name,
 )
+from lykke_cli.application.live_only import LiveOnly
 from lykke_cli.application.merge import (
     Action,
     Checkpoint,
@@ -130,7 +131,7 @@ class Tail:
         self._selection = request.filters.selection(request.user_id)
         self._reconcile_interval = reconcile_interval
         self._full_interval = full_interval
-        self._merge = Merge(request.resume, history=history is not None)
+        self._merge = LiveOnly() if history is None else Merge(request.resume)
         self._queue: asyncio.Queue[object] = asyncio.Queue(QUEUE_LENGTH)
         self._waiting: asyncio.Timeout | None = None
         self._live_came_last = False
@@ -222,9 +223,9 @@ class Tail:
                     return
                 wanted = self._request.filters.select(live_arrivals(happened))
                 yield from self._carry_out(self._merge.live(wanted))
-            case HistoryChunk():
-                yield from self._take_chunk(happened)
-            case _Verified(uncovered):
+            case HistoryChunk() if isinstance(self._merge, Merge):
+                yield from self._take_chunk(self._merge, happened)
+            case _Verified(uncovered) if isinstance(self._merge, Merge):
                 yield from self._carry_out(self._merge.verified(uncovered))
             case Connected():
                 self._connected = True
@@ -239,7 +240,7 @@ class Tail:
                 yield from self._carry_out(self._merge.disconnected())
             case ReadKind():
                 yield from self._carry_out(self._merge.tick(happened))
-            case ServerUnavailable():
+            case ServerUnavailable() if isinstance(self._merge, Merge):
                 self._history_failed = True
                 if type(happened) is not self._told_away:
                     self._told_away = type(happened)
@@ -250,7 +251,7 @@ class Tail:
             case _Broken(error):
                 raise error
 
-    def _take_chunk(self, chunk: HistoryChunk) -> Iterator[Event]:
+    def _take_chunk(self, merge: Merge, chunk: HistoryChunk) -> Iterator[Event]:
         if chunk.rows or chunk.last:  # the first may come before the table was asked
             self._history_worked = True
         if self._unannounced is not None:
@@ -259,7 +260,7 @@ class Tail:
         if chunk.notice not in (None, self._told):
             yield Notice(str(chunk.notice))
         self._told = chunk.notice
-        for event in self._carry_out(self._merge.chunk(chunk)):
+        for event in self._carry_out(merge.chunk(chunk)):
             if isinstance(event, Print):
                 self._recovered += sum(a.source == "history" for a in event.arrivals)
             yield event
