@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from lykke_cli.application.batches import as_batch
 from lykke_cli.application.merge import KEPT_IDS, Action, ReadKind, print_all
-from lykke_cli.application.messages import Arrival, Entry, EntryBatch
+from lykke_cli.application.messages import Arrival, Entry
 from lykke_cli.application.printed_ids import are_disjoint
 
 
@@ -22,11 +23,10 @@ class LiveOnly:
 
     def live(self, arrivals: Sequence[Arrival]) -> list[Action]:
         """Messages arrived on the channel."""
-        if isinstance(arrivals, EntryBatch):
-            entries = arrivals.times
-            if len(entries) == len(arrivals) > 0 and self._are_new(entries):
-                self._note(entries)
-                return print_all(arrivals)
+        entries = as_batch(arrivals).times()
+        if len(entries) == len(arrivals) > 0 and self._are_new(entries):
+            self._note(entries)
+            return print_all(arrivals)
         return print_all([arrival for arrival in arrivals if self._admits(arrival)])
 
     def subscribed(self) -> list[Action]:

@@ -27,14 +27,15 @@ The words, here and in `printed_ids.py` and `held_back.py`:
   look into cursors.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from enum import IntEnum
 
 import msgspec
 
+from lykke_cli.application.batches import Batch, as_batch
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
 from lykke_cli.application.held_back import HeldBack
-from lykke_cli.application.messages import Arrival, Entry, EntryBatch
+from lykke_cli.application.messages import Arrival, Entry
 from lykke_cli.application.printed_ids import PrintedIds, are_disjoint
 
 KEPT_IDS = 50_000
@@ -153,7 +154,7 @@ class Merge:
         if self._held is not None:
             self._held.add(arrivals)
             return []
-        printed = self._admit(arrivals)
+        printed = self._admit(as_batch(arrivals))
         if (
             self._printed.unconfirmed > UNCONFIRMED_IDS
             and self._wanted is None
@@ -236,19 +237,18 @@ class Merge:
     def _release(self) -> Sequence[Arrival]:
         """Stop holding live messages back."""
         held, self._held = self._held, None
-        return [] if held is None else self._admit(held.arrivals)
+        return [] if held is None else self._admit(as_batch(held.arrivals))
 
-    def _admit(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+    def _admit(self, arrivals: Batch) -> Sequence[Arrival]:
         """Those of the live messages to print now."""
-        if isinstance(arrivals, EntryBatch):
-            entries = arrivals.times
-            # The common case, decided at once.
-            if len(entries) == len(arrivals) > 0 and self._are_new(entries):
-                self._printed.note(entries)
-                return arrivals
+        entries = arrivals.times()
+        all_new = len(entries) == len(arrivals) > 0 and self._are_new(entries)
+        if all_new and not arrivals.has_replayed():  # the common case, decided at once
+            self._printed.note(entries)
+            return arrivals
         return [arrival for arrival in arrivals if self._admits(arrival)]
 
-    def _are_new(self, entries: dict[str, str]) -> bool:
+    def _are_new(self, entries: Mapping[str, str]) -> bool:
         """True when none of them is known or in doubt, and there is room to note them."""
         return (
             not self._is_known(entries)
@@ -273,7 +273,7 @@ class Merge:
         self._printed.note(entries)
         return True
 
-    def _is_known(self, entries: dict[str, str]) -> bool:
+    def _is_known(self, entries: Mapping[str, str]) -> bool:
         return self._printed.knows(entries) or not are_disjoint(entries.keys(), self._doubtful)
 
     def _doubt(self, arrival: Arrival, id: str) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.backoff import Backoff
+from lykke_cli.application.batches import LiveBatch, live_arrivals
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryProtocol
@@ -32,7 +33,6 @@ from lykke_cli.application.merge import (
     Save,
     Verify,
 )
-from lykke_cli.application.messages import LiveBatch, live_arrivals
 from lykke_cli.application.reconnecting import Reconnecting
 
 RECONCILE_INTERVAL = 30.0  # seconds between reads that look for lost broadcasts

@@ -2,10 +2,10 @@
 
 import pytest
 
+from lykke_cli.application.batches import live_arrivals
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries
 from lykke_cli.application.live_only import LiveOnly
 from lykke_cli.application.merge import Print
-from lykke_cli.application.messages import live_arrivals
 from tests.builders import entity, wire
 
 KEPT = 4  # ids

@@ -10,15 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from lykke_cli.application.batches import EntryBatch, live_arrivals
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Unreadable
 from lykke_cli.application.messages import (
     Arrival,
     Entry,
-    EntryBatch,
     OtherMessage,
     decode,
     encode,
-    live_arrivals,
     parse_wire_time,
     replay_message,
 )
