@@ -235,10 +235,8 @@ def _are_canonical_times(times: Sequence[str]) -> bool:
     shapes = " ".join([_TIME_SHAPE] * len(times)).encode()
     if " ".join(times).encode().translate(_DIGITS_TO_ZERO) != shapes:
         return False
-    first, last = (pick(times, default="")[:_TO_THE_SECOND] for pick in (min, max))
     try:
-        # What lies between two that begin alike begins like them.
-        for second in {first} if first == last else {time[:_TO_THE_SECOND] for time in times}:
+        for second in {time[:_TO_THE_SECOND] for time in times}:
             datetime.fromisoformat(second)
     except ValueError:  # no day of the calendar, or no time of the day
         return False
