@@ -147,7 +147,7 @@ class Merge:
         if self._held is None and not self.is_failing:
             self._held = HeldBack(self._hold, self._hold_bytes)
         self._wanted = ReadKind.FULL
-        return self._proceed()
+        return self._proceed(retry=True)
 
     def live(self, arrivals: Sequence[Arrival]) -> list[Action]:
         """Messages arrived on the channel."""
@@ -207,11 +207,11 @@ class Merge:
         under_way = self._under_way
         if not isinstance(under_way, Read) or under_way.kind < kind:
             self._wanted = max(self._wanted or kind, kind)
-        return self._proceed()
+        return self._proceed(retry=True)
 
-    def _proceed(self) -> list[Action]:
-        """Start the next read or look-up, one at a time."""
-        if self._under_way is not None:
+    def _proceed(self, *, retry: bool = False) -> list[Action]:
+        """Start the next read or look-up, one at a time; after a failure only to `retry`."""
+        if self._under_way is not None or (self.is_failing and not retry):
             return []
         if self._wanted is not None:
             kind = ReadKind.FULL if self._cursor is None else self._wanted

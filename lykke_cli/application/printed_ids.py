@@ -25,8 +25,9 @@ class PrintedIds:
         self._floor = floor
         self.latest = floor
         """The latest occurred_at that was ever settled: the floor of who remembers none of them."""
+        self._asked = 0  # of the unconfirmed, when the read under way was asked for
         self.unconfirmed = 0
-        """How many live entries were printed since a read last began."""
+        """How many live entries were printed since a read last began that has not failed."""
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._awaiting) + len(self._settled)
@@ -51,7 +52,8 @@ class PrintedIds:
 
     def read_begins(self) -> None:
         """What is printed from now on, the read may not see."""
-        self._awaiting, self._pending, self.unconfirmed = self._pending, {}, 0
+        self._awaiting, self._pending = self._pending, {}
+        self._asked, self.unconfirmed = self.unconfirmed, 0
 
     def read_returned(self, rows: Sequence[HistoryRow]) -> list[HistoryRow]:
         """Those of the rows that were not printed before; all of them are settled now."""
@@ -68,6 +70,7 @@ class PrintedIds:
     def read_ended(self, chunk: HistoryChunk) -> None:
         """What the read could have returned and did not, no read will; `chunk` is its last."""
         settled, self._awaiting = self._awaiting, {}
+        self._asked = 0
         if not chunk.complete:  # the server may have it later
             self._pending |= settled
             return
@@ -80,6 +83,8 @@ class PrintedIds:
         """The next read may return what this one did not."""
         self._pending |= self._awaiting
         self._awaiting = {}
+        self.unconfirmed += self._asked
+        self._asked = 0
 
     def _settle(self, entries: dict[str, str]) -> None:
         """No read can return these again: their ids are kept while there is room."""
