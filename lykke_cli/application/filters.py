@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from itertools import compress
 from typing import Any
 from uuid import UUID
 
+from lykke_cli.application.batches import as_batch
 from lykke_cli.application.channel_event import ChannelEvent, event_of
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.history_protocol import Selection
-from lykke_cli.application.messages import Arrival, Entry, EntryBatch, Message, format_time
+from lykke_cli.application.messages import Arrival, Entry, Message, format_time
 
 _WILD = re.compile(r"[*?[]")
 # A set, as fnmatch reads it: the first ] is one of its characters. What never closes is none.
@@ -101,12 +101,12 @@ class Filters:
         """Those that are wanted."""
         if self.selects_all:
             return arrivals
-        if isinstance(arrivals, EntryBatch):
-            wanted = self._wanted(arrivals.entries)
-            return arrivals if all(wanted) else arrivals.where(wanted)
-        events = [self.event_of(arrival.message) for arrival in arrivals]
-        found = [arrival for arrival, event in zip(arrivals, events, strict=True) if event]
-        return list(compress(found, self._wanted([event for event in events if event])))
+        batch = as_batch(arrivals)
+        events = batch.events(self.event_of)
+        found = [event for event in events if event is not None]
+        if len(found) < len(events):
+            batch = batch.where([event is not None for event in events])
+        return batch.where(self._wanted(found))
 
     def event_of(self, message: Message) -> Event | None:
         """What of a message the filters look at; None where they do not hold for it."""

@@ -9,30 +9,22 @@ the bytes it came with: no number is rounded and no key is moved. An entry witho
 import base64
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import compress
-from operator import attrgetter
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, overload
+from typing import Any, Literal
 
 import msgspec
 import orjson
 
 from lykke_cli.application.errors import BadInput
-from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Delivery, Unreadable
+from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.domain.audit_log import AuditLogEntity
 
 MAX_SHOWN_REASON = 120  # characters
 EMPTY_META = msgspec.Raw(b"{}")  # of an entry without meta: absent, null, or NULL in the database
-_NULL = msgspec.Raw(b"null")
-_meta = attrgetter("meta")
+NULL = msgspec.Raw(b"null")
 _CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_ID_SHAPE = "00000000-0000-0000-0000-000000000000"
-_HEX_TO_ZERO = bytes.maketrans(b"123456789abcdef", b"0" * 15)
-_TIME_SHAPE = "0000-00-00T00:00:00.000000Z"
-_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
-_TO_THE_SECOND = len("2026-01-31T12:00:00")
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")  # JSON allows them only between tokens
 
 
@@ -121,68 +113,18 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     """It was published again for subscribers that were away."""
 
 
-class LiveBatch(Sequence[Arrival]):
-    """Live messages, each decoded when it is asked for."""
-
-    __slots__ = ("deliveries",)
-
-    def __init__(self, deliveries: Deliveries) -> None:
-        self.deliveries = deliveries
-
-    def __len__(self) -> int:
-        return len(self.deliveries)
-
-    @overload
-    def __getitem__(self, index: int) -> Arrival: ...
-    @overload
-    def __getitem__(self, index: slice) -> "LiveBatch": ...
-    def __getitem__(self, index: int | slice) -> "Arrival | LiveBatch":
-        if isinstance(index, slice):
-            return LiveBatch(self.deliveries[index])
-        return _arrival(self.deliveries[index])
-
-
-class EntryBatch(LiveBatch):
-    """Live entries, none of them replayed, as columns: what is done to many is done at once.
-
-    It is a sequence of arrivals like any other; whoever does not care need not know.
-    """
-
-    def __init__(self, entries: Sequence[Entry], deliveries: Deliveries) -> None:
-        super().__init__(deliveries)
-        self.entries = entries
-        self._times: dict[str, str] | None = None
-
-    @property
-    def times(self) -> dict[str, str]:
-        """When they occurred, by id."""
-        if self._times is None:
-            self._times = {entry.id: entry.occurred_at for entry in self.entries}
-        return self._times
-
-    @overload
-    def __getitem__(self, index: int) -> Arrival: ...
-    @overload
-    def __getitem__(self, index: slice) -> "EntryBatch": ...
-    def __getitem__(self, index: int | slice) -> "Arrival | EntryBatch":
-        if isinstance(index, slice):
-            return EntryBatch(self.entries[index], self.deliveries[index])
-        delivery = self.deliveries[index]
-        return Arrival(self.entries[index], "live", delivery.channel, delivery.payload)
-
-    def where(self, wanted: Iterable[bool]) -> "EntryBatch":
-        """Those at whose place `wanted` is true."""
-        mask = list(wanted)
-        channels = list(compress(self.deliveries.channels, mask))
-        payloads = list(compress(self.deliveries.payloads, mask))
-        return EntryBatch(list(compress(self.entries, mask)), Deliveries(channels, payloads))
-
-
 def unreadable_entry(fields: Mapping[str, Any]) -> UnreadableEntry:
     """A row whose `occurred_at` is no time of the calendar; `fields` are an entry's."""
     return UnreadableEntry(
         _encoder.encode(fields), "occurred_at is not within the years 1 to 9999", id=fields["id"]
     )
+
+
+def to_line(message: Message) -> bytes:
+    """The line that is printed for it, without its newline; of what cannot be read, what it was."""
+    if isinstance(message, Unreadable) and not isinstance(message, UnreadableEntry):
+        return orjson.dumps(unreadable_fields(message))
+    return message.to_json()
 
 
 def unreadable_fields(message: Unreadable) -> dict[str, str]:
@@ -192,15 +134,6 @@ def unreadable_fields(message: Unreadable) -> dict[str, str]:
         "reason": message.reason,
         "raw_base64": base64.b64encode(message.raw).decode(),
     }
-
-
-_Refused = Annotated[str, msgspec.Meta(pattern="(?!)")]  # no text matches it
-
-
-class _LiveEntry(Entry, frozen=True, kw_only=True, gc=False):
-    """An entry in the promised form already, and not marked as replayed."""
-
-    replayed: _Refused | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Envelope(msgspec.Struct):
@@ -217,87 +150,17 @@ class _Envelope(msgspec.Struct):
 
 
 _encoder = msgspec.json.Encoder()
-_decode_entry = msgspec.json.Decoder(_LiveEntry).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def to_lines(messages: Sequence[Entry]) -> bytes:
-    """Each entry's `to_json` on a line of its own."""
-    return _encoder.encode_lines(messages)
-
-
 def decode(payload: bytes) -> Message:
     """What a channel's payload is; never raises."""
-    return _decode(payload)[0]
+    return decode_marked(payload)[0]
 
 
-def live_arrivals(deliveries: Deliveries) -> Sequence[Arrival]:
-    """The deliveries, decoded; never raises."""
-    entries = _decode_together(deliveries.payloads)
-    if entries is not None:
-        return EntryBatch(entries, deliveries)
-    return [_arrival(delivery) for delivery in deliveries]
-
-
-def _arrival(delivery: Delivery) -> Arrival:
-    message, replayed = _decode(delivery.payload)
-    return Arrival(message, "live", delivery.channel, delivery.payload, replayed)
-
-
-def _decode_together(payloads: Sequence[bytes]) -> list[_LiveEntry] | None:
-    """Entries that are all in the promised form, as `_decode` would, many times faster.
-
-    None when any of them is not, or may not be.
-    """
-    together = b"".join(payloads)
-    try:
-        if not together.isascii():
-            together.decode()
-        entries = [_decode_entry(payload) for payload in payloads]
-    except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
-        return None
-    ids = [entry.id for entry in entries]
-    ids += {entry.user_id for entry in entries}
-    ids += [entry.entity_id for entry in entries if entry.entity_id is not None]
-    ordinary = (
-        b"\n" not in together
-        and b"\r" not in together
-        and _are_canonical(ids)
-        and _are_canonical_times([entry.occurred_at for entry in entries])
-    )
-    if not ordinary:
-        return None
-    return [_with_meta(entry) for entry in entries] if _NULL in map(_meta, entries) else entries
-
-
-def _with_meta(entry: _LiveEntry) -> _LiveEntry:
-    return msgspec.structs.replace(entry, meta=EMPTY_META) if entry.meta == _NULL else entry
-
-
-def _are_canonical(ids: Sequence[str]) -> bool:
-    """True when each is a UUID in lower case with dashes."""
-    shapes = " ".join([_ID_SHAPE] * len(ids)).encode()
-    return " ".join(ids).encode().translate(_HEX_TO_ZERO) == shapes
-
-
-def _are_canonical_times(times: Sequence[str]) -> bool:
-    """True when each is a time as `format_time` writes it."""
-    shapes = " ".join([_TIME_SHAPE] * len(times)).encode()
-    if " ".join(times).encode().translate(_DIGITS_TO_ZERO) != shapes:
-        return False
-    first, last = (pick(times, default="")[:_TO_THE_SECOND] for pick in (min, max))
-    try:
-        # What lies between two that begin alike begins like them.
-        for second in {first} if first == last else {time[:_TO_THE_SECOND] for time in times}:
-            datetime.fromisoformat(second)
-    except ValueError:  # no day of the calendar, or no time of the day
-        return False
-    return True
-
-
-def _decode(payload: bytes) -> tuple[Message, bool]:
-    """The message, and whether it is marked as replayed."""
+def decode_marked(payload: bytes) -> tuple[Message, bool]:
+    """The message, and whether it is marked as replayed; never raises."""
     try:
         if not payload.isascii():
             payload.decode()  # parts that are passed on undecoded must be UTF-8 too
@@ -410,7 +273,7 @@ def _entry(envelope: _Envelope) -> Entry:
         entity_id=None if entity_id is None else canonical_id(entity_id),
         entity_type=envelope.entity_type,
         meta=EMPTY_META
-        if envelope.meta == _NULL
+        if envelope.meta == NULL
         else msgspec.Raw(on_one_line(bytes(envelope.meta))),
     )
 

@@ -9,17 +9,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from lykke_cli.application.batches import as_batch
 from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
 from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.merge import Checkpoint
-from lykke_cli.application.messages import (
-    Arrival,
-    Entry,
-    EntryBatch,
-    UnreadableEntry,
-    format_time,
-    parse_wire_time,
-)
+from lykke_cli.application.messages import Arrival, format_time, parse_wire_time
 
 SAVE_INTERVAL = 0.5  # seconds between two savings while a run goes on
 MANY = 50  # entries that are worth a dictionary of their own
@@ -85,14 +79,11 @@ class Place:
 
     def wrote(self, arrivals: Sequence[Arrival]) -> None:
         """These have left the process."""
-        if isinstance(arrivals, EntryBatch) and len(arrivals) >= MANY:
-            times = arrivals.times
+        times = as_batch(arrivals).times()
+        if len(times) >= MANY:
             self._since.append(times)
         else:
-            messages = (arrival.message for arrival in arrivals)
-            entries = [m for m in messages if isinstance(m, Entry | UnreadableEntry)]
-            times = {entry.id: entry.occurred_at for entry in entries}
-            self._since[0] |= times
+            self._since[0].update(times)
         if self._is_stored:
             self._unsaved.append(times)
 

@@ -5,14 +5,15 @@ there is a history.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from lykke_cli.application.backoff import Backoff
+from lykke_cli.application.batches import LiveBatch, live_arrivals
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryProtocol
@@ -20,11 +21,10 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     Deliveries,
     Gap,
     PubSubGatewayProtocol,
-    PubSubSubscription,
     channel_name,
 )
+from lykke_cli.application.live_only import LiveOnly
 from lykke_cli.application.merge import (
-    Action,
     Checkpoint,
     Merge,
     Print,
@@ -33,7 +33,7 @@ from lykke_cli.application.merge import (
     Save,
     Verify,
 )
-from lykke_cli.application.messages import LiveBatch, live_arrivals
+from lykke_cli.application.reconnecting import Reconnecting
 
 RECONCILE_INTERVAL = 30.0  # seconds between reads that look for lost broadcasts
 AWAY_INTERVAL = 2.0  # seconds between reads while there is no subscription
@@ -80,14 +80,19 @@ class Notice(msgspec.Struct, frozen=True):
 
 Status = Connected | Disconnected | HistoryAway | HistoryRead | Notice
 Event = Print | Save | Status
+Told = Event | Read | Verify
 
 
 class _Verified(msgspec.Struct, frozen=True):
     uncovered: set[str]
 
 
-class _Broken(msgspec.Struct, frozen=True):
-    error: BaseException
+class _Failed(msgspec.Struct, frozen=True):
+    error: Exception
+
+
+_Answer = HistoryChunk | _Verified | _Failed
+_Happened = Deliveries | Gap | ServerUnavailable | _Answer | ReadKind
 
 
 class TailRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +112,97 @@ class TailRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Hand on what comes as it is, repetitions included: neither filters nor a history apply."""
 
 
+class _Reader:
+    """Does what a merge asks of the history, one request at a time, and hears the answers.
+
+    It `tell`s each answer as it comes, and waits while that waits; `heard` says what it means.
+    """
+
+    def __init__(
+        self,
+        history: HistoryProtocol,
+        merge: Merge,
+        request: TailRequest,
+        tell: Callable[[_Answer], Awaitable[None]],
+    ) -> None:
+        self._history = history
+        self._merge = merge
+        self._request = request
+        self._selection = request.filters.selection(request.user_id)
+        self._tell = tell
+        self._task: asyncio.Task[None] | None = None
+        self._recovered = 0  # entries, by the read under way
+        self._noticed: str | None = None  # by the last chunk
+        self._away: type[ServerUnavailable] | None = None  # as the person was told
+        self.backoff = Backoff()
+        self.has_worked = False
+        """The table was read: whatever fails from now on is tried again."""
+
+    def start(self, request: Read | Verify) -> None:
+        """Begin with it."""
+        self._task = asyncio.create_task(self._answer(request))
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    def heard(self, answer: _Answer) -> Iterator[Told]:
+        """What an answer means. Raises ServerUnavailable while it has never worked."""
+        match answer:
+            case HistoryChunk():
+                yield from self._heard_chunk(answer)
+            case _Verified(uncovered):
+                yield from self._merge.verified(uncovered)
+            case _Failed(ServerUnavailable() as error) if self.has_worked:
+                if type(error) is not self._away:
+                    self._away = type(error)
+                    yield HistoryAway(str(error))
+                yield from self._merge.read_failed()
+            case _Failed(error):
+                raise error
+
+    def _heard_chunk(self, chunk: HistoryChunk) -> Iterator[Told]:
+        if chunk.rows or chunk.last:  # the first may come before the table was asked
+            self.has_worked = True
+        if chunk.notice not in (None, self._noticed):
+            yield Notice(str(chunk.notice))
+        self._noticed = chunk.notice
+        was_failing = self._merge.is_failing
+        for action in self._merge.chunk(chunk):
+            if isinstance(action, Print) and action.arrivals[0].source == "history":
+                wanted = self._request.filters.select(action.arrivals)
+                self._recovered += len(wanted)
+                if wanted:
+                    yield Print(wanted)
+            else:
+                yield action
+        if chunk.last:
+            yield HistoryRead(self._recovered, was_failing)
+            self._recovered = 0
+            self._away = None
+            self.backoff.reset()
+
+    async def _answer(self, request: Read | Verify) -> None:
+        try:
+            if isinstance(request, Verify):
+                uncovered = await self._history.verify(self._selection, request.cursor, request.ids)
+                await self._tell(_Verified(uncovered))
+                return
+            async with aclosing(self._chunks(request)) as chunks:
+                async for chunk in chunks:
+                    await self._tell(chunk)
+        except Exception as error:
+            await self._tell(_Failed(error))
+
+    def _chunks(self, read: Read) -> AsyncGenerator[HistoryChunk]:
+        if read.cursor is None:
+            since, last = self._request.since, self._request.last
+            return self._history.begin(self._selection, since=since, last=last)
+        recent_only = read.kind is ReadKind.RECENT
+        return self._history.changes(self._selection, read.cursor, recent_only=recent_only)
+
+
 class Tail:
     """Follows a channel; `events()` yields what to print and what happened, for ever.
 
@@ -124,222 +220,110 @@ class Tail:
         reconcile_interval: float = RECONCILE_INTERVAL,
         full_interval: float = FULL_INTERVAL,
     ) -> None:
-        self._gateway = gateway
-        self._history = history
         self._request = request
-        self._selection = request.filters.selection(request.user_id)
         self._reconcile_interval = reconcile_interval
         self._full_interval = full_interval
-        self._merge = Merge(request.resume, history=history is not None)
-        self._queue: asyncio.Queue[object] = asyncio.Queue(QUEUE_LENGTH)
-        self._waiting: asyncio.Timeout | None = None
-        self._live_came_last = False
-        self._subscription: PubSubSubscription | None = None
-        self._subscriber: asyncio.Task[None] | None = None
-        self._lost_at: datetime | None = None
-        self._backoff = Backoff()
-        self._reader: asyncio.Task[None] | None = None
-        self._history_backoff = Backoff()
-        self._history_failed = False
-        self._history_worked = False
-        self._connected = False
+        self._channel = channel_name(request.channel_type, request.user_id)
+        self._link = Reconnecting(gateway, request.user_id, request.channel_type)
+        self._waiting: asyncio.Timeout | None = None  # for the link
+        self._link_came_last = False
+        self._answers: asyncio.Queue[_Answer] = asyncio.Queue(QUEUE_LENGTH)
         self._unannounced: Connected | None = None
-        self._recovered = 0
-        self._told: str | None = None  # the notice of the read before
-        self._told_away: type[ServerUnavailable] | None = None
+        self._merge: Merge | LiveOnly = LiveOnly()
+        self._reader: _Reader | None = None
+        if history is not None:
+            self._merge = merge = Merge(request.resume)
+            self._reader = _Reader(history, merge, request, self._tell)
 
     async def events(self) -> AsyncGenerator[Event]:
         loop = asyncio.get_running_loop()
-        last_full = loop.time()
-        deadline = loop.time() + self._interval()
+        last_full = deadline = loop.time()
+        pace: object = None
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._stop)
-            self._subscriber = asyncio.create_task(self._subscribe())
+            await stack.enter_async_context(self._link)
+            if self._reader is not None:
+                stack.push_async_callback(self._reader.stop)
+            for event in self._subscribed(None):
+                yield event
             while True:
+                before, pace = pace, (self._merge.is_failing, self._link.is_connected)
+                if pace != before:
+                    deadline = loop.time() + self._interval()
                 happened = await self._next(deadline)
                 if happened is None:
                     full = loop.time() - last_full >= self._full_interval
                     last_full = loop.time() if full else last_full
                     happened = ReadKind.FULL if full else ReadKind.RECENT
-                    deadline = loop.time() + self._interval()
-                failed_before, connected_before = self._history_failed, self._connected
+                    pace = None  # the next deadline is set anew
                 for event in self._handle(happened):
                     yield event
-                if (failed_before, connected_before) != (self._history_failed, self._connected):
-                    deadline = loop.time() + self._interval()
 
-    async def _stop(self) -> None:
-        tasks = [task for task in (self._subscriber, self._reader) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._subscription is not None:
-            await self._subscription.close()
+    async def _next(self, deadline: float) -> _Happened | None:
+        """What happens next; None at `deadline`.
 
-    async def _next(self, deadline: float) -> object:
-        """What happens next, live messages and the rest taking turns; None at `deadline`."""
-        if self._live_came_last and not self._queue.empty():
-            self._live_came_last = False
-            return self._queue.get_nowait()
-        try:
-            async with asyncio.timeout_at(deadline if self._queue.empty() else 0) as self._waiting:
-                deliveries = await self._live()
-            self._live_came_last = True
-            return deliveries
-        except TimeoutError:
-            return None if self._queue.empty() else self._queue.get_nowait()
-        except SubscriptionLost as error:
-            self._lost_at = error.since
-            self._subscriber = asyncio.create_task(self._subscribe())
-            return Disconnected(str(error))
-        finally:
-            self._waiting = None
+        The link is waited for right here, because a task between would delay every message; an
+        answer of the reader's ends that wait. Where both have something they take turns.
+        """
+        if asyncio.get_running_loop().time() >= deadline:
+            return None  # however much has come
+        if self._answers.empty() or not self._link_came_last:
+            try:
+                wait_until = deadline if self._answers.empty() else 0
+                async with asyncio.timeout_at(wait_until) as self._waiting:
+                    happened = await self._link.next()
+                self._link_came_last = True
+                return happened
+            except TimeoutError:
+                pass
+            finally:
+                self._waiting = None
+        self._link_came_last = False
+        return None if self._answers.empty() else self._answers.get_nowait()
 
-    async def _live(self) -> Deliveries:
-        """The messages that came; waits for ever while there is no subscription."""
-        while self._subscription is None or not self._connected:
-            await asyncio.Event().wait()
-        while not (deliveries := await self._subscription.get_deliveries()):
-            pass
-        return deliveries
-
-    async def _tell(self, happened: object) -> None:
-        """Let it be what happens next, or soon."""
-        await self._queue.put(happened)
+    async def _tell(self, answer: _Answer) -> None:
+        """Queue an answer and wake `events()` if it waits on the subscription."""
+        await self._answers.put(answer)
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(0)
 
     def _interval(self) -> float:
-        if self._history_failed:
-            return self._history_backoff.next()
-        return self._reconcile_interval if self._connected else AWAY_INTERVAL
+        if self._merge.is_failing and self._reader is not None:
+            return self._reader.backoff.next()
+        return self._reconcile_interval if self._link.is_connected else AWAY_INTERVAL
 
-    def _handle(self, happened: object) -> Iterator[Event]:
+    def _handle(self, happened: _Happened) -> Iterator[Event]:
         match happened:
+            case Deliveries() if self._request.undecoded:
+                yield Print(LiveBatch(happened))
             case Deliveries():
-                if self._request.undecoded:
-                    yield Print(LiveBatch(happened))
-                    return
                 wanted = self._request.filters.select(live_arrivals(happened))
                 yield from self._carry_out(self._merge.live(wanted))
-            case HistoryChunk():
-                yield from self._take_chunk(happened)
-            case _Verified(uncovered):
-                yield from self._carry_out(self._merge.verified(uncovered))
-            case Connected():
-                self._connected = True
-                if self._history is None or self._history_worked:
-                    yield happened
-                else:
-                    self._unannounced = happened
-                yield from self._carry_out(self._merge.subscribed())
-            case Disconnected():
-                self._connected = False
-                yield happened
+            case Gap():
+                yield from self._subscribed(happened)
+            case SubscriptionLost():
+                yield Disconnected(str(happened))
                 yield from self._carry_out(self._merge.disconnected())
+            case ServerUnavailable():
+                yield Notice(str(happened))
             case ReadKind():
                 yield from self._carry_out(self._merge.tick(happened))
-            case ServerUnavailable():
-                self._history_failed = True
-                if type(happened) is not self._told_away:
-                    self._told_away = type(happened)
-                    yield HistoryAway(str(happened))
-                yield from self._carry_out(self._merge.read_failed())
-            case Notice():
-                yield happened
-            case _Broken(error):
-                raise error
+            case HistoryChunk() | _Verified() | _Failed() if self._reader is not None:
+                if self._unannounced is not None and isinstance(happened, HistoryChunk):
+                    yield self._unannounced
+                    self._unannounced = None
+                yield from self._carry_out(self._reader.heard(happened))
 
-    def _take_chunk(self, chunk: HistoryChunk) -> Iterator[Event]:
-        if chunk.rows or chunk.last:  # the first may come before the table was asked
-            self._history_worked = True
-        if self._unannounced is not None:
-            yield self._unannounced
-            self._unannounced = None
-        if chunk.notice not in (None, self._told):
-            yield Notice(str(chunk.notice))
-        self._told = chunk.notice
-        for event in self._carry_out(self._merge.chunk(chunk)):
-            if isinstance(event, Print):
-                self._recovered += sum(a.source == "history" for a in event.arrivals)
-            yield event
-        if chunk.last:
-            yield HistoryRead(self._recovered, self._history_failed)
-            self._recovered = 0
-            self._history_failed = False
-            self._told_away = None
-            self._history_backoff.reset()
-
-    def _carry_out(self, actions: Sequence[Action]) -> Iterator[Event]:
-        for action in actions:
-            match action:
-                case Print(arrivals) if arrivals[0].source == "history":
-                    wanted = self._request.filters.select(arrivals)
-                    if wanted:
-                        yield Print(wanted)
-                case Print() | Save():
-                    yield action
-                case Read():
-                    self._reader = asyncio.create_task(self._read(action))
-                case Verify():
-                    self._reader = asyncio.create_task(self._verify(action))
-
-    async def _read(self, read: Read) -> None:
-        assert self._history is not None
-        if read.cursor is None:
-            chunks = self._history.begin(
-                self._selection, since=self._request.since, last=self._request.last
-            )
+    def _subscribed(self, gap: Gap | None) -> Iterator[Event]:
+        connected = Connected(self._channel, gap)
+        if self._reader is None or self._reader.has_worked:
+            yield connected
         else:
-            recent_only = read.kind is ReadKind.RECENT
-            chunks = self._history.changes(self._selection, read.cursor, recent_only=recent_only)
-        try:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    await self._tell(chunk)
-        except ServerUnavailable as error:
-            await self._tell(self._history_error(error))
-        except Exception as error:
-            await self._tell(_Broken(error))
+            self._unannounced = connected
+        yield from self._carry_out(self._merge.subscribed())
 
-    async def _verify(self, verify: Verify) -> None:
-        assert self._history is not None
-        try:
-            uncovered = await self._history.verify(self._selection, verify.cursor, verify.ids)
-            await self._tell(_Verified(uncovered))
-        except ServerUnavailable as error:
-            await self._tell(self._history_error(error))
-        except Exception as error:
-            await self._tell(_Broken(error))
-
-    def _history_error(self, error: ServerUnavailable) -> ServerUnavailable | _Broken:
-        return error if self._history_worked else _Broken(error)
-
-    async def _subscribe(self) -> None:
-        """Subscribe, after a loss as often as it takes."""
-        request = self._request
-        if self._subscription is not None:
-            await self._subscription.close()
-            await asyncio.sleep(self._backoff.next())
-        told: type[ServerUnavailable] = ServerUnavailable  # the loss was, and is much the same
-        try:
-            while True:
-                self._subscription = self._gateway.subscribe_to_user_channel(
-                    request.user_id, request.channel_type, reconnect=False
-                )
-                try:
-                    await self._subscription.__aenter__()
-                    break
-                except ServerUnavailable as error:
-                    if self._lost_at is None:
-                        raise
-                    if type(error) is not told:  # such as a password that was changed
-                        told = type(error)
-                        await self._tell(Notice(str(error)))
-                await asyncio.sleep(self._backoff.next())
-        except Exception as error:
-            await self._tell(_Broken(error))
-            return
-        self._backoff.reset()
-        gap = None if self._lost_at is None else Gap(self._lost_at, datetime.now(UTC))
-        await self._tell(Connected(channel_name(request.channel_type, request.user_id), gap))
+    def _carry_out(self, told: Iterable[Told]) -> Iterator[Event]:
+        for one in told:
+            if not isinstance(one, Read | Verify):
+                yield one
+            elif self._reader is not None:
+                self._reader.start(one)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lykke_cli.application.batches import live_arrivals
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries
-from lykke_cli.application.messages import live_arrivals
 from lykke_cli.cli.output.live_table import LiveTable
 from lykke_cli.cli.output.renderers import (
     CsvRenderer,

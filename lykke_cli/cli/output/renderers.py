@@ -5,20 +5,10 @@ import io
 from collections.abc import Sequence
 from typing import Protocol
 
-import orjson
-
+from lykke_cli.application.batches import as_batch
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.messages import (
-    Arrival,
-    Entry,
-    EntryBatch,
-    LiveBatch,
-    Message,
-    UnreadableEntry,
-    to_lines,
-    unreadable_fields,
-)
+from lykke_cli.application.messages import Arrival, Entry, Message, UnreadableEntry
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.output.fields import fields_of, look_up_of, text_of
 from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
@@ -110,10 +100,7 @@ class NdjsonRenderer:
         return b""
 
     def render(self, messages: Sequence[Arrival]) -> bytes:
-        if isinstance(messages, EntryBatch):
-            data = to_lines(messages.entries)
-        else:
-            data = b"".join([_json(shown.message) + b"\n" for shown in messages])
+        data = as_batch(messages).lines()
         return json_for_terminal(data) if self._to_terminal else data
 
     def footer(self) -> bytes:
@@ -135,7 +122,7 @@ class JsonRenderer:
             return b""
         start = b"\n" if self._empty else b",\n"
         self._empty = False
-        data = start + b",\n".join([_json(shown.message) for shown in messages])
+        data = start + as_batch(messages).lines()[:-1].replace(b"\n", b",\n")
         return json_for_terminal(data) if self._to_terminal else data
 
     def footer(self) -> bytes:
@@ -198,10 +185,7 @@ class RawRenderer:
         return b""
 
     def render(self, messages: Sequence[Arrival]) -> bytes:
-        if isinstance(messages, LiveBatch):
-            payloads = list(messages.deliveries.payloads)
-        else:
-            payloads = [_payload(shown) for shown in messages]
+        payloads = as_batch(messages).payloads()
         if self._escaped:
             payloads = [visible(p.decode("utf-8", "backslashreplace")).encode() for p in payloads]
         payloads.append(b"")
@@ -209,19 +193,6 @@ class RawRenderer:
 
     def footer(self) -> bytes:
         return b""
-
-
-def _json(message: Message) -> bytes:
-    if isinstance(message, Unreadable) and not isinstance(message, UnreadableEntry):
-        return orjson.dumps(unreadable_fields(message))
-    return message.to_json()
-
-
-def _payload(shown: Arrival) -> bytes:
-    if shown.raw is not None:
-        return shown.raw
-    message = shown.message
-    return message.raw if isinstance(message, Unreadable) else message.to_json()
 
 
 def _text(message: Message) -> str:

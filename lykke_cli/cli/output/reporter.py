@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from lykke_cli.application.messages import Arrival, Entry, EntryBatch
+from lykke_cli.application.batches import as_batch
+from lykke_cli.application.messages import Arrival, Entry
 from lykke_cli.application.tail import (
     Connected,
     Disconnected,
@@ -67,8 +68,8 @@ class Reporter:
         """These were printed."""
         self.entries += len(arrivals)
         self.meet(arrivals)
-        if self._caught_up and not isinstance(arrivals, EntryBatch):
-            self.recovered += sum(arrival.source == "history" for arrival in arrivals)
+        if self._caught_up:
+            self.recovered += as_batch(arrivals).from_history()
         newest = arrivals[-1]
         if newest.source == "live" and isinstance(newest.message, Entry):
             self._lag = (datetime.now(UTC) - newest.message.moment).total_seconds()

@@ -11,21 +11,16 @@ import re
 import secrets
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from lykke_cli.application.batches import live_arrivals
 from lykke_cli.application.errors import OutputFailed
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries
-from lykke_cli.application.messages import (
-    BEFORE_ALL,
-    Entry,
-    EntryBatch,
-    Message,
-    live_arrivals,
-)
+from lykke_cli.application.messages import BEFORE_ALL, Entry
 
 MARKED = 4096  # bytes
 LONGEST_LINE = 64 << 20  # bytes; a longer one is no entry
@@ -122,12 +117,7 @@ def entries(file: IO[bytes], offset: int = 0) -> Iterator[WrittenEntry | None]:
     read = iter(lambda: file.readline(LONGEST_LINE), b"")
     while lines := [line.rstrip(b"\n") for line in islice(read, _TOGETHER)]:
         # Decoded as what comes live is: many together, if they are all in the promised form.
-        arrivals = live_arrivals(Deliveries([b""] * len(lines), lines))
-        messages: Sequence[Message] = (
-            arrivals.entries
-            if isinstance(arrivals, EntryBatch)
-            else [arrival.message for arrival in arrivals]
-        )
+        messages = live_arrivals(Deliveries([b""] * len(lines), lines)).messages()
         for message, line in zip(messages, lines, strict=True):
             if isinstance(message, Entry):
                 yield WrittenEntry(message.id, message.occurred_at)

@@ -4,23 +4,22 @@ import asyncio
 import logging
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 from weakref import WeakSet
 
-from lykke_cli.application.backoff import CAP, Backoff
-from lykke_cli.application.errors import (
-    ServerUnavailable,
-    SubscriptionClosed,
-    SubscriptionLost,
-    UsageMistake,
+from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost, UsageMistake
+from lykke_cli.application.gateways.pubsub_protocol import (
+    Deliveries,
+    Gap,
+    PubSubSubscription,
+    channel_name,
 )
-from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Gap, Unreadable, channel_name
-from lykke_cli.application.messages import decode_object, encode
+from lykke_cli.application.messages import encode
+from lykke_cli.application.reconnecting import Reconnecting
+from lykke_cli.application.subscription import Subscription
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL
 from lykke_cli.infrastructure.redis.connection import Refused, SubscribedConnection
@@ -38,7 +37,6 @@ PIPELINE_BYTES = 1_048_576
 QUIET = 1.0  # seconds after which a connection is asked for a sign of life before it is used
 JUST_NOW = 0.001  # seconds after an answer in which no connection is looked at again
 _STEPS_TO_HEAR = 2  # of the event loop, in which it hears that the server has closed a connection
-STEADY = CAP  # seconds after which a connection counts as good, and back-off starts afresh
 _GLOB = re.compile(r"([*?\[\]\\^])")
 
 logger = logging.getLogger(__name__)
@@ -87,7 +85,7 @@ class RedisPubSubGateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connect_timeout = connect_timeout
         self._health_interval = health_interval
-        self._subscriptions: WeakSet[RedisSubscription] = WeakSet()
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
         self._links: set[SubscribedConnection] = set()
         self._heard: dict[AbstractConnection, float] = {}  # when each of the pool's last answered
         self._answered = 0.0  # when any of them did
@@ -198,9 +196,11 @@ class RedisPubSubGateway:
         *,
         reconnect: bool = True,
         on_gap: Callable[[Gap], None] | None = None,
-    ) -> "RedisSubscription":
-        subscription = RedisSubscription(
-            self, user_id, channel_type, reconnect=reconnect, on_gap=on_gap
+    ) -> PubSubSubscription:
+        subscription = (
+            Reconnecting(self, user_id, channel_type, on_gap=on_gap)
+            if reconnect
+            else RedisSubscription(self, user_id, channel_type)
         )
         self._subscriptions.add(subscription)
         return subscription
@@ -294,199 +294,39 @@ class RedisPubSubGateway:
         return ConnectionPool(max_connections=self._most, **plain_connection(options))
 
 
-class RedisSubscription:
-    """PubSubSubscription on a connection of its own; made by the gateway."""
+class RedisSubscription(Subscription):
+    """On a connection of its own; made by the gateway. What breaks it is raised."""
 
     def __init__(
-        self,
-        gateway: RedisPubSubGateway,
-        user_id: UUID | None,
-        channel_type: str,
-        *,
-        reconnect: bool,
-        on_gap: Callable[[Gap], None] | None,
+        self, gateway: RedisPubSubGateway, user_id: UUID | None, channel_type: str
     ) -> None:
-        self._gateway = gateway
-        self._user_id = user_id
-        self._channel_type = channel_type
-        self._channel = channel_name(channel_type, user_id)
-        self._reconnect = reconnect
-        self._on_gap = on_gap
-        self._entered = False
-        self._closed = False
-        self._turn = asyncio.Lock()
-        self._ready = Deliveries()
-        self._taken = 0  # of those, one by one
+        super().__init__(gateway, user_id, channel_type)
+        self._redis = gateway
         self._link: SubscribedConnection | None = None
-        self._attempt: asyncio.Task[SubscribedConnection] | None = None
-        self._backoff = Backoff()
-        self._loss = ""
-        self._lost_at: datetime | None = None
-        self._gap: Gap | None = None  # since the latest that was given to a reader
 
-    async def __aenter__(self) -> Self:
-        if self._closed:
-            raise SubscriptionClosed
-        if self._entered:
-            raise UsageMistake("The subscription is open already.")
-        link = await self._gateway._connect(self._user_id, self._channel_type)
-        self._entered = True
-        try:
-            self._check_open()
-        except SubscriptionClosed:  # meanwhile
-            await self._gateway._disconnect(link)
-            raise
-        self._link = link
-        return self
+    async def _open(self) -> None:
+        self._link = await self._redis._connect(self._user_id, self._channel_type)
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    def __del__(self) -> None:
-        if self._link is not None or self._attempt is not None:
-            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)
-
-    @overload
-    async def get_message(
-        self, timeout: float | None = None, *, gaps: Literal[False] = False
-    ) -> dict[str, Any] | Unreadable | None: ...
-    @overload
-    async def get_message(
-        self, timeout: float | None = None, *, gaps: bool
-    ) -> dict[str, Any] | Unreadable | Gap | None: ...
-    async def get_message(
-        self, timeout: float | None = None, *, gaps: bool = False
-    ) -> dict[str, Any] | Unreadable | Gap | None:
-        if not await self._wait(timeout, gaps=gaps):
-            return None
-        if gaps and self._gap is not None:
-            gap, self._gap = self._gap, None
-            return gap
-        self._taken += 1
-        return decode_object(self._ready.payloads[self._taken - 1])
-
-    async def get_deliveries(self, timeout: float | None = None) -> Deliveries:
-        if not await self._wait(timeout):
-            return Deliveries()
-        ready = self._ready[self._taken :] if self._taken else self._ready
-        self._ready, self._taken = Deliveries(), 0
-        return ready
-
-    async def send_message(self, message: Mapping[str, Any]) -> int:
-        self._check_open()
-        if self._user_id is None:
-            raise UsageMistake("A subscription to every user has no channel of its own to send to.")
-        return await self._gateway.publish_to_user_channel(
-            self._user_id, self._channel_type, message
-        )
-
-    async def close(self) -> None:
-        self._closed = True
-        link, self._link = self._link, None
-        attempt, self._attempt = self._attempt, None
-        if link is not None:
-            await self._gateway._disconnect(link)
-        if attempt is not None:
-            attempt.cancel()
-            await asyncio.wait({attempt})
-            if not attempt.cancelled() and attempt.exception() is None:
-                await self._gateway._disconnect(attempt.result())
-
-    def _is_ready(self, gaps: bool) -> bool:
-        return self._taken < len(self._ready) or (gaps and self._gap is not None)
-
-    async def _wait(self, timeout: float | None, *, gaps: bool = False) -> bool:
-        """True when a delivery is ready, or with `gaps` a gap, which then came before it.
-
-        A cancelled wait leaves everything as it was.
-        """
-        self._check_open()
-        if self._is_ready(gaps):
-            return True
-        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        try:
-            async with asyncio.timeout_at(deadline), self._turn:
-                while not self._is_ready(gaps):
-                    self._check_open()
-                    await self._step()
-        except TimeoutError:
-            return False
-        return True
-
-    async def _step(self) -> None:
-        """Take what came, or come a step nearer to it."""
+    async def _take(self) -> Deliveries:
         link = self._link
-        if link is None:
-            if not self._reconnect:
-                raise SubscriptionLost(self._loss, since=self._lost_at)
-            await self._resume()
-            return
+        assert link is not None
         try:
-            self._ready, self._taken = link.take(), 0
+            batch = link.take()
         except OSError as error:
-            if self._closed:
-                raise SubscriptionClosed from None
             from lykke_cli.infrastructure.redis.errors import reason
 
-            self._link = None
-            self._lost_at = link.last_heard
-            self._loss = (
-                f"The connection to Redis at {self._gateway._server} was lost ({reason(error)})."
-            )
-            if asyncio.get_running_loop().time() - link.opened > STEADY:
-                self._backoff.reset()
-            if self._reconnect:
-                logger.warning("%s Subscribing to %s again.", self._loss, self._channel)
-            await self._gateway._disconnect(link)
-            if not self._reconnect:
-                raise SubscriptionLost(self._loss, since=self._lost_at) from error
-        else:
-            if not self._ready:
-                await link.something()
+            raise SubscriptionLost(
+                f"The connection to Redis at {self._redis._server} was lost ({reason(error)}).",
+                since=link.last_heard,
+            ) from error
+        if not batch:
+            await link.something()
+        return batch
 
-    async def _resume(self) -> None:
-        """Subscribe after a loss; an attempt goes on when a caller's time is over."""
-        if self._attempt is None:
-            self._attempt = asyncio.create_task(self._try_again(self._backoff.next()))
-        attempt = self._attempt
-        await asyncio.wait({attempt})
-        self._check_open()
-        self._attempt = None
-        try:
-            self._link = attempt.result()
-        except ServerUnavailable as error:
-            if str(error) != self._loss:
-                self._loss = str(error)
-                logger.warning("%s", error)
-        else:
-            self._report(Gap(self._lost_at or self._link.confirmed_at, self._link.confirmed_at))
-
-    async def _try_again(self, delay: float) -> SubscribedConnection:
-        await asyncio.sleep(delay)
-        return await self._gateway._connect(self._user_id, self._channel_type)
-
-    def _report(self, gap: Gap) -> None:
-        logger.warning(
-            "Subscribed to %s again; messages from %s to %s may be missing.",
-            self._channel,
-            gap.started_at.isoformat(timespec="milliseconds"),
-            gap.ended_at.isoformat(timespec="milliseconds"),
-        )
-        self._gap = gap if self._gap is None else Gap(self._gap.started_at, gap.ended_at)
-        if self._on_gap is not None:
-            self._on_gap(gap)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise SubscriptionClosed
-        if not self._entered:
-            raise SubscriptionClosed("The subscription is not open: use it in `async with`.")
-        self._gateway._check_loop()
+    async def _release(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await self._redis._disconnect(link)
 
 
 def _uncertain(error: ServerUnavailable) -> ServerUnavailable:

@@ -216,6 +216,37 @@ def test_a_failed_read_forgets_nothing_that_was_printed() -> None:
     assert world.printed.keys() == world.committed_ids
 
 
+def test_a_failed_read_is_tried_again_by_the_clock_not_by_what_comes_live() -> None:
+    world = World(Merge())
+    world.catch_up()
+    world.tick(ReadKind.RECENT)
+    world.fail()
+    for _ in range(3):
+        commit_one(world, publish=True)
+    world.deliver(3)
+    assert world.printed.keys() == world.committed_ids  # live goes on
+    assert world.request is None
+    world.tick(ReadKind.RECENT)
+    assert world.request is not None
+
+
+def test_while_the_database_is_away_no_more_than_so_many_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lykke_cli.application.merge.UNCONFIRMED_LIMIT", 5)
+    world = World(Merge())
+    world.catch_up()
+    for _ in range(10):
+        commit_one(world, publish=True)
+        world.deliver(1)
+        world.tick(ReadKind.RECENT)
+        world.fail()
+    assert world.merge.remembered == len(world.printed) == 5
+    world.tick(ReadKind.RECENT)
+    world.catch_up()
+    assert world.printed.keys() == world.committed_ids
+
+
 def test_transactions_that_were_visible_and_are_lost_cover_nothing_any_more() -> None:
     """Their ids are those of others after a fail-over. Rare among the schedules."""
     world = World(Merge())

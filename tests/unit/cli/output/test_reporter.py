@@ -5,8 +5,8 @@ import uuid
 
 import pytest
 
+from lykke_cli.application.batches import live_arrivals
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries
-from lykke_cli.application.messages import live_arrivals
 from lykke_cli.application.tail import Connected, Disconnected
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.terminal import Terminal

@@ -1,0 +1,139 @@
+"""A subscription that is taken up again when its connection breaks: the one place that does so."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from lykke_cli.application.backoff import CAP, Backoff
+from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
+from lykke_cli.application.gateways.pubsub_protocol import (
+    Deliveries,
+    Gap,
+    PubSubGatewayProtocol,
+    PubSubSubscription,
+)
+from lykke_cli.application.subscription import Subscription
+
+STEADY = CAP  # seconds after which a connection counts as good, and back-off starts afresh
+
+logger = logging.getLogger(__name__)
+
+
+class Reconnecting(Subscription):
+    """Follows a channel through one subscription after another that only raise.
+
+    Each gap is logged, given to `on_gap` and delivered by `get_message(gaps=True)`; `next` tells
+    everything instead.
+    """
+
+    def __init__(
+        self,
+        gateway: PubSubGatewayProtocol,
+        user_id: UUID | None,
+        channel_type: str,
+        *,
+        on_gap: Callable[[Gap], None] | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        super().__init__(gateway, user_id, channel_type)
+        self._on_gap = on_gap
+        self._backoff = backoff or Backoff()
+        self._current: PubSubSubscription | None = None  # or the last one, while there is none
+        self._attempt: asyncio.Task[PubSubSubscription] | None = None  # while there is none
+        self._steady_from = 0.0  # by the loop's clock
+        self._connected_at = self._lost_at = datetime.now(UTC)
+        self._told: type[ServerUnavailable] = ServerUnavailable
+
+    def __del__(self) -> None:
+        """The subscription inside, where one is open, warns that it was not closed."""
+
+    @property
+    def is_connected(self) -> bool:
+        return self._current is not None and self._attempt is None
+
+    async def next(self) -> Deliveries | Gap | ServerUnavailable:
+        """What happens next, in order; a cancelled call leaves everything as it was.
+
+        SubscriptionLost is the break, any other ServerUnavailable a new reason why it lasts, and a
+        Gap its end.
+        """
+        if self._attempt is not None:
+            return await self._resume(self._attempt)
+        assert self._current is not None
+        try:
+            return await self._current.get_deliveries()
+        except SubscriptionLost as error:
+            self._lost_at, self._told = error.since, ServerUnavailable
+            if asyncio.get_running_loop().time() > self._steady_from:
+                self._backoff.reset()
+            self._attempt = asyncio.create_task(self._try_again())
+            return error
+
+    async def _open(self) -> None:
+        self._current = await self._connect()
+
+    async def _take(self) -> Deliveries:
+        match await self.next():
+            case Gap() as gap:
+                self._report(gap)
+            case SubscriptionLost() as error:
+                logger.warning("%s Subscribing to %s again.", error, self._channel)
+            case ServerUnavailable() as error:
+                logger.warning("%s", error)
+            case deliveries:
+                return deliveries
+        return Deliveries()
+
+    async def _release(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel()
+            await asyncio.wait({attempt})
+            if not attempt.cancelled() and attempt.exception() is None:
+                await attempt.result().close()
+        if self._current is not None:
+            await self._current.close()
+
+    async def _connect(self) -> PubSubSubscription:
+        subscription = self._gateway.subscribe_to_user_channel(
+            self._user_id, self._channel_type, reconnect=False
+        )
+        await subscription.__aenter__()
+        self._connected_at = datetime.now(UTC)
+        self._steady_from = asyncio.get_running_loop().time() + STEADY
+        return subscription
+
+    async def _resume(self, attempt: "asyncio.Task[PubSubSubscription]") -> Gap | ServerUnavailable:
+        """Wait until there is something to tell; the attempts go on when the caller does not."""
+        while True:
+            await asyncio.wait({attempt})
+            self._check_open()
+            self._attempt = None
+            try:
+                self._current = attempt.result()
+            except ServerUnavailable as error:
+                self._attempt = attempt = asyncio.create_task(self._try_again())
+                if type(error) is not self._told:  # such as a password that was changed
+                    self._told = type(error)
+                    return error
+            else:
+                return Gap(self._lost_at, self._connected_at)
+
+    async def _try_again(self) -> PubSubSubscription:
+        if self._current is not None:
+            await self._current.close()
+        await asyncio.sleep(self._backoff.next())
+        return await self._connect()
+
+    def _report(self, gap: Gap) -> None:
+        logger.warning(
+            "Subscribed to %s again; messages from %s to %s may be missing.",
+            self._channel,
+            gap.started_at.isoformat(timespec="milliseconds"),
+            gap.ended_at.isoformat(timespec="milliseconds"),
+        )
+        self._gap = gap if self._gap is None else Gap(self._gap.started_at, gap.ended_at)
+        if self._on_gap is not None:
+            self._on_gap(gap)

@@ -1,0 +1,94 @@
+"""What is told of a connection that breaks and comes back, and in which order."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from lykke_cli import Deliveries, Gap, LoginRefused, MemoryPubSubGateway, ServerUnavailable
+from lykke_cli.application.backoff import Backoff
+from lykke_cli.application.errors import SubscriptionLost
+from lykke_cli.application.reconnecting import Reconnecting
+
+USER = uuid.UUID(int=7)
+CHANNEL = f"auditlog:{USER}"
+SOON = 5.0  # seconds in which what is expected must come
+SHORT = 0.001  # seconds
+
+
+class Server(MemoryPubSubGateway):
+    """Refuses with what it is told to, so many times each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals: list[ServerUnavailable] = []
+
+    def _attach(self, subscription: object) -> None:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        super()._attach(subscription)  # type: ignore[arg-type]
+
+    def cut(self) -> None:
+        self.disconnect()
+        self.restore()
+
+
+@asynccontextmanager
+async def following(server: Server) -> AsyncIterator[Reconnecting]:
+    backoff = Backoff(base=SHORT, cap=SHORT)
+    async with Reconnecting(server, USER, "auditlog", backoff=backoff) as link, server:
+        yield link
+
+
+async def next_of(link: Reconnecting) -> object:
+    return await asyncio.wait_for(link.next(), SOON)
+
+
+async def test_a_break_is_told_after_what_came_and_its_end_before_what_follows() -> None:
+    server = Server()
+    async with following(server) as link:
+        server.publish(CHANNEL, b"1")
+        first = await next_of(link)
+        server.cut()
+        lost, gap = await next_of(link), await next_of(link)
+        server.publish(CHANNEL, b"2")
+        second = await next_of(link)
+    assert isinstance(first, Deliveries) and isinstance(second, Deliveries)
+    assert (first.payloads, second.payloads) == ([b"1"], [b"2"])
+    assert isinstance(lost, SubscriptionLost) and isinstance(gap, Gap)
+    assert gap.started_at == lost.since
+
+
+async def test_why_it_lasts_is_told_when_the_reason_is_of_another_kind() -> None:
+    server = Server()
+    async with following(server) as link:
+        server.refusals = [ServerUnavailable("away")] * 2 + [LoginRefused("no")] * 2
+        server.refusals += [ServerUnavailable("away")]
+        server.cut()
+        told = [await next_of(link) for _ in range(4)]
+    assert [type(one) for one in told] == [SubscriptionLost, LoginRefused, ServerUnavailable, Gap]
+
+
+async def test_a_wait_that_is_given_up_gives_up_no_attempt() -> None:
+    server = Server()
+    async with following(server) as link:
+        server.disconnect()
+        assert isinstance(await next_of(link), SubscriptionLost)
+        assert not link.is_connected
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(link.next(), 10 * SHORT)
+        server.restore()
+        assert isinstance(await next_of(link), Gap)
+        assert link.is_connected
+
+
+async def test_closing_while_it_is_broken_leaves_nothing_open() -> None:
+    server = Server()
+    async with following(server) as link:
+        server.disconnect()
+        assert isinstance(await next_of(link), SubscriptionLost)
+        server.restore()
+        await link.close()
+        assert server.publish(CHANNEL, b"1") == 0

@@ -1,0 +1,109 @@
+"""Who gets a turn, and what is told, when everything happens at once."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, cast
+
+import pytest
+
+from lykke_cli import MemoryPubSubGateway, ServerUnavailable
+from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryProtocol
+from lykke_cli.application.merge import Print
+from lykke_cli.application.tail import (
+    Connected,
+    Disconnected,
+    Event,
+    HistoryAway,
+    HistoryRead,
+    Tail,
+    TailRequest,
+)
+from tests.builders import entity, wire
+
+USER = uuid.UUID(int=7)
+CHANNEL = f"auditlog:{USER}"
+SOON = 5.0  # seconds in which what is expected must come
+SHORT = 0.01  # seconds between reads
+CHUNK = HistoryChunk(rows=(), cursor=Cursor({}), last=True)
+
+
+class History:
+    """Nothing was committed; `errors` are raised by the next reads, one each."""
+
+    def __init__(self, errors: Sequence[Exception | None] = ()) -> None:
+        self.errors = list(errors)
+        self.reads = 0
+
+    async def changes(self, *args: Any, **options: Any) -> AsyncGenerator[HistoryChunk]:
+        self.reads += 1
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        yield CHUNK
+
+    begin = changes
+
+
+def a_tail(gateway: MemoryPubSubGateway, history: History | None) -> Tail:
+    request = TailRequest(user_id=USER)
+    return Tail(gateway, cast(HistoryProtocol | None, history), request, reconcile_interval=SHORT)
+
+
+async def take(tail: Tail, number: int) -> list[Event]:
+    taken: list[Event] = []
+    async with asyncio.timeout(SOON), aclosing(tail.events()) as events:
+        async for event in events:
+            if isinstance(event, Connected | Disconnected | HistoryAway | HistoryRead):
+                taken.append(event)
+            if len(taken) == number:
+                break
+    return taken
+
+
+async def test_however_much_comes_live_history_is_read_all_the_same() -> None:
+    history, live = History(), 0
+    async with MemoryPubSubGateway() as gateway, asyncio.timeout(SOON):
+        async with aclosing(a_tail(gateway, history).events()) as events:
+            async for event in events:
+                live += isinstance(event, Print)
+                if live > 3 and history.reads > 3:
+                    break
+                gateway.publish(CHANNEL, wire(entity(USER)))  # the next is there already
+                await asyncio.sleep(0)
+
+
+async def test_a_history_that_fails_at_first_ends_it() -> None:
+    async with MemoryPubSubGateway() as gateway:
+        with pytest.raises(ServerUnavailable, match="away"):
+            await take(a_tail(gateway, History([ServerUnavailable("away")])), 1)
+
+
+async def test_a_history_that_fails_later_is_told_of_once_and_read_again() -> None:
+    away = ServerUnavailable("away")
+    async with MemoryPubSubGateway() as gateway:
+        told = await take(a_tail(gateway, History([None, away, away])), 4)
+    assert [type(event) for event in told] == [Connected, HistoryRead, HistoryAway, HistoryRead]
+    assert told[-1] == HistoryRead(0, after_failure=True)
+
+
+async def test_what_is_wrong_at_the_start_ends_it_before_anything_is_read() -> None:
+    gateway, history = MemoryPubSubGateway(), History()
+    gateway.disconnect()
+    with pytest.raises(ServerUnavailable):
+        await take(a_tail(gateway, history), 1)
+    assert history.reads == 0
+
+
+async def test_a_break_is_told_with_its_gap() -> None:
+    async with MemoryPubSubGateway() as gateway:
+        following = asyncio.create_task(take(a_tail(gateway, None), 3))
+        while not gateway.publish(CHANNEL, b"{}"):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        gateway.disconnect()
+        gateway.restore()
+        first, lost, again = await following
+    assert first == Connected(CHANNEL, None)
+    assert isinstance(lost, Disconnected)
+    assert isinstance(again, Connected) and again.gap is not None
