@@ -32,7 +32,7 @@ ACTIVITY_TYPE = "LYKKE_DOCTOR"
 NAME_A_USER = "Name one whose log may hold such an entry: lykke doctor USER_ID --write."
 
 
-class Status(StrEnum):
+class Verdict(StrEnum):
     """How a check came out."""
 
     OK = "ok"
@@ -45,7 +45,7 @@ class Status(StrEnum):
 class Finding:
     """What a check found, in a line, and where it is not ok, what to do."""
 
-    status: Status
+    status: Verdict
     detail: str
     remedy: str | None = None
 
@@ -82,34 +82,34 @@ class Clock(Protocol):
 
 
 def ok(detail: str) -> Finding:
-    return Finding(Status.OK, detail)
+    return Finding(Verdict.OK, detail)
 
 
 def warning(detail: str, remedy: str) -> Finding:
-    return Finding(Status.WARNING, detail, remedy)
+    return Finding(Verdict.WARNING, detail, remedy)
 
 
 def failed(detail: str, remedy: str) -> Finding:
-    return Finding(Status.FAILED, detail, remedy)
+    return Finding(Verdict.FAILED, detail, remedy)
 
 
 def skipped(detail: str, remedy: str | None = None) -> Finding:
-    return Finding(Status.SKIPPED, detail, remedy)
+    return Finding(Verdict.SKIPPED, detail, remedy)
 
 
 async def examine(
     checks: Sequence[Check], *, timeout: float = DEFAULT_TIMEOUT
 ) -> AsyncGenerator[tuple[Check, Finding]]:
     """Run the checks in order; one that takes longer than `timeout` seconds fails."""
-    done: dict[str, Status] = {}
+    done: dict[str, Verdict] = {}
     for check in checks:
         finding = _missing(check, done) or await _run(check, timeout)
         done[check.id] = finding.status
         yield check, finding
 
 
-def _missing(check: Check, done: Mapping[str, Status]) -> Finding | None:
-    missing = [id for id in check.needs if done[id] in (Status.FAILED, Status.SKIPPED)]
+def _missing(check: Check, done: Mapping[str, Verdict]) -> Finding | None:
+    missing = [id for id in check.needs if done[id] in (Verdict.FAILED, Verdict.SKIPPED)]
     return skipped(f"needs {' and '.join(missing)}") if missing else None
 
 
@@ -122,7 +122,7 @@ async def _run(check: Check, timeout: float) -> Finding:
             f"no answer within {timeout:g} s", "Is the server overloaded? Try a longer --timeout."
         )
     except LykkeError as error:
-        return Finding(Status.FAILED, error.problem, error.remedy)
+        return Finding(Verdict.FAILED, error.problem, error.remedy)
     except Exception as error:  # a bug in one check must not hide what the others find
         return failed(
             f"the check itself broke ({type(error).__name__})",

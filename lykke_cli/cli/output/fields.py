@@ -15,17 +15,17 @@ _STEP = re.compile(r"\.(\w+)|\[([^\[\]]+)\]")
 
 
 def is_field(text: str) -> bool:
-    """Whether it is written like `meta.title` or `meta[0]`."""
+    """Return whether `text` is written like `meta.title` or `meta[0]`."""
     return _FIELD.fullmatch(text) is not None
 
 
 def first_key(field: str) -> str:
-    """`meta` of `meta.title`."""
+    """Return the first key of a field, such as `meta` of `meta.title`."""
     return _STEP.sub("", field)
 
 
 def look_up_of(field: str) -> Callable[[Mapping[str, Any]], Any]:
-    """What finds the field in a message's values; None where it is not."""
+    """Return a function that finds the field in a message's values, or None where it is absent."""
     key = first_key(field)
     steps = [name or key for name, key in _STEP.findall(field)]
 
@@ -39,7 +39,7 @@ def look_up_of(field: str) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def fields_of(message: Entry | OtherMessage | Unreadable) -> dict[str, Any]:
-    """Its JSON values by key; the type is also found under `activity_type`."""
+    """Return the message's JSON values by key; its type is under `activity_type` in any case."""
     if isinstance(message, UnreadableEntry):
         row = decode_object(message.raw)
         return row if isinstance(row, dict) else {"id": message.id}
@@ -50,7 +50,7 @@ def fields_of(message: Entry | OtherMessage | Unreadable) -> dict[str, Any]:
 
 
 def text_of(value: Any) -> str:
-    """A string as it is, nothing for null, and JSON for the rest."""
+    """Return a string as it is, an empty text for null, and JSON for any other value."""
     if value is None:
         return ""
     try:

@@ -90,7 +90,7 @@ class Outlet:
             rest = rest[written:]
 
     def _end(self) -> None:
-        """From now on nothing is written, by a thread either."""
+        """Write nothing from now on, also in a thread that is still waiting."""
         is_ours = self._writing.acquire(timeout=_END_WAIT)
         self._has_ended = True
         if is_ours:

@@ -31,7 +31,7 @@ class Sink(Protocol):
         ...
 
     def caught_up(self) -> None:
-        """All that was committed before now was written."""
+        """Everything that was committed before now has been written."""
         ...
 
     async def close(self) -> None: ...
@@ -65,7 +65,10 @@ class NoSink:
 
 
 class StdoutSink:
-    """Prints through a renderer; before `begin` nothing, so that a failure is no empty result."""
+    """Prints through a renderer.
+
+    Nothing is printed before `begin`: where the servers cannot be reached, stdout stays empty.
+    """
 
     def __init__(self, terminal: Terminal, renderer: Renderer) -> None:
         self._terminal = terminal
@@ -145,12 +148,12 @@ class FileSink:
         return self._file.state()
 
     def caught_up(self) -> None:
-        """The place knows all that is in the file."""
+        """From now on the place knows every entry in the file."""
         self._file.is_compared = True
 
     async def close(self) -> None:
         self._file.close()
 
     def _save(self) -> None:
-        """What comes next is written to another file than the place knows."""
+        """Store the place: what comes next is written to another file than it knows."""
         save(self._place, self)

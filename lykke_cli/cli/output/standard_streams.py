@@ -63,7 +63,7 @@ def open_anew(descriptor: int) -> int | None:
 
 
 def write_some(descriptor: int, data: "ReadableBuffer") -> int:
-    """As many bytes as are taken now: 0 where it would block."""
+    """Write as many bytes as are taken at once, and return their number; 0 where it would block."""
     try:
         return os.write(descriptor, data)
     except BlockingIOError:
@@ -71,7 +71,7 @@ def write_some(descriptor: int, data: "ReadableBuffer") -> int:
 
 
 def write_all(descriptor: int, data: memoryview) -> None:
-    """Blocks until all is written, also where the descriptor does not."""
+    """Write all of it, and block until it is written, also where the descriptor is non-blocking."""
     while data:
         if (written := write_some(descriptor, data)) == 0:
             wait_until_writable(descriptor)
@@ -87,7 +87,7 @@ def wait_until_writable(descriptor: int, seconds: float | None = None) -> None:
 
 
 def failure(error: OSError) -> Exception:
-    """What it means when it came from writing the output."""
+    """Return what to raise for an `error` that came from writing the output."""
     if isinstance(error, BrokenPipeError | ConnectionResetError):
         return OutputClosed()
     return OutputFailed(f"Cannot write the output: {error.strerror}.")

@@ -39,7 +39,7 @@ WRITE_INTERVAL = 0.1  # seconds of publishing after which what was published is 
 
 @dataclass
 class _Done:
-    """How far a run has come; the bar shows it, where there is one."""
+    """How far a run has come; the progress bar, where there is one, shows it."""
 
     entries: int = 0
     goes_on: bool = False
@@ -57,7 +57,7 @@ class _Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Backfilling:
-    """A range is read as it is; without one, or into a file, the stored place is gone on from."""
+    """Reads a range as it is; without one, or into a file, goes on from the stored place."""
 
     settings: Settings
     user_id: UUID
@@ -248,7 +248,7 @@ class Backfilling:
     async def _show_progress(
         self, stack: AsyncExitStack, history: HistoryProtocol | None, sink: Sink
     ) -> None:
-        """A bar on stderr, where it is a terminal which the entries do not go to as well."""
+        """Show a bar on stderr, where it is a terminal that the entries do not go to as well."""
         to_screen = isinstance(sink, StdoutSink) and self._terminal.stdout_is_tty
         if self.printing.quiet or to_screen or not self._terminal.stderr_is_tty:
             return

@@ -36,7 +36,7 @@ CATCH_UP_TIME = 10.0  # seconds for the tail to see the last entries
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
-    """Runs for `seconds`, or with None until it is interrupted, without an outage."""
+    """Runs for `seconds`; with None it runs until it is interrupted, and has no outage."""
 
     servers: EmbeddedServers
     printing: options.Printing
@@ -113,7 +113,7 @@ class Demonstration:
                     await asyncio.sleep(0.05)
 
     async def _work(self, uow: SqlAlchemyUnitOfWork) -> None:
-        """The users do what they do."""
+        """Record activities of all users, until this is cancelled."""
         for number in itertools.count():
             # Every other activity is the tailed user's, so that there is something to see.
             await self._record(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from lykke_cli.application.doctor import Check, Finding, Status, examine
+from lykke_cli.application.doctor import Check, Finding, Verdict, examine
 from lykke_cli.application.errors import ExpectationNotMet
 from lykke_cli.application.messages import encode
 from lykke_cli.bootstrap import make_checks
@@ -18,10 +18,10 @@ from lykke_cli.cli.runtime import without_log
 from lykke_cli.infrastructure.configuration.settings import Settings
 
 _SIGNS = {
-    Status.OK: ("✓", palette.GREEN),
-    Status.WARNING: ("!", palette.AMBER),
-    Status.FAILED: ("✗", palette.RED),
-    Status.SKIPPED: ("-", None),
+    Verdict.OK: ("✓", palette.GREEN),
+    Verdict.WARNING: ("!", palette.AMBER),
+    Verdict.FAILED: ("✗", palette.RED),
+    Verdict.SKIPPED: ("-", None),
 }
 _ID_WIDTH = 27
 _NARROWEST = 30  # columns for a detail; a terminal with less breaks the lines itself
@@ -60,11 +60,11 @@ class Examination:
         if self.as_json:
             self._write_json(found, count)
         else:
-            warnings = f"warning{'' if count[Status.WARNING] == 1 else 's'}"
-            words = {Status.WARNING: warnings}
-            self._print(", ".join(f"{count[s]} {words.get(s, s)}" for s in Status))
-        if count[Status.FAILED]:
-            raise ExpectationNotMet(f"{count[Status.FAILED]} of {len(found)} checks failed.")
+            warnings = f"warning{'' if count[Verdict.WARNING] == 1 else 's'}"
+            words = {Verdict.WARNING: warnings}
+            self._print(", ".join(f"{count[s]} {words.get(s, s)}" for s in Verdict))
+        if count[Verdict.FAILED]:
+            raise ExpectationNotMet(f"{count[Verdict.FAILED]} of {len(found)} checks failed.")
 
     def _show(self, check: Check, finding: Finding) -> None:
         sign, color = _SIGNS[finding.status]
@@ -91,9 +91,9 @@ class Examination:
         self.terminal.write(line.encode() + b"\n")
         self.terminal.flush()
 
-    def _write_json(self, found: list[tuple[Check, Finding]], count: Counter[Status]) -> None:
+    def _write_json(self, found: list[tuple[Check, Finding]], count: Counter[Verdict]) -> None:
         report: dict[str, Any] = {
-            "ok": not count[Status.FAILED],
+            "ok": not count[Verdict.FAILED],
             "checks": [
                 {
                     "id": check.id,

@@ -60,7 +60,7 @@ class Expecting:
         return Reporter(self.terminal, quiet=self.quiet, with_history=self.has_history)
 
     async def run(self) -> None:
-        """Raises ExpectationNotMet, after saying why."""
+        """Wait for what is expected; raises ExpectationNotMet, after saying why."""
         loop = asyncio.get_running_loop()
         async with self._watching() as watching:
             await self._until(lambda: self._seen.connected, None, watching)
@@ -154,7 +154,7 @@ class Expecting:
             raise
 
     async def _start(self) -> Process:
-        """A cancellation does not come between the start and the knowledge of what was started."""
+        """Start the command; if this is cancelled meanwhile, the command is ended."""
         starting = asyncio.create_task(
             asyncio.create_subprocess_exec(*self.command, stdout=sys.stderr, start_new_session=True)
         )

@@ -37,7 +37,7 @@ class Follower:
         self._acknowledger: Acknowledger | None = None
 
     def acknowledge_through(self, gateway: PubSubGatewayProtocol, channel_type: str) -> None:
-        """Answer every entry that is printed."""
+        """Publish an acknowledgment for every entry that is printed, through `gateway`."""
         self._acknowledger = Acknowledger(gateway, channel_type, self._reporter)
 
     async def run(self, timeout: float | None = None) -> None:

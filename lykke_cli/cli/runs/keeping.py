@@ -76,7 +76,7 @@ class Keeper:
                 await _end([task for task in (self._timer, self._opener) if task is not None])
 
     def unwritten(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
-        """Those that do not stand in the output."""
+        """Return the entries that are not in the output yet."""
         if self._written is None:
             return arrivals
         fresh = [a for a in arrivals if not self._is_written(a)]
@@ -85,7 +85,10 @@ class Keeper:
         return fresh
 
     async def write(self, arrivals: Sequence[Arrival]) -> None:
-        """Write them; the place knows of those that left, also where it was cancelled."""
+        """Write the messages, and note in the place which of them have left the process.
+
+        A write that fails or is cancelled may have written some: these are noted too.
+        """
         try:
             await self._sink.write(arrivals)
         except (asyncio.CancelledError, OutputClosed, OutputFailed):
@@ -99,13 +102,13 @@ class Keeper:
             self._save_if_due()
 
     def reached(self, checkpoint: Checkpoint) -> None:
-        """All that `checkpoint` covers has."""
+        """Everything that `checkpoint` covers has been written."""
         self._place.reached(checkpoint)
         self._may_open.set()
         self._save_if_due()
 
     def caught_up(self) -> None:
-        """All that was committed before now has: the place knows what stands in the output."""
+        """Everything that was committed before now has been written."""
         self._sink.caught_up()
 
     def _is_written(self, arrival: Arrival) -> bool:
@@ -131,7 +134,7 @@ class Keeper:
             self._tell(f"{str(error).rstrip('.')}; this run goes on without a place")
 
     async def _keep_saving(self) -> None:
-        """What was written is stored soon, though nothing comes after it."""
+        """Store the place from time to time, so that it is stored also when nothing more comes."""
         while True:
             await asyncio.sleep(SAVE_INTERVAL / 2)
             with suppress(LykkeError):  # raised with the next entry, or at the end
@@ -156,9 +159,9 @@ class Keeper:
 
 
 async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    """Cancel them and wait until they have ended; after END_WAIT for nothing more.
+    """Cancel the tasks and wait until they have ended, for END_WAIT seconds at most.
 
-    Once may not be enough: asyncio.wait_for may swallow one (before Python 3.12).
+    Before Python 3.12 asyncio.wait_for may swallow a cancellation, so it is repeated.
     """
     loop = asyncio.get_running_loop()
     give_up = loop.time() + END_WAIT
@@ -171,7 +174,11 @@ async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
 async def open_file(
     file: EntryFile, place: Place, checkpoint: Checkpoint | None, tell: Callable[[str], None]
 ) -> tuple[FileSink, Checkpoint | None, WrittenIds | None]:
-    """Open the file of a run; where to go on from, and which entries stand in it all the same."""
+    """Open the output file of a run.
+
+    Returns its sink, the checkpoint to go on from, and the ids of entries that are in the file
+    though the place does not know them.
+    """
     file.tell = tell
     found = file.open(None if checkpoint is None else place.output)
     sink = FileSink(file, place)

@@ -27,7 +27,7 @@ SINCE_UNUSED = "going on from the stored place; --since and -n are for the first
 
 @dataclass(frozen=True, kw_only=True)
 class Tailing:
-    """`resume` and `file` go on from the stored place; any run with a history keeps one."""
+    """With `resume` or a `file` it goes on from the stored place; with a history it keeps one."""
 
     settings: Settings
     request: TailRequest
@@ -117,7 +117,7 @@ class Tailing:
 
 
 def place_key(database: str, request: TailRequest, file: EntryFile | None) -> dict[str, str]:
-    """Which consumer this is: another output or other filters make another one."""
+    """What tells this consumer from others: another output or other filters make another one."""
     filters = request.filters
     return {
         "database": database,

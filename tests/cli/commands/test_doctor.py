@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 import redis
 
-from lykke_cli.application.doctor import Status, examine
+from lykke_cli.application.doctor import Verdict, examine
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.postgresql import checks as postgres_checks
 from lykke_cli.infrastructure.postgresql.checks import PostgresChecks
@@ -256,7 +256,7 @@ async def test_transactions_that_stay_open(
     postgres_reader_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def looked(url: str) -> tuple[Status, str]:
+    async def looked(url: str) -> tuple[Verdict, str]:
         async with PostgresChecks(url, timeout=5) as checks:
             found = {c.id: f async for c, f in examine(checks.checks())}
         finding = found["database.open-transactions"]
@@ -267,10 +267,10 @@ async def test_transactions_that_stay_open(
     async with connection.transaction():
         await connection.execute(INSERT, *row(entity()))
         status, detail = await looked(postgres_url)
-        assert status is Status.WARNING
+        assert status is Verdict.WARNING
         assert "(slow) has been open" in detail
         await insert(postgres_url, [entity()])  # so that the first is in doubt
-        assert (await looked(postgres_reader_url))[0] is Status.SKIPPED
+        assert (await looked(postgres_reader_url))[0] is Verdict.SKIPPED
     await connection.close()
 
 
@@ -284,7 +284,7 @@ async def test_messages_that_do_not_come_back(
             async for check, finding in examine(checks.checks()):
                 found[check.id] = finding
                 proxy.lead_to(own_redis.port)
-    assert found["redis.loop-back"].status is Status.FAILED
+    assert found["redis.loop-back"].status is Verdict.FAILED
     assert "another server behind the name" in str(found["redis.loop-back"].remedy)
 
 
@@ -300,7 +300,7 @@ async def test_a_password_in_clear_text_to_another_host(
         ):
             checks = redis.checks()[:2] + postgres.checks()[:3]
             found = {check.id: finding async for check, finding in examine(checks)}
-    assert found["redis.tls"].status is found["database.tls"].status is Status.WARNING
+    assert found["redis.tls"].status is found["database.tls"].status is Verdict.WARNING
     assert "rediss://" in str(found["redis.tls"].remedy)
     assert "sslmode=verify-full" in str(found["database.tls"].remedy)
 

@@ -12,7 +12,7 @@ from lykke_cli.application.doctor import (
     ClockReading,
     Finding,
     Parts,
-    Status,
+    Verdict,
     compare_clocks,
     end_to_end_check,
     examine,
@@ -75,19 +75,19 @@ async def test_a_check_that_fails_hides_only_what_needs_it(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("readings", "status", "text"),
     [
-        ([], Status.SKIPPED, "no server"),
-        ([("Redis", 0.9, 0.0), ("PostgreSQL", 0.0, 0.0)], Status.OK, "Redis +0.900 s"),
-        ([("Redis", -1.2, 0.1)], Status.WARNING, "this machine is 1.2 s ahead of Redis"),
-        ([("Redis", 1.2, 0.3)], Status.OK, "±0.300"),
+        ([], Verdict.SKIPPED, "no server"),
+        ([("Redis", 0.9, 0.0), ("PostgreSQL", 0.0, 0.0)], Verdict.OK, "Redis +0.900 s"),
+        ([("Redis", -1.2, 0.1)], Verdict.WARNING, "this machine is 1.2 s ahead of Redis"),
+        ([("Redis", 1.2, 0.3)], Verdict.OK, "±0.300"),
         (
             [("Redis", 0.6, 0.0), ("PostgreSQL", -0.6, 0.0)],
-            Status.WARNING,
+            Verdict.WARNING,
             "Redis is 1.2 s ahead of PostgreSQL",
         ),
     ],
 )
 def test_clocks_are_compared_each_with_each(
-    readings: list[tuple[str, float, float]], status: Status, text: str
+    readings: list[tuple[str, float, float]], status: Verdict, text: str
 ) -> None:
     result = compare_clocks([ClockReading(*reading) for reading in readings])
     assert result.status is status
@@ -104,6 +104,6 @@ async def test_an_entry_whose_broadcast_goes_elsewhere_is_told_apart(sqlite_url:
 
     check = end_to_end_check(parts, "auditlog", needs=(), timeout=0.02)
     [(_, result)] = [found async for found in examine([check])]
-    assert result.status is Status.FAILED
+    assert result.status is Verdict.FAILED
     assert "NOT on its channel; in the history" in result.detail
     assert "PUBLISH" in str(result.remedy)
