@@ -73,6 +73,7 @@ CASES = {
     "in their case": Case(of_likes("TASK_DONE"), (ANNA,), ("TASK_DONE", "TASKxDONE")),
     "escaped": Case(of_likes(r"TASK\_D%", r"%\%"), (ANNA,), ("TASK_DONE", "100%")),
     "special elsewhere": Case(of_likes("[ab]*?", "[ab]"), (ANNA,), ("[ab]*?",)),
+    "escaped needlessly": Case(of_likes(r"\[\a%\*\?"), (ANNA,), ("[ab]*?",)),
     "a backslash": Case(of_likes(r"%\\%"), (ANNA,), (r"back\slash",)),
     "none like it": Case(of_likes("b"), (), ()),
     "types and likes": Case(

@@ -8,13 +8,13 @@ from typing import Any, Self
 
 from lykke_cli.application.doctor import Check, Finding, failed, ok, warning
 from lykke_cli.infrastructure.database.urls import display_url, sqlite_path
+from lykke_cli.infrastructure.sqlite.connection import COLUMN_NAMES
 from lykke_cli.infrastructure.sqlite.reader import SqliteReader
 
 _REACHABLE, _TABLE = "database.reachable", "database.table"
 _REQUIRED = ("id", "user_id", "activity_type", "occurred_at", "entity_id", "entity_type", "meta")
 _INDEXES = (("user_id", "occurred_at"), ("occurred_at",), ("id",))
 _IS_THERE = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'audit_logs'"
-_COLUMN_NAMES = "SELECT name FROM pragma_table_info('audit_logs')"
 _SEQUENCE = "SELECT sql LIKE '%AUTOINCREMENT%' FROM sqlite_schema WHERE name = 'audit_logs'"
 _INDEXED = """
     SELECT (SELECT group_concat(name) FROM pragma_index_info(list.name))
@@ -62,9 +62,7 @@ class SqliteChecks:
         return ok(f"SQLite {sqlite3.sqlite_version}")
 
     async def _table(self) -> Finding:
-        if await self._rows(
-            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'audit_logs'"
-        ):
+        if await self._rows(_IS_THERE):
             return ok("audit_logs")
         return failed(
             "there is no table audit_logs",
@@ -73,9 +71,7 @@ class SqliteChecks:
         )
 
     async def _columns(self) -> Finding:
-        names = [
-            name for (name,) in await self._rows("SELECT name FROM pragma_table_info('audit_logs')")
-        ]
+        names = [name for (name,) in await self._rows(COLUMN_NAMES)]
         missing = [name for name in (*_REQUIRED, "seq") if name not in names]
         if missing:
             return failed(

@@ -12,6 +12,7 @@ import aiosqlite
 from lykke_cli.application.errors import ServerUnavailable
 from lykke_cli.infrastructure.database.urls import BUSY_TIMEOUT, STATEMENT_TIMEOUT
 
+COLUMN_NAMES = "SELECT name FROM pragma_table_info('audit_logs')"
 # SQLite checks no text: bytes that are no UTF-8 are shown as escapes.
 as_text = partial(str, encoding="utf-8", errors="backslashreplace")
 

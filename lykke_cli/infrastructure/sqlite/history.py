@@ -1,9 +1,9 @@
 """History on SQLite, in commit order.
 
-SQLite has one writer at a time: `seq`, an AUTOINCREMENT key that is never reused, is taken while
-the writer holds the lock, so its order is the commit order. (A bare rowid will not do: VACUUM may
+SQLite has one writer at a time. It takes `seq`, an AUTOINCREMENT key that is never reused, while it
+holds the lock. So the order of `seq` is the order of commits. (A bare rowid will not do: VACUUM may
 renumber it, and the last one is reused after a DELETE.) A read sees every row up to the greatest
-`seq`, so all that it returns is settled.
+`seq`: no row below it will come later.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from typing import Any, Self
 
 import aiosqlite
 import msgspec
-import orjson
 
 from lykke_cli.application.errors import SchemaMismatch
 from lykke_cli.application.gateways.history_protocol import (
@@ -34,6 +33,7 @@ from lykke_cli.infrastructure.database.regions import Region, SortKey, just_befo
 from lykke_cli.infrastructure.database.urls import display_url, sqlite_path
 from lykke_cli.infrastructure.database.witnesses import Witness, thin
 from lykke_cli.infrastructure.sqlite.connection import (
+    COLUMN_NAMES,
     close,
     fetch_all,
     identify_file,
@@ -48,7 +48,7 @@ from lykke_cli.infrastructure.sqlite.cursor import (
     understand,
 )
 from lykke_cli.infrastructure.sqlite.rows import COLUMNS, META, Found, StoredKey, read_row
-from lykke_cli.infrastructure.sqlite.selection import IN_RANGE, in_range, stored_time
+from lykke_cli.infrastructure.sqlite.selection import IN_RANGE, as_list, in_range, stored_time
 
 CHUNK_ROWS = 1_000
 _METAS = "SELECT seq, meta FROM audit_logs WHERE seq IN (SELECT value FROM json_each(:seqs))"
@@ -65,7 +65,6 @@ _NEWEST_FIRST = f"""
 """  # noqa: S608
 _LAST = f"SELECT seq, id FROM audit_logs WHERE {IN_RANGE} ORDER BY seq DESC LIMIT 1"  # noqa: S608
 _FOUND = "SELECT seq, id FROM audit_logs WHERE seq IN (SELECT value FROM json_each(:seqs))"
-_COLUMN_NAMES = "SELECT name FROM pragma_table_info('audit_logs')"
 _HAS_SEQUENCE = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
 _LAST_GIVEN = "SELECT max(seq) FROM sqlite_sequence WHERE name = 'audit_logs'"
 _LAST_THERE = "SELECT max(seq) FROM audit_logs"
@@ -163,7 +162,7 @@ class SqliteHistory:
     async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
         async with self._snapshot() as (connection, end):
             known = await self._understand(connection, selection, cursor, end)
-            wanted = orjson.dumps([id.replace("-", "") for id in ids]).decode()
+            wanted = as_list(id.replace("-", "") for id in ids)
             arguments = in_range(selection) | {"ids": wanted}
             with unreadable_rows(self._display):
                 found = [read_row(r) for r in await fetch_all(connection, _VERIFY, arguments)]
@@ -238,8 +237,8 @@ class SqliteHistory:
         self, connection: aiosqlite.Connection, selection: Selection, cursor: Cursor, end: int
     ) -> Understood:
         stored = parse(cursor)
-        seqs = [seq for seq, _ in stored.witnesses] if stored is not None else []
-        wanted = {"seqs": orjson.dumps(seqs).decode()}
+        witnesses = () if stored is None else stored.witnesses
+        wanted = {"seqs": as_list(seq for seq, _ in witnesses)}
         found = set(_witnesses(await fetch_all(connection, _FOUND, wanted)))
         known = understand(stored, self._opened, end, found)
         if not known.covered:
@@ -254,8 +253,7 @@ class SqliteHistory:
             cursor = await connection.execute(query, arguments)
 
         async def whole(seqs: list[int]) -> dict[int, Any]:
-            wanted = {"seqs": orjson.dumps(seqs).decode()}
-            return {row[0]: row[1] for row in await fetch_all(connection, _METAS, wanted)}
+            return dict(await fetch_all(connection, _METAS, {"seqs": as_list(seqs)}))
 
         try:
             size = ChunkSize(self._chunk_rows)
@@ -301,7 +299,7 @@ class SqliteHistory:
         return self._connection
 
     async def _end(self, connection: aiosqlite.Connection) -> int:
-        names = {str(name) for (name,) in await fetch_all(connection, _COLUMN_NAMES)}
+        names = {str(name) for (name,) in await fetch_all(connection, COLUMN_NAMES)}
         if names and "seq" not in names:
             raise SchemaMismatch(
                 f"The table audit_logs at {self._display} has no column seq (INTEGER PRIMARY KEY "

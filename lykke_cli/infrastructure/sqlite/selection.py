@@ -4,6 +4,7 @@ Ids are stored with or without dashes, times as text without a zone. Both are co
 """
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,12 +33,12 @@ def in_range(
     selection: Selection, since: datetime | None = None, until: datetime | None = None
 ) -> dict[str, Any]:
     """The parameters of `IN_RANGE`: `since` is inclusive, `until` exclusive."""
-    user, entity = selection.user_id, selection.entity_id
+    user, entity, likes = selection.user_id, selection.entity_id, selection.activity_likes
     return {
         "user": None if user is None else str(user),
         "user_hex": None if user is None else user.hex,
-        "types": _list(list(selection.activity_types)),
-        "globs": _list([_glob(like) for like in selection.activity_likes]),
+        "types": as_list(selection.activity_types) if selection.activity_types else None,
+        "globs": as_list(map(_glob, likes)) if likes else None,
         "entity_type": selection.entity_type,
         "entity": None if entity is None else str(entity),
         "entity_hex": None if entity is None else entity.hex,
@@ -56,8 +57,9 @@ def stored_time(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def _list(texts: list[str]) -> str | None:
-    return orjson.dumps(texts).decode() if texts else None
+def as_list(values: Iterable[str | int]) -> str:
+    """Several values as one parameter, for json_each()."""
+    return orjson.dumps(list(values)).decode()
 
 
 def _glob(like: str) -> str:
