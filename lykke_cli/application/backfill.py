@@ -26,7 +26,7 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
 async def read_range(
     history: HistoryProtocol, user_id: UUID | None, filters: Filters, wanted: Range
 ) -> AsyncGenerator[Sequence[Arrival]]:
-    """The range's entries, oldest first; with nothing but a limit, the newest so many.
+    """Yield the range's entries, oldest first; with a limit alone, the newest so many.
 
     Raises ServerUnavailable.
     """
@@ -60,7 +60,7 @@ async def catch_up(
     resume: Checkpoint | None,
     since: datetime | None,
 ) -> AsyncGenerator[Print | Save | Notice]:
-    """What was committed since `resume`; without it, what occurred from `since` on.
+    """Yield what was committed since `resume`; without it, what occurred from `since` on.
 
     A Save follows each Print, as in `tail.py`. Raises ServerUnavailable.
     """
@@ -102,7 +102,10 @@ class Replayer:
         self._next = 0.0
 
     async def publish(self, arrivals: Sequence[Arrival]) -> AsyncGenerator[Sequence[Arrival]]:
-        """Yields those that were published, some at a time, in order; raises ServerUnavailable."""
+        """Publish the entries in order, and yield them, some at a time, once they are published.
+
+        Raises ServerUnavailable.
+        """
         loop = asyncio.get_running_loop()
         together = 1 if self._pause else PUBLISHED_TOGETHER
         for start in range(0, len(arrivals), together):

@@ -21,11 +21,11 @@ class Backoff:
         self._attempts = 0
 
     def next(self) -> float:
-        """The seconds to wait before the next attempt."""
+        """Return the seconds to wait before the next attempt."""
         bound = min(self._cap, self._base * 2.0 ** min(self._attempts, 32))
         self._attempts += 1
         return float(self._rng.uniform(bound / 2, bound))
 
     def reset(self) -> None:
-        """An attempt succeeded."""
+        """Start again with the shortest wait, after an attempt that succeeded."""
         self._attempts = 0

@@ -40,20 +40,20 @@ class Batch(Sequence[Arrival]):
         return [arrival.message for arrival in self]
 
     def payloads(self) -> list[bytes]:
-        """Each as it came from the channel; from history, as it is printed."""
+        """Return each payload as it came from the channel, or from history as it is printed."""
         return [_payload(arrival) for arrival in self]
 
     def times(self) -> dict[str, str]:
-        """When the entries among them occurred, by id."""
+        """Return when the entries among the arrivals occurred, by id."""
         messages = self.messages()
         return {m.id: m.occurred_at for m in messages if isinstance(m, Entry | UnreadableEntry)}
 
     def has_replayed(self) -> bool:
-        """True when one of them is marked as replayed."""
+        """True when one of the arrivals is marked as replayed."""
         return any(arrival.replayed for arrival in self)
 
     def from_history(self) -> int:
-        """How many of them came from there."""
+        """How many of the arrivals came from history."""
         return sum(arrival.source == "history" for arrival in self)
 
     def events(self, event_of: Callable[[Message], _T]) -> Sequence[Entry | _T]:
@@ -61,16 +61,16 @@ class Batch(Sequence[Arrival]):
         return [event_of(message) for message in self.messages()]
 
     def where(self, wanted: Sequence[bool]) -> "Batch":
-        """Those at whose place `wanted` is true."""
+        """Return the arrivals at whose place `wanted` is true."""
         return MixedBatch(list(compress(self, wanted)))
 
     def lines(self) -> bytes:
-        """What is printed for each, on a line of its own."""
+        """Return what is printed for each arrival, on a line of its own."""
         return b"".join([to_line(message) + b"\n" for message in self.messages()])
 
 
 class MixedBatch(Batch):
-    """Any arrivals."""
+    """Arrivals of any kind, asked one by one."""
 
     def __init__(self, arrivals: Sequence[Arrival]) -> None:
         self._arrivals = arrivals
@@ -157,12 +157,12 @@ class EntryBatch(LiveBatch):
 
 
 def as_batch(arrivals: Sequence[Arrival]) -> Batch:
-    """The arrivals, as a batch if they are none."""
+    """Return the arrivals as a batch, which they may be already."""
     return arrivals if isinstance(arrivals, Batch) else MixedBatch(arrivals)
 
 
 def live_arrivals(deliveries: Deliveries) -> Batch:
-    """The deliveries, decoded; never raises."""
+    """Decode the deliveries; never raises."""
     entries = _decode_together(deliveries.payloads)
     if entries is not None:
         return EntryBatch(entries, deliveries)

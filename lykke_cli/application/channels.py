@@ -38,7 +38,7 @@ def describe(channel: str, subscribers: int) -> dict[str, Any]:
 
 
 def changes(before: Census, after: Census) -> Iterator[Change]:
-    """What is new, different and gone, by channel; patterns last."""
+    """Return which channels are new, different or gone, by name; patterns come last."""
     for channel in sorted(before.subscribers.keys() | after.subscribers.keys()):
         old, new = before.subscribers.get(channel, 0), after.subscribers.get(channel, 0)
         if old != new:

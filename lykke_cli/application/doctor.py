@@ -77,7 +77,7 @@ class Clock(Protocol):
     """A server whose time can be asked."""
 
     async def read_clock(self) -> ClockReading | None:
-        """None where it is not connected or does not permit the question."""
+        """Ask for the time; None where it is not connected or does not permit the question."""
         ...
 
 
@@ -238,7 +238,7 @@ async def _arrives(subscription: PubSubSubscription, id: str, timeout: float) ->
 
 
 def not_asked_for(id: str, detail: str, remedy: str | None) -> Check:
-    """A check that is not made, and says how it would be."""
+    """Return a check that is not made, and says how to have it made."""
 
     async def run() -> Finding:
         return skipped(detail, remedy)

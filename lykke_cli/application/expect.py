@@ -29,7 +29,7 @@ class Expectation:
         self._one, self._several = names
 
     def take(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
-        """Those that match."""
+        """Note what came, and return the messages that match."""
         matching = []
         for arrival in arrivals:
             entry = self._filters.event_of(arrival.message)
@@ -52,18 +52,18 @@ class Expectation:
 
     @property
     def is_met(self) -> bool:
-        """Whether it is, should nothing more arrive."""
+        """True when the expectation is met, should nothing more arrive."""
         return self.matched == 0 if self._none else self.matched >= self._count
 
     def wanted(self, time: str) -> str:
-        """What is waited for, and for how long, in words."""
+        """Say in words what is waited for, and for how long."""
         if self._none:
             return f"nothing may come for {time}"
         entries = f"1 {self._one}" if self._count == 1 else f"{self._count} {self._several}"
         return f"waiting up to {time} for {entries}"
 
     def explain(self) -> list[str]:
-        """Why it is not met, in lines for a person."""
+        """Explain in lines for a person why the expectation is not met."""
         if self._none:
             return [f"{self.matched} came that should not have."]
         lines = [f"{self.matched} of {self._count} came."]

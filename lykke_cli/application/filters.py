@@ -87,7 +87,7 @@ class Filters:
         return has_patterns(self.activity_types)
 
     def selection(self, user_id: UUID | None) -> Selection:
-        """What of it the database can decide; it may let more through."""
+        """Return what of the filters the database can decide; it may let more through."""
         likes = [_like(name) for name in self.activity_types] if self._has_patterns else []
         return Selection(
             user_id=user_id,
@@ -98,7 +98,7 @@ class Filters:
         )
 
     def select(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
-        """Those that are wanted."""
+        """Return the arrivals that are wanted."""
         if self.selects_all:
             return arrivals
         batch = as_batch(arrivals)
@@ -109,11 +109,11 @@ class Filters:
         return batch.where(self._wanted(found))
 
     def event_of(self, message: Message) -> Event | None:
-        """What of a message the filters look at; None where they do not hold for it."""
+        """Return what the filters look at in a message; None where they do not hold for it."""
         return event_of(message, any_message=self.any_message)
 
     def _wanted(self, entries: Sequence[Event]) -> list[bool]:
-        """For each entry whether it is; every part of the filter goes over all that are left."""
+        """Tell for each entry whether it is wanted; each part of the filter looks at all."""
         wanted = [True] * len(entries)
         if self._is_wanted_type is not None:
             wanted = [self._is_wanted_type(entry.activity_type) for entry in entries]
@@ -124,7 +124,7 @@ class Filters:
         return wanted
 
     def why_not(self, entry: Event) -> str | None:
-        """What of the entry is not as wanted, in a few words; None when all of it is."""
+        """Say in a few words what of the entry is not as wanted; None when all of it is."""
         if self.activity_types and not type_matcher(self.activity_types)(entry.activity_type):
             return f"its activity_type is {entry.activity_type}"
         for name, part in self._parts():
@@ -135,7 +135,7 @@ class Filters:
         return None
 
     def _parts(self) -> Iterator[tuple[str, Callable[[Event], bool]]]:
-        """All but the activity types, by the name of the field or option."""
+        """Yield all parts of the filter but the activity types, by the name of field or option."""
         entity_type, until = self.entity_type, self.until
         if entity_type is not None:
             yield "entity_type", lambda entry: entry.entity_type == entity_type
@@ -165,7 +165,7 @@ def has_patterns(activity_types: Sequence[str]) -> bool:
 
 
 def type_matcher(activity_types: Sequence[str]) -> Callable[[str], bool]:
-    """What tells whether a type is one of these, names or patterns."""
+    """Return a function that tells whether a type is one of these names or patterns."""
     matches = re.compile("|".join(map(fnmatch.translate, activity_types))).match
     return lambda name: matches(name) is not None
 

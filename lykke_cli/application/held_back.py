@@ -20,7 +20,11 @@ class HeldBack:
         return len(self.arrivals)
 
     def add(self, arrivals: Sequence[Arrival]) -> None:
-        """Hold them too; where there is no room, no entries, and of the rest the newest."""
+        """Hold these messages too.
+
+        Where there is no room the entries are let go, as history has them, and of the other
+        messages the newest are kept.
+        """
         more = list(arrivals)
         self.arrivals += more
         self._bytes += _size(more)

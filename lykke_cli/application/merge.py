@@ -136,7 +136,7 @@ class Merge:
         return not (waiting or self._under_way or self._wanted or self._doubtful)
 
     def checkpoint(self) -> Checkpoint | None:
-        """Where the merge stands, once it has a cursor."""
+        """Return where the merge stands; None before it has a cursor."""
         if self._cursor is None:
             return None
         # The ids of settled entries are not stored: the latest stands for all of them.
@@ -150,7 +150,7 @@ class Merge:
         return self._proceed(retry=True)
 
     def live(self, arrivals: Sequence[Arrival]) -> list[Action]:
-        """Messages arrived on the channel."""
+        """Take messages that arrived on the channel."""
         if self._held is not None:
             self._held.add(arrivals)
             return []
@@ -164,7 +164,7 @@ class Merge:
         return [*print_all(printed), *self._proceed()]
 
     def chunk(self, chunk: HistoryChunk) -> list[Action]:
-        """A read answered with some rows."""
+        """Take a read's answer: some rows, and how far the read has come."""
         for row in chunk.rows:
             self._doubtful.pop(row.id, None)
         unknown = self._printed.read_returned(chunk.rows)
@@ -178,7 +178,7 @@ class Merge:
         return [*actions, *self._proceed()]
 
     def verified(self, uncovered: Set[str]) -> list[Action]:
-        """History answered about entries in doubt: these are not covered, or not there."""
+        """Take a look-up's answer: the ids that are not covered, or not in the database."""
         asked = self._under_way.ids if isinstance(self._under_way, Verify) else []
         self._under_way = None
         printed = []
@@ -240,7 +240,7 @@ class Merge:
         return [] if held is None else self._admit(as_batch(held.arrivals))
 
     def _admit(self, arrivals: Batch) -> Sequence[Arrival]:
-        """Those of the live messages to print now."""
+        """Return the live messages that are to be printed now, and note them as printed."""
         entries = arrivals.times()
         all_new = len(entries) == len(arrivals) > 0 and self._are_new(entries)
         if all_new and not arrivals.has_replayed():  # the common case, decided at once
@@ -249,7 +249,7 @@ class Merge:
         return [arrival for arrival in arrivals if self._admits(arrival)]
 
     def _are_new(self, entries: Mapping[str, str]) -> bool:
-        """True when none of them is known or in doubt, and there is room to note them."""
+        """True when none of the ids is known or in doubt, and there is room to note them."""
         return (
             not self._is_known(entries)
             and not self._printed.in_doubt(entries)
@@ -284,5 +284,5 @@ class Merge:
 
 
 def print_all(arrivals: Sequence[Arrival]) -> list[Action]:
-    """One Print, or none where there is nothing to print."""
+    """Return one Print, or no action where there is nothing to print."""
     return [Print(arrivals)] if arrivals else []

@@ -155,12 +155,12 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def decode(payload: bytes) -> Message:
-    """What a channel's payload is; never raises."""
+    """Decode a channel's payload; never raises."""
     return decode_marked(payload)[0]
 
 
 def decode_marked(payload: bytes) -> tuple[Message, bool]:
-    """The message, and whether it is marked as replayed; never raises."""
+    """Decode a payload, and tell whether it is marked as replayed; never raises."""
     try:
         if not payload.isascii():
             payload.decode()  # parts that are passed on undecoded must be UTF-8 too
@@ -179,7 +179,7 @@ def decode_marked(payload: bytes) -> tuple[Message, bool]:
 
 
 def decode_object(payload: bytes) -> dict[str, Any] | Unreadable:
-    """The JSON object in `payload` as a dictionary; never raises."""
+    """Return the JSON object in `payload` as a dictionary; never raises."""
     try:
         value = orjson.loads(payload)
     except (orjson.JSONDecodeError, RecursionError) as error:
@@ -210,7 +210,7 @@ def parse_object(payload: bytes) -> dict[str, Any]:
 
 
 def acknowledgment(event_id: str, received_at: datetime) -> dict[str, Any]:
-    """What answers the entry `event_id`."""
+    """Return the message that acknowledges the entry `event_id`."""
     return {
         "type": "acknowledgment",
         "event_id": event_id,
@@ -219,12 +219,12 @@ def acknowledgment(event_id: str, received_at: datetime) -> dict[str, Any]:
 
 
 def replay_message(entry: Entry) -> dict[str, Any]:
-    """What is published for an entry that is replayed."""
+    """Return the message that is published for an entry that is replayed."""
     return {**parse_object(entry.to_json()), "replayed": True}
 
 
 def entity_message(entity: AuditLogEntity) -> dict[str, Any]:
-    """What is broadcast for a committed entity."""
+    """Return the message that is broadcast for a committed entity."""
     return {
         "id": str(entity.id),
         "user_id": str(entity.user_id),
@@ -237,12 +237,12 @@ def entity_message(entity: AuditLogEntity) -> dict[str, Any]:
 
 
 def format_time(moment: datetime) -> str:
-    """ISO 8601 in UTC with six decimals and `Z`; `moment` is aware."""
+    """Write an aware time as ISO 8601 in UTC, with six decimals and `Z`."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_wire_time(text: str) -> datetime:
-    """An ISO 8601 time, UTC where it names no zone; raises ValueError.
+    """Read an ISO 8601 time, as UTC where it names no zone; raises ValueError.
 
     Decimals beyond the sixth are rounded, as PostgreSQL does.
     """
@@ -254,12 +254,12 @@ def parse_wire_time(text: str) -> datetime:
 
 
 def canonical_id(text: str) -> str:
-    """A UUID in lower case with dashes; raises ValueError."""
+    """Write a UUID in lower case with dashes; raises ValueError where it is none."""
     return text if _CANONICAL_ID.fullmatch(text) else str(uuid.UUID(text))
 
 
 def on_one_line(json: bytes) -> bytes:
-    """The same JSON without line breaks."""
+    """Return the same JSON without line breaks."""
     return json.translate(_LINE_BREAKS).strip()
 
 

@@ -45,11 +45,11 @@ class Place:
     is_kept = True
 
     def store_in(self, store: CursorStoreProtocol) -> None:
-        """From now on, with all that was written so far."""
+        """Use this store from now on; what was written so far is stored in it too."""
         self._store = store
 
     def load(self) -> Checkpoint | None:
-        """The stored checkpoint; None on first use or when it cannot be understood."""
+        """Return the stored checkpoint; None on first use or when it cannot be understood."""
         stored = None if self._store is None else self._store.load()
         if self._store is None or stored is None:
             return None
@@ -73,12 +73,12 @@ class Place:
         return self._checkpoint
 
     def wrote_before(self, ids: dict[str, str]) -> Checkpoint | None:
-        """Entries were found in the output which the stored checkpoint does not know."""
+        """Note entries that are in the output though the stored checkpoint does not know them."""
         self._since[0] |= ids
         return self.current()
 
     def wrote(self, arrivals: Sequence[Arrival]) -> None:
-        """These have left the process."""
+        """Note that these messages have left the process."""
         times = as_batch(arrivals).times()
         if len(times) >= MANY:
             self._since.append(times)
@@ -88,7 +88,7 @@ class Place:
             self._unsaved.append(times)
 
     def reached(self, checkpoint: Checkpoint) -> None:
-        """All that `checkpoint` covers was written."""
+        """Note that everything that `checkpoint` covers has been written."""
         self._checkpoint = checkpoint
         self._since = [{}]
         self._has_moved = True
@@ -157,7 +157,7 @@ class Place:
 
 
 class NoPlace(Place):
-    """Of a run that nothing goes on from: it notes nothing, and stores nothing."""
+    """The place of a run that no other run goes on from: it notes nothing and stores nothing."""
 
     is_kept = False
 

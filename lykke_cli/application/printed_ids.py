@@ -38,25 +38,25 @@ class PrintedIds:
         return self._pending | self._awaiting
 
     def knows(self, entries: Mapping[str, str]) -> bool:
-        """True when one of them is remembered as printed."""
+        """True when one of the ids is remembered as printed."""
         return not are_disjoint(entries.keys(), self._pending, self._settled, self._awaiting)
 
     def in_doubt(self, entries: Mapping[str, str]) -> bool:
-        """True when one of them may have been printed, though it is not remembered."""
+        """True when one of the entries may have been printed, though its id is not remembered."""
         return self._floor is not None and min(entries.values()) <= self._floor
 
     def note(self, entries: Mapping[str, str]) -> None:
-        """These were printed live."""
+        """Note entries that were printed as they came live."""
         self._pending.update(entries)
         self.unconfirmed += len(entries)
 
     def read_begins(self) -> None:
-        """What is printed from now on, the read may not see."""
+        """Note that a read begins: it may not see what is printed from now on."""
         self._awaiting, self._pending = self._pending, {}
         self._asked, self.unconfirmed = self.unconfirmed, 0
 
     def read_returned(self, rows: Sequence[HistoryRow]) -> list[HistoryRow]:
-        """Those of the rows that were not printed before; all of them are settled now."""
+        """Return the rows that were not printed before; all of the rows are settled now."""
         unknown = []
         for row in rows:
             known = row.id in self._settled
@@ -68,7 +68,7 @@ class PrintedIds:
         return unknown
 
     def read_ended(self, chunk: HistoryChunk) -> None:
-        """What the read could have returned and did not, no read will; `chunk` is its last."""
+        """Settle what the read could have returned and did not; `chunk` is its last one."""
         settled, self._awaiting = self._awaiting, {}
         self._asked = 0
         if not chunk.authoritative:  # the server may have it later
@@ -80,7 +80,7 @@ class PrintedIds:
         self._settle(settled)
 
     def read_failed(self) -> None:
-        """The next read may return what this one did not."""
+        """Note that the read failed: the next one may return what it would have returned."""
         self._pending |= self._awaiting
         self._awaiting = {}
         self.unconfirmed += self._asked

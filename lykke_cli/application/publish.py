@@ -27,7 +27,7 @@ class Published:
 
     @property
     def outcome(self) -> str:
-        """What went out before it came to an end, in a sentence."""
+        """Say in a sentence what went out before the end."""
         if self.in_doubt:
             return f"{self.messages} went out for sure, and perhaps the one after."
         if not self.messages:

@@ -54,12 +54,12 @@ class Activity:
 
     @property
     def other_types(self) -> int:
-        """How many types are not among `types`."""
+        """How many further types there are than those in `types`."""
         return self.summary.types - len(self.types)
 
     @property
     def other_entries(self) -> int:
-        """The entries of those."""
+        """How many entries those further types have."""
         return self.summary.entries - sum(each.entries for each in self.types)
 
     def to_dict(self) -> dict[str, Any]:
