@@ -25,6 +25,7 @@ from lykke_cli.infrastructure.database.urls import (
     server_hosts,
     verifies_server,
 )
+from lykke_cli.infrastructure.postgresql.connection import tls_version
 
 OLDEST_SERVER = 130000  # pg_current_snapshot came with PostgreSQL 13
 LONG_OPEN = 3600.0  # seconds
@@ -157,13 +158,12 @@ class PostgresChecks:
         return ok(f"as role {await self._value('SELECT current_user::text')}")
 
     async def _tls(self) -> Finding:
-        # Not pg_stat_ssl: a PgBouncer may stand between, and what leaves this machine counts.
-        tls = self._connection._transport.get_extra_info("ssl_object")
+        tls = await tls_version(self._connection)
         if tls is not None:
             checked = "checked"
             if not verifies_server(self._url):
                 checked = "not checked (sslmode=verify-full does)"
-            return ok(f"in use, {tls.version()}; the server's certificate is {checked}")
+            return ok(f"in use, {tls}; the server's certificate is {checked}")
         remote = [host for host in server_hosts(self._url) if not is_loopback(host)]
         if not remote:
             return ok("not in use, on this machine")

@@ -26,3 +26,20 @@ async def connect(dsn: str) -> Any:
         statement_cache_size=0,
         server_settings={"application_name": "lykke"},
     )
+
+
+async def tls_version(connection: Any) -> str | None:
+    """The version of TLS that an asyncpg connection uses; None where it uses none.
+
+    asyncpg keeps the transport to itself, and it is the one to ask: what leaves this machine
+    counts. Where a release has it no more the server is asked, which says how a PgBouncer between
+    talks to it.
+    """
+    transport = getattr(connection, "_transport", None)
+    if transport is not None:
+        tls = transport.get_extra_info("ssl_object")
+        return None if tls is None else str(tls.version())
+    version: str | None = await connection.fetchval(
+        "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    )
+    return version
