@@ -10,6 +10,8 @@ read is beyond the last witness. So where the last witness is still there, nothi
 """
 
 from collections.abc import Collection, Iterable
+from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -20,40 +22,79 @@ Witness = tuple[int, str]
 """A position, and the id of the row that has it."""
 
 
+class Witnesses(msgspec.Struct, frozen=True):
+    """A few of the rows that were read, or were there at the start."""
+
+    rows: tuple[Witness, ...] = ()
+    """The newest first."""
+    start: int = -1
+    """The newest position when reading began. What was there by then is not new."""
+
+    @classmethod
+    def at_start(cls, rows: Iterable[Witness]) -> "Witnesses":
+        """Of rows that were there when reading began."""
+        rows = tuple(rows)
+        start = max((position for position, _ in rows), default=-1)
+        return cls(_thin(rows, start), start)
+
+    def joined_by(self, rows: Iterable[Witness]) -> "Witnesses":
+        """With rows that were read since."""
+        return Witnesses(_thin([*self.rows, *rows], self.start), self.start)
+
+    def up_to(self, position: int) -> "Witnesses":
+        """Without those beyond `position`."""
+        rows = tuple(row for row in self.rows if row[0] <= position)
+        return Witnesses(rows, min(self.start, position))
+
+    def dump(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {"rows": [list(row) for row in self.rows], "start": self.start}
+
+    @classmethod
+    def load(cls, data: Any) -> "Witnesses":
+        """The inverse of `dump`; raises ValueError, TypeError or KeyError on anything else."""
+        rows = ((int(position), str(UUID(id))) for position, id in data["rows"])
+        return cls(start=int(data["start"])).joined_by(rows)
+
+
 class Proven(msgspec.Struct, frozen=True):
     """What of a cursor still holds, by the witnesses that are still there."""
 
     position: int
     """Up to here history is the same."""
     covered: tuple[Region, ...]
-    witnesses: tuple[Witness, ...]
+    witnesses: Witnesses
     is_all: bool
     """All that was read is still there."""
     notice: str
     """The same in words, for the person."""
 
 
-def thin(witnesses: Iterable[Witness]) -> tuple[Witness, ...]:
-    """A few of the witnesses, the newest first.
+def _thin(rows: Iterable[Witness], start: int) -> tuple[Witness, ...]:
+    """A few of the rows, the newest first.
 
-    The newest and the oldest are kept. The others are sorted by their distance from the newest, and
+    The newest and the oldest are kept, and the newest of those that were there at the start: it
+    proves that none of them is new. The others are sorted by their distance from the newest, and
     of those between one power of two and the next the first and the last are kept.
     """
     first: dict[int, Witness] = {}
     last: dict[int, Witness] = {}
+    kept: set[Witness] = set()
     newest: int | None = None
-    for position, id in sorted(witnesses, reverse=True):
+    for position, id in sorted(rows, reverse=True):
         newest = position if newest is None else newest
+        if position <= start and not any(known <= start for known, _ in kept):
+            kept.add((position, id))
         distance = (newest - position).bit_length()
         first.setdefault(distance, (position, id))
         last[distance] = (position, id)
-    return tuple(sorted({*first.values(), *last.values()}, reverse=True))
+    return tuple(sorted({*first.values(), *last.values(), *kept}, reverse=True))
 
 
 def prove(
     happened: str,
     covered: Iterable[Region],
-    witnesses: Collection[Witness],
+    witnesses: Witnesses,
     found: Collection[Witness],
 ) -> Proven | None:
     """What of a cursor still holds after something `happened`; `found` are rows that are there.
@@ -61,12 +102,12 @@ def prove(
     None where no witness is left to tell. A cursor without witnesses has read nothing: all there
     is now is new.
     """
-    last = max((position for position, _ in {*witnesses} & {*found}), default=None)
-    if witnesses and last is None:
+    last = max((position for position, _ in {*witnesses.rows} & {*found}), default=None)
+    if witnesses.rows and last is None:
         return None
     position = -1 if last is None else last
-    left = tuple(witness for witness in witnesses if witness[0] <= position)
-    is_all = len(left) == len(witnesses)
+    left = witnesses.up_to(position)
+    is_all = len(left.rows) == len(witnesses.rows)
     notice = f"{happened}: going on after the last entry that it still has; {TWICE}"
     if is_all:
         notice = f"{happened}: all that was read before is still there"

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from uuid import UUID
 
 import msgspec
 
@@ -11,7 +10,7 @@ from lykke_cli.application.messages import format_time, parse_wire_time
 from lykke_cli.infrastructure.database import regions, runs
 from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
-from lykke_cli.infrastructure.database.witnesses import Witness, prove, thin
+from lykke_cli.infrastructure.database.witnesses import Witness, Witnesses, prove
 
 FALLBACK_OVERLAP = timedelta(hours=1)
 """How much is read again when nothing proves what a cursor says."""
@@ -58,7 +57,7 @@ class Stored(msgspec.Struct, frozen=True):
     recent_from: datetime
     """A periodic read looks at what occurred from here on."""
     covered: tuple[Region, ...]
-    witnesses: tuple[Witness, ...]
+    witnesses: Witnesses
     origin: Origin
 
 
@@ -67,7 +66,7 @@ class Understood(msgspec.Struct, frozen=True):
 
     covered: tuple[Region, ...]
     recent_from: datetime
-    witnesses: tuple[Witness, ...] = ()
+    witnesses: Witnesses = Witnesses()
     origin: Origin | None = None
     """The cursor's own, where the snapshot is of a standby that has not come so far yet."""
     notice: str | None = None
@@ -79,7 +78,7 @@ def make_cursor(
     snapshot: Snapshot,
     covered: Iterable[Region],
     recent_from: datetime,
-    witnesses: Iterable[Witness],
+    witnesses: Witnesses,
     origin: Origin | None = None,
 ) -> Cursor:
     return Cursor(
@@ -88,7 +87,7 @@ def make_cursor(
             "at": format_time(snapshot.at),
             "recent_from": format_time(recent_from),
             "regions": regions.dump(covered),
-            "witnesses": [list(witness) for witness in witnesses],
+            "witnesses": witnesses.dump(),
             "origin": msgspec.to_builtins(origin or snapshot.origin),
         }
     )
@@ -104,7 +103,7 @@ def parse(cursor: Cursor) -> Stored | None:
             parse_wire_time(data["at"]),
             parse_wire_time(data["recent_from"]),
             regions.load(data["regions"]),
-            thin((int(position), str(UUID(id))) for position, id in data["witnesses"]),
+            Witnesses.load(data["witnesses"]),
             msgspec.convert(data["origin"], Origin),
         )
     except (KeyError, TypeError, ValueError, msgspec.ValidationError):

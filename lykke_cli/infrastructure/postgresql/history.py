@@ -51,7 +51,7 @@ from lykke_cli.infrastructure.database.handover import (
 )
 from lykke_cli.infrastructure.database.regions import Region, SortKey, just_before_key
 from lykke_cli.infrastructure.database.runs import Runs
-from lykke_cli.infrastructure.database.witnesses import Witness, thin
+from lykke_cli.infrastructure.database.witnesses import Witness, Witnesses
 from lykke_cli.infrastructure.postgresql import statements
 from lykke_cli.infrastructure.postgresql.calendar import (
     AFTER,
@@ -174,7 +174,7 @@ class PostgresHistory:
                 async with aclosing(rows):
                     async for reached, part in rows:
                         written = [(xid, row.id) for row, xid in part if xid is not None]
-                        witnesses = thin([*witnesses, *written])
+                        witnesses = witnesses.joined_by(written)
                         covered = reading.reached(reached, (xid for xid, _ in written))
                         cursor = make_cursor(
                             snapshot, covered, known.recent_from, witnesses, known.origin
@@ -320,9 +320,7 @@ class PostgresHistory:
         positions = (snapshot.position(xmin) for (xmin,) in records)
         return snapshot.ended | Runs.of(xid for xid in positions if xid is not None)
 
-    async def _newest(
-        self, connection: Any, selection: Selection, snapshot: Snapshot
-    ) -> tuple[Witness, ...]:
+    async def _newest(self, connection: Any, selection: Selection, snapshot: Snapshot) -> Witnesses:
         """Rows to bear witness for a cursor that has read none.
 
         No row that is there already may be beyond them: after a restart it would count as new.
@@ -332,7 +330,7 @@ class PostgresHistory:
         if may_ask and (pages := await connection.fetchval(statements.PAGES)):
             start = f"({max(0, pages - LAST_PAGES)},0)"
             records += await connection.fetch(statements.WRITTEN_LAST, start)
-        return thin(_witnesses(records, snapshot))
+        return Witnesses.at_start(_witnesses(records, snapshot))
 
     async def _understand(
         self, connection: Any, selection: Selection, cursor: Cursor, snapshot: Snapshot
@@ -340,10 +338,10 @@ class PostgresHistory:
         stored = parse(cursor)
         found: set[Witness] | None = None
         if stored is not None and is_doubtful(stored, snapshot):
-            ids = [id for _, id in stored.witnesses]
+            ids = [id for _, id in stored.witnesses.rows]
             found = set(_witnesses(await connection.fetch(statements.FOUND, ids), snapshot))
         known = understand(stored, snapshot, found)
-        if known.rereads and not known.witnesses:
+        if known.rereads and not known.witnesses.rows:
             witnesses = await self._newest(connection, selection, snapshot)
             known = msgspec.structs.replace(known, witnesses=witnesses)
         return known

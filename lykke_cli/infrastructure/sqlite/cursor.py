@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -11,7 +10,7 @@ from lykke_cli.application.messages import UnreadableEntry
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
-from lykke_cli.infrastructure.database.witnesses import TWICE, Witness, prove, thin
+from lykke_cli.infrastructure.database.witnesses import TWICE, Witness, Witnesses, prove
 from lykke_cli.infrastructure.sqlite.rows import Found, StoredKey
 
 
@@ -39,7 +38,7 @@ class Stored(msgspec.Struct, frozen=True):
     file: str
     """Tells the file apart from others of its name."""
     covered: tuple[Region, ...]
-    witnesses: tuple[Witness, ...]
+    witnesses: Witnesses
     unreadable: Unreadables
 
 
@@ -47,7 +46,7 @@ class Understood(msgspec.Struct, frozen=True):
     """What a cursor covers in the file as it is now."""
 
     covered: tuple[Region, ...] = ()
-    witnesses: tuple[Witness, ...] = ()
+    witnesses: Witnesses = Witnesses()
     unreadable: Unreadables = Unreadables()
     notice: str | None = None
 
@@ -61,7 +60,7 @@ class Understood(msgspec.Struct, frozen=True):
 def make_cursor(
     file: str,
     covered: Iterable[Region],
-    witnesses: Iterable[Witness],
+    witnesses: Witnesses,
     unreadable: Unreadables,
 ) -> Cursor:
     return Cursor(
@@ -71,7 +70,7 @@ def make_cursor(
             "regions": regions.dump(covered),
             "unreadable": regions.dump([unreadable.region])[0],
             "unreadable_since": unreadable.since,
-            "witnesses": [list(witness) for witness in witnesses],
+            "witnesses": witnesses.dump(),
         }
     )
 
@@ -86,7 +85,7 @@ def parse(cursor: Cursor) -> Stored | None:
         return Stored(
             data["file"],
             regions.load(data["regions"]),
-            thin((int(seq), str(UUID(id))) for seq, id in data["witnesses"]),
+            Witnesses.load(data["witnesses"]),
             Unreadables(region, _stored_key(data.get("unreadable_since"))),
         )
     except (KeyError, TypeError, ValueError):
@@ -104,7 +103,7 @@ def understand(
         return _nothing("the stored place does not fit this database")
     is_moved = stored.file != file
     is_ahead = any(region.before > end for region in stored.covered)
-    if not is_moved and not is_ahead and set(found) <= set(stored.witnesses):
+    if not is_moved and not is_ahead and set(found) <= set(stored.witnesses.rows):
         return Understood(stored.covered, stored.witnesses, stored.unreadable)
     happened = "the database file was replaced" if is_moved else "the database was restored"
     proven = prove(happened, stored.covered, stored.witnesses, found)

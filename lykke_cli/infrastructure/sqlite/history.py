@@ -31,7 +31,7 @@ from lykke_cli.infrastructure.database.errors import database_errors, unreadable
 from lykke_cli.infrastructure.database.handover import Handover, handed_over, in_transactions
 from lykke_cli.infrastructure.database.regions import Region, SortKey, just_before_key
 from lykke_cli.infrastructure.database.urls import display_url, sqlite_path
-from lykke_cli.infrastructure.database.witnesses import Witness, thin
+from lykke_cli.infrastructure.database.witnesses import Witness, Witnesses
 from lykke_cli.infrastructure.sqlite.connection import (
     COLUMN_NAMES,
     close,
@@ -143,7 +143,7 @@ class SqliteHistory:
                         rows = [one.row for one in found if not known.covers(one)]
                         if not rows:
                             continue
-                        witnesses = thin([*witnesses, *((one.seq, one.row.id) for one in found)])
+                        witnesses = witnesses.joined_by((one.seq, one.row.id) for one in found)
                         if readable := [row for row in rows if isinstance(row, Entry)]:
                             high = (readable[-1].moment, readable[-1].id)
                             covered = regions.add(covered, Region(end, high=high))
@@ -228,22 +228,21 @@ class SqliteHistory:
                         return (key if nth else just_before_key(key)), stored
         return regions.BEFORE_ALL, stored
 
-    async def _newest(
-        self, connection: aiosqlite.Connection, selection: Selection
-    ) -> tuple[Witness, ...]:
-        return thin(_witnesses(await fetch_all(connection, _LAST, in_range(selection))))
+    async def _newest(self, connection: aiosqlite.Connection, selection: Selection) -> Witnesses:
+        found = await fetch_all(connection, _LAST, in_range(selection))
+        return Witnesses.at_start(_witnesses(found))
 
     async def _understand(
         self, connection: aiosqlite.Connection, selection: Selection, cursor: Cursor, end: int
     ) -> Understood:
         stored = parse(cursor)
-        witnesses = () if stored is None else stored.witnesses
+        witnesses = () if stored is None else stored.witnesses.rows
         wanted = {"seqs": as_list(seq for seq, _ in witnesses)}
         found = set(_witnesses(await fetch_all(connection, _FOUND, wanted)))
         known = understand(stored, self._opened, end, found)
         if not known.covered:
-            witnesses = await self._newest(connection, selection)
-            known = msgspec.structs.replace(known, witnesses=witnesses)
+            newest = await self._newest(connection, selection)
+            known = msgspec.structs.replace(known, witnesses=newest)
         return known
 
     async def _fetch(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.regions import Reading, Region
 from lykke_cli.infrastructure.database.runs import Runs
+from lykke_cli.infrastructure.database.witnesses import Witnesses
 from lykke_cli.infrastructure.postgresql.cursor import Origin, Snapshot, make_cursor, parse
 
 UNIVERSE = range(-3, 42)
@@ -83,6 +84,6 @@ def test_a_read_covers_what_came_and_what_had_ended(
 def test_a_cursor_is_read_again() -> None:
     visible = Runs.of([7, 8, 9, 12])
     snapshot = Snapshot(7, 20, NOW, Origin("1/1", 1, 5, "x", False))
-    stored = parse(make_cursor(snapshot, [Region(7, visible=visible)], NOW, []))
+    stored = parse(make_cursor(snapshot, [Region(7, visible=visible)], NOW, Witnesses()))
     assert stored is not None
     assert stored.covered == (Region(7, visible=visible),)
