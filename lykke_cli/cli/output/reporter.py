@@ -1,7 +1,8 @@
 """What a following command tells the person on stderr: what happened, and how it stands.
 
-Lines are for everybody. On a terminal a status line stays under them; it is taken away before
-anything else is written and drawn again after it, since both may go to the same screen.
+Lines are for everybody. Where the terminal may be drawn on, a status line stays under them; it is
+taken away before anything else is written and drawn again after it, since both may go to the same
+screen.
 """
 
 import sys
@@ -33,7 +34,7 @@ class Reporter:
     def __init__(self, terminal: Terminal, *, quiet: bool, with_history: bool) -> None:
         self._quiet = quiet
         self._terminal = terminal
-        self._draws = terminal.stderr_is_tty and not quiet
+        self._draws = terminal.may_draw and not quiet
         self._with_history = with_history
         self._drawn = False
         self._started = time.monotonic()
@@ -125,7 +126,7 @@ class Reporter:
             self._drawn = False
 
     def draw(self) -> None:
-        """Draw the status line, on a terminal."""
+        """Draw the status line, where the terminal may be drawn on."""
         if not self._draws:
             return
         width = self._terminal.err.width - 1

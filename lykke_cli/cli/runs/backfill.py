@@ -248,9 +248,9 @@ class Backfilling:
     async def _show_progress(
         self, stack: AsyncExitStack, history: HistoryProtocol | None, sink: Sink
     ) -> None:
-        """A bar on stderr, where it is a terminal which the entries do not go to as well."""
+        """A bar on stderr, where the terminal may be drawn on and the entries do not go there."""
         to_screen = isinstance(sink, StdoutSink) and self._terminal.stdout_is_tty
-        if self.printing.quiet or to_screen or not self._terminal.stderr_is_tty:
+        if self.printing.quiet or to_screen or not self._terminal.may_draw:
             return
         from lykke_cli.cli.output.progress import make_progress
 

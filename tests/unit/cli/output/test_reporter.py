@@ -19,7 +19,7 @@ class Screen(io.BytesIO):
 
 
 def a_reporter(*, with_history: bool = True) -> Reporter:
-    terminal = Terminal(io.BytesIO(), Screen(), environ={}, columns=80)
+    terminal = Terminal(Screen(), Screen(), environ={}, columns=80)
     return Reporter(terminal, quiet=False, with_history=with_history)
 
 
