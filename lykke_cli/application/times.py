@@ -57,3 +57,9 @@ def age(moment: datetime, now: datetime) -> str:
             number = abs(seconds) // length
             return f"{number}{unit} ago" if seconds > 0 else f"in {number}{unit}"
     return "now"
+
+
+def offset_of(moment: datetime) -> str:
+    """The zone of a moment: `UTC`, `UTC+02:00`."""
+    offset = moment.isoformat()[len(moment.replace(tzinfo=None).isoformat()) :]
+    return "UTC" if offset == "+00:00" else f"UTC{offset}"

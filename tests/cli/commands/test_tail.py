@@ -323,8 +323,8 @@ EVENTS = (
         (
             ["-o", "table", "--columns", "activity,event_data.title"],
             (
-                b"ACTIVITY              EVENT_DATA.TITLE\nTaskMoved             Buy milk\n"
-                b"TaskMade              Buy bread\nnote\n"
+                b"ACTIVITY             EVENT_DATA.TITLE\nTaskMoved            Buy milk\n"
+                b"TaskMade             Buy bread\nnote\n"
             ),
         ),
     ],
