@@ -74,7 +74,7 @@ def payloads() -> Iterator[bytes]:
 
 PAYLOADS = list(payloads())
 TO_TERMINAL: dict[str, Callable[[], Renderer]] = {
-    "table": lambda: LiveTable(a_terminal(tty=True, TERM="dumb"), utc=True, show_user=True),
+    "table": lambda: LiveTable(a_terminal(tty=True, TERM="dumb"), show_user=True),
     "ndjson": lambda: NdjsonRenderer(to_terminal=True),
     "json": lambda: JsonRenderer(to_terminal=True),
     "csv": lambda: CsvRenderer(to_terminal=True),

@@ -14,6 +14,8 @@ from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from lykke_cli.application.gateways.statistics_protocol import Scope
     from lykke_cli.application.stats import Activity
     from lykke_cli.infrastructure.configuration.settings import Settings
@@ -71,6 +73,7 @@ def stats(
         ),
     ] = None,
     utc: options.Utc = None,
+    tz: options.TimeZone = None,
     color: options.Color = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
@@ -80,10 +83,10 @@ def stats(
 
     The database does the counting, whatever the number of entries.
     """
-    start, end = options.time_range(since, until)
     settings = options.settings(None, database_url, profile, needs=("database_url",), quiet=quiet)
+    printing = options.printing(settings, None, utc=utc, tz=tz, color=color, quiet=quiet)
+    start, end = options.time_range(since, until, printing.zone)
     settings.required_database_url()
-    printing = options.printing(settings, None, utc=utc, color=color, quiet=quiet)
     terminal = options.terminal(printing.color)
     if png is not None:
         from lykke_cli.cli.reports.png import require_png
@@ -104,7 +107,7 @@ def stats(
     )
     scope = Scope(selection=selection, since=start, until=end)
     recent.remember(user_id, "stats", activity_type or ())
-    activity = run_async(_read(settings, scope, utc=printing.utc))
+    activity = run_async(_read(settings, scope, printing.zone))
     for path, form in ((svg, "svg"), (png, "png")):
         if path is not None:
             _write(path, activity, form)
@@ -120,14 +123,12 @@ def stats(
     terminal.flush()
 
 
-async def _read(settings: "Settings", scope: "Scope", *, utc: bool) -> "Activity":
+async def _read(settings: "Settings", scope: "Scope", zone: "tzinfo | None") -> "Activity":
     from lykke_cli.application.stats import read_activity
     from lykke_cli.bootstrap import make_statistics
 
     async with make_statistics(settings) as statistics:
-        return await read_activity(
-            statistics, scope, zone=UTC if utc else None, now=datetime.now(UTC)
-        )
+        return await read_activity(statistics, scope, zone=zone, now=datetime.now(UTC))
 
 
 def _write(path: Path, activity: "Activity", form: str) -> None:

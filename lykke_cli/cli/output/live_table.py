@@ -15,7 +15,7 @@ from rich.cells import cell_len, set_cell_size
 from lykke_cli.application.channel_event import TYPE_KEYS
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
-from lykke_cli.application.times import age, offset_of
+from lykke_cli.application.times import age, zone_of
 from lykke_cli.cli.output import palette
 from lykke_cli.cli.output.cells import cut, size_in_words, steady
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
@@ -53,29 +53,28 @@ _string = msgspec.json.Decoder(str).decode
 class LiveTable:
     """Renders messages as the lines of a table.
 
-    Times are shown in the local zone, or in UTC with `utc`; `zone` replaces the local zone. With
-    `relative` the age that an entry has when its line is written takes their place.
-    `show_user` adds the user's column; `columns` chooses them all, in order (raises UsageMistake);
-    with `any_message` they may also be keys of a JSON object, such as `event_data.title`.
-    A message of more than `max_message_size` bytes is not looked into: the details are its
-    beginning and its size. `now` tells the time, for messages that carry none.
+    Times are shown in `zone`, with None in this machine's. With `relative` the age that an entry
+    has when its line is written takes their place. `show_user` adds the user's column; `columns`
+    chooses them all, in order (raises UsageMistake); with `any_message` they may also be keys of a
+    JSON object, such as `event_data.title`. A message of more than `max_message_size` bytes is not
+    looked into: the details are its beginning and its size. `now` tells the time, for messages
+    that carry none.
     """
 
     def __init__(
         self,
         terminal: Terminal,
         *,
-        utc: bool = False,
+        zone: tzinfo | None = UTC,
         relative: bool = False,
         show_user: bool = False,
         columns: Sequence[str] | None = None,
         max_message_size: int = MAX_MESSAGE_SIZE,
         any_message: bool = False,
-        zone: tzinfo | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._terminal = terminal
-        self._zone = UTC if utc else zone
+        self._zone = zone
         self._relative = relative
         self._show_user = show_user
         self._max_message_size = max_message_size
@@ -254,7 +253,7 @@ def _kind(message: OtherMessage) -> tuple[str, bytes | dict[str, msgspec.Raw]]:
 
 def _day(moment: datetime) -> str:
     """The day, and the zone that its times are in."""
-    return f"{moment.date().isoformat()} {offset_of(moment)}"
+    return f"{moment.date().isoformat()} {zone_of(moment)}"
 
 
 def _time(moment: datetime, width: int) -> str:

@@ -8,7 +8,7 @@ screen.
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from lykke_cli.application.messages import Arrival, Entry, EntryBatch
 from lykke_cli.application.tail import (
@@ -29,13 +29,19 @@ _CLEAR = "\r\x1b[2K"
 
 
 class Reporter:
-    """Counts what is printed and reports what happens; `quiet` keeps all of it back."""
+    """Counts what is printed and reports what happens; `quiet` keeps all of it back.
 
-    def __init__(self, terminal: Terminal, *, quiet: bool, with_history: bool) -> None:
+    Times are told in `zone`, with None in this machine's.
+    """
+
+    def __init__(
+        self, terminal: Terminal, *, quiet: bool, with_history: bool, zone: tzinfo | None = None
+    ) -> None:
         self._quiet = quiet
         self._terminal = terminal
         self._draws = terminal.may_draw and not quiet
         self._with_history = with_history
+        self._zone = zone
         self._drawn = False
         self._started = time.monotonic()
         self._connected_at: datetime | None = None
@@ -84,7 +90,7 @@ class Reporter:
                     self.line(f"following {channel}")
                 else:
                     self.gaps += 1
-                    span = f"{_clock(gap.started_at)} to {_clock(gap.ended_at)}"
+                    span = f"{self._clock(gap.started_at)} to {self._clock(gap.ended_at)}"
                     if self._with_history:
                         self.line(f"connected again; reading what was missed from {span}")
                     else:
@@ -135,9 +141,9 @@ class Reporter:
         elif self._connected_at is None:
             state = "○ not connected, trying again"
         elif width < _WIDE:
-            state = f"● since {_clock(self._connected_at)}"
+            state = f"● since {self._clock(self._connected_at)}"
         else:
-            state = f"● {self._channel} since {_clock(self._connected_at)}"
+            state = f"● {self._channel} since {self._clock(self._connected_at)}"
         lag = "" if self._lag is None else f" · lag {max(self._lag, 0):.1f}s"
         printed = "1 entry" if self.entries == 1 else f"{self.entries} entries"
         recovered = f" · {self.recovered} recovered" if self._with_history else ""
@@ -146,9 +152,9 @@ class Reporter:
         sys.stderr.flush()
         self._drawn = True
 
-
-def _clock(moment: datetime) -> str:
-    return moment.astimezone().strftime("%H:%M:%S")
+    def _clock(self, moment: datetime) -> str:
+        text = moment.astimezone(self._zone).strftime("%H:%M:%S")
+        return f"{text} UTC" if self._zone is UTC else text
 
 
 def _span(seconds: float) -> str:

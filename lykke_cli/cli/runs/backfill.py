@@ -76,7 +76,12 @@ class Backfilling:
 
     @cached_property
     def _reporter(self) -> Reporter:
-        return Reporter(self._terminal, quiet=self.printing.quiet, with_history=True)
+        return Reporter(
+            self._terminal,
+            quiet=self.printing.quiet,
+            with_history=True,
+            zone=self.printing.zone,
+        )
 
     async def run(self) -> None:
         started = time.monotonic()

@@ -47,7 +47,12 @@ class Tailing:
 
     @cached_property
     def _reporter(self) -> Reporter:
-        return Reporter(self._terminal, quiet=self.printing.quiet, with_history=self.has_history)
+        return Reporter(
+            self._terminal,
+            quiet=self.printing.quiet,
+            with_history=self.has_history,
+            zone=self.printing.zone,
+        )
 
     async def run(self) -> None:
         gateway = make_gateway(self.settings, health_interval=self.health_interval)

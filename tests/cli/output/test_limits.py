@@ -119,7 +119,7 @@ def test_the_limit_of_the_table_is_chosen(redis_server: RedisServer, env: dict[s
     ids=["a string", "keys", "a type", "no entry", "unreadable"],
 )
 def test_the_table_does_not_look_into_what_is_large(message: bytes) -> None:
-    table = LiveTable(a_terminal(tty=True), utc=True)
+    table = LiveTable(a_terminal(tty=True))
     arrival = Arrival(decode(message), "live", "auditlog:x", message)
     tracemalloc.start()
     try:

@@ -52,11 +52,10 @@ def a_table(
     terminal = Terminal(io.BytesIO(), io.BytesIO(), color=color, environ=environ, columns=width)
     return LiveTable(
         terminal,
-        utc=utc,
         relative=relative,
         show_user=show_user,
         columns=columns,
-        zone=zone,
+        zone=UTC if utc else zone,
         now=lambda: NOW,
     )
 
@@ -317,7 +316,7 @@ def test_an_unknown_activity_has_the_same_colour_every_time() -> None:
 
 def test_a_resized_terminal_gets_a_new_header() -> None:
     environ = {"COLUMNS": "80"}
-    table = LiveTable(Terminal(io.BytesIO(), io.BytesIO(), environ=environ), utc=True)
+    table = LiveTable(Terminal(io.BytesIO(), io.BytesIO(), environ=environ))
     assert len(all_lines(table, entry())) == 2
     environ["COLUMNS"] = "120"
     shown = lines(table, entry())
