@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 
@@ -99,9 +100,10 @@ def stats(
     from lykke_cli.cli.runtime import run_async
 
     user_id = id_of(user, settings)
+    selection_types = tuple(activity_type or ())
     selection = Selection(
         user_id=user_id,
-        activity_types=tuple(activity_type or ()),
+        activity_types=selection_types,
         entity_type=entity_type,
         entity_id=entity_id,
     )
@@ -121,6 +123,16 @@ def stats(
         line = encode(activity.to_dict()) + b"\n"
         terminal.write(json_for_terminal(line) if terminal.stdout_is_tty else line)
     terminal.flush()
+    if not activity.summary.entries and not quiet:
+        run_async(_tell_mistakes(settings, user_id, selection_types))
+
+
+async def _tell_mistakes(settings: "Settings", user_id: UUID, types: tuple[str, ...]) -> None:
+    from lykke_cli.application.filters import Filters
+    from lykke_cli.cli.runs.silence import probable_mistakes
+
+    async for line in probable_mistakes(settings, user_id, Filters(activity_types=types)):
+        sys.stderr.write(f"lykke: {visible(line)}\n")
 
 
 async def _read(settings: "Settings", scope: "Scope", zone: "tzinfo | None") -> "Activity":

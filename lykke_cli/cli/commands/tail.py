@@ -161,6 +161,7 @@ def tail(
         ack=ack,
         reconcile=options.interval(reconcile),
         health_interval=options.interval(health_interval),
+        is_gap_unexpected=not (has_history or live_only) and channel == options.AUDIT_LOG,
         file=options.entry_file(to_file, rotate, compress=compress),
         printing=printing,
     )

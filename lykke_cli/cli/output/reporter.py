@@ -24,6 +24,7 @@ from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.infrastructure.files import recent
 
 REDRAW_INTERVAL = 1.0  # seconds
+MOST_GAPS = 20  # that are told again at the end
 _WIDE = 120  # columns from which the status line names the channel
 _CLEAR = "\r\x1b[2K"
 
@@ -31,17 +32,24 @@ _CLEAR = "\r\x1b[2K"
 class Reporter:
     """Counts what is printed and reports what happens; `quiet` keeps all of it back.
 
-    Times are told in `zone`, with None in this machine's.
+    Times are told in `zone`, with None in this machine's; a `warning` once it follows.
     """
 
     def __init__(
-        self, terminal: Terminal, *, quiet: bool, with_history: bool, zone: tzinfo | None = None
+        self,
+        terminal: Terminal,
+        *,
+        quiet: bool,
+        with_history: bool,
+        zone: tzinfo | None = None,
+        warning: str | None = None,
     ) -> None:
         self._quiet = quiet
         self._terminal = terminal
         self._draws = terminal.may_draw and not quiet
         self._with_history = with_history
         self._zone = zone
+        self._warning = warning
         self._drawn = False
         self._started = time.monotonic()
         self._connected_at: datetime | None = None
@@ -51,6 +59,7 @@ class Reporter:
         self.activity_types: set[str] = set()
         self.recovered = 0
         self.gaps = 0
+        self._lost: list[str] = []  # the spans of those that nothing fills
         self._lag: float | None = None
 
     def line(self, text: str) -> None:
@@ -88,12 +97,15 @@ class Reporter:
                 self._connected_at = datetime.now(UTC)
                 if gap is None:
                     self.line(f"following {channel}")
+                    if self._warning is not None:
+                        self.line(self._warning)
                 else:
                     self.gaps += 1
                     span = f"{self._clock(gap.started_at)} to {self._clock(gap.ended_at)}"
                     if self._with_history:
                         self.line(f"connected again; reading what was missed from {span}")
                     else:
+                        self._lost = [*self._lost, span][-MOST_GAPS:]
                         self.line(
                             f"connected again; GAP from {span}: messages published in it are lost "
                             "(with a database they would be read from there)"
@@ -117,12 +129,20 @@ class Reporter:
         """The last line of a run that got under way."""
         if not self._channel or (self._with_history and not self._caught_up):
             return
+        if not self._with_history:
+            self._tell_gaps_again()
         seconds = time.monotonic() - self._started
         recovered = f"{self.recovered} recovered from the database, " if self._with_history else ""
         self.line(
             f"{self.entries} printed in {_span(seconds)}, {recovered}"
             f"{_times(self.gaps)} disconnected"
         )
+
+    def _tell_gaps_again(self) -> None:
+        if earlier := self.gaps - len(self._lost):
+            self.line(f"GAP: {earlier} earlier ones were told as they came")
+        for span in self._lost:
+            self.line(f"GAP from {span}: messages published in it are lost")
 
     def clear(self) -> None:
         """Take the status line away, before something else is written."""

@@ -24,6 +24,7 @@ from lykke_cli.cli.output.sink import NoSink, Sink, StdoutSink
 from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.keeping import Keeper, open_file
+from lykke_cli.cli.runs.silence import probable_mistakes
 from lykke_cli.cli.runs.tail import SINCE_UNUSED, place_key
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.files import recent
@@ -94,6 +95,9 @@ class Backfilling:
         finally:
             recent.remember(activity_types=self._reporter.activity_types)
         seconds = time.monotonic() - started
+        if not self._done.entries and not self.printing.quiet:
+            async for line in probable_mistakes(self.settings, self.user_id, self.filters):
+                self._reporter.line(line)
         rate = f", {self._done.entries / seconds:,.0f} a second" if seconds >= 1 else ""
         is_nothing_new = self._done.goes_on and not self._done.entries
         nothing = ": nothing new since the last run" if is_nothing_new else ""
