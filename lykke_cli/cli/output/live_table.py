@@ -262,7 +262,14 @@ def _time(moment: datetime, width: int) -> str:
 
 
 def _id(message: Entry | OtherMessage | Unreadable, width: int) -> str:
-    return message.id[:width] if isinstance(message, Entry | UnreadableEntry) else ""
+    return (
+        _whole_or_short(message.id, width) if isinstance(message, Entry | UnreadableEntry) else ""
+    )
+
+
+def _whole_or_short(name: str, width: int) -> str:
+    """An id in full, or else its first part alone, whatever room there is."""
+    return name if len(name) <= width else name[:SHORT_ID]
 
 
 def _user(shown: Arrival, width: int) -> str:
@@ -273,7 +280,7 @@ def _user(shown: Arrival, width: int) -> str:
         user = text_of(fields_of(message).get("user_id"))
     else:
         user = shown.channel.rpartition(":")[2]
-    return visible(user[:width])
+    return visible(_whole_or_short(user, width))
 
 
 def _entity(entry: Entry, width: int) -> str:

@@ -247,6 +247,12 @@ def test_the_user_is_shown_when_asked_for_even_of_what_is_not_an_entry() -> None
         assert line[11:20] == "9b2f0c1e "
 
 
+@pytest.mark.parametrize(("width", "shown"), [(80, USER[:8]), (200, USER[:8]), (300, USER)])
+def test_an_id_is_shown_in_full_or_short(width: int, shown: str) -> None:
+    (line,) = lines(a_table(width, show_user=True), entry())
+    assert line.split()[2] == shown
+
+
 def test_other_messages_are_named_by_their_type() -> None:
     shown = lines(a_table(120), live(b'{"type":"ack","n":1}'), live(b'{"type":1,"n":2}'))
     assert shown[0].split()[1:] == ["●", "ack", "n=1"]
