@@ -97,9 +97,9 @@ class LykkeProcess:
     """A running `lykke`; killed at the end of the block, whatever happened.
 
     `clock_offset` sets its clock so many seconds wrong.
-    `terminal` gives it a pseudo-terminal of so
-    many columns for stdout and stderr together; `reading=False` leaves stdout unread until
-    `resume_reading`.
+    `terminal` gives it a pseudo-terminal of so many columns for stdout and stderr together, or
+    with a descriptor as `stdout` for stderr alone; what is on the screen is our `stdout`.
+    `reading=False` leaves stdout unread until `resume_reading`.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class LykkeProcess:
         *arguments: object,
         env: Mapping[str, str] | None = None,
         terminal: int | None = None,
+        stdout: int | None = None,
         reading: bool = True,
         clock_offset: float = 0,
     ) -> None:
@@ -140,7 +141,7 @@ class LykkeProcess:
                 arguments,
                 {"TERM": "xterm-256color", **environment(env)},
                 clock_offset,
-                *(slave, slave, slave),
+                *(slave, slave if stdout is None else stdout, slave),
             )
             os.close(slave)
             out, err = os.fdopen(master, "rb", 0), None

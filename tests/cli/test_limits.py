@@ -74,7 +74,7 @@ def test_the_table_cuts_what_is_large_and_tells_its_size(
     redis_server: RedisServer, env: dict[str, str]
 ) -> None:
     shown = tail(redis_server, env, "-o", "table", count=len(METAS) + 1).stdout.decode()
-    _, *lines, end = shown.splitlines()
+    _, *lines, end = (line for line in shown.splitlines() if not line.startswith("---"))
     assert end.endswith("last=1")
     rows = dict(zip(METAS, lines, strict=True))
     assert max(map(len, rows.values())) <= 100
@@ -102,7 +102,7 @@ def test_the_limit_of_the_table_is_chosen(redis_server: RedisServer, env: dict[s
     count = len(METAS) + 1
     arguments = ("-o", "table", "--max-message-size", "9K")
     shown = tail(redis_server, env, *arguments, count=count).stdout.decode().splitlines()
-    assert shown[2].endswith("… 9 KiB") and shown[-1].endswith("last=1")
+    assert any(line.endswith("… 9 KiB") for line in shown) and shown[-1].endswith("last=1")
     wrong = call_lykke("tail", USER, "--max-message-size", "much")
     assert (wrong.status, "is not a size" in wrong.stderr) == (ExitCode.USAGE, True)
 
@@ -119,7 +119,7 @@ def test_the_limit_of_the_table_is_chosen(redis_server: RedisServer, env: dict[s
     ids=["a string", "keys", "a type", "no entry", "unreadable"],
 )
 def test_the_table_does_not_look_into_what_is_large(message: bytes) -> None:
-    table = LiveTable(a_terminal(tty=True), utc=True)
+    table = LiveTable(a_terminal(tty=True))
     arrival = Arrival(decode(message), "live", "auditlog:x", message)
     tracemalloc.start()
     try:
@@ -160,7 +160,7 @@ def test_rows_of_postgresql(postgres_url: str, output: str, arguments: tuple[str
     result = run_lykke("backfill", USER, "-o", output, *arguments, env=env)
     assert result.status == ExitCode.DONE, result.stderr
     lines = result.stdout.splitlines()
-    assert len(lines) == len(ROWS) + (output != "ndjson")
+    assert len(lines) == len(ROWS) + {"ndjson": 0, "csv": 1, "table": 2}[output]
     assert b"last" in lines[-1]
     assert lines[-2].endswith("… 2.0 MiB".encode()) == (output == "table")
 

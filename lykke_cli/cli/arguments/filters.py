@@ -1,6 +1,6 @@
 """Which entries a command is about."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -21,7 +21,7 @@ Since = Annotated[
     typer.Option(
         "--since",
         metavar="TIME",
-        help="From this time on: 15m, 2h, 7d, now, or ISO 8601.",
+        help="From this time on: 15m, 2h ago, 14:05, yesterday, ISO 8601, @1767225600.",
         rich_help_panel=_PANEL,
         show_default=False,
     ),
@@ -112,10 +112,17 @@ def filters(
     )
 
 
-def time_range(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
-    """The values of --since and --until; raises UsageMistake where nothing can lie between."""
+def time_range(
+    since: str | None, until: str | None, zone: tzinfo | None
+) -> tuple[datetime | None, datetime | None]:
+    """The values of --since and --until, read in `zone` (None: this machine's).
+
+    Raises UsageMistake where nothing can lie between.
+    """
     now = datetime.now(UTC)
-    start, end = (None if text is None else parse_moment(text, now) for text in (since, until))
+    start, end = (
+        None if text is None else parse_moment(text, now, zone) for text in (since, until)
+    )
     if start is not None and end is not None and start >= end:
         raise UsageMistake(f"--since {since} is not before --until {until}: nothing lies between.")
     return start, end

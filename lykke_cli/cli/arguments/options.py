@@ -28,6 +28,7 @@ from lykke_cli.cli.arguments.output import (
     Relative,
     Rotate,
     Template,
+    TimeZone,
     ToFile,
     Unsafe,
     Utc,
@@ -35,6 +36,7 @@ from lykke_cli.cli.arguments.output import (
     printing,
     require_ndjson,
     terminal,
+    zone,
 )
 from lykke_cli.cli.arguments.servers import (
     AUDIT_LOG,
@@ -83,6 +85,7 @@ __all__ = [
     "Rotate",
     "Since",
     "Template",
+    "TimeZone",
     "ToFile",
     "Unsafe",
     "Until",
@@ -106,4 +109,5 @@ __all__ = [
     "size",
     "terminal",
     "time_range",
+    "zone",
 ]

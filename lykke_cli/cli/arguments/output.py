@@ -2,12 +2,14 @@
 
 import os
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lykke_cli.application.errors import UsageMistake
+from lykke_cli.application.times import parse_zone
 from lykke_cli.cli.arguments.help_texts import env
 from lykke_cli.cli.arguments.servers import AUDIT_LOG
 from lykke_cli.cli.arguments.values import size
@@ -34,7 +36,17 @@ Utc = Annotated[
     bool | None,
     typer.Option(
         "--utc/--local",
-        help="Times in UTC; local ones unless given.",
+        help="Times in UTC, as in a pipe, or local, as on a terminal.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(
+        "--tz",
+        metavar="ZONE",
+        help="Times in this zone: Europe/Berlin.",
         rich_help_panel=_PANEL,
         show_default=False,
     ),
@@ -158,7 +170,8 @@ class Printing:
     """How messages are shown."""
 
     output: Output | None
-    utc: bool = False
+    zone: tzinfo | None = UTC
+    """In which times are shown, and read where they name none; None: this machine's."""
     relative: bool = False
     unsafe: bool = False
     color: ColorChoice = ColorChoice.AUTO
@@ -177,7 +190,7 @@ class Printing:
         return make_renderer(
             self.output,
             terminal,
-            utc=self.utc,
+            zone=self.zone,
             relative=self.relative,
             show_user=show_user,
             unsafe=self.unsafe,
@@ -188,11 +201,29 @@ class Printing:
         )
 
 
+def zone(settings: Settings, utc: bool | None, tz: str | None) -> tzinfo | None:
+    """The zone in which times are shown, and read where they name none; None: this machine's.
+
+    Without a flag or the profile's choice it is the person's own on a terminal, else UTC.
+    Raises UsageMistake.
+    """
+    if tz is not None:
+        if utc is not None:
+            raise UsageMistake("--tz names the zone: leave --utc and --local out.")
+        return parse_zone(tz)
+    if utc is None and settings.profile is not None:
+        utc = settings.profile.values.get("utc")
+    if utc is None:
+        utc = not terminal().stdout_is_tty
+    return UTC if utc else None
+
+
 def printing(
     settings: Settings,
     output: Output | None,
     *,
-    utc: bool | None,
+    utc: bool | None = None,
+    tz: str | None = None,
     color: ColorChoice | None,
     relative: bool = False,
     unsafe: bool = False,
@@ -210,7 +241,7 @@ def printing(
         color = ColorChoice(defaults.get("color", ColorChoice.AUTO))
     return Printing(
         output,
-        utc=bool(defaults.get("utc")) if utc is None else utc,
+        zone=zone(settings, utc, tz),
         relative=relative,
         unsafe=unsafe,
         color=color or ColorChoice.AUTO,

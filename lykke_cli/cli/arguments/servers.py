@@ -40,7 +40,8 @@ ProfileName = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
-        help=f"Servers and defaults under this name; see lykke profile. {env('LYKKE_PROFILE')}",
+        help="Servers and defaults under this name, before those of the environment; "
+        f"see lykke profile. {env('LYKKE_PROFILE')}",
         rich_help_panel=_PANEL,
         show_default=False,
     ),

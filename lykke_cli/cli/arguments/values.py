@@ -2,8 +2,8 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, overload
+from datetime import UTC, datetime, tzinfo
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -51,13 +51,9 @@ USER_HELP = "The user: a UUID, or an e-mail address."
 UserId = Annotated[User, typer.Argument(metavar="USER_ID", parser=parse_user, help=USER_HELP)]
 
 
-@overload
-def moment(text: str) -> datetime: ...
-@overload
-def moment(text: str | None) -> datetime | None: ...
-def moment(text: str | None) -> datetime | None:
-    """A `TIME` option's value."""
-    return None if text is None else parse_moment(text, datetime.now(UTC))
+def moment(text: str, zone: tzinfo | None) -> datetime:
+    """A `TIME` option's value, read in `zone` (None: this machine's)."""
+    return parse_moment(text, datetime.now(UTC), zone)
 
 
 def seconds(text: str | None) -> float | None:

@@ -57,6 +57,7 @@ def backfill(
     template: options.Template = None,
     max_message_size: options.MaxMessageSize = options.MAX_MESSAGE_SIZE,
     utc: options.Utc = None,
+    tz: options.TimeZone = None,
     relative: options.Relative = False,
     unsafe: options.Unsafe = False,
     color: options.Color = None,
@@ -74,13 +75,13 @@ def backfill(
     if to_file is not None and limit is not None:
         raise UsageMistake("--to-file goes on where it left off: leave --limit out.")
 
-    start, end = options.time_range(since, until)
     needs = ("redis_url", "database_url") if replay else ("database_url",)
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     printing = options.printing(
         settings,
         output,
         utc=utc,
+        tz=tz,
         relative=relative,
         unsafe=unsafe,
         color=color,
@@ -89,6 +90,7 @@ def backfill(
         template=template,
         max_message_size=max_message_size,
     )
+    start, end = options.time_range(since, until, printing.zone)
     user_id = id_of(user, settings)
     if replay:  # what is replayed is printed only where this was asked for here
         printing = replace(printing, output=output)

@@ -23,11 +23,12 @@ def demo(
     ] = False,
     output: options.OutputOption = None,
     utc: options.Utc = None,
+    tz: options.TimeZone = None,
     color: options.Color = None,
 ) -> None:
     """See it all: a server of its own, users at work, a live tail, an outage, the recovery."""
     seconds = None if keep else options.seconds(duration)
-    printing = options.printing(Settings(), output, utc=utc, color=color)
+    printing = options.printing(Settings(), output, utc=utc, tz=tz, color=color)
 
     from lykke_cli.cli.runs.demo import Demonstration
     from lykke_cli.cli.runtime import run_async

@@ -51,7 +51,7 @@ def record(
         typer.Option(
             "--occurred-at",
             metavar="TIME",
-            help="When it happened: now, 15m, or ISO 8601.",
+            help="When it happened: now, 15m, 14:05, or ISO 8601.",
             show_default=False,
         ),
     ] = None,
@@ -81,7 +81,7 @@ def record(
         entity_id=entity_id,
         entity_type=entity_type,
         meta=details,
-        occurred_at=options.moment(occurred_at or "now"),
+        occurred_at=options.moment(occurred_at or "now", options.zone(settings, None, None)),
     )
     options.confirm(settings, f"record an entry of {user_id}", yes=yes)
     recent.remember(user_id, "record", [activity_type])

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 
@@ -14,6 +15,8 @@ from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from lykke_cli.application.gateways.statistics_protocol import Scope
     from lykke_cli.application.stats import Activity
     from lykke_cli.infrastructure.configuration.settings import Settings
@@ -71,6 +74,7 @@ def stats(
         ),
     ] = None,
     utc: options.Utc = None,
+    tz: options.TimeZone = None,
     color: options.Color = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
@@ -80,10 +84,10 @@ def stats(
 
     The database does the counting, whatever the number of entries.
     """
-    start, end = options.time_range(since, until)
     settings = options.settings(None, database_url, profile, needs=("database_url",), quiet=quiet)
+    printing = options.printing(settings, None, utc=utc, tz=tz, color=color, quiet=quiet)
+    start, end = options.time_range(since, until, printing.zone)
     settings.required_database_url()
-    printing = options.printing(settings, None, utc=utc, color=color, quiet=quiet)
     terminal = options.terminal(printing.color)
     if png is not None:
         from lykke_cli.cli.reports.png import require_png
@@ -96,15 +100,16 @@ def stats(
     from lykke_cli.cli.runtime import run_async
 
     user_id = id_of(user, settings)
+    selection_types = tuple(activity_type or ())
     selection = Selection(
         user_id=user_id,
-        activity_types=tuple(activity_type or ()),
+        activity_types=selection_types,
         entity_type=entity_type,
         entity_id=entity_id,
     )
     scope = Scope(selection=selection, since=start, until=end)
     recent.remember(user_id, "stats", activity_type or ())
-    activity = run_async(_read(settings, scope, utc=printing.utc))
+    activity = run_async(_read(settings, scope, printing.zone))
     for path, form in ((svg, "svg"), (png, "png")):
         if path is not None:
             _write(path, activity, form)
@@ -118,16 +123,24 @@ def stats(
         line = encode(activity.to_dict()) + b"\n"
         terminal.write(json_for_terminal(line) if terminal.stdout_is_tty else line)
     terminal.flush()
+    if not activity.summary.entries and not quiet:
+        run_async(_tell_mistakes(settings, user_id, selection_types))
 
 
-async def _read(settings: "Settings", scope: "Scope", *, utc: bool) -> "Activity":
+async def _tell_mistakes(settings: "Settings", user_id: UUID, types: tuple[str, ...]) -> None:
+    from lykke_cli.application.filters import Filters
+    from lykke_cli.cli.runs.silence import probable_mistakes
+
+    async for line in probable_mistakes(settings, user_id, Filters(activity_types=types)):
+        sys.stderr.write(f"lykke: {visible(line)}\n")
+
+
+async def _read(settings: "Settings", scope: "Scope", zone: "tzinfo | None") -> "Activity":
     from lykke_cli.application.stats import read_activity
     from lykke_cli.bootstrap import make_statistics
 
     async with make_statistics(settings) as statistics:
-        return await read_activity(
-            statistics, scope, zone=UTC if utc else None, now=datetime.now(UTC)
-        )
+        return await read_activity(statistics, scope, zone=zone, now=datetime.now(UTC))
 
 
 def _write(path: Path, activity: "Activity", form: str) -> None:

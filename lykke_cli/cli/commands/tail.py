@@ -93,6 +93,7 @@ def tail(
     template: options.Template = None,
     max_message_size: options.MaxMessageSize = options.MAX_MESSAGE_SIZE,
     utc: options.Utc = None,
+    tz: options.TimeZone = None,
     relative: options.Relative = False,
     unsafe: options.Unsafe = False,
     color: options.Color = None,
@@ -103,12 +104,28 @@ def tail(
 ) -> None:
     """Follow a user's channel live.
 
-    With a database every committed entry is printed exactly once, whatever happens between.
+    With a database every committed entry is printed exactly once, whatever happens between. In the
+    table what came live is marked ●, what came from the database ○.
     """
     is_known = user is None or user.is_id
     needs = ("redis_url",) if live_only and is_known else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
-    (start, end), limit = options.time_range(since, until), options.seconds(timeout)
+    printing = options.printing(
+        settings,
+        output,
+        utc=utc,
+        tz=tz,
+        relative=relative,
+        unsafe=unsafe,
+        color=color,
+        quiet=quiet,
+        columns=columns,
+        template=template,
+        max_message_size=max_message_size,
+        channel=channel,
+    )
+    start, end = options.time_range(since, until, printing.zone)
+    limit = options.seconds(timeout)
     if (user is None) == (not all_users):
         raise UsageMistake("Give either a USER_ID, or --all for every user.")
     has_history = (
@@ -145,20 +162,9 @@ def tail(
         ack=ack,
         reconcile=options.interval(reconcile),
         health_interval=options.interval(health_interval),
+        is_gap_unexpected=not (has_history or live_only) and channel == options.AUDIT_LOG,
         file=options.entry_file(to_file, rotate, compress=compress),
-        printing=options.printing(
-            settings,
-            output,
-            utc=utc,
-            relative=relative,
-            unsafe=unsafe,
-            color=color,
-            quiet=quiet,
-            columns=columns,
-            template=template,
-            max_message_size=max_message_size,
-            channel=channel,
-        ),
+        printing=printing,
     )
     recent.remember(user_id, "tail", activity_type or ())
     run_async(tailing.run())

@@ -49,6 +49,7 @@ def users(
     ] = 50,
     output: Annotated[Form | None, options.LISTED_AS] = None,
     utc: options.Utc = None,
+    tz: options.TimeZone = None,
     color: options.Color = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
@@ -58,10 +59,10 @@ def users(
 
     E-mail addresses are shown where the application's table users may be read.
     """
-    start, end = options.time_range(since, until)
     settings = options.settings(None, database_url, profile, needs=("database_url",), quiet=quiet)
+    printing = options.printing(settings, None, utc=utc, tz=tz, color=color, quiet=quiet)
+    start, end = options.time_range(since, until, printing.zone)
     settings.required_database_url()
-    printing = options.printing(settings, None, utc=utc, color=color, quiet=quiet)
     terminal = options.terminal(printing.color)
 
     from lykke_cli.application.gateways.history_protocol import Selection
@@ -77,7 +78,7 @@ def users(
     found = run_async(_find(settings, scope, limit, email))
     match output or (Form.TABLE if terminal.stdout_is_tty else Form.NDJSON):
         case Form.TABLE:
-            user_list.draw(found, terminal.out, utc=printing.utc, now=datetime.now(UTC))
+            user_list.draw(found, terminal.out, zone=printing.zone, now=datetime.now(UTC))
         case form:
             terminal.write(user_list.encoded(found, form, to_terminal=terminal.stdout_is_tty))
     terminal.flush()

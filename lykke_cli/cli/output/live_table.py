@@ -2,14 +2,12 @@
 searched and copied.
 
 The columns' widths follow from the terminal's alone, never from what is in them, so that lines
-stay under each other for hours. Nothing that comes in is taken for markup or reaches the terminal
-unescaped.
+stay under each other for hours. Times are short: a line tells each new day and its zone. Nothing
+that comes in is taken for markup or reaches the terminal unescaped.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, tzinfo
-from typing import NamedTuple
+from datetime import UTC, datetime, tzinfo
 
 import msgspec
 from rich.cells import cell_len, set_cell_size
@@ -17,23 +15,28 @@ from rich.cells import cell_len, set_cell_size
 from lykke_cli.application.channel_event import TYPE_KEYS
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
-from lykke_cli.application.times import age
+from lykke_cli.application.times import age, zone_of
 from lykke_cli.cli.output import palette
 from lykke_cli.cli.output.cells import cut, size_in_words, steady
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.output.fields import fields_of, look_up_of, text_of
+from lykke_cli.cli.output.layout import (
+    COLUMNS,
+    FULL_ENTITY,
+    GAP,
+    SHORT_ID,
+    WITH_MILLISECONDS,
+    Column,
+    Layout,
+    layout_for,
+    layout_of,
+)
 from lykke_cli.cli.output.palette import BOLD, DIM, PLAIN, painted
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal
 
-MEDIUM = 80  # columns: times get a date and milliseconds
-WIDE = 120  # times get a year and an offset, columns more air
-VERY_WIDE = 160  # ids of entities in full
-WIDEST = 200  # ids of users in full
-LEAST_DETAILS = 10  # columns; before the details get less, other columns go
-SHORT_ID = 8
-COLUMNS = ("time", "age", "id", "user", "activity", "entity", "from", "details")
-FULL_ID = 36
+LIVE, FROM_DATABASE = "●", "○"
+LEAST_TYPE = 4  # cells of an entity's type; less of it tells nothing
 LONGEST_NAME = 1_000  # characters of a type that are looked at: it may have millions
 
 _ACTIVITY_COLORS = {
@@ -47,55 +50,31 @@ _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str).decode
 
 
-class Column(NamedTuple):
-    name: str
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The columns for one width of the terminal; `details` takes what the others leave."""
-
-    width: int
-    columns: tuple[Column, ...]
-    gap: int
-
-    @property
-    def is_short(self) -> bool:
-        """Whether times are shown without their day."""
-        return self.width < MEDIUM and any(c.name == "time" for c in self.columns)
-
-    @property
-    def details_width(self) -> int:
-        return next((c.width for c in self.columns if c.name == "details"), LEAST_DETAILS)
-
-
 class LiveTable:
     """Renders messages as the lines of a table.
 
-    Times are shown in the local zone, or in UTC with `utc`; `zone` replaces the local zone. With
-    `relative` the age that an entry has when its line is written takes their place.
-    `show_user` adds the user's column; `columns` chooses them all, in order (raises UsageMistake);
-    with `any_message` they may also be keys of a JSON object, such as `event_data.title`.
-    A message of more than `max_message_size` bytes is not looked into: the details are its
-    beginning and its size. `now` tells the time, for messages that carry none.
+    Times are shown in `zone`, with None in this machine's. With `relative` the age that an entry
+    has when its line is written takes their place. `show_user` adds the user's column; `columns`
+    chooses them all, in order (raises UsageMistake); with `any_message` they may also be keys of a
+    JSON object, such as `event_data.title`. A message of more than `max_message_size` bytes is not
+    looked into: the details are its beginning and its size. `now` tells the time, for messages
+    that carry none.
     """
 
     def __init__(
         self,
         terminal: Terminal,
         *,
-        utc: bool = False,
+        zone: tzinfo | None = UTC,
         relative: bool = False,
         show_user: bool = False,
         columns: Sequence[str] | None = None,
         max_message_size: int = MAX_MESSAGE_SIZE,
         any_message: bool = False,
-        zone: tzinfo | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._terminal = terminal
-        self._zone = UTC if utc else zone
+        self._zone = zone
         self._relative = relative
         self._show_user = show_user
         self._max_message_size = max_message_size
@@ -106,7 +85,7 @@ class LiveTable:
             None if columns is None else check_columns(columns, COLUMNS, any_key=any_message)
         )
         self._layout = self._layout_for(terminal.width)
-        self._day = self._local(now()).date()
+        self._day = ""
 
     def header(self) -> bytes:
         """The names of the columns."""
@@ -121,8 +100,9 @@ class LiveTable:
             lines.append(self.header().decode())
         for shown in messages:
             moment = self._moment(shown)
-            if self._layout.is_short and moment and moment.date() != self._day:
-                lines.append(self._new_day(moment.date()))
+            if moment and self._layout.width_of("time") and self._day != (day := _day(moment)):
+                self._day = day
+                lines.append(self._painted(cut(f"--- {day} ---", self._layout.width), DIM) + "\n")
             lines.append(self._row(shown, moment))
         return "".join(lines).encode("utf-8", "replace")
 
@@ -137,6 +117,8 @@ class LiveTable:
     def _title(self, column: Column) -> str:
         if column.name == "time" and self._zone is UTC:
             return "TIME UTC"
+        if column.name == "from" and column.width < len("FROM"):
+            return ""
         return column.name.upper()
 
     def _moment(self, shown: Arrival) -> datetime | None:
@@ -151,11 +133,6 @@ class LiveTable:
             return moment.astimezone(self._zone)
         except (OverflowError, ValueError, OSError):  # at either end of the calendar
             return moment
-
-    def _new_day(self, day: date) -> str:
-        self._day = day
-        text = set_cell_size(f"--- {day.isoformat()} ---", self._layout.width).rstrip()
-        return self._painted(text, DIM) + "\n"
 
     def _row(self, shown: Arrival, moment: datetime | None) -> str:
         layout = self._layout
@@ -177,7 +154,7 @@ class LiveTable:
                 case "entity":
                     cell, style = entity, self._entity_style(shown.message)
                 case "from":
-                    cell, style = ("live" if shown.source == "live" else "db"), DIM
+                    cell, style = (LIVE if shown.source == "live" else FROM_DATABASE), DIM
                 case "details":
                     cell = details
                     style = PLAIN if isinstance(shown.message, Entry) else DIM
@@ -193,11 +170,10 @@ class LiveTable:
         return visible(text_of(look_up_of(name)(fields_of(message)))[:LONGEST_NAME])
 
     def _line(self, cells: Sequence[str], styles: Sequence[str]) -> str:
-        layout = self._layout
         parts: list[str] = []
-        for cell, style, column in zip(cells, styles, layout.columns, strict=True):
+        for cell, style, column in zip(cells, styles, self._layout.columns, strict=True):
             text = cut(steady(cell), column.width)
-            padding = column.width - cell_len(text) + layout.gap
+            padding = column.width - cell_len(text) + GAP
             parts += (self._painted(text, style), " " * padding)
         return "".join(parts).rstrip(" ") + "\n"
 
@@ -221,76 +197,16 @@ class LiveTable:
         return painted(text, style) if self._in_color else text
 
 
-def _width_of(name: str, width: int) -> int:
-    """What a column takes of a terminal's `width`."""
-    match name:
-        case "time":
-            return 29 if width >= WIDE else 18 if width >= MEDIUM else 8
-        case "age":
-            return 8
-        case "id":
-            return FULL_ID if width >= VERY_WIDE else SHORT_ID
-        case "user":
-            return FULL_ID if width >= WIDEST else SHORT_ID
-        case "activity":
-            return 20 if width >= WIDE else 16
-        case "entity":
-            return 46 if width >= VERY_WIDE else 16 if width >= MEDIUM else 13
-        case "from":
-            return 4
-        case "details":
-            return LEAST_DETAILS
-        case _:
-            return 20 if width >= WIDE else 16
-
-
-def layout_of(names: Sequence[str], width: int) -> Layout:
-    """The chosen columns, as many of them as fit; `details` takes what the others leave."""
-    gap = 2 if width >= WIDE else 1
-    columns = [Column(name, min(_width_of(name, width), width)) for name in names]
-    while len(columns) > 1 and sum(column.width + gap for column in columns) - gap > width:
-        columns.pop()
-    left = width - sum(column.width + gap for column in columns) + gap
-    widened = [
-        column._replace(width=column.width + max(0, left)) if column.name == "details" else column
-        for column in columns
-    ]
-    return Layout(width, tuple(widened), gap)
-
-
-def layout_for(width: int, *, show_user: bool, relative: bool = False) -> Layout:
-    """The columns that fit into `width` cells."""
-    gap = 2 if width >= WIDE else 1
-    moment = "age" if relative else "time"
-    time = _width_of(moment, width)
-    names = (moment, *(["user"] if show_user else []), "activity", "entity", "from")
-    columns = [Column(name, _width_of(name, width)) for name in names]
-
-    def left() -> int:
-        return width - sum(column.width + gap for column in columns)
-
-    for expendable in ("from", "entity", "user"):
-        if left() < LEAST_DETAILS:
-            columns = [column for column in columns if column.name != expendable]
-    if left() >= LEAST_DETAILS:
-        columns.append(Column("details", left()))
-        return Layout(width, tuple(columns), gap)
-    activity = max(1, width - time - gap)  # too narrow for a table: what there is room for
-    narrowest = (Column(moment, min(time, width)), Column("activity", activity))
-    return Layout(width, narrowest if width > time + gap else narrowest[:1], gap)
-
-
 def _describe(
     message: Entry | OtherMessage | Unreadable, layout: Layout, limit: int
 ) -> tuple[str, str, str]:
     """The activity, the entity and the details of a message; beyond `limit` bytes its size."""
-    width = layout.details_width
+    width = layout.width_of("details")
     size = _size(message)
     if isinstance(message, Entry):
-        entity = next((c.width for c in layout.columns if c.name == "entity"), 0)
         return (
             visible(message.activity_type[:LONGEST_NAME]),
-            _entity(message, entity),
+            _entity(message, layout.width_of("entity")),
             _beginning(_excerpt(message.meta, width), size, width)
             if size > limit
             else _summary(bytes(message.meta), width),
@@ -335,15 +251,25 @@ def _kind(message: OtherMessage) -> tuple[str, bytes | dict[str, msgspec.Raw]]:
     return "message", fields
 
 
+def _day(moment: datetime) -> str:
+    """The day, and the zone that its times are in."""
+    return f"{moment.date().isoformat()} {zone_of(moment)}"
+
+
 def _time(moment: datetime, width: int) -> str:
-    if width < 18:
-        return f"{moment:%H:%M:%S}"
-    text = moment.isoformat(" ", "milliseconds")
-    return text.replace("+00:00", "Z") if width >= 29 else text[5:23]
+    precision = "milliseconds" if width >= WITH_MILLISECONDS else "seconds"
+    return moment.time().isoformat(precision)
 
 
 def _id(message: Entry | OtherMessage | Unreadable, width: int) -> str:
-    return message.id[:width] if isinstance(message, Entry | UnreadableEntry) else ""
+    return (
+        _whole_or_short(message.id, width) if isinstance(message, Entry | UnreadableEntry) else ""
+    )
+
+
+def _whole_or_short(name: str, width: int) -> str:
+    """An id in full, or else its first part alone, whatever room there is."""
+    return name if len(name) <= width else name[:SHORT_ID]
 
 
 def _user(shown: Arrival, width: int) -> str:
@@ -354,7 +280,7 @@ def _user(shown: Arrival, width: int) -> str:
         user = text_of(fields_of(message).get("user_id"))
     else:
         user = shown.channel.rpartition(":")[2]
-    return visible(user[:width])
+    return visible(_whole_or_short(user, width))
 
 
 def _entity(entry: Entry, width: int) -> str:
@@ -362,9 +288,11 @@ def _entity(entry: Entry, width: int) -> str:
     kind = visible((entry.entity_type or "")[:LONGEST_NAME])
     if entry.entity_id is None:
         return kind
-    shown_id = entry.entity_id if width > FULL_ID else entry.entity_id[:SHORT_ID]
+    shown_id = entry.entity_id if width >= FULL_ENTITY else entry.entity_id[:SHORT_ID]
     room = width - len(shown_id) - 1
-    return f"{cut(steady(kind), room)} {shown_id}" if kind and room > 0 else shown_id
+    kind = steady(kind)
+    is_worth_it = kind and room >= min(LEAST_TYPE, cell_len(kind))
+    return f"{cut(kind, room)} {shown_id}" if is_worth_it else shown_id
 
 
 def _summary(meta: bytes | dict[str, msgspec.Raw], width: int) -> str:

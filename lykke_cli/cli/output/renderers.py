@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
 from typing import Protocol
 
 from lykke_cli.application.batches import as_batch
@@ -39,7 +40,7 @@ def make_renderer(
     output: Output | None,
     terminal: Terminal,
     *,
-    utc: bool,
+    zone: tzinfo | None = UTC,
     relative: bool = False,
     show_user: bool = False,
     unsafe: bool = False,
@@ -50,11 +51,12 @@ def make_renderer(
 ) -> Renderer:
     """The renderer for `output`, or without it a table on a terminal and NDJSON in a pipe.
 
-    `utc`, `relative` and `show_user` are for the table: times in UTC, ages in their place, and a
-    column for the user. With `unsafe` raw payloads reach a terminal as they are. `columns` are
-    those of a table or of CSV, in order; a `template` takes the place of `output`. What has more
-    than `max_message_size` bytes is cut in the table. With `any_message`, for channels of other
-    types than the audit log's, columns and fields are those of whatever JSON object comes.
+    `zone`, `relative` and `show_user` are for the table: the zone of its times (None: this
+    machine's), ages in their place, and a column for the user. With `unsafe` raw payloads reach a
+    terminal as they are. `columns` are those of a table or of CSV, in order; a `template` takes the
+    place of `output`. What has more than `max_message_size` bytes is cut in the table. With
+    `any_message`, for channels of other types than the audit log's, columns and fields are those of
+    whatever JSON object comes.
     Raises UsageMistake.
     """
     if template is not None:
@@ -73,7 +75,7 @@ def make_renderer(
 
             return LiveTable(
                 terminal,
-                utc=utc,
+                zone=zone,
                 relative=relative,
                 show_user=show_user,
                 columns=columns,

@@ -1,13 +1,14 @@
 """What a following command tells the person on stderr: what happened, and how it stands.
 
-Lines are for everybody. On a terminal a status line stays under them; it is taken away before
-anything else is written and drawn again after it, since both may go to the same screen.
+Lines are for everybody. Where the terminal may be drawn on, a status line stays under them; it is
+taken away before anything else is written and drawn again after it, since both may go to the same
+screen.
 """
 
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from lykke_cli.application.batches import as_batch
 from lykke_cli.application.messages import Arrival, Entry
@@ -24,18 +25,32 @@ from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.infrastructure.files import recent
 
 REDRAW_INTERVAL = 1.0  # seconds
+MOST_GAPS = 20  # that are told again at the end
 _WIDE = 120  # columns from which the status line names the channel
 _CLEAR = "\r\x1b[2K"
 
 
 class Reporter:
-    """Counts what is printed and reports what happens; `quiet` keeps all of it back."""
+    """Counts what is printed and reports what happens; `quiet` keeps all of it back.
 
-    def __init__(self, terminal: Terminal, *, quiet: bool, with_history: bool) -> None:
+    Times are told in `zone`, with None in this machine's; a `warning` once it follows.
+    """
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        *,
+        quiet: bool,
+        with_history: bool,
+        zone: tzinfo | None = None,
+        warning: str | None = None,
+    ) -> None:
         self._quiet = quiet
         self._terminal = terminal
-        self._draws = terminal.stderr_is_tty and not quiet
+        self._draws = terminal.may_draw and not quiet
         self._with_history = with_history
+        self._zone = zone
+        self._warning = warning
         self._drawn = False
         self._started = time.monotonic()
         self._connected_at: datetime | None = None
@@ -45,6 +60,7 @@ class Reporter:
         self.activity_types: set[str] = set()
         self.recovered = 0
         self.gaps = 0
+        self._lost: list[str] = []  # the spans of those that nothing fills
         self._lag: float | None = None
 
     def line(self, text: str) -> None:
@@ -82,12 +98,15 @@ class Reporter:
                 self._connected_at = datetime.now(UTC)
                 if gap is None:
                     self.line(f"following {channel}")
+                    if self._warning is not None:
+                        self.line(self._warning)
                 else:
                     self.gaps += 1
-                    span = f"{_clock(gap.started_at)} to {_clock(gap.ended_at)}"
+                    span = f"{self._clock(gap.started_at)} to {self._clock(gap.ended_at)}"
                     if self._with_history:
                         self.line(f"connected again; reading what was missed from {span}")
                     else:
+                        self._lost = [*self._lost, span][-MOST_GAPS:]
                         self.line(
                             f"connected again; GAP from {span}: messages published in it are lost "
                             "(with a database they would be read from there)"
@@ -111,12 +130,20 @@ class Reporter:
         """The last line of a run that got under way."""
         if not self._channel or (self._with_history and not self._caught_up):
             return
+        if not self._with_history:
+            self._tell_gaps_again()
         seconds = time.monotonic() - self._started
         recovered = f"{self.recovered} recovered from the database, " if self._with_history else ""
         self.line(
             f"{self.entries} printed in {_span(seconds)}, {recovered}"
             f"{_times(self.gaps)} disconnected"
         )
+
+    def _tell_gaps_again(self) -> None:
+        if earlier := self.gaps - len(self._lost):
+            self.line(f"GAP: {earlier} earlier ones were told as they came")
+        for span in self._lost:
+            self.line(f"GAP from {span}: messages published in it are lost")
 
     def clear(self) -> None:
         """Take the status line away, before something else is written."""
@@ -126,7 +153,7 @@ class Reporter:
             self._drawn = False
 
     def draw(self) -> None:
-        """Draw the status line, on a terminal."""
+        """Draw the status line, where the terminal may be drawn on."""
         if not self._draws:
             return
         width = self._terminal.err.width - 1
@@ -135,9 +162,9 @@ class Reporter:
         elif self._connected_at is None:
             state = "○ not connected, trying again"
         elif width < _WIDE:
-            state = f"● since {_clock(self._connected_at)}"
+            state = f"● since {self._clock(self._connected_at)}"
         else:
-            state = f"● {self._channel} since {_clock(self._connected_at)}"
+            state = f"● {self._channel} since {self._clock(self._connected_at)}"
         lag = "" if self._lag is None else f" · lag {max(self._lag, 0):.1f}s"
         printed = "1 entry" if self.entries == 1 else f"{self.entries} entries"
         recovered = f" · {self.recovered} recovered" if self._with_history else ""
@@ -146,9 +173,9 @@ class Reporter:
         sys.stderr.flush()
         self._drawn = True
 
-
-def _clock(moment: datetime) -> str:
-    return moment.astimezone().strftime("%H:%M:%S")
+    def _clock(self, moment: datetime) -> str:
+        text = moment.astimezone(self._zone).strftime("%H:%M:%S")
+        return f"{text} UTC" if self._zone is UTC else text
 
 
 def _span(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Where the program writes: its streams, what they are, how wide, and whether in colour."""
 
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
@@ -115,6 +116,14 @@ class Terminal:
         """The columns of stdout, now: a terminal may have been resized."""
         return self._width_of(self.stdout, is_tty=self.stdout_is_tty)
 
+    @cached_property
+    def may_draw(self) -> bool:
+        """Whether what is drawn and taken away again may stand on stderr.
+
+        It needs a terminal, and whoever reads a pipe on stdout may write to the same screen.
+        """
+        return self.stderr_is_tty and (self.stdout_is_tty or _is_file(self.stdout))
+
     @property
     def stdout_in_color(self) -> bool:
         return self._in_color(is_tty=self.stdout_is_tty)
@@ -181,6 +190,13 @@ class Terminal:
             highlight=False,
             _environ=self._environ,
         )
+
+
+def _is_file(stream: BinaryIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 class _TextStream:

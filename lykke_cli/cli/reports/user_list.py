@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from rich.cells import cell_len
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lykke_cli.application.gateways.users_protocol import ActiveUser
 from lykke_cli.application.messages import encode, format_time
-from lykke_cli.application.times import age
+from lykke_cli.application.times import age, zone_of
 from lykke_cli.cli.output.cells import harmless
 from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
 
@@ -20,21 +20,28 @@ _MEDIUM, _WIDE = 80, 100  # columns: from them on there is room for the count, f
 _ID, _GAP = 36, 1  # columns
 
 
-def draw(users: Sequence[ActiveUser], console: Console, *, utc: bool, now: datetime) -> None:
+def draw(
+    users: Sequence[ActiveUser], console: Console, *, zone: tzinfo | None, now: datetime
+) -> None:
     """Print a table; its ids are whole at any width from 36 columns on.
 
-    Where there is room, the age of the last entry at `now` stands beside its time.
+    Times are shown in `zone`, with None in this machine's. Where there is room, the age of the last
+    entry at `now` stands beside its time.
     """
     if not users:
         console.print("no users with entries in this range")
         return
     width = console.width
-    form = "%Y-%m-%d %H:%M:%S" if width >= _WIDE else "%m-%d %H:%M"
+    precision = "seconds" if width >= _WIDE else "minutes"
+    start = 0 if width >= _MEDIUM else len("2026-")  # the year has no room
+    last = [user.last.astimezone(zone) for user in users]
+    times = [moment.replace(tzinfo=None).isoformat(" ", precision)[start:] for moment in last]
+    last_title = f"LAST {_zone_name(last, zone)}"
     columns = {"USER_ID": _ID}
     has_emails = any(user.email for user in users)
     if width >= _MEDIUM or not has_emails:
         columns["ENTRIES"] = max(7, *(len(f"{user.entries:,}") for user in users))
-        columns["LAST"] = len(users[0].last.strftime(form))
+        columns["LAST"] = max(len(last_title), *map(len, times))
     if width >= (_WIDE if has_emails else _MEDIUM):
         columns["AGE"] = max(len(age(user.last, now)) for user in users)
     room = width - sum(columns.values()) - len(columns) * _GAP
@@ -45,12 +52,13 @@ def draw(users: Sequence[ActiveUser], console: Console, *, utc: bool, now: datet
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="dim")
     for name, size in columns.items():
         justify: JustifyMethod = "right" if name == "ENTRIES" else "left"
-        table.add_column(_title(name, utc=utc), width=size, no_wrap=True, justify=justify)
-    for user in users:
+        title = last_title if name == "LAST" else name
+        table.add_column(title, width=size, no_wrap=True, justify=justify)
+    for user, shown in zip(users, times, strict=True):
         cells = {
             "USER_ID": harmless(user.user_id),
             "ENTRIES": harmless(f"{user.entries:,}"),
-            "LAST": harmless(user.last.astimezone(UTC if utc else None).strftime(form)),
+            "LAST": harmless(shown),
             "AGE": harmless(age(user.last, now)),
             "E-MAIL": harmless(user.email or ""),
         }
@@ -58,8 +66,10 @@ def draw(users: Sequence[ActiveUser], console: Console, *, utc: bool, now: datet
     console.print(table)
 
 
-def _title(name: str, *, utc: bool) -> str:
-    return f"{name} UTC" if name == "LAST" and utc else name
+def _zone_name(moments: Sequence[datetime], zone: tzinfo | None) -> str:
+    """The offset that all of them have, or what zone they are in."""
+    offsets = {zone_of(moment) for moment in moments}
+    return offsets.pop() if len(offsets) == 1 else str(zone or "local")
 
 
 def encoded(users: Sequence[ActiveUser], form: str, *, to_terminal: bool) -> bytes:

@@ -24,6 +24,7 @@ from lykke_cli.cli.output.sink import NoSink, Sink, StdoutSink
 from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.keeping import Keeper, open_file
+from lykke_cli.cli.runs.silence import probable_mistakes
 from lykke_cli.cli.runs.tail import SINCE_UNUSED, place_key
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.files import recent
@@ -76,7 +77,12 @@ class Backfilling:
 
     @cached_property
     def _reporter(self) -> Reporter:
-        return Reporter(self._terminal, quiet=self.printing.quiet, with_history=True)
+        return Reporter(
+            self._terminal,
+            quiet=self.printing.quiet,
+            with_history=True,
+            zone=self.printing.zone,
+        )
 
     async def run(self) -> None:
         started = time.monotonic()
@@ -89,6 +95,9 @@ class Backfilling:
         finally:
             recent.remember(activity_types=self._reporter.activity_types)
         seconds = time.monotonic() - started
+        if not self._done.entries and not self.printing.quiet:
+            async for line in probable_mistakes(self.settings, self.user_id, self.filters):
+                self._reporter.line(line)
         rate = f", {self._done.entries / seconds:,.0f} a second" if seconds >= 1 else ""
         is_nothing_new = self._done.goes_on and not self._done.entries
         nothing = ": nothing new since the last run" if is_nothing_new else ""
@@ -248,9 +257,9 @@ class Backfilling:
     async def _show_progress(
         self, stack: AsyncExitStack, history: HistoryProtocol | None, sink: Sink
     ) -> None:
-        """Show a bar on stderr, where it is a terminal that the entries do not go to as well."""
+        """Show a bar where the terminal may be drawn on and the entries do not go there."""
         to_screen = isinstance(sink, StdoutSink) and self._terminal.stdout_is_tty
-        if self.printing.quiet or to_screen or not self._terminal.stderr_is_tty:
+        if self.printing.quiet or to_screen or not self._terminal.may_draw:
             return
         from lykke_cli.cli.output.progress import make_progress
 

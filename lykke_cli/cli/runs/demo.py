@@ -50,7 +50,7 @@ class Demonstration:
 
     @cached_property
     def _reporter(self) -> Reporter:
-        return Reporter(self._terminal, quiet=False, with_history=True)
+        return Reporter(self._terminal, quiet=False, with_history=True, zone=self.printing.zone)
 
     @property
     def _settings(self) -> Settings:
@@ -73,7 +73,7 @@ class Demonstration:
             for _ in range(EARLIER):
                 await self._record(uow, self._tailed)
             request = TailRequest(user_id=self._tailed, since=started)
-            renderer = make_renderer(self.printing.output, self._terminal, utc=self.printing.utc)
+            renderer = make_renderer(self.printing.output, self._terminal, zone=self.printing.zone)
             sink = StdoutSink(self._terminal, renderer)
             tail = Tail(gateway, history, request, reconcile_interval=2.0)
             follower = Follower(

@@ -2,9 +2,10 @@
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
@@ -18,7 +19,10 @@ from lykke_cli.cli.runs.keeping import Keeper
 
 
 class Follower:
-    """Writes what `tail` yields to `sink`, until `count` messages were written, or for ever."""
+    """Writes what `tail` yields to `sink`, until `count` messages were written, or for ever.
+
+    Where the history has nothing to print, `when_silent` is run beside it, once.
+    """
 
     def __init__(
         self,
@@ -28,6 +32,7 @@ class Follower:
         keeper: Keeper,
         *,
         count: int | None = None,
+        when_silent: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._tail = tail
         self._sink = sink
@@ -35,6 +40,8 @@ class Follower:
         self._keeper = keeper
         self._left = count
         self._acknowledger: Acknowledger | None = None
+        self._when_silent = when_silent
+        self._explaining: asyncio.Task[None] | None = None
 
     def acknowledge_through(self, gateway: PubSubGatewayProtocol, channel_type: str) -> None:
         """Publish an acknowledgment for every entry that is printed, through `gateway`."""
@@ -54,6 +61,9 @@ class Follower:
                 ) from None
         finally:
             drawing.cancel()
+            if self._explaining is not None:
+                self._explaining.cancel()
+                await asyncio.gather(self._explaining, return_exceptions=True)
             await self._finish()
 
     async def _follow(self) -> None:
@@ -70,9 +80,16 @@ class Follower:
                         self._reporter.happened(event)
                         if isinstance(event, HistoryRead):
                             self._keeper.caught_up()
+                            self._explain_silence()
                         if isinstance(event, Connected):
                             await self._sink.begin()
                 self._reporter.draw()
+
+    def _explain_silence(self) -> None:
+        """Once, where the history had nothing to print."""
+        if self._when_silent is not None and not self._reporter.entries:
+            self._explaining = asyncio.create_task(self._when_silent())
+        self._when_silent = None
 
     async def _print(self, arrivals: Sequence[Arrival]) -> None:
         if self._acknowledger is not None:

@@ -16,6 +16,7 @@ from lykke_cli.cli.output.sink import Sink, StdoutSink
 from lykke_cli.cli.output.terminal import Output, Terminal
 from lykke_cli.cli.runs.follow import Follower
 from lykke_cli.cli.runs.keeping import Keeper, open_file
+from lykke_cli.cli.runs.silence import LIVE_ONLY, probable_mistakes
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.files import recent
 from lykke_cli.infrastructure.files.cursor_file import CursorFile
@@ -39,6 +40,8 @@ class Tailing:
     reconcile: float
     health_interval: float
     file: EntryFile | None
+    is_gap_unexpected: bool
+    """Whether the person may not know that without a database gaps are lost."""
     printing: options.Printing
 
     @cached_property
@@ -47,7 +50,13 @@ class Tailing:
 
     @cached_property
     def _reporter(self) -> Reporter:
-        return Reporter(self._terminal, quiet=self.printing.quiet, with_history=self.has_history)
+        return Reporter(
+            self._terminal,
+            quiet=self.printing.quiet,
+            with_history=self.has_history,
+            zone=self.printing.zone,
+            warning=LIVE_ONLY if self.is_gap_unexpected else None,
+        )
 
     async def run(self) -> None:
         gateway = make_gateway(self.settings, health_interval=self.health_interval)
@@ -58,13 +67,25 @@ class Tailing:
                 history = await stack.enter_async_context(make_history(self.settings))
             request, sink, keeper = await self._open_output(stack, history)
             tail = Tail(gateway, history, request, reconcile_interval=self.reconcile)
-            follower = Follower(tail, sink, self._reporter, keeper, count=self.count)
+            follower = Follower(
+                tail,
+                sink,
+                self._reporter,
+                keeper,
+                count=self.count,
+                when_silent=self._tell_mistakes if self.has_history else None,
+            )
             if self.ack:
                 follower.acknowledge_through(gateway, request.channel_type)
             try:
                 await follower.run(self.timeout)
             finally:
                 recent.remember(activity_types=self._reporter.activity_types)
+
+    async def _tell_mistakes(self) -> None:
+        request = self.request
+        async for line in probable_mistakes(self.settings, request.user_id, request.filters):
+            self._reporter.line(line)
 
     async def _open_output(
         self, stack: AsyncExitStack, history: HistoryProtocol | None

@@ -1,18 +1,75 @@
-"""Where the servers are: flag, then environment, then profile, then default."""
+"""Where the servers are.
+
+A flag wins, then the profile that --profile names, then REDIS_URL and DATABASE_URL, then the
+profile that LYKKE_PROFILE or the configuration file names, then the default.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.configuration.profiles import (
     Profile,
     Profiles,
+    ServerUrl,
     has_password,
     others_may_read,
 )
 
 DEFAULT_REDIS_URL = "redis://localhost:6379"
 VARIABLES = {"redis_url": "REDIS_URL", "database_url": "DATABASE_URL"}
+
+
+class _Source(Enum):
+    FLAG, ENVIRONMENT, PROFILE = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offers:
+    """What there is to choose from for one server's URL."""
+
+    key: str
+    flag: str | None = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
+    profile: Profile | None
+    is_named: bool
+    """Whether --profile names the profile."""
+
+    def by_rank(self) -> list[_Source]:
+        """Where a URL is, the one that wins first."""
+        there = {
+            _Source.FLAG: bool(self.flag),
+            _Source.ENVIRONMENT: bool(self.environ.get(VARIABLES[self.key])),
+            _Source.PROFILE: self.profile is not None and self.profile.has_url(self.key),
+        }
+        rest = [_Source.ENVIRONMENT, _Source.PROFILE]
+        ranks = [_Source.FLAG, *(reversed(rest) if self.is_named else rest)]
+        return [source for source in ranks if there[source]]
+
+    def read(self, source: _Source) -> ServerUrl:
+        """Raises UsageMistake where a profile's cannot be read."""
+        server = None
+        if source is _Source.FLAG:
+            server = ServerUrl(self.flag or "")
+        elif source is _Source.ENVIRONMENT:
+            server = ServerUrl(self.environ[VARIABLES[self.key]])
+        elif self.profile is not None:
+            server = self.profile.url(self.key, self.environ)
+        return server or ServerUrl("")
+
+    def name(self, source: _Source) -> str:
+        if source is _Source.FLAG:
+            return f"--{self.key.replace('_', '-')}"
+        if source is _Source.ENVIRONMENT:
+            return f"environment {VARIABLES[self.key]}"
+        return f"profile {self.profile.name if self.profile else ''}"
+
+    def differ(self, taken: ServerUrl, other: _Source) -> bool:
+        try:
+            return self.read(other).url != taken.url
+        except UsageMistake:  # it could not even be used
+            return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +103,34 @@ class Settings:
         flags = {"redis_url": redis_url, "database_url": database_url}
         urls: dict[str, str] = {}
         sources: dict[str, str] = {}
+        beaten: dict[tuple[_Source, _Source], list[str]] = {}
         notices: list[str] = []
         for key in needs:
-            variable = VARIABLES[key]
-            if flag := flags[key]:
-                option = f"--{key.replace('_', '-')}"
-                urls[key], sources[key] = flag, option
-                if has_password(flag):
-                    notices.append(
-                        f"the list of processes shows the password in {option} to others: "
-                        f"use {variable} or a profile"
-                    )
-            elif value := environ.get(variable):
-                urls[key], sources[key] = value, f"environment {variable}"
-                if chosen is not None and chosen.has_url(key):
-                    notices.append(
-                        f"{variable} of the environment is used, not the {key} of the profile "
-                        f"{chosen.name} (unset {variable} to use that)"
-                    )
-            elif chosen is not None and (server := chosen.url(key, environ)) is not None:
-                urls[key], sources[key] = server.url, f"profile {chosen.name}"
-                notices += [
-                    f"{file} holds a password and others may read it: chmod 600 {file}"
-                    for file in server.secret_files
-                    if others_may_read(file)
-                ]
+            offers = _Offers(key, flags[key], environ, chosen, profile is not None)
+            if not (ranked := offers.by_rank()):
+                continue
+            taken, *others = ranked
+            server = offers.read(taken)
+            urls[key], sources[key] = server.url, offers.name(taken)
+            if taken is _Source.FLAG and has_password(server.url):
+                notices.append(
+                    f"the list of processes shows the password in {offers.name(taken)} to others: "
+                    f"use {VARIABLES[key]} or a profile"
+                )
+            notices += [
+                f"{file} holds a password and others may read it: chmod 600 {file}"
+                for file in server.secret_files
+                if others_may_read(file)
+            ]
+            for other in others:
+                # A flag is there to override what is set up: only two flags can be a mistake.
+                is_meant = taken is _Source.FLAG and not (
+                    other is _Source.PROFILE and offers.is_named
+                )
+                if not is_meant and offers.differ(server, other):
+                    beaten.setdefault((taken, other), []).append(key)
+        if chosen is not None:
+            notices += [_told(pair, keys, chosen) for pair, keys in beaten.items()]
         return cls(
             urls.get("redis_url", DEFAULT_REDIS_URL),
             urls.get("database_url"),
@@ -87,6 +147,20 @@ class Settings:
                 "that has one (postgresql://user:password@host/name or sqlite:///file)."
             )
         return self.database_url
+
+
+def _told(pair: tuple[_Source, _Source], keys: list[str], profile: Profile) -> str:
+    """Which of two that differ was taken, in a line without any URL."""
+    names = {
+        _Source.FLAG: "the command line",
+        _Source.ENVIRONMENT: "the environment",
+        _Source.PROFILE: f"the profile {profile.name}",
+    }
+    taken, other = (names[source] for source in pair)
+    verb = "is" if len(keys) == 1 else "are"
+    variables = " and ".join(VARIABLES[key] for key in keys)
+    remedy = f" (--profile {profile.name} takes that)" if pair[0] is _Source.ENVIRONMENT else ""
+    return f"{variables} {verb} taken from {taken}, not from {other}{remedy}"
 
 
 def choose_profile(environ: Mapping[str, str], flag: str | None) -> Profile | None:

@@ -11,6 +11,7 @@ import pytest
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.cli.output.terminal import ColorChoice, Output
 from lykke_cli.infrastructure.configuration.profiles import CHOICES, config_path
+from lykke_cli.infrastructure.configuration.settings import Settings
 from tests.cli_process import LykkeProcess, Result, call_lykke, run_lykke
 from tests.servers import RedisServer
 
@@ -46,19 +47,80 @@ def assert_mistake(result: Result, *parts: str) -> None:
     assert "s3cret" not in result.stderr
 
 
-def test_flag_then_environment_then_profile_then_default(
-    config: Path, redis_server: RedisServer
+def test_the_default_is_the_last_resort() -> None:
+    assert "redis://localhost:6379" in str(shown()["redis_url"])
+
+
+FLAG = ("--redis-url", "redis://flag")
+NAMED = ("--profile", "a")
+CHOSEN = {"LYKKE_PROFILE": "a"}
+ENVIRONMENT = {"REDIS_URL": "redis://:s3cret@environment"}
+OF_PROFILE = "REDIS_URL is taken from the profile a, not from the environment"
+OF_ENVIRONMENT = (
+    "REDIS_URL is taken from the environment, not from the profile a (--profile a takes that)"
+)
+OF_FLAG = "REDIS_URL is taken from the command line, not from the profile a"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "source", "notice"),
+    [
+        ((), {}, "default", None),
+        ((), CHOSEN, "profile a", None),
+        ((), ENVIRONMENT, "environment REDIS_URL", None),
+        ((), ENVIRONMENT | CHOSEN, "environment REDIS_URL", OF_ENVIRONMENT),
+        ((), {"REDIS_URL": "redis://:s3cret@a"} | CHOSEN, "environment REDIS_URL", None),
+        (NAMED, ENVIRONMENT, "profile a", OF_PROFILE),
+        (NAMED, ENVIRONMENT | {"LYKKE_PROFILE": "b"}, "profile a", OF_PROFILE),
+        (NAMED, {"REDIS_URL": "redis://:s3cret@a"}, "profile a", None),
+        (("--profile", "empty"), ENVIRONMENT, "environment REDIS_URL", None),
+        (FLAG, ENVIRONMENT | CHOSEN, "--redis-url", None),
+        ((*FLAG, *NAMED), ENVIRONMENT, "--redis-url", OF_FLAG),
+    ],
+)
+def test_flag_then_named_profile_then_environment_then_profile_then_default(
+    config: Path,
+    arguments: tuple[str, ...],
+    env: dict[str, str],
+    source: str,
+    notice: str | None,
 ) -> None:
-    publish = ("publish", USER, "--json")
-    assert f"{NOWHERE} " in run_lykke(*publish, env={"REDIS_URL": NOWHERE}).stderr
-    write(config, f'[profiles.a]\nredis_url = "{redis_server.url}"\n')
-    assert run_lykke(*publish, "--profile", "a").status == 0
-    assert run_lykke(*publish, env={"LYKKE_PROFILE": "a"}).status == 0
-    beaten = run_lykke(*publish, "--profile", "a", env={"REDIS_URL": NOWHERE})
-    assert beaten.status == ExitCode.UNAVAILABLE
-    assert "REDIS_URL of the environment is used" in beaten.stderr
-    flag = ("--redis-url", redis_server.url)
-    assert run_lykke(*publish, *flag, env={"REDIS_URL": NOWHERE}).status == 0
+    write(
+        config,
+        '[profiles.a]\nredis_url = "redis://:s3cret@a"\n'
+        '[profiles.b]\nredis_url = "redis://b"\n[profiles.empty]\n',
+    )
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    flag, name = given.get("--redis-url"), given.get("--profile")
+    settings = Settings.resolve(env, redis_url=flag, profile=name, needs=["redis_url"])
+    assert settings.sources.get("redis_url", "default") == source
+    assert settings.notices == (() if notice is None else (notice,))
+    if flag is None:
+        result = call_lykke("profile", "show", *filter(None, [name]), "--json", env=env)
+        assert orjson.loads(result.stdout)["redis_url"]["source"] == source
+        assert result.stderr == ("" if notice is None else f"lykke: {notice}\n")
+
+
+def test_the_named_profile_is_what_is_published_to(config: Path, redis_server: RedisServer) -> None:
+    write(
+        config,
+        f'[profiles.a]\nredis_url = "{redis_server.url}"\n'
+        f'[profiles.b]\nredis_url = "{redis_server.url}"\ndatabase_url = "sqlite:////x"\n',
+    )
+    publish, env = ("publish", USER, "--profile", "a"), {"REDIS_URL": NOWHERE}
+    named = run_lykke(*publish, env=env)
+    assert (named.status, named.stderr) == (0, f"lykke: {OF_PROFILE}\n")
+    assert run_lykke(*publish, "-q", env=env).stderr == ""
+    current = run_lykke("publish", USER, env=env | {"LYKKE_PROFILE": "a"})
+    assert current.status == ExitCode.UNAVAILABLE
+    assert f"lykke: {OF_ENVIRONMENT}\n" in current.stderr
+
+
+def test_two_that_differ_are_told_in_one_line(config: Path) -> None:
+    write(config, '[profiles.a]\nredis_url = "redis://a"\ndatabase_url = "${NOT_SET}"\n')
+    env = {"REDIS_URL": "redis://b", "DATABASE_URL": "sqlite:////b", "LYKKE_PROFILE": "a"}
+    [notice] = Settings.resolve(env).notices
+    assert notice.startswith("REDIS_URL and DATABASE_URL are taken from the environment, not")
 
 
 def test_show_tells_where_each_value_comes_from(config: Path) -> None:

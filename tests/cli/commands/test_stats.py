@@ -88,14 +88,16 @@ def test_a_range_is_counted(database: str, request: pytest.FixtureRequest) -> No
 
 
 @pytest.mark.usefixtures("new_york")
-def test_times_are_local_unless_asked_for_in_utc(sqlite_url: str) -> None:
+def test_times_are_local_where_that_is_asked_for(sqlite_url: str) -> None:
     store(sqlite_url, ("A", 1.5))  # Sunday evening there
-    result = call_lykke("stats", USER, *RANGE, env={"DATABASE_URL": sqlite_url})
+    between = ("--since", "2026-05-04T00:00Z", "--until", "2026-05-06T00:00Z")
+    result = call_lykke("stats", USER, *between, "--local", env={"DATABASE_URL": sqlite_url})
     report = orjson.loads(result.stdout)
     assert report["time_zone"] == "EDT"
     assert report["over_time"][0]["start"] == "2026-05-03T20:00:00-04:00"
     assert report["by_hour"][6][21] == 1
-    shown = call_lykke("stats", USER, *RANGE, "-o", "table", env={"DATABASE_URL": sqlite_url})
+    arguments = ("stats", USER, *between, "--local", "-o", "table")
+    shown = call_lykke(*arguments, env={"DATABASE_URL": sqlite_url})
     assert "2026-05-03 20:00 to 2026-05-05 20:00 EDT" in shown.stdout.decode()
 
 

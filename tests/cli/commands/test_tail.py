@@ -274,7 +274,7 @@ def test_quiet_says_nothing(redis_server: RedisServer, env: dict[str, str]) -> N
         (["not-a-uuid"], "'not-a-uuid' is not a UUID"),
         ([], "Give either a USER_ID, or --all"),
         ([uuid.UUID(int=1), "--all"], "Give either a USER_ID, or --all"),
-        ([uuid.UUID(int=1), "--since", "yesterday"], "'yesterday' is not a time"),
+        ([uuid.UUID(int=1), "--since", "soon"], "'soon' is not a time"),
         ([uuid.UUID(int=1), "--since", "1h"], "History needs the database"),
         ([uuid.UUID(int=1), "--timeout", "soon"], "'soon' is not a duration"),
         ([uuid.UUID(int=1), "--query", "a["], "--query is not a JMESPath expression"),
@@ -323,8 +323,8 @@ EVENTS = (
         (
             ["-o", "table", "--columns", "activity,event_data.title"],
             (
-                b"ACTIVITY              EVENT_DATA.TITLE\nTaskMoved             Buy milk\n"
-                b"TaskMade              Buy bread\nnote\n"
+                b"ACTIVITY             EVENT_DATA.TITLE\nTaskMoved            Buy milk\n"
+                b"TaskMade             Buy bread\nnote\n"
             ),
         ),
     ],

@@ -2,7 +2,9 @@
 
 import io
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -43,12 +45,18 @@ def a_table(
     utc: bool = True,
     relative: bool = False,
     term: str = "xterm",
+    zone: tzinfo = timezone(timedelta(hours=2)),
+    columns: Sequence[str] | None = None,
 ) -> LiveTable:
     environ = {"TERM": term}
     terminal = Terminal(io.BytesIO(), io.BytesIO(), color=color, environ=environ, columns=width)
-    zone = timezone(timedelta(hours=2))
     return LiveTable(
-        terminal, utc=utc, relative=relative, show_user=show_user, zone=zone, now=lambda: NOW
+        terminal,
+        relative=relative,
+        show_user=show_user,
+        columns=columns,
+        zone=UTC if utc else zone,
+        now=lambda: NOW,
     )
 
 
@@ -76,8 +84,13 @@ def live(payload: bytes) -> Arrival:
     return Arrival(decode(payload), "live", f"auditlog:{USER}", payload)
 
 
-def lines(table: LiveTable, *messages: Arrival) -> list[str]:
+def all_lines(table: LiveTable, *messages: Arrival) -> list[str]:
     return table.render(messages).decode().split("\n")[:-1]
+
+
+def lines(table: LiveTable, *messages: Arrival) -> list[str]:
+    """Without those that tell the day."""
+    return [line for line in all_lines(table, *messages) if "--- 20" not in line]
 
 
 def cell(text: str) -> bytes:
@@ -96,8 +109,8 @@ def awkward() -> list[Arrival]:
 def test_every_message_is_one_harmless_line_that_fits(width: int, show_user: bool) -> None:
     table = a_table(width, show_user=show_user)
     messages = awkward()
-    shown = [*table.header().decode().splitlines(), *lines(table, *messages)]
-    assert len(shown) == len(messages) + 1
+    shown = [*table.header().decode().splitlines(), *all_lines(table, *messages)]
+    assert len(shown) == 1 + 1 + len(messages)  # the header, the day
     for line in shown:
         assert cell_len(line) <= width
         assert line.replace("\u0301", "").isprintable()
@@ -122,14 +135,7 @@ def test_columns_start_at_the_same_cell(width: int, show_user: bool) -> None:
         assert cell_len(line[: line.index("MARK=1")]) == details
 
 
-@pytest.mark.parametrize(
-    ("width", "time"),
-    [
-        (60, "08:30:15 "),
-        (80, "11-23 08:30:15.123 "),
-        (120, "2026-11-23 08:30:15.123Z "),
-    ],
-)
+@pytest.mark.parametrize(("width", "time"), [(60, "08:30:15 "), (120, "08:30:15.123 ")])
 def test_times_are_as_long_as_there_is_room_for(width: int, time: str) -> None:
     assert lines(a_table(width), entry())[0].startswith(time)
 
@@ -137,13 +143,15 @@ def test_times_are_as_long_as_there_is_room_for(width: int, time: str) -> None:
 def test_times_are_local_unless_utc_is_asked_for() -> None:
     table = a_table(120, utc=False)
     assert table.header().startswith(b"TIME ")
-    assert lines(table, entry())[0].startswith("2026-11-23 10:30:15.123+02:00 ")
+    assert all_lines(table, entry())[0] == "--- 2026-11-23 UTC+02:00 ---"
+    assert lines(table, entry())[0].startswith("10:30:15.123 ")
     assert a_table(120).header().startswith(b"TIME UTC ")
 
 
 def test_a_time_at_the_end_of_the_calendar_is_shown_in_utc() -> None:
     end = datetime.max.replace(tzinfo=UTC)
-    assert lines(a_table(120, utc=False), entry(occurred_at=end))[0].startswith("9999-12-31 23:59")
+    day, line = all_lines(a_table(120, utc=False), entry(occurred_at=end))
+    assert day == "--- 9999-12-31 UTC ---" and line.startswith("23:59:59.999 ")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -151,20 +159,36 @@ def test_ages_take_the_place_of_times(width: int) -> None:
     table = a_table(width, relative=True)
     earlier = [NOW - timedelta(days=days, hours=3) for days in (4000, 364, 0)]
     shown = lines(table, *(entry(occurred_at=moment) for moment in earlier), live(b"{}"))
-    assert table.header().startswith(b"AGE       "[: 9 + (width >= 120)] + b"ACTIVITY")
+    assert table.header().startswith(b"AGE        ACTIVITY")
     assert [line[:8].rstrip() for line in shown] == ["10y ago", "364d ago", "3h ago", "now"]
 
 
-def test_a_narrow_table_tells_when_the_day_changes() -> None:
-    table = a_table(60)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_line_tells_each_new_day_and_its_zone(width: int) -> None:
+    table = a_table(width)
     yesterday = entry(occurred_at=NOW - timedelta(days=1))
-    shown = lines(table, yesterday, yesterday, entry(), entry())
-    assert [line for line in shown if line.startswith("-")] == [
-        "--- 2026-11-22 ---",
-        "--- 2026-11-23 ---",
+    shown = all_lines(table, yesterday, yesterday, entry(), entry())
+    assert [line if line.startswith("-") else "" for line in shown] == [
+        *("--- 2026-11-22 UTC ---", "", ""),
+        *("--- 2026-11-23 UTC ---", "", ""),
     ]
-    assert shown[0].startswith("-") and shown[3].startswith("-")
-    assert not any(line.startswith("-") for line in lines(a_table(80), yesterday, entry()))
+    assert lines(table, entry()) == all_lines(table, entry())
+
+
+def test_a_change_to_summer_time_is_told_like_a_new_day() -> None:
+    table = a_table(80, utc=False, zone=ZoneInfo("Europe/Berlin"))
+    before = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    twice = [entry(occurred_at=moment) for moment in (before, before + timedelta(hours=1))]
+    assert [line.partition(" ●")[0] for line in all_lines(table, *twice)] == [
+        *("--- 2026-10-25 UTC+02:00 ---", "02:30:00"),
+        *("--- 2026-10-25 UTC+01:00 ---", "02:30:00"),
+    ]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_ages_are_told_without_days(width: int) -> None:
+    table = a_table(width, relative=True)
+    assert len(all_lines(table, entry())) == 1
 
 
 @pytest.mark.parametrize(
@@ -181,7 +205,7 @@ def test_a_narrow_table_tells_when_the_day_changes() -> None:
         (b'{"a":"\\u001b[2J"}', "a=\\x1b[2J"),
         (b'{"a":"\\ud800"}', '{"a":"\\ud800"}'),
         (b"\xff", "\ufffd"),
-        (b"[" * 100_000, "[" * 42 + "…"),
+        (b"[" * 100_000, "[" * 71 + "…"),
     ],
 )
 def test_details_are_keys_and_values(meta: bytes, details: str) -> None:
@@ -193,12 +217,14 @@ def test_details_are_keys_and_values(meta: bytes, details: str) -> None:
 @pytest.mark.parametrize(
     ("width", "kind", "entity_id", "shown"),
     [
-        (80, "task", TASK, "task 4a1d6cc5"),
-        (80, "a_long_type", TASK, "a_long… 4a1d6cc5"),
+        (80, "task", TASK, "4a1d6cc5"),
+        (140, "task", TASK, "task 4a1d6cc5"),
+        (130, "a_long_type", TASK, "a_long… 4a1d6cc5"),
+        (120, "a_long_type", TASK, "4a1d6cc5"),
         (80, None, TASK, "4a1d6cc5"),
         (80, "task", None, "task"),
         (80, None, None, ""),
-        (160, "task", TASK, f"task {TASK}"),
+        (200, "task", TASK, f"task {TASK}"),
     ],
 )
 def test_the_entity_is_its_type_and_as_much_of_its_id_as_fits(
@@ -207,31 +233,35 @@ def test_the_entity_is_its_type_and_as_much_of_its_id_as_fits(
     table = a_table(width)
     header = table.header().decode()
     line = lines(table, entry(kind=kind, entity_id=entity_id))[0]
-    assert line[header.index("ENTITY") : header.index("FROM")].rstrip() == shown
+    assert line[header.index("ENTITY") : header.index("DETAILS")].rstrip() == shown
 
 
 def test_it_tells_what_came_live_from_what_came_from_the_database() -> None:
-    table = a_table(80)
-    at = table.header().decode().index("FROM")
     old = Arrival(entry().message, "history", f"auditlog:{USER}")
-    assert [line[at : at + 4] for line in lines(table, old, entry())] == ["db  ", "live"]
+    assert [line[8:11] for line in lines(a_table(80), old, entry())] == [" ○ ", " ● "]
 
 
 def test_the_user_is_shown_when_asked_for_even_of_what_is_not_an_entry() -> None:
     table = a_table(80, show_user=True)
     for line in lines(table, entry(), live(b'{"type":"ack"}'), live(b"?")):
-        assert line[19:28] == "9b2f0c1e "
+        assert line[11:20] == "9b2f0c1e "
+
+
+@pytest.mark.parametrize(("width", "shown"), [(80, USER[:8]), (200, USER[:8]), (300, USER)])
+def test_an_id_is_shown_in_full_or_short(width: int, shown: str) -> None:
+    (line,) = lines(a_table(width, show_user=True), entry())
+    assert line.split()[2] == shown
 
 
 def test_other_messages_are_named_by_their_type() -> None:
     shown = lines(a_table(120), live(b'{"type":"ack","n":1}'), live(b'{"type":1,"n":2}'))
-    assert shown[0].split()[2:] == ["ack", "live", "n=1"]
-    assert shown[1].split()[2:] == ["message", "live", "type=1", "n=2"]
+    assert shown[0].split()[1:] == ["●", "ack", "n=1"]
+    assert shown[1].split()[1:] == ["●", "message", "type=1", "n=2"]
 
 
 def test_what_cannot_be_read_is_shown_with_the_reason() -> None:
     (line,) = lines(a_table(120), live(b"hello \xff\x1b[2J"))
-    assert line.split(maxsplit=4)[2:] == ["unreadable", "live", "not UTF-8: hello \\xff\\x1b[2J"]
+    assert line.split(maxsplit=3)[2:] == ["unreadable", "not UTF-8: hello \\xff\\x1b[2J"]
 
 
 def test_colours_are_there_only_when_on_and_change_nothing_else() -> None:
@@ -292,8 +322,8 @@ def test_an_unknown_activity_has_the_same_colour_every_time() -> None:
 
 def test_a_resized_terminal_gets_a_new_header() -> None:
     environ = {"COLUMNS": "80"}
-    table = LiveTable(Terminal(io.BytesIO(), io.BytesIO(), environ=environ), utc=True)
-    assert len(lines(table, entry())) == 1
+    table = LiveTable(Terminal(io.BytesIO(), io.BytesIO(), environ=environ))
+    assert len(all_lines(table, entry())) == 2
     environ["COLUMNS"] = "120"
     shown = lines(table, entry())
     assert shown[0].startswith("TIME UTC") and len(shown) == 2
@@ -305,6 +335,6 @@ def test_an_entry_outside_of_the_calendar_shows_its_id_and_user_and_no_time() ->
     table = a_table(200, show_user=True)
     table.header()
     [line] = lines(table, Arrival(odd, "history"))
-    time, rest = line[:20], line[20:]
+    time, rest = line[:13], line[13:]
     assert not time.strip()
     assert "an id" in rest and "a user" in rest

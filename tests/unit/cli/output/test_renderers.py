@@ -68,16 +68,16 @@ def printed(renderer: Renderer, *batches: Sequence[Arrival]) -> bytes:
 
 
 def rendered(output: Output, *messages: Arrival, tty: bool = False, unsafe: bool = False) -> bytes:
-    return printed(make_renderer(output, a_terminal(tty=tty), utc=True, unsafe=unsafe), messages)
+    return printed(make_renderer(output, a_terminal(tty=tty), unsafe=unsafe), messages)
 
 
 def test_a_pipe_gets_ndjson_by_default() -> None:
-    renderer = make_renderer(None, a_terminal(), utc=True)
+    renderer = make_renderer(None, a_terminal())
     assert printed(renderer, [history(an_entry())]) == an_entry().to_json() + b"\n"
 
 
 def test_a_terminal_gets_a_table_by_default() -> None:
-    renderer = make_renderer(None, a_terminal(tty=True, TERM="dumb"), utc=True)
+    renderer = make_renderer(None, a_terminal(tty=True, TERM="dumb"))
     assert renderer.header().startswith(b"TIME UTC")
 
 
@@ -100,7 +100,7 @@ def test_ndjson_is_one_object_per_line_whatever_comes() -> None:
 def test_json_is_one_array_however_it_was_batched() -> None:
     one, two = history(an_entry()), live(b'{"type":"test"}')
     for batches in ([[one, two, one]], [[one], [], [two, one]], [[], [one], [two], [one]]):
-        renderer = make_renderer(Output.JSON, a_terminal(), utc=True)
+        renderer = make_renderer(Output.JSON, a_terminal())
         value = json.loads(printed(renderer, *batches))
         assert value == [an_entry().to_dict(), {"type": "test"}, an_entry().to_dict()]
 
@@ -233,7 +233,7 @@ def test_rich_is_not_imported_before_something_is_drawn() -> None:
         "from lykke_cli.cli.output.renderers import make_renderer\n"
         "from lykke_cli.cli.output.terminal import Output\n"
         "from lykke_cli.cli.output.terminal import Terminal\n"
-        "make_renderer(Output.NDJSON, Terminal.of_process(), utc=True)\n"
+        "make_renderer(Output.NDJSON, Terminal.of_process())\n"
         "sys.exit('rich' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
@@ -268,14 +268,15 @@ def test_a_template_finds_no_attributes() -> None:
 
 def test_columns_are_chosen_and_ordered() -> None:
     entry = history(an_entry())
-    renderer = make_renderer(Output.CSV, a_terminal(), utc=True, columns=["entity_type", "id"])
+    renderer = make_renderer(Output.CSV, a_terminal(), columns=["entity_type", "id"])
     assert printed(renderer, [entry]).splitlines() == [
         b"entity_type,id",
         b"task,11111111-1111-4111-8111-111111111111",
     ]
-    renderer = make_renderer(Output.TABLE, a_terminal(), utc=True, columns=["activity", "time"])
-    title, row = printed(renderer, [entry]).decode().splitlines()
+    renderer = make_renderer(Output.TABLE, a_terminal(), columns=["activity", "time"])
+    title, day, row = printed(renderer, [entry]).decode().splitlines()
     assert title.split() == ["ACTIVITY", "TIME", "UTC"]
+    assert day.startswith("--- 20") and day.endswith(" UTC ---")
     assert row.startswith("TASK_COMPLETED")
 
 
@@ -285,4 +286,4 @@ def test_columns_are_chosen_and_ordered() -> None:
 )
 def test_columns_that_are_not_there_are_a_usage_mistake(output: Output, columns: list[str]) -> None:
     with pytest.raises(UsageMistake, match="--columns"):
-        make_renderer(output, a_terminal(), utc=True, columns=columns)
+        make_renderer(output, a_terminal(), columns=columns)

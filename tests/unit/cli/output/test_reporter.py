@@ -2,13 +2,14 @@
 
 import io
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from lykke_cli.application.batches import live_arrivals
-from lykke_cli.application.gateways.pubsub_protocol import Deliveries
+from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Gap
 from lykke_cli.application.tail import Connected, Disconnected
-from lykke_cli.cli.output.reporter import Reporter
+from lykke_cli.cli.output.reporter import MOST_GAPS, Reporter
 from lykke_cli.cli.output.terminal import Terminal
 from tests.builders import entity, wire
 
@@ -19,8 +20,8 @@ class Screen(io.BytesIO):
 
 
 def a_reporter(*, with_history: bool = True) -> Reporter:
-    terminal = Terminal(io.BytesIO(), Screen(), environ={}, columns=80)
-    return Reporter(terminal, quiet=False, with_history=with_history)
+    terminal = Terminal(Screen(), Screen(), environ={}, columns=80)
+    return Reporter(terminal, quiet=False, with_history=with_history, zone=UTC)
 
 
 def test_the_status_line_follows_what_happens(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,3 +48,24 @@ def test_nothing_is_recovered_where_there_is_no_history(
     reporter.draw()
     reporter.summary()
     assert "recovered" not in capsys.readouterr().err
+
+
+def test_without_a_history_the_summary_tells_each_gap_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def told(gaps: int, *, with_history: bool) -> list[str]:
+        reporter = a_reporter(with_history=with_history)
+        reporter.happened(Connected("auditlog:1", None))
+        for hour in range(gaps):
+            start = datetime(2026, 11, 24, hour, tzinfo=UTC)
+            gap = Gap(start, start + timedelta(minutes=1))
+            reporter.happened(Connected("auditlog:1", gap))
+        capsys.readouterr()
+        reporter.summary()
+        return capsys.readouterr().err.splitlines()
+
+    first, second, _ = told(2, with_history=False)
+    assert first.startswith("lykke: GAP from 00:00:00 UTC to 00:01:00 UTC")
+    assert second.startswith("lykke: GAP from 01:00:00 UTC to 01:01:00 UTC")
+    assert "1 earlier" in told(MOST_GAPS + 1, with_history=False)[0]
+    assert not any("GAP" in line for line in told(2, with_history=True))

@@ -54,7 +54,7 @@ async def test_each_message_that_left_whole_counts(output: Output, before: int) 
     terminal, size = CutTerminal(), 0
     while True:
         terminal = CutTerminal()
-        sink = StdoutSink(terminal, make_renderer(output, terminal, utc=True))
+        sink = StdoutSink(terminal, make_renderer(output, terminal))
         await sink.begin()
         for arrival in arrivals[:before]:
             await sink.write([arrival])
