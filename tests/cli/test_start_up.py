@@ -44,7 +44,7 @@ def test_version_imports_nothing_but_itself() -> None:
     assert ours == {"lykke_cli", "lykke_cli.__main__", "lykke_cli._version"}
 
 
-@pytest.mark.parametrize("module", ["select", "typer", "msgspec"])
+@pytest.mark.parametrize("module", ["asyncio", "typer", "msgspec"])
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [

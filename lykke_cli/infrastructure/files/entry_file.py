@@ -53,6 +53,8 @@ class _Known(NamedTuple):
     mark: str
     file: tuple[int, int]
     """Device and inode: how a file is known that was still empty."""
+    beside: frozenset[tuple[int, int]]
+    """Inode and size of the files that were beside it while it was still empty."""
 
 
 class EntryFile:
@@ -89,10 +91,12 @@ class EntryFile:
             if known is None:
                 self._length = self._end_last_line(None)
                 return {}
+            written: dict[str, str] = {}
             if self._is_here(known):
                 self._length = self._end_last_line(known.length)
-                return self._entries_beyond(self.path, known.length)
-            written: dict[str, str] = {}
+                for path in self._copies_since(known):
+                    written |= self._entries_beyond(path, 0)
+                return written | self._entries_beyond(self.path, known.length)
             if (aside := self._put_aside_as(known)) is not None:
                 written |= self._entries_beyond(aside, known.length)
             elif known.length:
@@ -199,6 +203,7 @@ class EntryFile:
             here = os.fstat(self._fd)
             start = max(0, self._length - MARKED)
             return {
+                "beside": [] if self._length else [_inode_and_size(p) for p in beside(self.path)],
                 "length": self._length,
                 "mark": mark_before(os.pread(self._fd, self._length - start, start)),
                 "file": [here.st_dev, here.st_ino],
@@ -267,6 +272,15 @@ class EntryFile:
                 if is_marked(file, known.length, known.mark):
                     return path
         return None
+
+    def _copies_since(self, known: _Known) -> list[Path]:
+        """What may hold what was written since, where nothing was in the file by then.
+
+        Such a file has no mark, and copytruncate leaves it as empty as it was.
+        """
+        if known.length:
+            return []
+        return [path for path in beside(self.path) if _inode_and_size(path) not in known.beside]
 
     def _entries_beyond(self, path: Path, offset: int) -> dict[str, str]:
         """Few, or else they are left to `read_back`."""
@@ -395,9 +409,15 @@ def _known(state: dict[str, Any]) -> _Known | None:
     """None when it is none of ours."""
     try:
         device, inode = state["file"]
-        return _Known(int(state["length"]), str(state["mark"]), (int(device), int(inode)))
+        others = frozenset((int(number), int(size)) for number, size in state["beside"])
+        return _Known(int(state["length"]), str(state["mark"]), (int(device), int(inode)), others)
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _inode_and_size(path: Path) -> tuple[int, int]:
+    here = path.stat()
+    return here.st_ino, here.st_size
 
 
 def _is_no_object(line: bytes) -> bool:

@@ -232,6 +232,32 @@ def test_what_copytruncate_loses_is_written_again(run: Opener, path: Path) -> No
     assert len(run.told) == 1
 
 
+@pytest.mark.parametrize("how", ["copytruncate", "create"])
+@pytest.mark.parametrize("then", [0, 1])
+def test_what_a_killed_run_wrote_first_is_known_though_the_file_was_rotated_since(
+    run: Opener, path: Path, how: str, then: int
+) -> None:
+    """Its place was stored while the file was empty, so that no mark tells the copy."""
+    old, *lines = [line() for _ in range(4)]
+    older = path.with_name("out.ndjson.2")
+    older.write_bytes(old)
+    file = run()
+    file.open(None)
+    state = file.state()
+    file.write(b"".join(lines[:2]))
+    if how == "create":
+        path.rename(path.with_name("out.ndjson.1"))
+        file.follow()
+    else:
+        shutil.copy(path, path.with_name("out.ndjson.1"))
+        os.truncate(path, 0)
+        file.follow()
+    file.write(b"".join(lines[2 : 2 + then]))
+    file.close()
+    found = run().open(state)
+    assert sorted(found) == sorted(ids(b"".join(lines[: 2 + then])))
+
+
 def test_a_line_written_just_after_a_truncation_is_there_once(run: Opener, path: Path) -> None:
     """The truncation may come between our look at the file and our write."""
     lines = [line() for _ in range(3)]
