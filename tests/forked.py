@@ -107,12 +107,17 @@ def _watch(arguments: list[str], env: dict[str, str], folder: str, descriptors: 
     """Fork the process, report its pid and then how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     *streams, report = descriptors
+    leads, leading = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(report)
+        os.close(leads)
+        os.setsid()
+        os.close(leading)
         _become(arguments, env, folder, streams)
-    for stream in streams:
-        os.close(stream)
+    for descriptor in (*streams, leading):
+        os.close(descriptor)
+    os.read(leads, 1)  # ends when it leads a group: before that nobody could kill the group
     os.write(report, b"%-*d" % (_REPORT, pid))
     _, status = os.waitpid(pid, 0)
     os.write(report, b"%-*d" % (_REPORT, os.waitstatus_to_exitcode(status)))
@@ -120,7 +125,6 @@ def _watch(arguments: list[str], env: dict[str, str], folder: str, descriptors: 
 
 
 def _become(arguments: list[str], env: dict[str, str], folder: str, streams: list[int]) -> None:
-    os.setsid()
     # As a terminal starts it, whatever is ignored where the tests run (nohup, a background job).
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
