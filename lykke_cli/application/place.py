@@ -165,9 +165,6 @@ class NoPlace(Place):
     def is_due(self) -> bool:
         return False
 
-    def wrote_before(self, ids: dict[str, str]) -> None:
-        pass
-
     def wrote(self, arrivals: Sequence[Arrival]) -> None:
         pass
 

@@ -184,3 +184,9 @@ def test_a_duration_may_be_a_plain_number_of_seconds(text: str, seconds: float) 
 def test_the_name_of_a_zone_is_its_offset() -> None:
     assert zone_of(NOW) == "UTC"
     assert zone_of(NOW.astimezone(BERLIN)) == "UTC+01:00"
+
+
+@pytest.mark.parametrize("text", ["999999999y", "999999999y 1d"])
+def test_a_duration_beyond_all_time_is_a_mistake(text: str) -> None:
+    with pytest.raises(UsageMistake, match="not a duration"):
+        parse_duration(text)
