@@ -38,16 +38,22 @@ async def in_parts(
     `whole` reads the metas that were left out. It gets the first column of each such row.
     """
     part: list[Row] = []
-    size = 0
+    size, is_whole = 0, True
     for row in rows:
-        length = _length(row[meta])
+        text = row[meta]
+        is_left_out = _is_left_out(text)
+        if is_left_out:
+            length = int(text[1:21])
+        else:
+            length = len(text) if isinstance(text, str | bytes) else 0
         if part and size + length > CHUNK_BYTES:
-            yield await _filled(part, meta, whole)
-            part, size = [], 0
+            yield part if is_whole else await _filled(part, meta, whole)
+            part, size, is_whole = [], 0, True
         part.append(row)
         size += length
+        is_whole = is_whole and not is_left_out
     if part:
-        yield await _filled(part, meta, whole)
+        yield part if is_whole else await _filled(part, meta, whole)
 
 
 async def _filled(
@@ -55,10 +61,7 @@ async def _filled(
     meta: int,
     whole: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]],
 ) -> list[Row]:
-    wanted = [row[0] for row in part if _is_left_out(row[meta])]
-    if not wanted:
-        return part
-    found = await whole(wanted)
+    found = await whole([row[0] for row in part if _is_left_out(row[meta])])
     return [
         (*row[:meta], found[row[0]], *row[meta + 1 :]) if _is_left_out(row[meta]) else row
         for row in part
@@ -67,10 +70,3 @@ async def _filled(
 
 def _is_left_out(meta: object) -> bool:
     return isinstance(meta, str) and meta.startswith(LEFT_OUT) and meta[1:].isdecimal()
-
-
-def _length(meta: object) -> int:
-    """How many bytes or characters a meta has, though it was left out."""
-    if isinstance(meta, str) and _is_left_out(meta):
-        return int(meta[1:21])
-    return len(meta) if isinstance(meta, str | bytes) else 0

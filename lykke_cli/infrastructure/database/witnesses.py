@@ -79,16 +79,17 @@ def _thin(rows: Iterable[Witness], start: int) -> tuple[Witness, ...]:
     """
     first: dict[int, Witness] = {}
     last: dict[int, Witness] = {}
-    kept: set[Witness] = set()
+    at_start: Witness | None = None
     newest: int | None = None
     for position, id in sorted(rows, reverse=True):
         newest = position if newest is None else newest
-        if position <= start and not any(known <= start for known, _ in kept):
-            kept.add((position, id))
+        if at_start is None and position <= start:
+            at_start = (position, id)
         distance = (newest - position).bit_length()
         first.setdefault(distance, (position, id))
         last[distance] = (position, id)
-    return tuple(sorted({*first.values(), *last.values(), *kept}, reverse=True))
+    kept = {*first.values(), *last.values()} | ({at_start} if at_start else set())
+    return tuple(sorted(kept, reverse=True))
 
 
 def prove(
