@@ -20,21 +20,16 @@ from lykke_cli.cli.arguments.output import (
     MAX_MESSAGE_SIZE,
     Color,
     Columns,
-    Compress,
     MaxMessageSize,
     OutputOption,
     Printing,
     Quiet,
     Relative,
-    Rotate,
     Template,
     TimeZone,
-    ToFile,
     Unsafe,
     Utc,
-    entry_file,
     printing,
-    require_ndjson,
     terminal,
     zone,
 )
@@ -47,6 +42,13 @@ from lykke_cli.cli.arguments.servers import (
     Yes,
     confirm,
     settings,
+)
+from lykke_cli.cli.arguments.to_file import (
+    Compress,
+    Rotate,
+    ToFile,
+    entry_file,
+    require_ndjson,
 )
 from lykke_cli.cli.arguments.values import (
     USER_HELP,

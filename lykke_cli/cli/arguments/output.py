@@ -3,7 +3,6 @@
 import os
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +17,6 @@ from lykke_cli.infrastructure.configuration.settings import Settings
 
 if TYPE_CHECKING:
     from lykke_cli.cli.output.renderers import Renderer
-    from lykke_cli.infrastructure.files.entry_file import EntryFile
 
 _PANEL = "Output"
 
@@ -114,55 +112,11 @@ LISTED_AS = typer.Option(
     show_default=False,
 )
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
-ToFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--to-file",
-        metavar="FILE",
-        help="Append NDJSON to FILE; the same command again goes on exactly.",
-        rich_help_panel=_PANEL,
-        show_default=False,
-        dir_okay=False,
-    ),
-]
-Rotate = Annotated[
-    str | None,
-    typer.Option(
-        "--rotate",
-        metavar="SIZE",
-        help="Put FILE aside and begin it anew at this size, such as 100M.",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
-]
-Compress = Annotated[
-    bool,
-    typer.Option("--compress", help="gzip what was put aside.", rich_help_panel=_PANEL),
-]
 
 
 def terminal(color: ColorChoice = ColorChoice.AUTO) -> Terminal:
     """The process's own terminal."""
     return Terminal.of_process(color=color)
-
-
-def require_ndjson(output: Output | None, columns: str | None, template: str | None) -> None:
-    """For --to-file; raises UsageMistake where another form was asked for."""
-    if output not in (None, Output.NDJSON) or columns or template:
-        raise UsageMistake("--to-file writes NDJSON: leave -o, --columns and --template out.")
-
-
-def entry_file(path: Path | None, rotate: str | None, *, compress: bool) -> "EntryFile | None":
-    """The file of --to-file; raises UsageMistake where the other options need it."""
-    if path is None:
-        if rotate is not None or compress:
-            raise UsageMistake("--rotate and --compress go with --to-file.")
-        return None
-    if compress and rotate is None:
-        raise UsageMistake("--compress packs rotated files: give --rotate too.")
-    from lykke_cli.infrastructure.files.entry_file import EntryFile
-
-    return EntryFile(path, rotate=None if rotate is None else size(rotate), compress=compress)
 
 
 @dataclass(frozen=True, slots=True)
