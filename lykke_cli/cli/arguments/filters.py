@@ -1,6 +1,7 @@
 """Which entries a command is about."""
 
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -14,77 +15,51 @@ from lykke_cli.cli.arguments.values import parse_uuid
 if TYPE_CHECKING:
     from lykke_cli.application.filters import Filters
 
-_PANEL = "Filters"
+_option = partial(typer.Option, rich_help_panel="Filters", show_default=False)
 
 Since = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--since",
         metavar="TIME",
         help="From this time on: 15m, 2h ago, 14:05, yesterday, ISO 8601, @1767225600.",
-        rich_help_panel=_PANEL,
-        show_default=False,
     ),
 ]
 Until = Annotated[
-    str | None,
-    typer.Option(
-        "--until",
-        metavar="TIME",
-        help="Only what occurred before this time.",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
+    str | None, _option("--until", metavar="TIME", help="Only what occurred before this time.")
 ]
 ActivityTypes = Annotated[
     list[str] | None,
-    typer.Option(
+    _option(
         "--activity-type",
         metavar="TYPE",
         help="Only this type, or those like TASK_*; repeat it for several.",
-        rich_help_panel=_PANEL,
-        show_default=False,
     ),
 ]
 EntityType = Annotated[
     str | None,
-    typer.Option(
-        "--entity-type",
-        metavar="TYPE",
-        help="Only entries about this kind of thing.",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
+    _option("--entity-type", metavar="TYPE", help="Only entries about this kind of thing."),
 ]
 EntityId = Annotated[
     UUID | None,
-    typer.Option(
-        "--entity-id",
-        metavar="UUID",
-        parser=parse_uuid,
-        help="Only entries about this thing.",
-        rich_help_panel=_PANEL,
-        show_default=False,
+    _option(
+        "--entity-id", metavar="UUID", parser=parse_uuid, help="Only entries about this thing."
     ),
 ]
 Query = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--query",
         metavar="JMESPATH",
         help="Only entries for which this is true, such as: meta.priority=='high'",
-        rich_help_panel=_PANEL,
-        show_default=False,
     ),
 ]
 Grep = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--grep",
         metavar="REGEX",
         help="Only entries whose JSON this is found in; (?i) at its start ignores case.",
-        rich_help_panel=_PANEL,
-        show_default=False,
     ),
 ]
 

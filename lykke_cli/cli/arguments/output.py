@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,99 +19,64 @@ from lykke_cli.infrastructure.configuration.settings import Settings
 if TYPE_CHECKING:
     from lykke_cli.cli.output.renderers import Renderer
 
-_PANEL = "Output"
+_option = partial(typer.Option, rich_help_panel="Output", show_default=False)
 
 OutputOption = Annotated[
     Output | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="table on a terminal, ndjson in a pipe, unless given.",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
+    _option("--output", "-o", help="table on a terminal, ndjson in a pipe, unless given."),
 ]
 Utc = Annotated[
     bool | None,
-    typer.Option(
-        "--utc/--local",
-        help="Times in UTC, as in a pipe, or local, as on a terminal.",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
+    _option("--utc/--local", help="Times in UTC, as in a pipe, or local, as on a terminal."),
 ]
 TimeZone = Annotated[
-    str | None,
-    typer.Option(
-        "--tz",
-        metavar="ZONE",
-        help="Times in this zone: Europe/Berlin.",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
+    str | None, _option("--tz", metavar="ZONE", help="Times in this zone: Europe/Berlin.")
 ]
 Relative = Annotated[
     bool,
-    typer.Option(
+    _option(
         "--relative",
         help="In the table ages such as 3m ago, as they are when a line is printed.",
-        rich_help_panel=_PANEL,
+        show_default=True,
     ),
 ]
 Color = Annotated[
     ColorChoice | None,
-    typer.Option(
-        "--color",
-        help=f"Colours; on a terminal unless given. {env('NO_COLOR')}",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
+    _option("--color", help=f"Colours; on a terminal unless given. {env('NO_COLOR')}"),
 ]
 Columns = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--columns",
         metavar="NAMES",
         help="The columns of the table or of CSV, such as time,activity,details.",
-        rich_help_panel=_PANEL,
-        show_default=False,
     ),
 ]
 Template = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--template",
         metavar="TEXT",
         help="A line of your own for each entry: '{occurred_at} {activity_type:<20} {meta.title}'.",
-        rich_help_panel=_PANEL,
-        show_default=False,
     ),
 ]
 MaxMessageSize = Annotated[
     str,
-    typer.Option(
+    _option(
         "--max-message-size",
         metavar="SIZE",
         help="In the table what is larger is cut, its size told; other outputs cut nothing.",
-        rich_help_panel=_PANEL,
+        show_default=True,
     ),
 ]
 MAX_MESSAGE_SIZE = "1MiB"
 Unsafe = Annotated[
     bool,
-    typer.Option(
-        "--unsafe",
-        help="With -o raw on a terminal: pass control characters on.",
-        rich_help_panel=_PANEL,
+    _option(
+        "--unsafe", help="With -o raw on a terminal: pass control characters on.", show_default=True
     ),
 ]
-LISTED_AS = typer.Option(
-    "--output",
-    "-o",
-    help="table on a terminal, ndjson in a pipe, unless given.",
-    rich_help_panel=_PANEL,
-    show_default=False,
-)
+LISTED_AS = _option("--output", "-o", help="table on a terminal, ndjson in a pipe, unless given.")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 
 

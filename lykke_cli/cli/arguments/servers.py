@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Collection
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -12,43 +13,36 @@ from lykke_cli.cli.arguments.help_texts import env
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
 
-_PANEL = "Servers"
+_option = partial(typer.Option, rich_help_panel="Servers", show_default=False)
 
 RedisUrl = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--redis-url",
         metavar="URL",
         help=f"Redis: redis://, rediss:// or unix://. {env('REDIS_URL')} "
         f"\\[default: {DEFAULT_REDIS_URL}]",
-        rich_help_panel=_PANEL,
-        show_default=False,
     ),
 ]
 DatabaseUrl = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--database-url",
         metavar="URL",
         help=f"The database: postgresql:// or sqlite:///. {env('DATABASE_URL')}",
-        rich_help_panel=_PANEL,
-        show_default=False,
     ),
 ]
 ProfileName = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--profile",
         metavar="NAME",
         help="Servers and defaults under this name, before those of the environment; "
         f"see lykke profile. {env('LYKKE_PROFILE')}",
-        rich_help_panel=_PANEL,
-        show_default=False,
     ),
 ]
 Yes = Annotated[
-    bool,
-    typer.Option("--yes", "-y", help="Do not ask, though the profile is protected."),
+    bool, typer.Option("--yes", "-y", help="Do not ask, though the profile is protected.")
 ]
 AUDIT_LOG = "auditlog"
 """The type of the channels that entries travel on; on any other one every JSON object is shown."""

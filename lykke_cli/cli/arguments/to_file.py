@@ -1,5 +1,6 @@
 """The file that a command appends to, in place of stdout."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,32 +13,27 @@ from lykke_cli.cli.output.terminal import Output
 if TYPE_CHECKING:
     from lykke_cli.infrastructure.files.entry_file import EntryFile
 
-_PANEL = "Output"
+_option = partial(typer.Option, rich_help_panel="Output", show_default=False)
 
 ToFile = Annotated[
     Path | None,
-    typer.Option(
+    _option(
         "--to-file",
         metavar="FILE",
         help="Append NDJSON to FILE; the same command again goes on exactly.",
-        rich_help_panel=_PANEL,
-        show_default=False,
         dir_okay=False,
     ),
 ]
 Rotate = Annotated[
     str | None,
-    typer.Option(
+    _option(
         "--rotate",
         metavar="SIZE",
         help="Put FILE aside and begin it anew at this size, such as 100M.",
-        rich_help_panel=_PANEL,
-        show_default=False,
     ),
 ]
 Compress = Annotated[
-    bool,
-    typer.Option("--compress", help="gzip what was put aside.", rich_help_panel=_PANEL),
+    bool, _option("--compress", help="gzip what was put aside.", show_default=True)
 ]
 
 
