@@ -2,7 +2,7 @@
 
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,8 @@ from lykke_cli.domain.audit_log import AuditLogEntity
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.database import chunk_size
 from tests.builders import entity, insert
-from tests.servers import READER_PASSWORD, PostgresServer
+from tests.contract.conftest import Urls
+from tests.servers import PostgresServer
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -37,18 +38,10 @@ class Database:
     url: str
 
 
-@pytest.fixture(params=["sqlite", "timestamp", "timestamptz and date"])
-async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        url = reader = request.getfixturevalue("sqlite_url")
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        make: Callable[..., str] = request.getfixturevalue("make_postgres_database")
-        newer = request.param == "timestamptz and date"
-        name = make(timestamptz=newer, date_column=newer)
-        url, reader = server.url(name), server.url(name, "reader", READER_PASSWORD)
-    async with make_history(Settings(database_url=reader)) as history:
-        yield Database(history, url)
+@pytest.fixture
+async def database(urls: Urls) -> AsyncIterator[Database]:
+    async with make_history(Settings(database_url=urls.reader)) as history:
+        yield Database(history, urls.owner)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What the repository finds: on SQLite and on PostgreSQL in its variants, with SELECT alone."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,7 +16,8 @@ from lykke_cli.application.errors import BadInput, LoginRefused, ServerUnavailab
 from lykke_cli.domain.audit_log import AuditLogEntity
 from lykke_cli.infrastructure.database.engine import make_engine
 from tests.builders import entity, insert
-from tests.servers import READER_PASSWORD, PostgresServer
+from tests.contract.conftest import Urls
+from tests.servers import READER_PASSWORD
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 USER, TASK = uuid.UUID(int=2**100), uuid.UUID(int=2**101)  # fixed: they are part of tests' names
@@ -37,18 +38,10 @@ class Database:
         await engine.dispose()
 
 
-@pytest.fixture(params=["sqlite", "timestamp", "timestamptz and date"])
-async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        url = reader = request.getfixturevalue("sqlite_url")
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        make: Callable[..., str] = request.getfixturevalue("make_postgres_database")
-        newer = request.param == "timestamptz and date"
-        name = make(timestamptz=newer, date_column=newer)
-        url, reader = server.url(name), server.url(name, "reader", READER_PASSWORD)
-    engine = make_engine(reader)
-    yield Database(url, engine)
+@pytest.fixture
+async def database(urls: Urls) -> AsyncIterator[Database]:
+    engine = make_engine(urls.reader)
+    yield Database(urls.owner, engine)
     await engine.dispose()
 
 

@@ -1,12 +1,10 @@
 """One selection means the same rows to every reader of a database, on SQLite and on PostgreSQL."""
 
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import orjson
-import pytest
 
 from lykke_cli.application.gateways.history_protocol import Selection
 from lykke_cli.application.gateways.statistics_protocol import Scope
@@ -14,7 +12,7 @@ from lykke_cli.application.wall_clock import BUCKETS, WallClock
 from lykke_cli.bootstrap import make_history, make_statistics, make_users
 from lykke_cli.infrastructure.configuration.settings import Settings
 from tests.builders import entity, insert
-from tests.servers import READER_PASSWORD, PostgresServer
+from tests.contract.conftest import Urls
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ANNA, BEA = UUID(int=1), UUID(int=2)
@@ -99,22 +97,8 @@ CASES = {
 }
 
 
-@pytest.fixture(params=["sqlite", "timestamp", "timestamptz and date"])
-async def database(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Settings, str]]:
-    """Where to read, and where to write."""
-    if request.param == "sqlite":
-        url = reader = request.getfixturevalue("sqlite_url")
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        make: Callable[..., str] = request.getfixturevalue("make_postgres_database")
-        newer = request.param == "timestamptz and date"
-        name = make(timestamptz=newer, date_column=newer)
-        url, reader = server.url(name), server.url(name, "reader", READER_PASSWORD)
-    yield Settings(database_url=reader), url
-
-
-async def test_every_reader_selects_the_same_rows(database: tuple[Settings, str]) -> None:
-    settings, url = database
+async def test_every_reader_selects_the_same_rows(urls: Urls) -> None:
+    settings, url = Settings(database_url=urls.reader), urls.owner
     clock = WallClock(UTC, NOON, NOON)
     async with make_history(settings) as history:
         starts = {

@@ -1,7 +1,7 @@
 """What is counted is the same on SQLite and on PostgreSQL in its variants, with SELECT alone."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -21,7 +21,8 @@ from lykke_cli.application.wall_clock import BUCKETS, Bucket, WallClock, hour_of
 from lykke_cli.bootstrap import make_statistics
 from lykke_cli.infrastructure.configuration.settings import Settings
 from tests.builders import entity, insert
-from tests.servers import READER_PASSWORD, PostgresServer
+from tests.contract.conftest import Urls
+from tests.servers import PostgresServer
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)  # a Friday
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -36,17 +37,9 @@ class Database:
         return make_statistics(Settings(database_url=self.reader_url))
 
 
-@pytest.fixture(params=["sqlite", "timestamp", "timestamptz and date"])
-async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        url = request.getfixturevalue("sqlite_url")
-        yield Database(url, url)
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    make: Callable[..., str] = request.getfixturevalue("make_postgres_database")
-    newer = request.param == "timestamptz and date"
-    name = make(timestamptz=newer, date_column=newer)
-    yield Database(server.url(name), server.url(name, "reader", READER_PASSWORD))
+@pytest.fixture
+def database(urls: Urls) -> Database:
+    return Database(urls.owner, urls.reader)
 
 
 @pytest.fixture

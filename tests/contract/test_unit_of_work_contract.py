@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
@@ -20,7 +20,7 @@ from lykke_cli.application.messages import encode
 from lykke_cli.domain.audit_log import AuditLogEntity
 from lykke_cli.infrastructure.database.engine import make_engine
 from tests.builders import entity, wire
-from tests.servers import PostgresServer
+from tests.contract.conftest import Urls
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -46,16 +46,9 @@ class World:
         return [payload for _, payload in self.gateway.published]
 
 
-@pytest.fixture(params=["sqlite", "timestamp", "timestamptz and date"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    if request.param == "sqlite":
-        url = request.getfixturevalue("sqlite_url")
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        make: Callable[..., str] = request.getfixturevalue("make_postgres_database")
-        newer = request.param == "timestamptz and date"
-        name = make(timestamptz=newer, date_column=newer)
-        url = server.url(name)
+@pytest.fixture
+async def world(urls: Urls) -> AsyncIterator[World]:
+    url = urls.owner
     engine, gateway = make_engine(url), MemoryPubSubGateway()
     uow = SqlAlchemyUnitOfWork(url, gateway)
     yield World(url, engine, gateway, uow)
