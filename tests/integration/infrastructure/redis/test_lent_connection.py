@@ -1,13 +1,13 @@
 """A subscribed connection, where redis-py is another inside."""
 
 import uuid
-from typing import Any
 
 import pytest
 from redis.asyncio import ConnectionPool
 
 from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
 from lykke_cli.infrastructure.redis import lent_connection
+from tests.private_names import hide
 from tests.servers import RedisServer
 
 SOON = 5.0  # seconds
@@ -16,13 +16,7 @@ SOON = 5.0  # seconds
 async def test_without_redis_pys_own_stream_messages_are_read_through_redis_py(
     own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-
-    def without_stream(connection: object, name: str, default: Any) -> Any:
-        asked.append(name)
-        return default
-
-    monkeypatch.setattr(lent_connection, "getattr", without_stream, raising=False)
+    asked = hide(monkeypatch, lent_connection)
     user = uuid.uuid4()
     pool = ConnectionPool.from_url(own_redis.url)
     async with (
