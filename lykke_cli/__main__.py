@@ -56,12 +56,7 @@ def _complain(text: str) -> None:
 def _run() -> int:
     if not os.path.isabs(os.path.expanduser("~")):
         os.environ["HOME"] = "/"  # as containers have it for a user id that nobody knows
-    if sys.argv[1:] == ["--version"]:  # answered before the command line is even built
-        from lykke_cli._version import __version__
-
-        sys.stdout.write(f"lykke {__version__}\n")
-        return 0
-    if "_LYKKE_COMPLETE" in os.environ:  # so is a shell's Tab
+    if "_LYKKE_COMPLETE" in os.environ:  # answered before the command line is even built
         from lykke_cli.cli.arguments.completion import answer
 
         if (answered := answer(os.environ)) is not None:

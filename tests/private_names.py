@@ -7,7 +7,7 @@ import pytest
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[str]:
-    """Let `getattr` in `module` find nothing; returns the names that it is asked for from now on."""
+    """Let `getattr` in `module` find nothing; returns the names that are asked for."""
     asked: list[str] = []
 
     def without_any(_: object, name: str, default: Any) -> Any:

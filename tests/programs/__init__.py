@@ -4,6 +4,6 @@ import sys
 from pathlib import Path
 
 
-def program(name: str) -> list[str]:
-    """The words that run tests/programs/`name`.py, whatever the working directory is."""
-    return [sys.executable, "-P", str(Path(__file__).with_name(f"{name}.py"))]
+def program(name: str, folder: Path = Path(__file__).parent) -> list[str]:
+    """The words that run `name`.py of the folder, whatever the working directory is."""
+    return [sys.executable, "-P", str(folder / f"{name}.py")]

@@ -25,7 +25,7 @@ from lykke_cli.application.messages import Arrival, Entry
 from lykke_cli.application.place import Place
 from lykke_cli.application.times import parse_duration, parse_moment
 from lykke_cli.cli.arguments.completion import complete
-from lykke_cli.cli.arguments.options import interval, parse_user, parse_uuid, size
+from lykke_cli.cli.arguments.values import interval, parse_user, parse_uuid, size
 from lykke_cli.cli.output.renderers import NdjsonRenderer
 from lykke_cli.cli.output.template import TemplateRenderer
 from lykke_cli.domain.errors import LykkeError

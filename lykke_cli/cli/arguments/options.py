@@ -12,7 +12,6 @@ from lykke_cli.cli.arguments.filters import (
     time_range,
 )
 from lykke_cli.cli.arguments.help_texts import (
-    env,
     examples,
 )
 from lykke_cli.cli.arguments.output import (
@@ -59,7 +58,6 @@ from lykke_cli.cli.arguments.values import (
     parse_user,
     parse_uuid,
     seconds,
-    size,
 )
 
 __all__ = [
@@ -97,7 +95,6 @@ __all__ = [
     "Yes",
     "confirm",
     "entry_file",
-    "env",
     "examples",
     "filters",
     "interval",
@@ -108,7 +105,6 @@ __all__ = [
     "require_ndjson",
     "seconds",
     "settings",
-    "size",
     "terminal",
     "time_range",
     "zone",

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 _option = partial(typer.Option, rich_help_panel="Output", show_default=False)
 
-OutputOption = Annotated[
-    Output | None,
-    _option("--output", "-o", help="table on a terminal, ndjson in a pipe, unless given."),
-]
+LISTED_AS = _option("--output", "-o", help="table on a terminal, ndjson in a pipe, unless given.")
+OutputOption = Annotated[Output | None, LISTED_AS]
 Utc = Annotated[
     bool | None,
     _option("--utc/--local", help="Times in UTC, as in a pipe, or local, as on a terminal."),
@@ -76,7 +74,6 @@ Unsafe = Annotated[
         "--unsafe", help="With -o raw on a terminal: pass control characters on.", show_default=True
     ),
 ]
-LISTED_AS = _option("--output", "-o", help="table on a terminal, ndjson in a pipe, unless given.")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 
 

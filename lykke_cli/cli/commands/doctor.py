@@ -36,7 +36,7 @@ def doctor(
             help="Also record an entry, which stays, and see it arrive.",
         ),
     ] = False,
-    channel: options.Channel = "auditlog",
+    channel: options.Channel = options.AUDIT_LOG,
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="For each check.")
     ] = "5s",

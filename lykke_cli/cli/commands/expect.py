@@ -40,7 +40,7 @@ def expect(
     live_only: Annotated[
         bool, typer.Option("--live-only", help="Use no database: a lost broadcast fails.")
     ] = False,
-    channel: options.Channel = "auditlog",
+    channel: options.Channel = options.AUDIT_LOG,
     activity_type: options.ActivityTypes = None,
     entity_type: options.EntityType = None,
     entity_id: options.EntityId = None,

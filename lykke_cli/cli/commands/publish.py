@@ -65,7 +65,7 @@ def publish(
             show_default=False,
         ),
     ] = 0,
-    channel: options.Channel = "auditlog",
+    channel: options.Channel = options.AUDIT_LOG,
     redis_url: options.RedisUrl = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,

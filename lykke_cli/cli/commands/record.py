@@ -55,7 +55,7 @@ def record(
             show_default=False,
         ),
     ] = None,
-    channel: options.Channel = "auditlog",
+    channel: options.Channel = options.AUDIT_LOG,
     redis_url: options.RedisUrl = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,

@@ -1,6 +1,7 @@
 """`lykke stats`: a user's activity, drawn."""
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,7 @@ from uuid import UUID
 import typer
 
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.output.sanitize import json_for_terminal, visible
+from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
@@ -110,19 +111,16 @@ def stats(
     scope = Scope(selection=selection, since=start, until=end)
     recent.remember(user_id, "stats", activity_type or ())
     activity = run_async(_read(settings, scope, printing.zone))
-    for path, form in ((svg, "svg"), (png, "png")):
-        if path is not None:
-            _write(path, activity, form)
-            if not quiet:
-                sys.stderr.write(f"lykke: wrote {visible(str(path))}\n")
+    for path in _pictures(activity, svg, png):
+        if not quiet:
+            sys.stderr.write(f"lykke: wrote {visible(str(path))}\n")
     if output is Form.TABLE or (output is None and terminal.stdout_is_tty):
         from lykke_cli.cli.reports.activity_report import draw
 
         draw(activity, terminal.out, datetime.now(UTC))
+        terminal.flush()
     else:
-        line = encode(activity.to_dict()) + b"\n"
-        terminal.write(json_for_terminal(line) if terminal.stdout_is_tty else line)
-    terminal.flush()
+        terminal.write_json(encode(activity.to_dict()) + b"\n")
     if not activity.summary.entries and not quiet:
         run_async(_tell_mistakes(settings, user_id, selection_types))
 
@@ -143,14 +141,20 @@ async def _read(settings: "Settings", scope: "Scope", zone: "tzinfo | None") -> 
         return await read_activity(statistics, scope, zone=zone, now=datetime.now(UTC))
 
 
-def _write(path: Path, activity: "Activity", form: str) -> None:
-    from lykke_cli.cli.reports.activity_svg import MARK, svg
+def _pictures(activity: "Activity", svg: Path | None, png: Path | None) -> Iterator[Path]:
+    """Draw the report into the files that are asked for; yields each once it is written."""
+    if svg is None and png is None:
+        return
+    from lykke_cli.cli.reports.activity_svg import MARK
+    from lykke_cli.cli.reports.activity_svg import svg as drawn
     from lykke_cli.infrastructure.files.whole_file import write_whole
 
-    picture = svg(activity)
-    if form == "svg":
-        write_whole(path, picture.encode(), mark=MARK.encode())
-        return
-    from lykke_cli.cli.reports.png import render_png
+    picture = drawn(activity)
+    if svg is not None:
+        write_whole(svg, picture.encode(), mark=MARK.encode())
+        yield svg
+    if png is not None:
+        from lykke_cli.cli.reports.png import render_png
 
-    write_whole(path, render_png(picture, comment=MARK), mark=MARK.encode())
+        write_whole(png, render_png(picture, comment=MARK), mark=MARK.encode())
+        yield png

@@ -26,7 +26,7 @@ def tail(
         ),
     ] = None,
     all_users: Annotated[bool, typer.Option("--all", help="Follow every user.")] = False,
-    channel: options.Channel = "auditlog",
+    channel: options.Channel = options.AUDIT_LOG,
     since: options.Since = None,
     last: Annotated[
         int | None,

@@ -6,8 +6,9 @@ stay under each other for hours. Times are short: a line tells each new day and 
 that comes in is taken for markup or reaches the terminal unescaped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from typing import Any
 
 import msgspec
 from rich.cells import cell_len, set_cell_size
@@ -84,6 +85,7 @@ class LiveTable:
         self._columns = (
             None if columns is None else check_columns(columns, COLUMNS, any_key=any_message)
         )
+        self._look_ups = {name: look_up_of(name) for name in self._columns or ()}
         self._layout = self._layout_for(terminal.width)
         self._day = ""
 
@@ -139,6 +141,7 @@ class LiveTable:
         activity, entity, details = _describe(shown.message, layout, self._max_message_size)
         cells: list[str] = []
         styles: list[str] = []
+        fields: Mapping[str, Any] | None = None  # decoded when a column asks for one
         for name, width in layout.columns:
             match name:
                 case "time":
@@ -159,15 +162,17 @@ class LiveTable:
                     cell = details
                     style = PLAIN if isinstance(shown.message, Entry) else DIM
                 case _:
-                    cell, style = self._field(name, shown.message), PLAIN
+                    if fields is None:
+                        fields = self._fields(shown.message)
+                    cell = visible(text_of(self._look_ups[name](fields))[:LONGEST_NAME])
+                    style = PLAIN
             cells.append(cell)
             styles.append(style)
         return self._line(cells, styles)
 
-    def _field(self, name: str, message: Entry | OtherMessage | Unreadable) -> str:
-        if _size(message) > self._max_message_size:
-            return ""
-        return visible(text_of(look_up_of(name)(fields_of(message)))[:LONGEST_NAME])
+    def _fields(self, message: Entry | OtherMessage | Unreadable) -> Mapping[str, Any]:
+        """The message's values; none of one that is not looked into."""
+        return {} if _size(message) > self._max_message_size else fields_of(message)
 
     def _line(self, cells: Sequence[str], styles: Sequence[str]) -> str:
         parts: list[str] = []

@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, BinaryIO, Literal, cast
 
+from lykke_cli.cli.output.sanitize import json_for_terminal
+
 if TYPE_CHECKING:  # rich is slow to import; most commands never need a console
     from rich.console import Console
 
@@ -81,6 +83,11 @@ class Terminal:
         """Send on what stdout has buffered; raises OutputClosed, OutputFailed."""
         self.stdout.flush()
         self._has_buffered = False
+
+    def write_json(self, lines: bytes) -> None:
+        """Write JSON to stdout, harmless on a terminal; raises OutputClosed, OutputFailed."""
+        self.write(json_for_terminal(lines) if self.stdout_is_tty else lines)
+        self.flush()
 
     async def send(self, data: bytes) -> None:
         """Write all of `data` to stdout, and wait until it has left; one may do so at a time.

@@ -110,7 +110,7 @@ class Backfilling:
             if self.replay:
                 gateway = make_gateway(self.settings)
                 stack.push_async_callback(gateway.close)
-                replayer = Replayer(gateway, "auditlog", self.rate)
+                replayer = Replayer(gateway, options.AUDIT_LOG, self.rate)
             is_range = self.since or self.limit or self.filters.until
             if is_range and self.file is None:
                 await self._read_range(stack, history, replayer)

@@ -20,7 +20,7 @@ from lykke_cli.application.messages import encode, format_time
 from lykke_cli.bootstrap import make_channels
 from lykke_cli.cli.arguments.completion import CHANNEL_TYPES
 from lykke_cli.cli.output.cells import harmless
-from lykke_cli.cli.output.sanitize import json_for_terminal, visible
+from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.infrastructure.configuration.settings import Settings
 
@@ -122,9 +122,7 @@ class Listing:
         return Group(table, *lines)
 
     def _write(self, rows: Iterable[dict[str, Any]]) -> None:
-        data = b"".join(encode(row) + b"\n" for row in rows)
-        self.terminal.write(json_for_terminal(data) if self.terminal.stdout_is_tty else data)
-        self.terminal.flush()
+        self.terminal.write_json(b"".join(encode(row) + b"\n" for row in rows))
 
     def _say(self, text: str) -> None:
         if not self.quiet:

@@ -14,7 +14,6 @@ from lykke_cli.application.simulation import Simulation
 from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history, make_unit_of_work
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.output.renderers import make_renderer
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.sink import StdoutSink
 from lykke_cli.cli.output.terminal import Terminal
@@ -73,8 +72,7 @@ class Demonstration:
             for _ in range(EARLIER):
                 await self._record(uow, self._tailed)
             request = TailRequest(user_id=self._tailed, since=started)
-            renderer = make_renderer(self.printing.output, self._terminal, zone=self.printing.zone)
-            sink = StdoutSink(self._terminal, renderer)
+            sink = StdoutSink(self._terminal, self.printing.renderer(self._terminal))
             tail = Tail(gateway, history, request, reconcile_interval=2.0)
             follower = Follower(
                 tail, sink, self._reporter, Keeper(NoPlace(), sink, self._reporter.line)

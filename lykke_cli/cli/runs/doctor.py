@@ -12,7 +12,7 @@ from lykke_cli.application.errors import ExpectationNotMet
 from lykke_cli.application.messages import encode
 from lykke_cli.bootstrap import make_checks
 from lykke_cli.cli.output import palette
-from lykke_cli.cli.output.sanitize import json_for_terminal, visible
+from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runtime import without_log
 from lykke_cli.infrastructure.configuration.settings import Settings
@@ -104,6 +104,4 @@ class Examination:
                 for check, finding in found
             ],
         }
-        data = encode(report) + b"\n"
-        self.terminal.write(json_for_terminal(data) if self.terminal.stdout_is_tty else data)
-        self.terminal.flush()
+        self.terminal.write_json(encode(report) + b"\n")

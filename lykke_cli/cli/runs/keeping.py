@@ -79,9 +79,13 @@ class Keeper:
         """Return the entries that are not in the output yet."""
         if self._written is None:
             return arrivals
-        fresh = [a for a in arrivals if not self._is_written(a)]
-        if len(fresh) < len(arrivals):
-            self._place.wrote([a for a in arrivals if self._is_written(a)])
+        written: list[Arrival] = []
+        fresh: list[Arrival] = []
+        for arrival in arrivals:
+            (written if self._is_written(arrival) else fresh).append(arrival)
+        if not written:
+            return arrivals
+        self._place.wrote(written)
         return fresh
 
     async def write(self, arrivals: Sequence[Arrival]) -> None:

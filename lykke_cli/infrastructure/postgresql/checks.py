@@ -29,7 +29,6 @@ from lykke_cli.infrastructure.postgresql.connection import tls_version
 
 OLDEST_SERVER = 130000  # pg_current_snapshot came with PostgreSQL 13
 LONG_OPEN = 3600.0  # seconds
-LATE_REPLICA = 60.0  # seconds
 REACHABLE, LOGIN, TABLE = "database.reachable", "database.login", "database.table"
 _MIGRATIONS = "Check that the application's migrations have run."
 _COLUMNS: dict[str, tuple[str, ...]] = {
