@@ -38,7 +38,8 @@ async def in_parts(
     `whole` reads the metas that were left out. It gets the first column of each such row.
     """
     part: list[Row] = []
-    size, is_whole = 0, True
+    left_out: list[Any] = []
+    size = 0
     for row in rows:
         text = row[meta]
         is_left_out = _is_left_out(text)
@@ -47,21 +48,25 @@ async def in_parts(
         else:
             length = len(text) if isinstance(text, str | bytes) else 0
         if part and size + length > CHUNK_BYTES:
-            yield part if is_whole else await _filled(part, meta, whole)
-            part, size, is_whole = [], 0, True
+            yield await _filled(part, meta, left_out, whole)
+            part, left_out, size = [], [], 0
         part.append(row)
         size += length
-        is_whole = is_whole and not is_left_out
+        if is_left_out:
+            left_out.append(row[0])
     if part:
-        yield part if is_whole else await _filled(part, meta, whole)
+        yield await _filled(part, meta, left_out, whole)
 
 
 async def _filled(
     part: list[Row],
     meta: int,
+    left_out: list[Any],
     whole: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]],
 ) -> list[Row]:
-    found = await whole([row[0] for row in part if _is_left_out(row[meta])])
+    if not left_out:
+        return part
+    found = await whole(left_out)
     return [
         (*row[:meta], found[row[0]], *row[meta + 1 :]) if _is_left_out(row[meta]) else row
         for row in part

@@ -14,14 +14,13 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 import msgspec
 
 from lykke_cli.application.errors import UsageMistake
+from lykke_cli.infrastructure.configuration.ports import HIGHEST_PORT, port_of
 from lykke_cli.infrastructure.configuration.tls import POSTGRES_OPTIONS, check_certificates
 
 CONNECT_TIMEOUT = 5.0  # seconds
 STATEMENT_TIMEOUT = 60.0  # seconds for one statement, or one fetch of its rows
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock on a SQLite file
 
-HIGHEST_PORT = 65_535
-LONGEST_NUMBER = 10  # digits
 _POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg")
 _SQLITE = ("sqlite", "sqlite+aiosqlite")
 _CACHE_SIZES = ("statement_cache_size", "prepared_statement_cache_size")
@@ -227,8 +226,7 @@ def _name_and_port(host: str) -> tuple[str, str]:
 
 def _check_port(port: str) -> None:
     """Raises UsageMistake for one that is none; where there is none it is the default."""
-    is_number = port.isascii() and port.isdigit() and len(port) < LONGEST_NUMBER
-    if port and not (is_number and 0 < int(port) <= HIGHEST_PORT):
+    if port and port_of(port) is None:
         raise UsageMistake(
             f"The database URL has a port that is out of range: it is a number from 1 to "
             f"{HIGHEST_PORT}."

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +22,7 @@ from lykke_cli.application.subscription import Subscription
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL
 from lykke_cli.infrastructure.redis.connection import Refused, SubscribedConnection
+from lykke_cli.infrastructure.redis.patterns import every_user
 from lykke_cli.infrastructure.redis.urls import RedisAddress, parse_redis_url
 
 if TYPE_CHECKING:  # redis-py is slow to import: who only subscribes does without
@@ -37,7 +37,6 @@ PIPELINE_BYTES = 1_048_576
 QUIET = 1.0  # seconds after which a connection is asked for a sign of life before it is used
 JUST_NOW = 0.001  # seconds after an answer in which no connection is looked at again
 _STEPS_TO_HEAR = 2  # of the event loop, in which it hears that the server has closed a connection
-_GLOB = re.compile(r"([*?\[\]\\^])")
 
 logger = logging.getLogger(__name__)
 
@@ -225,8 +224,7 @@ class RedisPubSubGateway:
     async def _connect(self, user_id: UUID | None, channel_type: str) -> SubscribedConnection:
         """A connection of its own, subscribed; raises ServerUnavailable."""
         if user_id is None:
-            pattern = _GLOB.sub(r"\\\1", channel_type)
-            command, channel = "PSUBSCRIBE", channel_name(pattern, None)
+            command, channel = "PSUBSCRIBE", every_user(channel_type)
         else:
             command, channel = "SUBSCRIBE", channel_name(channel_type, user_id)
         self._check_open()

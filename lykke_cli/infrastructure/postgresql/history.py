@@ -63,6 +63,7 @@ from lykke_cli.infrastructure.postgresql.calendar import (
 )
 from lykke_cli.infrastructure.postgresql.cursor import (
     Snapshot,
+    Stored,
     Understood,
     is_doubtful,
     known_ended,
@@ -158,9 +159,9 @@ class PostgresHistory:
 
         async def read() -> bool:
             nonlocal cursor, notice, recent_only
-            ended = partial(known_ended, parse(cursor))
-            async with self._snapshots.take(ended) as (connection, snapshot):
-                known = await self._understand(connection, selection, cursor, snapshot)
+            stored = parse(cursor)
+            async with self._snapshots.take(partial(known_ended, stored)) as (connection, snapshot):
+                known = await self._understand(connection, selection, stored, snapshot)
                 notice = notice or known.notice or self._snapshots.limits()
                 if sum(len(region.visible) for region in known.covered) > MOST_RUNS:
                     notice = notice or _GROWING
@@ -200,7 +201,7 @@ class PostgresHistory:
 
     async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
         async with self._snapshots.take() as (connection, snapshot):
-            known = await self._understand(connection, selection, cursor, snapshot)
+            known = await self._understand(connection, selection, parse(cursor), snapshot)
             query, arguments = statements.covered_of(known.covered)
             records = await connection.fetch(query, *selected(selection), list(ids), *arguments)
             return set(ids) - {id for (id,) in records}
@@ -333,9 +334,8 @@ class PostgresHistory:
         return Witnesses.at_start(_witnesses(records, snapshot))
 
     async def _understand(
-        self, connection: Any, selection: Selection, cursor: Cursor, snapshot: Snapshot
+        self, connection: Any, selection: Selection, stored: Stored | None, snapshot: Snapshot
     ) -> Understood:
-        stored = parse(cursor)
         found: set[Witness] | None = None
         if stored is not None and is_doubtful(stored, snapshot):
             ids = [id for _, id in stored.witnesses.rows]

@@ -33,16 +33,19 @@ CONTROL = frozenset({"pg_control_system()", "pg_control_checkpoint()", "pg_contr
 XACT_STATUS = "pg_xact_status(xid8)"
 RELATION_SIZE = "pg_relation_size(regclass,text)"
 _TELL_OF_LOSS = CONTROL.union(*(question.functions for question in _QUESTIONS))
-_DENIED = """
-    SELECT name FROM unnest($1::text[]) AS name
-    WHERE has_function_privilege(to_regprocedure(name)::oid, 'execute') IS NOT TRUE
+_ASKED = """
+    SELECT ARRAY(
+        SELECT name FROM unnest($1::text[]) AS name
+        WHERE has_function_privilege(to_regprocedure(name)::oid, 'execute') IS NOT TRUE
+    ), (SELECT relkind::text FROM pg_class WHERE oid = to_regclass('audit_logs'))
 """
 
 
-async def denied_functions(connection: Any) -> frozenset[str]:
-    """Those that the role may not call, or the server does not have."""
+async def denied_and_kind(connection: Any) -> tuple[frozenset[str], str]:
+    """The functions that the role may not call or the server lacks, and what audit_logs is."""
     asked = [*_TELL_OF_LOSS, XACT_STATUS, RELATION_SIZE]
-    return frozenset(name for (name,) in await connection.fetch(_DENIED, asked))
+    denied, kind = await connection.fetchrow(_ASKED, asked)
+    return frozenset(denied), kind or ""
 
 
 def snapshot_query(denied: Collection[str]) -> str:

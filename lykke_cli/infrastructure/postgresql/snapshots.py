@@ -37,7 +37,6 @@ _REPLICA_TIMELINE = """
     SELECT greatest(min_recovery_end_timeline, timeline_id)
     FROM pg_control_recovery(), pg_control_checkpoint()
 """
-_KIND = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass('audit_logs')"
 _KINDS = {"v": "a view", "f": "a foreign table"}
 _NO_COLUMN = ("42703", "0A000")  # SQLSTATEs: there is no xmin, or it cannot be had
 
@@ -67,8 +66,9 @@ class Snapshots:
     async def identify(self) -> str:
         """What names the database, as in HistoryProtocol."""
         if self._identity is None:
-            async with self.take() as (_, snapshot):
-                return self._named(snapshot.origin.database)
+            async with self.take():
+                pass  # names it
+        assert self._identity is not None
         return self._identity
 
     def may_call(self, function: str) -> bool:
@@ -141,8 +141,7 @@ class Snapshots:
     async def _connect(self) -> Any:
         if self._connection is None or self._connection.is_closed():
             self._connection = connection = await connect(self._dsn)
-            self._denied = await rights.denied_functions(connection)
-            self._kind = await connection.fetchval(_KIND) or ""
+            self._denied, self._kind = await rights.denied_and_kind(connection)
             self._system = ""
             if not rights.CONTROL & self._denied:
                 self._system = await connection.fetchval(_SYSTEM)
@@ -158,8 +157,9 @@ class Snapshots:
         if in_recovery and not rights.CONTROL & self._denied:
             number = await connection.fetchval(_REPLICA_TIMELINE)
         server = "" if started is None else started + (crashed or "")
-        self._identity = self._named(f"{self._system}/{database}")
-        origin = Origin(f"{self._system}/{database}", number, int(lsn or 0), server, in_recovery)
+        name = f"{self._system}/{database}"
+        self._identity = self._named(name)
+        origin = Origin(name, number, int(lsn or 0), server, in_recovery)
         xmin, xmax, _ = text.split(":")
         return transaction, Snapshot(int(xmin), int(xmax), at, origin)
 

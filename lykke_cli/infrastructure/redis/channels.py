@@ -4,7 +4,6 @@ They tell of the node that is asked. On a cluster a subscription counts on the n
 so there every node would have to be: `_ask` is the place.
 """
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
@@ -13,14 +12,13 @@ from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis
 
 from lykke_cli.application.gateways.channels_protocol import Census
-from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.infrastructure.redis.client import plain_connection
 from lykke_cli.infrastructure.redis.errors import redis_errors
+from lykke_cli.infrastructure.redis.patterns import every_user
 from lykke_cli.infrastructure.redis.urls import parse_redis_url
 
 TIMEOUT = 5.0  # seconds to connect, and for each answer
 BATCH = 500  # channels asked about at once
-_GLOB = re.compile(r"([*?\[\]\\^])")
 
 
 class RedisChannels:
@@ -41,7 +39,7 @@ class RedisChannels:
         await self._pool.disconnect()
 
     async def census(self, channel_types: Sequence[str], pattern: str | None = None) -> Census:
-        patterns = [channel_name(_GLOB.sub(r"\\\1", each), None) for each in channel_types]
+        patterns = [every_user(each) for each in channel_types]
         patterns = patterns if pattern is None else [pattern]
         with redis_errors(self._server):
             # A pooled connection may have died since its last use: what a new one says decides,

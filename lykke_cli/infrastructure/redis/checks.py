@@ -31,6 +31,7 @@ from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.infrastructure.configuration.tls import is_loopback
 from lykke_cli.infrastructure.redis.client import plain_connection
 from lykke_cli.infrastructure.redis.errors import redis_errors, translate
+from lykke_cli.infrastructure.redis.lent_connection import stream_of
 from lykke_cli.infrastructure.redis.urls import RedisAddress, parse_redis_url
 
 PINGS = 5
@@ -322,7 +323,7 @@ class RedisChecks:
 
 
 def _tls_version(connection: AbstractConnection) -> str:
-    writer = getattr(connection, "_writer", None)  # redis-py's own: it may be another one day
+    writer = stream_of(connection)
     socket = None if writer is None else writer.get_extra_info("ssl_object")
     return str(socket.version()) if isinstance(socket, ssl.SSLObject) else "TLS"
 

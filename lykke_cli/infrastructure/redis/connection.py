@@ -49,9 +49,8 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         self._batches: deque[Deliveries] = deque()
         self._loss: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._heard = self.opened = self._loop.time()
+        self._heard = self._loop.time()
         self._asked: float | None = None
-        self.confirmed_at = datetime.now(UTC)
 
     @classmethod
     async def open(
@@ -95,7 +94,6 @@ class SubscribedConnection(asyncio.BufferedProtocol):
             if self._loss is not None:
                 raise self._loss
             await self.something()
-        self.opened, self.confirmed_at = self._loop.time(), datetime.now(UTC)
         self._check_health()
 
     @property

@@ -42,15 +42,10 @@ _REFUSED = Situation(
     "Redis at {server} refused a command ({why}).",
     "Check the database number in REDIS_URL.",
 )
-_HUNG_UP = Situation(
-    ServerUnavailable,
-    "Cannot reach Redis at {server} ({why}).",
-    "Is it running{other_tls}? Set REDIS_URL or give --redis-url.",
-)
 _UNREACHABLE = Situation(
     ServerUnavailable,
     "Cannot reach Redis at {server} ({why}).",
-    "Is it running? Set REDIS_URL or give --redis-url.",
+    "Is it running{other_tls}? Set REDIS_URL or give --redis-url.",
 )
 # The first of these that is among an error and its causes decides.
 _SITUATIONS: dict[tuple[type[BaseException], ...], Situation] = {
@@ -99,14 +94,14 @@ def translate(error: BaseException, server: str) -> ServerUnavailable:
             for kinds, situation in _SITUATIONS.items()
             if any(isinstance(cause, kinds) for cause in causes)
         ),
-        _HUNG_UP if _CLOSED.search(why) else _UNREACHABLE,
+        _UNREACHABLE,
     )
     remedy = situation.remedy if situation is not _REFUSED or "DB index" in why else None
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     hints = {
         "certificate": "" if tls is None else tls_remedy(tls, REDIS_OPTIONS),
         "or_no_tls": ", or does its port not speak TLS" if server.startswith("rediss:") else "",
-        "other_tls": _other_tls(server),
+        "other_tls": _other_tls(server) if _CLOSED.search(why) else "",
     }
     return situation.kind(
         situation.text.format(server=server, why=why),

@@ -40,8 +40,8 @@ class LentConnection(SubscribedConnection):
     async def _subscribe(self, command: str, channel: str) -> None:
         connection = self._connection
         await connection.connect()  # type: ignore[no-untyped-call]
-        writer = getattr(connection, "_writer", None)
-        if isinstance(writer, asyncio.StreamWriter):
+        writer = stream_of(connection)
+        if writer is not None:
             writer.transport.set_protocol(self)
             self.connection_made(writer.transport)
             self._ask((command, channel))
@@ -67,3 +67,9 @@ class LentConnection(SubscribedConnection):
                     self._received([reply])
         except (RedisError, OSError) as error:
             self._lose(ConnectionError(str(error)))
+
+
+def stream_of(connection: AbstractConnection) -> asyncio.StreamWriter | None:
+    """What redis-py writes to; None where that cannot be had."""
+    writer = getattr(connection, "_writer", None)
+    return writer if isinstance(writer, asyncio.StreamWriter) else None

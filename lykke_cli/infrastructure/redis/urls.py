@@ -11,12 +11,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import msgspec
 
 from lykke_cli.application.errors import UsageMistake
+from lykke_cli.infrastructure.configuration.ports import HIGHEST_PORT, port_of
 from lykke_cli.infrastructure.configuration.tls import REDIS_OPTIONS, check_certificates
 
 DEFAULT_PORT = 6379
-HIGHEST_PORT = 65_535
 _SHAPE = "write it like redis://user:password@host:6379/0, rediss://... or unix:///path"
-_LONGEST_NUMBER = 10  # digits
 _PORT = f"the port is out of range, it is a number from 1 to {HIGHEST_PORT}"
 _TAKEN = {
     *("db", "username", "password", "client_name"),
@@ -83,7 +82,7 @@ def parse_redis_url(url: str) -> RedisAddress:
             del options[name]
         elif not (parts.scheme == "rediss" and name.startswith("ssl_")):
             raise _malformed(f"it has an option that is not understood, {name[:40]!r}")
-    if (port := _port_of(str(options.get("port", DEFAULT_PORT)))) is None:
+    if (port := port_of(str(options.get("port", DEFAULT_PORT)))) is None:
         raise _malformed(_PORT)
     if "port" in options:
         options["port"] = port
@@ -205,12 +204,6 @@ def _parts(url: str) -> SplitResult | None:
         return None
 
 
-def _port_of(text: str) -> int | None:
-    """None for what is no port."""
-    is_number = text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER
-    return int(text) if is_number and 0 < int(text) <= HIGHEST_PORT else None
-
-
 def _split(url: str) -> tuple[SplitResult, int | None]:
     # What the standard library says of a bad URL quotes it: nothing of that is kept.
     parts = _parts(url)
@@ -220,7 +213,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     if parts.fragment or ("@" in rest and "@" not in parts.netloc and parts.scheme != "unix"):
         raise _malformed("special characters in the password are written as %23 for # and so on")
     given = parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
-    port = _port_of(given) if given else None
+    port = port_of(given) if given else None
     if given and port is None:
         raise _malformed(_PORT if given.isdigit() else None)
     if parts.scheme == "unix":
@@ -239,7 +232,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     return parts, port
 
 
-def _display(parts: SplitResult, port: int | None, options: dict[str, Any]) -> str:
+def _display(parts: SplitResult, port: int, options: dict[str, Any]) -> str:
     user = f"{parts.username}@" if parts.username else ""
     database = options.get("db")
     if parts.scheme == "unix":
@@ -247,7 +240,7 @@ def _display(parts: SplitResult, port: int | None, options: dict[str, Any]) -> s
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     shown = "" if database is None else f"/{database}"
-    return f"{parts.scheme}://{user}{host}:{port or DEFAULT_PORT}{shown}"
+    return f"{parts.scheme}://{user}{host}:{port}{shown}"
 
 
 def _malformed(why: str | None = None) -> UsageMistake:

@@ -54,7 +54,8 @@ class Understood(msgspec.Struct, frozen=True):
         row = found.row
         if isinstance(row, UnreadableEntry):
             return self.unreadable.covers(found)
-        return any(region.covers(found.seq, (row.moment, row.id)) for region in self.covered)
+        key = (row.moment, row.id)
+        return any(region.covers(found.seq, key) for region in self.covered)
 
 
 def make_cursor(
