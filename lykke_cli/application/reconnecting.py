@@ -41,7 +41,7 @@ class Reconnecting(Subscription):
         self._on_gap = on_gap
         self._backoff = backoff or Backoff()
         self._current: PubSubSubscription | None = None  # or the last one, while there is none
-        self._attempt: asyncio.Task[PubSubSubscription] | None = None  # while there is none
+        self._attempt: asyncio.Task[None] | None = None  # until `next` has told how it ended
         self._steady_from = 0.0  # by the loop's clock
         self._connected_at = self._lost_at = datetime.now(UTC)
         self._told: type[ServerUnavailable] = ServerUnavailable
@@ -72,7 +72,7 @@ class Reconnecting(Subscription):
             return error
 
     async def _open(self) -> None:
-        self._current = await self._connect()
+        await self._connect()
 
     async def _take(self) -> Deliveries:
         match await self.next():
@@ -88,31 +88,31 @@ class Reconnecting(Subscription):
 
     async def _release(self) -> None:
         attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.cancel()
-            await asyncio.wait({attempt})
-            if not attempt.cancelled() and attempt.exception() is None:
-                await attempt.result().close()
-        if self._current is not None:
-            await self._current.close()
+        try:
+            if attempt is not None:
+                attempt.cancel()
+                await asyncio.wait({attempt})
+        finally:  # whoever closes may be cancelled meanwhile
+            if self._current is not None:
+                await self._current.close()
 
-    async def _connect(self) -> PubSubSubscription:
+    async def _connect(self) -> None:
         subscription = self._gateway.subscribe_to_user_channel(
             self._user_id, self._channel_type, reconnect=False
         )
         await subscription.__aenter__()
         self._connected_at = datetime.now(UTC)
         self._steady_from = asyncio.get_running_loop().time() + STEADY
-        return subscription
+        self._current = subscription
 
-    async def _resume(self, attempt: "asyncio.Task[PubSubSubscription]") -> Gap | ServerUnavailable:
+    async def _resume(self, attempt: "asyncio.Task[None]") -> Gap | ServerUnavailable:
         """Wait until there is something to tell; the attempts go on when the caller does not."""
         while True:
             await asyncio.wait({attempt})
             self._check_open()
             self._attempt = None
             try:
-                self._current = attempt.result()
+                attempt.result()
             except ServerUnavailable as error:
                 self._attempt = attempt = asyncio.create_task(self._try_again())
                 if type(error) is not self._told:  # such as a password that was changed
@@ -121,11 +121,11 @@ class Reconnecting(Subscription):
             else:
                 return Gap(self._lost_at, self._connected_at)
 
-    async def _try_again(self) -> PubSubSubscription:
+    async def _try_again(self) -> None:
         if self._current is not None:
             await self._current.close()
         await asyncio.sleep(self._backoff.next())
-        return await self._connect()
+        await self._connect()
 
     def _report(self, gap: Gap) -> None:
         logger.warning(

@@ -139,12 +139,12 @@ class RedisPubSubGateway:
         """
         from redis import exceptions
 
-        from lykke_cli.infrastructure.redis.client import taken
+        from lykke_cli.infrastructure.redis.client import kept_cancellation, taken
         from lykke_cli.infrastructure.redis.errors import redis_errors, translate
 
         pool, unanswered = self._redis().connection_pool, 0
         try:
-            with redis_errors(self._server):
+            with kept_cancellation(), redis_errors(self._server):
                 async with asyncio.timeout(self._connect_timeout), self._free:
                     await self._hear()
                     async with taken(pool) as connection:
@@ -176,8 +176,11 @@ class RedisPubSubGateway:
         """Connect anew where nothing answers any more."""
         from redis import exceptions
 
+        from lykke_cli.infrastructure.redis.client import is_untouched
+
         now = asyncio.get_running_loop().time()
-        if now - self._heard.get(connection, -QUIET) < QUIET:
+        heard = now - self._heard.get(connection, -QUIET) < QUIET
+        if heard and await is_untouched(connection):
             return
         try:
             await connection.send_command("PING", check_health=False)

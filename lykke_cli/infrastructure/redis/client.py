@@ -1,7 +1,8 @@
 """What is asked of redis-py, alike in every version from 4.6 on."""
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from inspect import signature
 from typing import Any
@@ -10,6 +11,7 @@ import redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from lykke_cli._version import __version__
 from lykke_cli.infrastructure.redis.connection import CLIENT_NAME
@@ -55,3 +57,29 @@ async def taken(pool: ConnectionPool) -> AsyncGenerator[AbstractConnection]:
         raise
     finally:
         await pool.release(connection)
+
+
+@contextmanager
+def kept_cancellation() -> Iterator[None]:
+    """A block that ends with a CancelledError where one was swallowed inside.
+
+    With a socket_timeout redis-py sends within asyncio.wait_for, which on Python 3.11 forgets a
+    cancellation that comes at the moment when the sending is done.
+    """
+    task = asyncio.current_task()
+    asked = 0 if task is None else task.cancelling()
+    yield
+    if task is not None and task.cancelling() > asked:
+        raise asyncio.CancelledError
+
+
+async def is_untouched(connection: AbstractConnection) -> bool:
+    """Whether nothing has come by `connection` unasked, such as the server's end of it.
+
+    A pool makes sure of that, but not where the server may tell of maintenance (redis-py 8, RESP3).
+    """
+    can_read = getattr(connection, "can_read", None)
+    try:
+        return can_read is None or not await can_read()
+    except (RedisError, OSError):
+        return False

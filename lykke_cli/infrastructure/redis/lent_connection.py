@@ -11,7 +11,7 @@ from typing import Self
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 
-from lykke_cli.infrastructure.redis.client import plain_connection
+from lykke_cli.infrastructure.redis.client import kept_cancellation, plain_connection
 from lykke_cli.infrastructure.redis.connection import SubscribedConnection
 
 LOOK_INTERVAL = 0.1  # seconds between looks at a connection without a stream of its own
@@ -34,7 +34,8 @@ class LentConnection(SubscribedConnection):
         options |= {"health_check_interval": 0, "decode_responses": False}
         link = cls(health, pool.connection_class(**options))
         async with link._opening(timeout):
-            await link._subscribe(command, channel)
+            with kept_cancellation():
+                await link._subscribe(command, channel)
         return link
 
     async def _subscribe(self, command: str, channel: str) -> None:

@@ -92,3 +92,20 @@ async def test_closing_while_it_is_broken_leaves_nothing_open() -> None:
         server.restore()
         await link.close()
         assert server.publish(CHANNEL, b"1") == 0
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_close_that_is_cancelled_leaves_nothing_open_either(turns: int) -> None:
+    server = Server()
+    async with following(server) as link:
+        server.disconnect()
+        assert isinstance(await next_of(link), SubscriptionLost)
+        server.restore()
+        await asyncio.sleep(2 * SHORT)  # by then it has subscribed again
+        closing = asyncio.create_task(link.close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait({closing}, timeout=SOON)
+        await link.close()
+        assert server.publish(CHANNEL, b"1") == 0

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -521,18 +521,51 @@ async def test_a_message_whose_answer_is_lost_is_not_published_again(
     assert came == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
+@pytest.mark.parametrize("lent", [False, True], ids=["by url", "by a client"])
 @pytest.mark.parametrize("quiet", [redis_pubsub.QUIET, 0.0], ids=["just used", "quiet"])
 async def test_a_connection_that_was_closed_meanwhile_is_made_anew(
-    own_redis: RedisServer, quiet: float, monkeypatch: pytest.MonkeyPatch
+    own_redis: RedisServer, quiet: float, lent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_pubsub, "QUIET", quiet)
-    async with RedisPubSubGateway(own_redis.url) as gateway:
+    async with Redis.from_url(own_redis.url) as client:
+        gateway = RedisPubSubGateway(client=client) if lent else RedisPubSubGateway(own_redis.url)
         for _ in range(10):
             sending = (gateway.publish_to_user_channel(USER, "auditlog", {}) for _ in range(5))
             assert await asyncio.gather(*sending) == [0] * 5
             own_redis.restart()  # while the loop stands still
             assert await gateway.publish_many("auditlog", [(USER, {})] * 3) == [0] * 3
             assert await gateway.publish_to_user_channel(USER, "auditlog", {}) == 0
+        await gateway.close()
+
+
+@pytest.mark.parametrize("turns", range(16))
+async def test_a_cancellation_is_heard_at_every_step_of_a_given_client(
+    own_redis: RedisServer, turns: int
+) -> None:
+    async with Redis.from_url(own_redis.url) as client:
+        gateway = RedisPubSubGateway(client=client)
+
+        async def use(work: Callable[[], Awaitable[object]]) -> None:
+            await work()
+            await asyncio.Event().wait()  # where a cancellation that was forgotten is missed
+
+        async def follow() -> None:
+            async with gateway.subscribe_to_user_channel(USER, "auditlog"):
+                await asyncio.Event().wait()
+
+        async def publish() -> None:
+            await gateway.publish_to_user_channel(USER, "auditlog", {})
+
+        for work in (follow, publish):
+            await client.connection_pool.disconnect()
+            task = asyncio.create_task(use(work))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait({task}, timeout=SOON)
+            assert task.cancelled()
+        await gateway.close()
+    assert_none_left(own_redis)
 
 
 async def test_of_many_the_refused_ones_are_told(own_redis: RedisServer) -> None:
