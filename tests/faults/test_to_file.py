@@ -345,8 +345,10 @@ def test_a_replay_into_a_file_goes_on_when_redis_is_back(
     with LykkeProcess(*arguments, "--rate", "200", env=env) as replay:
         wait_until(lambda: target.exists() and target.stat().st_size, "something is written")
         own_redis.kill()
-        assert replay.finish().status == ExitCode.UNAVAILABLE
+        cut_off = replay.finish()
     before = ids_in(target)
+    assert cut_off.status == ExitCode.UNAVAILABLE
+    assert f"cut off: {len(before)} replayed" in cut_off.stderr
     own_redis.start()
     assert run_lykke(*arguments, env=env).status == 0
     found = ids_in(target)

@@ -26,6 +26,7 @@ from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.keeping import Keeper, open_file
 from lykke_cli.cli.runs.silence import probable_mistakes
 from lykke_cli.cli.runs.tail import SINCE_UNUSED, place_key
+from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.files import recent
 from lykke_cli.infrastructure.files.cursor_file import CursorFile
@@ -91,6 +92,10 @@ class Backfilling:
             await self._run()
         except asyncio.CancelledError:
             self._reporter.line(f"interrupted: {self._done.entries} {verb}")
+            raise
+        except LykkeError:
+            if self._done.entries:
+                self._reporter.line(f"cut off: {self._done.entries} {verb}")
             raise
         finally:
             recent.remember(activity_types=self._reporter.activity_types)

@@ -145,10 +145,12 @@ def reason(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error and what caused it, outermost first."""
-    chain = [error]
-    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        if inner in chain or not isinstance(inner, exceptions.RedisError | OSError):
-            break
+    """The error and what caused it, outermost first.
+
+    An OSError is where it began: its context is an attempt before it.
+    """
+    chain, inner = [error], error.__cause__ or error.__context__
+    while isinstance(inner, exceptions.RedisError | OSError) and inner not in chain:
         chain.append(inner)
+        inner = inner.__cause__ or (None if isinstance(inner, OSError) else inner.__context__)
     return chain

@@ -125,6 +125,15 @@ def test_a_servers_text_stays_one_short_line() -> None:
     assert len(str(caught.value)) < MOST_SHOWN + 100
 
 
+def test_the_reason_is_of_the_last_attempt() -> None:
+    try:
+        raise exceptions.ConnectionError("Connection has data")
+    except exceptions.ConnectionError:
+        with pytest.raises(ServerUnavailable, match="connection refused"):
+            with redis_errors(SERVER):
+                wrapped(ERROR, ConnectionRefusedError(errno.ECONNREFUSED, "refused"))()
+
+
 def test_a_bug_is_not_translated() -> None:
     with pytest.raises(ZeroDivisionError), redis_errors(SERVER):
         raise ZeroDivisionError
