@@ -10,7 +10,7 @@ import typer
 
 from lykke_cli._version import __version__
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.plain_help import PlainCommand, PlainGroup, flowing
+from lykke_cli.cli.arguments.plain_help import PlainGroup, flowing, leading_with
 from lykke_cli.cli.arguments.quick_parameters import quicken
 from lykke_cli.cli.exit_codes import ExitCode, Stopped, exit_code_of
 from lykke_cli.cli.output.sanitize import visible
@@ -30,6 +30,7 @@ COMMANDS = {  # each in the module of its name, in the order and under the title
     "doctor": _SET_UP,
     "demo": _SET_UP,
     "profile": _SET_UP,
+    "help": _SET_UP,
 }
 
 
@@ -40,8 +41,13 @@ def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
         cls=PlainGroup,
         help="Follow, publish and recover a user's audit log.\n\n"
         "New here? `lykke demo` shows it all, with nothing to configure.",
-        epilog=options.examples("lykke tail USER_ID --since 15m", "lykke tail --help"),
+        epilog=options.examples(
+            "lykke tail USER_ID --since 15m",
+            "lykke help tail",
+            "lykke help times",
+        ),
         no_args_is_help=True,
+        rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -55,7 +61,7 @@ def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
             command = getattr(module, name)
             app.command(
                 name,
-                cls=PlainCommand,
+                cls=leading_with(*getattr(module, "LEADING", ())),
                 help=flowing(command.__doc__),
                 epilog=module.EPILOG,
                 rich_help_panel=panel,
@@ -96,6 +102,8 @@ _PLAIN_WORDS = {  # for those of Typer and Pydantic
 
 def run(arguments: list[str]) -> int:
     """Run one command; every way it can end becomes an exit code, and at most one line."""
+    if arguments[:1] == ["help"] and {*arguments[1:2]} <= COMMANDS.keys():
+        arguments = [*arguments[1:], "--help"]
     status = _status_of(lambda: _run_command(arguments), arguments)
     return _status_of(sys.stdout.flush, arguments) or status
 
@@ -138,7 +146,7 @@ def _fail(arguments: list[str], text: str, error: Exception) -> int:
 def _usage(mistake: typer.TyperException) -> int:
     context = getattr(mistake, "ctx", None)
     if type(mistake).__name__ == "NoArgsIsHelpError":
-        sys.stderr.write(mistake.format_message() + "\n")
+        typer.echo(mistake.format_message(), err=True)
         return ExitCode.USAGE
     command = "lykke" if context is None else context.command_path
     hint = f"see {command} --help"

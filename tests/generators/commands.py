@@ -74,8 +74,8 @@ def names(option: TyperOption) -> list[str]:
 
 
 def plain(text: str | None) -> str:
-    """A help text without rich's escapes, on one line."""
-    return " ".join((text or "").replace("\\[", "[").split())
+    """A help text on one line."""
+    return " ".join((text or "").split())
 
 
 def first_sentence(text: str | None) -> str:

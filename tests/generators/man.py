@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from pathlib import Path
 
 from typer.core import TyperArgument, TyperOption
 
 from lykke_cli import __version__
+from lykke_cli.cli.arguments.plain_help import explanation, grouped
+from lykke_cli.cli.arguments.topics import EXIT_CODES
 from tests.generators import commands
 from tests.generators.commands import Command
 
 FOLDER = Path("completions/man")
-_EXIT_CODES = re.compile(r"^\| ([\d, ]+) \| (.*) \|$", re.MULTILINE)
 
 
 def files() -> dict[Path, str]:
@@ -51,9 +51,9 @@ def _lines(command: Command, root: Command) -> Iterator[str]:
             yield from (".TP", f"{_bold(_page(below))}(1)")
             yield _roff(commands.plain((below.command.help or "").split("\n\n")[0]))
     yield ".SH OPTIONS"
-    by_panel = sorted(command.options, key=_panel)
-    for panel, options in groupby(by_panel, key=_panel):
-        yield from [f".SS {_roff(panel)}"] * bool(panel)
+    groups = grouped(command.command, command.context)
+    for title, options in groups.items():
+        yield from [f".SS {_roff(title)}"] * (len(groups) > 1)
         yield from _entries(command, options)
     if command is root:
         yield from _environment_and_exit_codes(root)
@@ -67,23 +67,16 @@ def _lines(command: Command, root: Command) -> Iterator[str]:
         yield ", ".join(f"{_bold(page)}(1)" for page in pages)
 
 
-def _panel(option: TyperOption) -> str:
-    return option.rich_help_panel or ""
-
-
 def _entries(
     command: Command, parameters: Iterable[TyperOption] | Iterable[TyperArgument]
 ) -> Iterator[str]:
     for parameter in parameters:
-        record = parameter.get_help_record(command.context)
-        if record is None:
-            continue
         if isinstance(parameter, TyperOption):
             names = ", ".join(map(_bold, commands.names(parameter)))
-            value = "" if parameter.is_flag else f" {_roff(record[0].rpartition(' ')[2])}"
+            value = "" if parameter.is_flag else f" {_roff(str(parameter.metavar))}"
         else:
-            names, value = _bold(parameter.metavar or str(parameter.name).upper()), ""
-        yield from (".TP", names + value, _roff(commands.plain(record[1])))
+            names, value = _bold(str(parameter.metavar)), ""
+        yield from (".TP", names + value, _roff(explanation(parameter, command.context)))
 
 
 def _environment_and_exit_codes(root: Command) -> Iterator[str]:
@@ -97,9 +90,8 @@ def _environment_and_exit_codes(root: Command) -> Iterator[str]:
     yield from (".SH FILES", ".TP", r"\fI~/.config/lykke/config.toml\fR")
     yield "The profiles; see \\fBlykke\\-profile\\fR(1)."
     yield ".SH EXIT STATUS"
-    for code, meaning in _EXIT_CODES.findall(Path("README.md").read_text("utf-8")):
-        plain = meaning.replace("\\|", "|").replace("`", "")
-        yield from (".TP", _bold(code), _roff(plain))
+    for code, meaning in EXIT_CODES.items():
+        yield from (".TP", _bold(code), _roff(meaning))
 
 
 def _bold(text: str) -> str:

@@ -118,12 +118,20 @@ def _profiles() -> Items:
     return {profile.name: "protected" if profile.protected else "" for profile in profiles}
 
 
+def _topics() -> Items:
+    from lykke_cli.cli.arguments.topics import TOPICS
+
+    commands = orjson.loads(TABLE.read_bytes())["commands"]
+    return dict.fromkeys(TOPICS, "") | {name: below["help"] for name, below in commands.items()}
+
+
 _KNOWN: dict[str, Callable[[], Items]] = {
     "user": _users,
     "activity_type": _activity_types,
     "channel": lambda: dict.fromkeys(CHANNEL_TYPES, ""),
     "profile": _profiles,
     "name": _profiles,
+    "topic": _topics,
 }
 
 

@@ -1,36 +1,32 @@
 """Which entries a command is about."""
 
 from datetime import UTC, datetime, tzinfo
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-import typer
-
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.times import parse_moment
+from lykke_cli.cli.arguments.help_texts import filter_option, range_option
 from lykke_cli.cli.arguments.servers import AUDIT_LOG
 from lykke_cli.cli.arguments.values import parse_uuid
 
 if TYPE_CHECKING:
     from lykke_cli.application.filters import Filters
 
-_option = partial(typer.Option, rich_help_panel="Filters", show_default=False)
-
 Since = Annotated[
     str | None,
-    _option(
+    range_option(
         "--since",
         metavar="TIME",
         help="From this time on: 15m, 2h ago, 14:05, yesterday, ISO 8601, @1767225600.",
     ),
 ]
 Until = Annotated[
-    str | None, _option("--until", metavar="TIME", help="Only what occurred before this time.")
+    str | None, range_option("--until", metavar="TIME", help="Only what occurred before this time.")
 ]
 ActivityTypes = Annotated[
     list[str] | None,
-    _option(
+    filter_option(
         "--activity-type",
         metavar="TYPE",
         help="Only this type, or those like TASK_*; repeat it for several.",
@@ -38,17 +34,17 @@ ActivityTypes = Annotated[
 ]
 EntityType = Annotated[
     str | None,
-    _option("--entity-type", metavar="TYPE", help="Only entries about this kind of thing."),
+    filter_option("--entity-type", metavar="TYPE", help="Only entries about this kind of thing."),
 ]
 EntityId = Annotated[
     UUID | None,
-    _option(
+    filter_option(
         "--entity-id", metavar="UUID", parser=parse_uuid, help="Only entries about this thing."
     ),
 ]
 Query = Annotated[
     str | None,
-    _option(
+    filter_option(
         "--query",
         metavar="JMESPATH",
         help="Only entries for which this is true, such as: meta.priority=='high'",
@@ -56,7 +52,7 @@ Query = Annotated[
 ]
 Grep = Annotated[
     str | None,
-    _option(
+    filter_option(
         "--grep",
         metavar="REGEX",
         help="Only entries whose JSON this is found in; (?i) at its start ignores case.",

@@ -13,6 +13,10 @@ from lykke_cli.cli.arguments.filters import (
 )
 from lykke_cli.cli.arguments.help_texts import (
     examples,
+    filter_option,
+    output_option,
+    range_option,
+    reliability_option,
 )
 from lykke_cli.cli.arguments.output import (
     LISTED_AS,
@@ -96,12 +100,16 @@ __all__ = [
     "confirm",
     "entry_file",
     "examples",
+    "filter_option",
     "filters",
     "interval",
     "moment",
+    "output_option",
     "parse_user",
     "parse_uuid",
     "printing",
+    "range_option",
+    "reliability_option",
     "require_ndjson",
     "seconds",
     "settings",

@@ -3,14 +3,11 @@
 import os
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.times import parse_zone
-from lykke_cli.cli.arguments.help_texts import env
+from lykke_cli.cli.arguments.help_texts import env, output_option
 from lykke_cli.cli.arguments.servers import AUDIT_LOG
 from lykke_cli.cli.arguments.values import size
 from lykke_cli.cli.output.terminal import ColorChoice, Output, Terminal
@@ -19,32 +16,32 @@ from lykke_cli.infrastructure.configuration.settings import Settings
 if TYPE_CHECKING:
     from lykke_cli.cli.output.renderers import Renderer
 
-_option = partial(typer.Option, rich_help_panel="Output", show_default=False)
-
-LISTED_AS = _option("--output", "-o", help="table on a terminal, ndjson in a pipe, unless given.")
+LISTED_AS = output_option(
+    "--output", "-o", metavar="FORM", help="table on a terminal, ndjson in a pipe, unless given."
+)
 OutputOption = Annotated[Output | None, LISTED_AS]
 Utc = Annotated[
     bool | None,
-    _option("--utc/--local", help="Times in UTC, as in a pipe, or local, as on a terminal."),
+    output_option("--utc/--local", help="Times in UTC, as in a pipe, or local, as on a terminal."),
 ]
 TimeZone = Annotated[
-    str | None, _option("--tz", metavar="ZONE", help="Times in this zone: Europe/Berlin.")
+    str | None, output_option("--tz", metavar="ZONE", help="Times in this zone: Europe/Berlin.")
 ]
 Relative = Annotated[
     bool,
-    _option(
-        "--relative",
-        help="In the table ages such as 3m ago, as they are when a line is printed.",
-        show_default=True,
+    output_option(
+        "--relative", help="In the table ages such as 3m ago, as they are when a line is printed."
     ),
 ]
 Color = Annotated[
     ColorChoice | None,
-    _option("--color", help=f"Colours; on a terminal unless given. {env('NO_COLOR')}"),
+    output_option(
+        "--color", metavar="WHEN", help=f"Colours; on a terminal unless given. {env('NO_COLOR')}"
+    ),
 ]
 Columns = Annotated[
     str | None,
-    _option(
+    output_option(
         "--columns",
         metavar="NAMES",
         help="The columns of the table or of CSV, such as time,activity,details.",
@@ -52,7 +49,7 @@ Columns = Annotated[
 ]
 Template = Annotated[
     str | None,
-    _option(
+    output_option(
         "--template",
         metavar="TEXT",
         help="A line of your own for each entry: '{occurred_at} {activity_type:<20} {meta.title}'.",
@@ -60,7 +57,7 @@ Template = Annotated[
 ]
 MaxMessageSize = Annotated[
     str,
-    _option(
+    output_option(
         "--max-message-size",
         metavar="SIZE",
         help="In the table what is larger is cut, its size told; other outputs cut nothing.",
@@ -69,12 +66,9 @@ MaxMessageSize = Annotated[
 ]
 MAX_MESSAGE_SIZE = "1MiB"
 Unsafe = Annotated[
-    bool,
-    _option(
-        "--unsafe", help="With -o raw on a terminal: pass control characters on.", show_default=True
-    ),
+    bool, output_option("--unsafe", help="With -o raw on a terminal: pass control characters on.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+Quiet = Annotated[bool, output_option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 
 
 def terminal(color: ColorChoice = ColorChoice.AUTO) -> Terminal:

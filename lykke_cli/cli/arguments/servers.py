@@ -3,30 +3,25 @@
 import os
 import sys
 from collections.abc import Collection
-from functools import partial
 from typing import Annotated
 
-import typer
-
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli.arguments.help_texts import env
+from lykke_cli.cli.arguments.help_texts import env, server_option
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
 
-_option = partial(typer.Option, rich_help_panel="Servers", show_default=False)
-
 RedisUrl = Annotated[
     str | None,
-    _option(
+    server_option(
         "--redis-url",
         metavar="URL",
         help=f"Redis: redis://, rediss:// or unix://. {env('REDIS_URL')} "
-        f"\\[default: {DEFAULT_REDIS_URL}]",
+        f"[default: {DEFAULT_REDIS_URL}]",
     ),
 ]
 DatabaseUrl = Annotated[
     str | None,
-    _option(
+    server_option(
         "--database-url",
         metavar="URL",
         help=f"The database: postgresql:// or sqlite:///. {env('DATABASE_URL')}",
@@ -34,7 +29,7 @@ DatabaseUrl = Annotated[
 ]
 ProfileName = Annotated[
     str | None,
-    _option(
+    server_option(
         "--profile",
         metavar="NAME",
         help="Servers and defaults under this name, before those of the environment; "
@@ -42,16 +37,17 @@ ProfileName = Annotated[
     ),
 ]
 Yes = Annotated[
-    bool, typer.Option("--yes", "-y", help="Do not ask, though the profile is protected.")
+    bool, server_option("--yes", "-y", help="Do not ask, though the profile is protected.")
 ]
 AUDIT_LOG = "auditlog"
 """The type of the channels that entries travel on; on any other one every JSON object is shown."""
 Channel = Annotated[
     str,
-    typer.Option(
+    server_option(
         "--channel",
         metavar="TYPE",
         help="The channel's type: auditlog, notification, domain-events.",
+        show_default=True,
     ),
 ]
 

@@ -1,23 +1,19 @@
 """The file that a command appends to, in place of stdout."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli.arguments.help_texts import output_option
 from lykke_cli.cli.arguments.values import size
 from lykke_cli.cli.output.terminal import Output
 
 if TYPE_CHECKING:
     from lykke_cli.infrastructure.files.entry_file import EntryFile
 
-_option = partial(typer.Option, rich_help_panel="Output", show_default=False)
-
 ToFile = Annotated[
     Path | None,
-    _option(
+    output_option(
         "--to-file",
         metavar="FILE",
         help="Append NDJSON to FILE; the same command again goes on exactly.",
@@ -26,15 +22,13 @@ ToFile = Annotated[
 ]
 Rotate = Annotated[
     str | None,
-    _option(
+    output_option(
         "--rotate",
         metavar="SIZE",
         help="Put FILE aside and begin it anew at this size, such as 100M.",
     ),
 ]
-Compress = Annotated[
-    bool, _option("--compress", help="gzip what was put aside.", show_default=True)
-]
+Compress = Annotated[bool, output_option("--compress", help="gzip what was put aside.")]
 
 
 def require_ndjson(output: Output | None, columns: str | None, template: str | None) -> None:

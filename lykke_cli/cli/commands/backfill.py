@@ -3,16 +3,16 @@
 from dataclasses import replace
 from typing import Annotated
 
-import typer
-
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
+LEADING = ("--since", "--limit", "--activity-type", "--grep", "--output")
 EPILOG = options.examples(
     "lykke backfill USER_ID",
     "lykke backfill USER_ID --since 2h -o csv",
+    "lykke backfill USER_ID --grep invoice",
 )
 
 
@@ -22,26 +22,20 @@ def backfill(
     until: options.Until = None,
     limit: Annotated[
         int | None,
-        typer.Option(
-            "--limit",
-            min=1,
-            metavar="N",
-            help="At most N, oldest first; alone: the newest N.",
-            show_default=False,
+        options.range_option(
+            "--limit", min=1, metavar="N", help="At most N, oldest first; alone: the newest N."
         ),
     ] = None,
     replay: Annotated[
         bool,
-        typer.Option("--replay", help="Publish the entries again, for subscribers that were away."),
+        options.reliability_option(
+            "--replay", help="Publish the entries again, for subscribers that were away."
+        ),
     ] = False,
     rate: Annotated[
         float | None,
-        typer.Option(
-            "--rate",
-            min=0.001,
-            metavar="N",
-            help="With --replay: at most N a second.",
-            show_default=False,
+        options.reliability_option(
+            "--rate", min=0.001, metavar="N", help="With --replay: at most N a second."
         ),
     ] = None,
     to_file: options.ToFile = None,

@@ -3,14 +3,12 @@
 from enum import StrEnum
 from typing import Annotated
 
-import typer
-
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
 
+LEADING = ("--channel", "--pattern", "--watch", "--every", "--output")
 EPILOG = options.examples(
-    "lykke channels --channel auditlog",
-    "lykke channels --watch --every 5s",
+    "lykke channels", "lykke channels --channel auditlog", "lykke channels --watch --every 5s"
 )
 
 
@@ -25,33 +23,28 @@ class Form(StrEnum):
 def channels(
     channel: Annotated[
         str | None,
-        typer.Option(
+        options.filter_option(
             "--channel",
             metavar="TYPE",
             help="Only this type of channel; all known ones unless given.",
-            show_default=False,
         ),
     ] = None,
     pattern: Annotated[
         str | None,
-        typer.Option(
-            "--pattern",
-            metavar="GLOB",
-            help="Channels of any name that fits, such as '*'.",
-            show_default=False,
+        options.filter_option(
+            "--pattern", metavar="GLOB", help="Channels of any name that fits, such as '*'."
         ),
     ] = None,
     watch: Annotated[
         bool,
-        typer.Option("--watch", help="Look again and again; in a pipe, print what changes."),
+        options.range_option(
+            "--watch", help="Look again and again; in a pipe, print what changes."
+        ),
     ] = False,
     every: Annotated[
         str | None,
-        typer.Option(
-            "--every",
-            metavar="DURATION",
-            help="How often with --watch; 2s unless given.",
-            show_default=False,
+        options.range_option(
+            "--every", metavar="DURATION", help="How often with --watch; 2s unless given."
         ),
     ] = None,
     output: Annotated[Form | None, options.LISTED_AS] = None,

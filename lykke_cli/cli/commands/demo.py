@@ -9,6 +9,7 @@ from lykke_cli.infrastructure.configuration.settings import Settings
 
 EPILOG = options.examples(
     "lykke demo",
+    "lykke demo --for 1m",
     "lykke demo --keep",
 )
 

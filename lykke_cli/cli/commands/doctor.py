@@ -9,7 +9,12 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.runs.users import id_of
 
-EPILOG = options.examples("lykke doctor --write", "lykke doctor -o json")
+LEADING = ("--write", "--output", "--timeout", "--channel", "--profile")
+EPILOG = options.examples(
+    "lykke doctor",
+    "lykke doctor --write",
+    "lykke doctor -o json",
+)
 
 
 class Report(StrEnum):
@@ -41,7 +46,8 @@ def doctor(
         str, typer.Option("--timeout", metavar="DURATION", help="For each check.")
     ] = "5s",
     output: Annotated[
-        Report, typer.Option("--output", "-o", help="A table to read, or one JSON object.")
+        Report,
+        typer.Option("--output", "-o", metavar="FORM", help="A table to read, or one JSON object."),
     ] = Report.TABLE,
     color: options.Color = None,
     redis_url: options.RedisUrl = None,

@@ -8,8 +8,10 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.runs.users import id_of
 
+LEADING = ("--activity-type", "--count", "--none", "--timeout", "--query")
 EPILOG = options.examples(
     "lykke expect USER_ID --count 2 -- ./complete.sh",
+    "lykke expect USER_ID --activity-type 'TASK_*'",
     "lykke expect USER_ID --none -- ./look.sh",
 )
 
@@ -31,14 +33,14 @@ def expect(
         ),
     ] = None,
     none: Annotated[
-        bool, typer.Option("--none", help="Not a single one, until the time-out.")
+        bool, options.range_option("--none", help="Not a single one, until the time-out.")
     ] = False,
     timeout: Annotated[
-        str,
-        typer.Option("--timeout", metavar="DURATION", help="From the start of CMD on."),
+        str, typer.Option("--timeout", metavar="DURATION", help="From the start of CMD on.")
     ] = "30s",
     live_only: Annotated[
-        bool, typer.Option("--live-only", help="Use no database: a lost broadcast fails.")
+        bool,
+        options.reliability_option("--live-only", help="Use no database: a lost broadcast fails."),
     ] = False,
     channel: options.Channel = options.AUDIT_LOG,
     activity_type: options.ActivityTypes = None,

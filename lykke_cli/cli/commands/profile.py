@@ -9,14 +9,18 @@ import typer
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.arguments.plain_help import PlainCommand, PlainGroup
+from lykke_cli.cli.arguments.plain_help import PlainCommand, PlainGroup, leading_with
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import ColorChoice, Output
 from lykke_cli.infrastructure.configuration.profiles import NAME, Profile, Profiles, bad_name
 from lykke_cli.infrastructure.configuration.settings import VARIABLES, Settings, choose_profile
 
 app = typer.Typer(cls=PlainGroup, help="Name the servers you work on.", no_args_is_help=True)
-EPILOG = options.examples("lykke profile add local --redis-url redis://localhost:6379 --use")
+EPILOG = options.examples(
+    "lykke profile add local --redis-url redis://localhost:6379 --use",
+    "lykke profile use local",
+    "lykke profile show",
+)
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Name = Annotated[
     str,
@@ -27,7 +31,9 @@ Name = Annotated[
 @app.command(
     "list",
     cls=PlainCommand,
-    epilog=options.examples("lykke profile list", "lykke profile list --json"),
+    epilog=options.examples(
+        "lykke profile list", "lykke profile list --json", "lykke profile list --json | jq ."
+    ),
 )
 def list_profiles(json_output: JsonOutput = False) -> None:
     """List the profiles; * marks the current one."""
@@ -63,7 +69,9 @@ def list_profiles(json_output: JsonOutput = False) -> None:
 @app.command(
     "show",
     cls=PlainCommand,
-    epilog=options.examples("lykke profile show", "lykke profile show prod"),
+    epilog=options.examples(
+        "lykke profile show", "lykke profile show prod", "lykke profile show --json"
+    ),
 )
 def show_profile(
     name: Annotated[
@@ -99,7 +107,9 @@ def show_profile(
 @app.command(
     "use",
     cls=PlainCommand,
-    epilog=options.examples("lykke profile use prod", "lykke profile use --none"),
+    epilog=options.examples(
+        "lykke profile use prod", "lykke profile use --none", "lykke profile show"
+    ),
 )
 def use_profile(
     name: Annotated[
@@ -124,10 +134,11 @@ def use_profile(
 
 @app.command(
     "add",
-    cls=PlainCommand,
+    cls=leading_with("--redis-url", "--database-url", "--protected", "--use", "--replace"),
     epilog=options.examples(
         "lykke profile add local --redis-url redis://localhost:6379 --use",
         "lykke profile add prod --redis-url rediss://redis.example --protected",
+        "lykke profile add prod --redis-url '${PROD_REDIS_URL}' --replace",
     ),
 )
 def add_profile(
@@ -149,12 +160,12 @@ def add_profile(
     ] = None,
     output: Annotated[
         Output | None,
-        typer.Option("--output", "-o", help="The form of the output.", show_default=False),
+        options.output_option("--output", "-o", metavar="FORM", help="The form of the output."),
     ] = None,
     color: Annotated[
-        ColorChoice | None, typer.Option("--color", help="Colours.", show_default=False)
+        ColorChoice | None, options.output_option("--color", metavar="WHEN", help="Colours.")
     ] = None,
-    utc: Annotated[bool, typer.Option("--utc", help="Times in UTC.")] = False,
+    utc: Annotated[bool, options.output_option("--utc", help="Times in UTC.")] = False,
     protected: Annotated[
         bool, typer.Option("--protected", help="Ask before anything is published or recorded.")
     ] = False,
@@ -191,7 +202,9 @@ def add_profile(
 @app.command(
     "remove",
     cls=PlainCommand,
-    epilog=options.examples("lykke profile remove prod"),
+    epilog=options.examples(
+        "lykke profile remove prod", "lykke profile list", "lykke profile use --none"
+    ),
 )
 def remove_profile(name: Name) -> None:
     """Remove a profile from the configuration file."""

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from lykke_cli.application.publish import Published
     from lykke_cli.infrastructure.configuration.settings import Settings
 
+LEADING = ("--data", "--file", "--ack", "--require-subscribers", "--channel")
 EPILOG = options.examples(
+    "lykke publish USER_ID",
     """lykke publish USER_ID --data '{"type": "test"}'""",
     "lykke publish USER_ID --require-subscribers 1",
 )
@@ -70,7 +72,9 @@ def publish(
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
     yes: options.Yes = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_output: Annotated[
+        bool, options.output_option("--json", help="Print the result as JSON.")
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Publish to a user's channel; without --ack, --data or --file, a test message.

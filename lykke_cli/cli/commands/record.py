@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from lykke_cli.domain.audit_log import AuditLogEntity
     from lykke_cli.infrastructure.configuration.settings import Settings
 
+LEADING = ("--meta", "--entity-id", "--entity-type", "--occurred-at", "--profile")
 EPILOG = options.examples(
     "lykke record USER_ID TASK_COMPLETED",
     """lykke record USER_ID TASK_PUNTED --meta '{"n": 1}'""",
+    "lykke record USER_ID MESSAGE_SENT --occurred-at 2h",
 )
 
 

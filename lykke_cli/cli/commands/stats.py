@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-import typer
-
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.runs.users import id_of
@@ -22,7 +20,9 @@ if TYPE_CHECKING:
     from lykke_cli.application.stats import Activity
     from lykke_cli.infrastructure.configuration.settings import Settings
 
+LEADING = ("--since", "--until", "--activity-type", "--output", "--svg")
 EPILOG = options.examples(
+    "lykke stats USER_ID",
     "lykke stats USER_ID --since 30d",
     "lykke stats USER_ID --utc --svg activity.svg",
 )
@@ -44,33 +44,28 @@ def stats(
     entity_id: options.EntityId = None,
     output: Annotated[
         Form | None,
-        typer.Option(
+        options.output_option(
             "--output",
             "-o",
+            metavar="FORM",
             help="table on a terminal, json in a pipe, unless given.",
-            rich_help_panel="Output",
-            show_default=False,
         ),
     ] = None,
     svg: Annotated[
         Path | None,
-        typer.Option(
+        options.output_option(
             "--svg",
             metavar="FILE",
             help="Write the report as a picture too.",
-            rich_help_panel="Output",
-            show_default=False,
             dir_okay=False,
         ),
     ] = None,
     png: Annotated[
         Path | None,
-        typer.Option(
+        options.output_option(
             "--png",
             metavar="FILE",
             help="The same as PNG; needs the extra png.",
-            rich_help_panel="Output",
-            show_default=False,
             dir_okay=False,
         ),
     ] = None,

@@ -9,8 +9,10 @@ from lykke_cli.cli.arguments import options
 from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
+LEADING = ("--since", "--last", "--activity-type", "--grep", "--output")
 EPILOG = options.examples(
     "lykke tail USER_ID --since 15m",
+    "lykke tail --all --activity-type '*FAILED*'",
     "lykke tail USER_ID --to-file audit.ndjson",
 )
 
@@ -19,67 +21,63 @@ def tail(
     user: Annotated[
         options.User | None,
         typer.Argument(
-            metavar="USER_ID",
-            parser=options.parse_user,
-            help=options.USER_HELP,
-            show_default=False,
+            metavar="USER_ID", parser=options.parse_user, help=options.USER_HELP, show_default=False
         ),
     ] = None,
-    all_users: Annotated[bool, typer.Option("--all", help="Follow every user.")] = False,
+    all_users: Annotated[bool, options.filter_option("--all", help="Follow every user.")] = False,
     channel: options.Channel = options.AUDIT_LOG,
     since: options.Since = None,
     last: Annotated[
         int | None,
-        typer.Option(
-            "--last",
-            "-n",
-            min=0,
-            metavar="N",
-            help="First the newest N from history.",
-            show_default=False,
+        options.range_option(
+            "--last", "-n", min=0, metavar="N", help="First the newest N from history."
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="First what came since the last run of this command.")
+        bool,
+        options.range_option(
+            "--resume", help="First what came since the last run of this command."
+        ),
     ] = False,
     live_only: Annotated[
-        bool, typer.Option("--live-only", help="Use no database: gaps are announced, not filled.")
+        bool,
+        options.reliability_option(
+            "--live-only", help="Use no database: gaps are announced, not filled."
+        ),
     ] = False,
     count: Annotated[
-        int | None,
-        typer.Option("--count", min=1, metavar="N", help="End after N.", show_default=False),
+        int | None, options.range_option("--count", min=1, metavar="N", help="End after N.")
     ] = None,
     timeout: Annotated[
         str | None,
-        typer.Option(
+        options.range_option(
             "--timeout",
             metavar="DURATION",
-            show_default=False,
             help="End after this long; with --count, exit code 4 if N did not come.",
         ),
     ] = None,
     ack: Annotated[
-        bool, typer.Option("--ack", help="Answer each entry with an acknowledgment.")
+        bool, options.reliability_option("--ack", help="Answer each entry with an acknowledgment.")
     ] = False,
     to_file: options.ToFile = None,
     rotate: options.Rotate = None,
     compress: options.Compress = False,
     reconcile: Annotated[
         str,
-        typer.Option(
+        options.reliability_option(
             "--reconcile",
             metavar="DURATION",
             help="How often to look in the database for lost broadcasts.",
-            rich_help_panel="Reliability",
+            show_default=True,
         ),
     ] = "30s",
     health_interval: Annotated[
         str,
-        typer.Option(
+        options.reliability_option(
             "--health-interval",
             metavar="DURATION",
             help="Silence after which Redis is asked for a sign of life; given up after as much.",
-            rich_help_panel="Reliability",
+            show_default=True,
         ),
     ] = "10s",
     activity_type: options.ActivityTypes = None,

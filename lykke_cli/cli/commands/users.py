@@ -4,8 +4,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from lykke_cli.cli.arguments import options
 
 if TYPE_CHECKING:
@@ -15,7 +13,9 @@ if TYPE_CHECKING:
     from lykke_cli.application.gateways.users_protocol import ActiveUser
     from lykke_cli.infrastructure.configuration.settings import Settings
 
+LEADING = ("--since", "--email", "--activity-type", "--limit", "--output")
 EPILOG = options.examples(
+    "lykke users",
     "lykke users --since 1h",
     "lykke users --email '*@example.com' -o csv",
 )
@@ -36,16 +36,17 @@ def users(
     activity_type: options.ActivityTypes = None,
     email: Annotated[
         str | None,
-        typer.Option(
+        options.filter_option(
             "--email",
             metavar="PATTERN",
             help="Only users with such an address; * and ? stand for anything.",
-            rich_help_panel="Filters",
-            show_default=False,
         ),
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="At most N, the latest ones.")
+        int,
+        options.range_option(
+            "--limit", min=1, metavar="N", help="At most N, the latest ones.", show_default=True
+        ),
     ] = 50,
     output: Annotated[Form | None, options.LISTED_AS] = None,
     utc: options.Utc = None,

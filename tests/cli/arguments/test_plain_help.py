@@ -2,10 +2,13 @@
 
 import re
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from lykke_cli.application.times import parse_moment
+from lykke_cli.cli.arguments.topics import TOPICS
 from lykke_cli.cli.exit_codes import ExitCode
 from tests import roff
 from tests.cli_process import call_lykke
@@ -31,15 +34,17 @@ def shown(command: Command) -> str:
     return result.stdout.decode()
 
 
+def headings(text: str) -> list[str]:
+    return re.findall(r"^(\w.*):$", text, re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", BY_NAME)
-def test_help_names_the_environment_and_ends_with_examples_that_exist(name: str) -> None:
+def test_help_names_the_environment_and_its_examples_exist(name: str) -> None:
     text = shown(BY_NAME[name])
     if not name.startswith("lykke profile"):  # there a flag is what is written to the file
         for option, variable in VARIABLES.items():
             assert (f"{option} " in text) == (f"[env: {variable}]" in text)
-    _, found, examples = text.partition("Examples:")
-    assert found
-    for line in filter(None, map(str.strip, examples.splitlines())):
+    for line in map(str.strip, text.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()):
         words = shlex.split(line.partition(" -- ")[0])
         command = max(
             (known for known in BY_NAME if words[: len(known.split())] == known.split()), key=len
@@ -66,13 +71,69 @@ def test_help_speaks_of_no_types(name: str) -> None:
     assert not re.search(r"[{}]|\[\[", usage)
 
 
-def test_options_and_commands_are_grouped() -> None:
-    for command, groups in {
-        "lykke": ["Follow and recover", "Write", "Set up and try"],
-        "lykke tail": ["Filters", "Output", "Reliability", "Servers"],
-    }.items():
-        for group in groups:
-            assert f"─ {group} ─" in shown(BY_NAME[command])
+def test_commands_are_grouped() -> None:
+    titles = headings(shown(BY_NAME["lykke"]))
+    assert titles[:3] == ["Follow and recover", "Write", "Set up and try"]
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_five_options_lead_and_three_examples_follow_them(name: str) -> None:
+    text = shown(BY_NAME[name])
+    titles = headings(text)
+    options = set(titles) - {"Examples"}
+    if options & {"Options"}:  # so few that they all lead
+        assert len(BY_NAME[name].options) <= 7
+    else:
+        assert titles[:2] == ["Most used", "Examples"]
+        leading = text.partition("Most used:\n")[2].partition("\n\n")[0]
+        assert len(re.findall(r"^ +(?:-\w, )?--\w", leading, re.MULTILINE)) == 5
+        others = text.partition("Others:\n")[2].split()
+        assert [word for word in others if word.startswith("-")] == ["-h,", "--help"]
+    examples = text.partition("Examples:\n")[2].partition("\n\n")[0]
+    assert len(examples.splitlines()) == 3
+
+
+@pytest.mark.parametrize("columns", [48, 60, 80, 120, 200])
+def test_help_fits_and_its_choices_cost_no_width(columns: int) -> None:
+    text = call_lykke("tail", "--help", env={"COLUMNS": str(columns)}).stdout.decode()
+    example = text.partition("Examples:")[2].partition("\n\n")[0].splitlines()
+    lines = [line for line in text.splitlines() if line not in example]
+    assert max(map(len, lines)) <= min(columns, 100)
+    options = text.partition("Output:\n")[2]
+    beside = {len(line) - len(line.lstrip()) for line in options.splitlines() if "|raw]" in line}
+    assert beside <= {0, 8, 34}
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_topic_is_explained_in_eighty_columns(topic: str) -> None:
+    result = call_lykke("help", topic)
+    assert (result.status, result.stderr) == (0, "")
+    assert max(map(len, result.stdout.decode().splitlines())) <= 80
+
+
+def test_each_exit_code_is_explained() -> None:
+    text = call_lykke("help", "exit-codes").stdout.decode()
+    assert all(re.search(rf"^  (\d+, )*{code:d}\b", text, re.MULTILINE) for code in ExitCode)
+
+
+def test_each_way_to_write_a_time_that_help_tells_of_is_understood() -> None:
+    for line in TOPICS["times"].split("\n\n")[2].splitlines():
+        for text in line[:25].split(","):
+            parse_moment(text.strip(), datetime.now(UTC))
+
+
+@pytest.mark.parametrize("words", [["tail"], ["profile", "add"], []])
+def test_help_of_a_command_is_its_help(words: list[str]) -> None:
+    result = call_lykke("help", *words)
+    assert result.status == 0
+    assert result.stdout == call_lykke(*words, "--help").stdout
+
+
+def test_help_on_what_does_not_exist_names_the_topics() -> None:
+    result = call_lykke("help", "time\x1b[31m")
+    assert result.status == ExitCode.USAGE
+    assert "no topic 'time\\x1b[31m'. Topics are times, filters" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
