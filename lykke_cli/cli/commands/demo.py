@@ -20,7 +20,10 @@ def demo(
     ] = "15s",
     keep: Annotated[
         bool,
-        typer.Option("--keep", help="Go on until Ctrl-C, for use from another terminal."),
+        typer.Option(
+            "--keep",
+            help="Go on until Ctrl-C, for use from another terminal: prints what to paste there.",
+        ),
     ] = False,
     output: options.OutputOption = None,
     utc: options.Utc = None,

@@ -18,7 +18,7 @@ _OUR_FONT_HAS = re.compile(r"[\n -\u052f\u2010-\u2027]*")
 def require_png() -> None:
     """Raises UsageMistake when the library is not installed."""
     if find_spec("resvg_py") is None:
-        raise UsageMistake("PNG needs a library: pip install 'lykke-cli[png]' (SVG needs none).")
+        raise UsageMistake("PNG needs a library: pip install resvg-py (SVG needs none).")
 
 
 def render_png(svg: str, *, comment: str) -> bytes:

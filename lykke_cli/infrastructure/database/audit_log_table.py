@@ -38,8 +38,13 @@ class AuditLogTable:
     """There is a column `date`, to be filled with the UTC date."""
     sqlite: bool
 
-    def insert(self, entity: AuditLogEntity) -> sa.Insert:
-        """The statement that stores `entity`; raises BadInput when its meta is not JSON."""
+    def insert(self) -> sa.Insert:
+        """The statement that stores the `row` of an entity, or those of many."""
+        meta = sa.cast(sa.bindparam("meta_text", type_=sa.Text), self.table.c.meta.type)
+        return self.table.insert().values(meta=meta)
+
+    def row(self, entity: AuditLogEntity) -> dict[str, Any]:
+        """What `insert` stores for `entity`; raises BadInput when its meta is not JSON."""
         values: dict[str, Any] = {
             "id": self._stored_id(entity.id),
             "user_id": self._stored_id(entity.user_id),
@@ -47,11 +52,12 @@ class AuditLogTable:
             "occurred_at": self.moment(entity.occurred_at),
             "entity_id": None if entity.entity_id is None else self._stored_id(entity.entity_id),
             "entity_type": entity.entity_type,
-            "meta": self._stored_meta(entity),
+            # The very text that is broadcast: what cannot be sent is not stored either.
+            "meta_text": encode(entity.meta).decode(),
         }
         if self.dated:
             values["date"] = entity.occurred_at.date()
-        return self.table.insert().values(values)
+        return values
 
     def select(self) -> sa.Select[Any]:
         """The statement that reads entries, for `entity`."""
@@ -97,11 +103,6 @@ class AuditLogTable:
 
     def _stored_id(self, id: uuid.UUID) -> uuid.UUID | str:
         return id.hex if self.sqlite else id
-
-    def _stored_meta(self, entity: AuditLogEntity) -> Any:
-        # The very text that is broadcast: what cannot be sent is not stored either.
-        text = encode(entity.meta).decode()
-        return text if self.sqlite else sa.cast(sa.literal(text, sa.Text), self.table.c.meta.type)
 
 
 async def audit_log_table(connection: AsyncConnection, display: str) -> AuditLogTable:

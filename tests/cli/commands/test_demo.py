@@ -1,14 +1,14 @@
 """`lykke demo`: everything with nothing, and nothing left behind."""
 
-import os
 import re
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.cli_process import LykkeProcess, run_lykke
+from tests.cli_process import DEADLINE, LykkeProcess, command, environment, run_lykke
 from tests.servers import wait_until
 
 
@@ -20,15 +20,15 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def demo_servers(folder: str) -> list[int]:
-    """The processes that work in this demo's folder."""
+    """The processes that were started with this temporary folder."""
     found = []
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
+    for environ in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if folder.encode() in status.read_bytes():
-                found.append(int(status.parent.name))
+            if f"TMPDIR={folder}".encode() in environ.read_bytes().split(b"\0"):
+                found.append(int(environ.parent.name))
         except OSError:
             continue
-    return [pid for pid in found if pid != os.getpid()]
+    return found
 
 
 def assert_nothing_is_left(env: dict[str, str]) -> None:
@@ -49,7 +49,13 @@ def test_it_ends_by_itself_with_everything_seen(env: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
+        (signal.SIGKILL, -9),
+    ],
 )
 def test_it_cleans_up_however_it_ends(env: dict[str, str], number: int, status: int) -> None:
     with LykkeProcess("demo", "--for", "1m", env=env) as demo:
@@ -61,17 +67,41 @@ def test_it_cleans_up_however_it_ends(env: dict[str, str], number: int, status: 
     assert_nothing_is_left(env)
 
 
+def test_killed_while_it_starts_it_leaves_nothing(env: dict[str, str]) -> None:
+    with LykkeProcess("demo", env=env) as demo:
+        wait_until(lambda: bool(list(Path(env["TMPDIR"]).iterdir())), "its folder is there")
+        demo.stop(signal.SIGKILL)
+    assert_nothing_is_left(env)
+
+
+def test_a_reader_that_has_enough_ends_it_at_once(env: dict[str, str]) -> None:
+    with subprocess.Popen(
+        command("demo", "--for", "1h"), env=environment(env), stdout=subprocess.PIPE
+    ) as demo:
+        assert demo.stdout is not None
+        demo.stdout.readline()
+        demo.stdout.close()
+        assert demo.wait(DEADLINE) == 0
+    assert_nothing_is_left(env)
+
+
 def test_keep_serves_another_terminal(env: dict[str, str]) -> None:
     with LykkeProcess("demo", "--keep", env=env) as demo:
-        demo.wait_for("then for example")
-        exports = dict(re.findall(r"export (\w+)=(\S+)", demo.stderr))
+        lines = [demo.line().decode() for _ in range(2)]
+        exports = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
         assert exports.keys() == {"REDIS_URL", "DATABASE_URL"}
+        demo.wait_for("lykke tail")
         user = re.search(r"lykke tail (\S+)", demo.stderr)
         assert user is not None
         tailed = run_lykke("tail", user[1], "-n", 2, "--count", 3, env=exports)
         assert len(tailed.rows) == 3
-        assert run_lykke("publish", user[1], "--require-subscribers", 1, env=exports).status == 0
+        assert run_lykke("publish", user[1], "--require-subscribers", 0, env=exports).status == 0
         assert len(run_lykke("backfill", user[1], "--limit", 3, env=exports).rows) == 3
         assert run_lykke("record", user[1], "X", env=exports).status == 0
+        month = run_lykke("backfill", user[1], "--since", "30d", env=exports).rows
+        assert len({row["occurred_at"][:10] for row in month}) >= 28
+        emails = {row["email"] for row in run_lykke("users", env=exports).rows}
+        assert len(emails) == 10
         assert demo.stop().status == 130
+        assert demo.stdout.decode() == "".join(lines)  # nothing scrolls the exports away
     assert_nothing_is_left(env)
