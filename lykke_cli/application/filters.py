@@ -33,6 +33,8 @@ class Filters:
 
     activity_types: tuple[str, ...] = ()
     """Any of these, each a name or a shell-style pattern (`TASK_*`); empty for all."""
+    excluded_types: tuple[str, ...] = field(repr=False, default=())
+    """None of these, each a name or a pattern likewise."""
     entity_type: str | None = None
     entity_id: UUID | None = None
     until: datetime | None = None
@@ -41,10 +43,13 @@ class Filters:
     """A JMESPath expression over the entry; kept when its result is true (or not empty)."""
     grep: str | None = None
     """A regular expression that is found somewhere in the entry's JSON."""
-    any_message: bool = field(repr=False, default=False)  # stored places are told apart by the rest
+    not_grep: str | None = field(repr=False, default=None)
+    """One that is found nowhere in it."""
+    any_message: bool = field(repr=False, default=False)
     """Whether they hold for every JSON object: its type is where `TYPE_KEYS` say."""
     _query: Any = field(init=False, repr=False, compare=False, default=None)
     _grep: Any = field(init=False, repr=False, compare=False, default=None)
+    _not_grep: Any = field(init=False, repr=False, compare=False, default=None)
     _is_wanted_type: Any = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
@@ -57,30 +62,37 @@ class Filters:
                 reason = str(error).splitlines()[0].removesuffix(", for expression:")
                 raise UsageMistake(f"--query is not a JMESPath expression: {reason}") from error
         if self.grep is not None:
-            try:
-                object.__setattr__(self, "_grep", re.compile(self.grep).search)
-            except (re.error, RecursionError, OverflowError) as error:
-                raise UsageMistake(f"--grep is not a regular expression: {error}") from error
-        if self._has_patterns:
-            object.__setattr__(
-                self, "_is_wanted_type", lru_cache(1_000)(type_matcher(self.activity_types))
-            )
+            object.__setattr__(self, "_grep", _search("--grep", self.grep))
+        if self.not_grep is not None:
+            object.__setattr__(self, "_not_grep", _search("--not-grep", self.not_grep))
+        if self._has_patterns or self.excluded_types:
+            is_wanted = type_matcher(self.activity_types, self.excluded_types)
+            object.__setattr__(self, "_is_wanted_type", lru_cache(1_000)(is_wanted))
 
     @property
     def selects_all(self) -> bool:
-        return not (
-            self.activity_types
-            or self.entity_type is not None
-            or self.entity_id is not None
-            or self.until is not None
-            or self.query is not None
-            or self.grep is not None
-        )
+        parts = (self.entity_type, self.entity_id, self.until, self.query, self.grep, self.not_grep)
+        return not (self.activity_types or self.excluded_types or any(p is not None for p in parts))
+
+    @property
+    def key(self) -> str:
+        """What tells them from others where places are stored; empty when they select all.
+
+        What filters could not say at first is in it only where it is said: a place that was stored
+        before goes on.
+        """
+        if self.selects_all:
+            return ""
+        later = {"excluded_types": self.excluded_types, "not_grep": self.not_grep}
+        said = {name: value for name, value in later.items() if value not in ((), None)}
+        return f"{self!r}{said or ''}"
 
     @property
     def is_all_sql(self) -> bool:
         """True when `selection` and the range of time say it all."""
-        return self.query is None and self.grep is None and not self._has_patterns
+        decided_here = (self.query, self.grep, self.not_grep)
+        patterns = (*(self.activity_types if self._has_patterns else ()), *self.excluded_types)
+        return all(part is None for part in decided_here) and all(map(_is_like, patterns))
 
     @property
     def _has_patterns(self) -> bool:
@@ -93,6 +105,7 @@ class Filters:
             user_id=user_id,
             activity_types=() if likes else self.activity_types,
             activity_likes=likes,
+            excluded_likes=[_like(name) for name in self.excluded_types if _is_like(name)],
             entity_type=self.entity_type,
             entity_id=self.entity_id,
         )
@@ -125,7 +138,8 @@ class Filters:
 
     def why_not(self, entry: Event) -> str | None:
         """Say in a few words what of the entry is not as wanted; None when all of it is."""
-        if self.activity_types and not type_matcher(self.activity_types)(entry.activity_type):
+        is_wanted = type_matcher(self.activity_types, self.excluded_types)
+        if not is_wanted(entry.activity_type):
             return f"its activity_type is {entry.activity_type}"
         for name, part in self._parts():
             if not part(entry):
@@ -147,6 +161,8 @@ class Filters:
             yield "occurred_at", lambda entry: entry.occurred_at < end
         if self._grep is not None:
             yield "--grep", lambda entry: bool(self._grep(entry.to_json().decode()))
+        if self._not_grep is not None:
+            yield "--not-grep", lambda entry: not self._not_grep(entry.to_json().decode())
         if self._query is not None:
             yield "--query", self._answers
 
@@ -164,10 +180,34 @@ def has_patterns(activity_types: Sequence[str]) -> bool:
     return any(_WILD.search(name) for name in activity_types)
 
 
-def type_matcher(activity_types: Sequence[str]) -> Callable[[str], bool]:
-    """Return a function that tells whether a type is one of these names or patterns."""
-    matches = re.compile("|".join(map(fnmatch.translate, activity_types))).match
-    return lambda name: matches(name) is not None
+def type_matcher(
+    activity_types: Sequence[str], excluded: Sequence[str] = ()
+) -> Callable[[str], bool]:
+    """Return a function that tells whether a type is wanted: each is a name or a pattern.
+
+    Without `activity_types` every type is; none that is `excluded` is.
+    """
+    is_one = _any_of(activity_types or ("*",))
+    if not excluded:
+        return lambda name: is_one(name) is not None
+    is_excluded = _any_of(excluded)
+    return lambda name: is_one(name) is not None and is_excluded(name) is None
+
+
+def _any_of(patterns: Sequence[str]) -> Callable[[str], object]:
+    return re.compile("|".join(map(fnmatch.translate, patterns))).match
+
+
+def _search(option: str, pattern: str) -> Callable[[str], object]:
+    try:
+        return re.compile(pattern).search
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UsageMistake(f"{option} is not a regular expression: {error}") from error
+
+
+def _is_like(pattern: str) -> bool:
+    """True when `_like` matches no more than the pattern."""
+    return len(pattern) <= _LONGEST_LIKE and not _SET.search(pattern)
 
 
 def _like(pattern: str) -> str:

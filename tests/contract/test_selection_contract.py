@@ -78,6 +78,16 @@ CASES = {
         Selection(user_id=None, activity_types=["a", "100%"], activity_likes=["100%"]),
         types=("100%",),
     ),
+    "some excluded": Case(
+        Selection(user_id=ANNA, excluded_likes=["TASK%", r"100\%", r"%\\%"]),
+        (ANNA,),
+        ("task_done", "100 percent", "[ab]*?", "a"),
+    ),
+    "some of the likes excluded": Case(
+        Selection(user_id=ANNA, activity_likes=["TASK%"], excluded_likes=[r"TASK\_%", "a"]),
+        (ANNA,),
+        ("TASKxDONE",),
+    ),
     "an entity type": Case(Selection(user_id=BEA, entity_type="task"), (BEA,), entity_type="task"),
     "an empty entity type": Case(Selection(user_id=BEA, entity_type=""), (BEA,), entity_type=""),
     "an entity": Case(Selection(user_id=ANNA, entity_id=THING), (ANNA,), entity_id=THING),

@@ -68,7 +68,8 @@ PARSERS: list[Callable[[str], object]] = [
     TemplateRenderer,
     lambda text: Filters(query=text),
     lambda text: Filters(grep=text),
-    lambda text: Filters(activity_types=(text,)),
+    lambda text: Filters(not_grep=text),
+    lambda text: Filters(activity_types=(text,), excluded_types=(text,)),
     lambda text: Profiles.parse(text, Path("config.toml")),
     lambda text: Profiles.parse(f"[profiles.a]\nredis_url = {text!r}\n", Path("config.toml")),
 ]

@@ -19,6 +19,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Any of these, exactly; empty for all."""
     activity_likes: Sequence[str] = ()
     """Any type LIKE one of these, in its case, with a backslash as escape; empty for all."""
+    excluded_likes: Sequence[str] = ()
+    """No type LIKE any of these, likewise."""
     entity_type: str | None = None
     entity_id: UUID | None = None
 

@@ -128,6 +128,7 @@ def _topics() -> Items:
 _KNOWN: dict[str, Callable[[], Items]] = {
     "user": _users,
     "activity_type": _activity_types,
+    "exclude": _activity_types,
     "channel": lambda: dict.fromkeys(CHANNEL_TYPES, ""),
     "profile": _profiles,
     "name": _profiles,

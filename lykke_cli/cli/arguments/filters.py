@@ -32,6 +32,14 @@ ActivityTypes = Annotated[
         help="Only this type, or those like TASK_*; repeat it for several.",
     ),
 ]
+Excluded = Annotated[
+    list[str] | None,
+    filter_option(
+        "--exclude",
+        metavar="TYPE",
+        help="Not this type, nor those like TASK_*; repeat it for several.",
+    ),
+]
 EntityType = Annotated[
     str | None,
     filter_option("--entity-type", metavar="TYPE", help="Only entries about this kind of thing."),
@@ -58,6 +66,12 @@ Grep = Annotated[
         help="Only entries whose JSON this is found in; (?i) at its start ignores case.",
     ),
 ]
+NotGrep = Annotated[
+    str | None,
+    filter_option(
+        "--not-grep", metavar="REGEX", help="Only entries whose JSON this is not found in."
+    ),
+]
 
 
 def filters(
@@ -68,17 +82,22 @@ def filters(
     query: str | None,
     grep: str | None,
     channel: str = AUDIT_LOG,
+    *,
+    excluded: list[str] | None = None,
+    not_grep: str | None = None,
 ) -> "Filters":
     """On a `channel` of another type than the audit log's they hold for any JSON object."""
     from lykke_cli.application.filters import Filters
 
     return Filters(
         activity_types=tuple(activity_types or ()),
+        excluded_types=tuple(excluded or ()),
         entity_type=entity_type,
         entity_id=entity_id,
         until=until,
         query=query,
         grep=grep,
+        not_grep=not_grep,
         any_message=channel != AUDIT_LOG,
     )
 

@@ -30,11 +30,14 @@ All that are given must hold. With any of them only entries are shown.
 
   --activity-type TYPE     a type, or a pattern: * is anything, ? one character,
                            [ab] one of these; repeated, any of them will do
+  --exclude TYPE           no such type, nor one like it; it wins over
+                           --activity-type; repeated, none of them
   --entity-type TYPE       exactly this kind of thing
   --entity-id UUID         exactly this thing
   --until TIME             what occurred before it
   --grep REGEX             a Python regular expression that is found somewhere
                            in the entry's JSON; (?i) at its start ignores case
+  --not-grep REGEX         one that is found nowhere in it
   --query JMESPATH         an expression over the entry's JSON, which must be
                            true; texts stand in '...', numbers in `...`
 
@@ -42,8 +45,9 @@ All that are given must hold. With any of them only entries are shown.
   lykke backfill USER_ID --query "meta.priority=='high'"
   lykke backfill USER_ID --query 'meta.minutes > `30`' --grep '(?i)invoice'
 
-The database decides on types, entities and times. --grep and --query look at
-every entry that is left: with a --since they have less to do.
+The database decides on types, entities and times. --grep, --not-grep, --query
+and patterns with [] look at every entry that is left: with a --since they have
+less to do.
 """
 TEMPLATES = """\
 Templates

@@ -44,10 +44,12 @@ def expect(
     ] = False,
     channel: options.Channel = options.AUDIT_LOG,
     activity_type: options.ActivityTypes = None,
+    exclude: options.Excluded = None,
     entity_type: options.EntityType = None,
     entity_id: options.EntityId = None,
     query: options.Query = None,
     grep: options.Grep = None,
+    not_grep: options.NotGrep = None,
     redis_url: options.RedisUrl = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
@@ -64,7 +66,17 @@ def expect(
     needs = ("redis_url",) if live_only else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     seconds = options.interval(timeout)
-    filters = options.filters(activity_type, entity_type, entity_id, None, query, grep, channel)
+    filters = options.filters(
+        activity_type,
+        entity_type,
+        entity_id,
+        None,
+        query,
+        grep,
+        channel,
+        excluded=exclude,
+        not_grep=not_grep,
+    )
 
     from lykke_cli.application.expect import Expectation
     from lykke_cli.cli.runs.expect import Expecting

@@ -139,11 +139,10 @@ class Tailing:
 
 def place_key(database: str, request: TailRequest, file: EntryFile | None) -> dict[str, str]:
     """What tells this consumer from others: another output or other filters make another one."""
-    filters = request.filters
     return {
         "database": database,
         "channel": request.channel_type,
         "user": "*" if request.user_id is None else str(request.user_id),
         "file": "" if file is None else str(file.path),
-        "filters": "" if filters.selects_all else repr(filters),
+        "filters": request.filters.key,
     }

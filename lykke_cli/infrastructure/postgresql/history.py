@@ -315,7 +315,7 @@ class PostgresHistory:
             return runs.NONE  # nothing is under way
         up_to = (None, None) if start is None else key_parameters(start)
         ended = [Region(snapshot.xmin, visible=snapshot.ended)]
-        uncovered, arguments = statements.uncovered(ended, 8, CLAMPED)
+        uncovered, arguments = statements.uncovered(ended, 9, CLAMPED)
         query = f"{statements.VISIBLE} AND {uncovered}"
         records = await connection.fetch(query, *selected(selection), *up_to, *arguments)
         positions = (snapshot.position(xmin) for (xmin,) in records)

@@ -34,8 +34,8 @@ READ_AHEAD = 8  # blocks of one range, as large as they come off the socket
 
 _SETTINGS = f"""
     SELECT {SET_SELECTION},
-        set_config('lykke.low', $6, true), set_config('lykke.low_id', $7, true),
-        set_config('lykke.high', $8, true)
+        set_config('lykke.low', $7, true), set_config('lykke.low_id', $8, true),
+        set_config('lykke.high', $9, true)
 """
 
 

@@ -1,6 +1,6 @@
 """What a selection means on PostgreSQL: the conditions, and the values they are sent with.
 
-A statement takes them as its parameters $1 to $5 (`SELECTED`), or $1 to $7 with a range of time
+A statement takes them as its parameters $1 to $6 (`SELECTED`), or $1 to $8 with a range of time
 (`IN_RANGE`). COPY takes no parameters, and reads them from settings of its transaction.
 """
 
@@ -11,13 +11,14 @@ from lykke_cli.application.gateways.statistics_protocol import Scope
 from lykke_cli.application.wall_clock import EARLIEST, LATEST
 
 
-def _narrowed(types: str, entity_type: str, entity_id: str, likes: str) -> str:
+def _narrowed(types: str, entity_type: str, entity_id: str, likes: str, excluded: str) -> str:
     """The condition on all but the user, where each argument is an expression for a value."""
     return f"""
         ({types}::text[] IS NULL OR activity_type = ANY({types}::text[]))
         AND ({entity_type}::text IS NULL OR entity_type = {entity_type}::text)
         AND ({entity_id}::uuid IS NULL OR entity_id = {entity_id}::uuid)
         AND ({likes}::text[] IS NULL OR activity_type LIKE ANY({likes}::text[]))
+        AND ({excluded}::text[] IS NULL OR NOT activity_type LIKE ANY({excluded}::text[]))
     """
 
 
@@ -29,11 +30,11 @@ def _setting(name: str, type: str) -> str:
     return f"(SELECT substr(nullif(current_setting('lykke.{name}'), ''), 2)::{type})"
 
 
-SELECTED = f"($1::uuid IS NULL OR user_id = $1) AND {_narrowed('$2', '$3', '$4', '$5')}"
+SELECTED = f"($1::uuid IS NULL OR user_id = $1) AND {_narrowed('$2', '$3', '$4', '$5', '$6')}"
 IN_RANGE = f"""
     {SELECTED}
-    AND ($6::timestamptz IS NULL OR occurred_at >= $6)
-    AND ($7::timestamptz IS NULL OR occurred_at < $7)
+    AND ($7::timestamptz IS NULL OR occurred_at >= $7)
+    AND ($8::timestamptz IS NULL OR occurred_at < $8)
 """
 
 # A character comes before each value: an empty text is a value, an empty setting is none.
@@ -42,7 +43,8 @@ SET_SELECTION = """
     set_config('lykke.activity_types', '=' || $2::text[]::text, true),
     set_config('lykke.entity_type', '=' || $3::text, true),
     set_config('lykke.entity_id', '=' || $4::uuid::text, true),
-    set_config('lykke.activity_likes', '=' || $5::text[]::text, true)
+    set_config('lykke.activity_likes', '=' || $5::text[]::text, true),
+    set_config('lykke.excluded_likes', '=' || $6::text[]::text, true)
 """
 # Without an OR, so that an index on the user is of use.
 USER_AS_SET = f"user_id = {_setting('user_id', 'uuid')}"
@@ -51,6 +53,7 @@ REST_AS_SET = _narrowed(
     _setting("entity_type", "text"),
     _setting("entity_id", "uuid"),
     _setting("activity_likes", "text[]"),
+    _setting("excluded_likes", "text[]"),
 )
 
 
@@ -62,6 +65,7 @@ def selected(selection: Selection) -> tuple[object, ...]:
         selection.entity_type,
         selection.entity_id,
         list(selection.activity_likes) or None,
+        list(selection.excluded_likes) or None,
     )
 
 

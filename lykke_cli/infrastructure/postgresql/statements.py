@@ -17,9 +17,9 @@ _AGE = "CASE WHEN age(xmin) < 0 THEN 2147483647 ELSE age(xmin) END"
 def _range_of(part: Part, *, newest_first: bool) -> str:
     return f"""
         SELECT {part.columns} FROM audit_logs WHERE {IN_RANGE} AND {part.where}
-            AND ($8::text IS NULL
-                OR ({part.moment}, id) {"<" if newest_first else ">"} ($8::timestamptz, $9::uuid))
-        ORDER BY {part.order[newest_first]} LIMIT $10
+            AND ($9::text IS NULL
+                OR ({part.moment}, id) {"<" if newest_first else ">"} ($9::timestamptz, $10::uuid))
+        ORDER BY {part.order[newest_first]} LIMIT $11
     """  # noqa: S608
 
 
@@ -33,23 +33,23 @@ _NEWEST_PARTS = " UNION ALL ".join(
     f"""
         (SELECT {part.moment}::timestamptz AS moment, id FROM audit_logs
         WHERE {SELECTED} AND {part.where}
-        ORDER BY {part.order[1]} LIMIT $6::bigint + 1)
+        ORDER BY {part.order[1]} LIMIT $7::bigint + 1)
     """  # noqa: S608
     for part in PARTS
 )
 NTH_NEWEST = f"""
     SELECT moment, id::text FROM ({_NEWEST_PARTS}) AS newest
-    ORDER BY moment DESC, id DESC OFFSET $6::bigint LIMIT 1
+    ORDER BY moment DESC, id DESC OFFSET $7::bigint LIMIT 1
 """  # noqa: S608
 VISIBLE = f"""
     SELECT DISTINCT xmin::text FROM audit_logs
-    WHERE {SELECTED} AND ($6::text IS NULL OR ({CLAMPED}, id) <= ($6::timestamptz, $7::uuid))
+    WHERE {SELECTED} AND ($7::text IS NULL OR ({CLAMPED}, id) <= ($7::timestamptz, $8::uuid))
 """  # noqa: S608
 """The transactions that wrote what is there up to a sort key."""
 
 # Rows that bear witness.
 _IN_REVERSE = "ORDER BY audit_logs.occurred_at DESC, audit_logs.id DESC"
-NEWEST = f"SELECT xmin::text, id::text FROM audit_logs WHERE {SELECTED} {_IN_REVERSE} LIMIT $6"  # noqa: S608
+NEWEST = f"SELECT xmin::text, id::text FROM audit_logs WHERE {SELECTED} {_IN_REVERSE} LIMIT $7"  # noqa: S608
 PAGES = """
     SELECT pg_relation_size('audit_logs') / current_setting('block_size')::int
     WHERE current_setting('server_version_num')::int >= 140000  -- before, it would read all of it
@@ -60,14 +60,14 @@ FOUND = "SELECT xmin::text, id::text FROM audit_logs WHERE id = ANY($1::text[]::
 
 
 def changed(part: Part, covered: Iterable[Region]) -> tuple[str, list[object]]:
-    """The query for what of a part no region covers, and its parameters after the sixth.
+    """The query for what of a part no region covers, and its parameters after the seventh.
 
-    The sixth is the time from which on rows are looked at.
+    The seventh is the time from which on rows are looked at.
     """
-    condition, arguments = uncovered(covered, 7, part.moment)
+    condition, arguments = uncovered(covered, 8, part.moment)
     query = f"""
         SELECT {part.columns} FROM audit_logs
-        WHERE {SELECTED} AND ($6::timestamptz IS NULL OR occurred_at >= $6)
+        WHERE {SELECTED} AND ($7::timestamptz IS NULL OR occurred_at >= $7)
             AND {part.where} AND {condition}
         ORDER BY {part.order[0]}
     """  # noqa: S608
@@ -75,11 +75,11 @@ def changed(part: Part, covered: Iterable[Region]) -> tuple[str, list[object]]:
 
 
 def covered_of(covered: Iterable[Region]) -> tuple[str, list[object]]:
-    """The query for those of the ids in $6 that a region covers, and its parameters after it."""
-    condition, arguments = uncovered(covered, 7, CLAMPED)
+    """The query for those of the ids in $7 that a region covers, and its parameters after it."""
+    condition, arguments = uncovered(covered, 8, CLAMPED)
     query = f"""
         SELECT id::text FROM audit_logs
-        WHERE {SELECTED} AND id = ANY($6::uuid[]) AND NOT ({condition})
+        WHERE {SELECTED} AND id = ANY($7::uuid[]) AND NOT ({condition})
     """  # noqa: S608
     return query, arguments
 

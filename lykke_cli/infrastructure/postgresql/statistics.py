@@ -26,24 +26,24 @@ _LOCAL = f"""
     FROM audit_logs
     CROSS JOIN LATERAL (SELECT extract(epoch FROM occurred_at)::float8) AS utc (seconds)
     CROSS JOIN LATERAL (
-        SELECT seconds + ($9::int4[])[width_bucket(seconds, $8::float8[]) + 1]
+        SELECT seconds + ($10::int4[])[width_bucket(seconds, $9::float8[]) + 1]
     ) AS wall (clock)
     WHERE {IN_RANGE} GROUP BY 1
 """  # noqa: S608
-_BY_SECONDS = f"SELECT floor((clock - $10::int8) / $11::int8)::int8, count(*) {_LOCAL}"
+_BY_SECONDS = f"SELECT floor((clock - $11::int8) / $12::int8)::int8, count(*) {_LOCAL}"
 _BY_MONTHS = f"""
     SELECT floor((
         extract(year FROM to_timestamp(clock)) * 12 + extract(month FROM to_timestamp(clock)) - 1
-    ) / $10::int8)::int8, count(*) {_LOCAL}
+    ) / $11::int8)::int8, count(*) {_LOCAL}
 """  # noqa: S608
 _BY_HOUR = f"""
-    SELECT mod(mod(floor((clock - $10::int8) / 3600)::int8, $11::int8) + $11, $11), count(*)
+    SELECT mod(mod(floor((clock - $11::int8) / 3600)::int8, $12::int8) + $12, $12), count(*)
     {_LOCAL}
 """
 _BY_TYPE = f"""
-    SELECT left(activity_type::text, $8::int4), count(*), max(occurred_at)::timestamptz
+    SELECT left(activity_type::text, $9::int4), count(*), max(occurred_at)::timestamptz
     FROM audit_logs WHERE {IN_RANGE}
-    GROUP BY activity_type ORDER BY count(*) DESC, activity_type LIMIT $9::int8
+    GROUP BY activity_type ORDER BY count(*) DESC, activity_type LIMIT $10::int8
 """  # noqa: S608
 
 

@@ -17,7 +17,7 @@ _HAVE_EMAILS = """
 _ACTIVE = f"""
     SELECT user_id::text, count(*), max(occurred_at)::timestamptz, NULL
     FROM audit_logs WHERE {IN_RANGE}
-    GROUP BY user_id ORDER BY max(occurred_at) DESC, user_id LIMIT $8::int8
+    GROUP BY user_id ORDER BY max(occurred_at) DESC, user_id LIMIT $9::int8
 """  # noqa: S608
 # Ids are compared as text: the application's users need not have the same type of id.
 _ACTIVE_WITH_EMAILS = f"""
@@ -26,8 +26,8 @@ _ACTIVE_WITH_EMAILS = f"""
         SELECT user_id, count(*) AS entries, max(occurred_at) AS last
         FROM audit_logs WHERE {IN_RANGE} GROUP BY user_id
     ) AS active LEFT JOIN users ON users.id::text = user_id::text
-    WHERE $9::text IS NULL OR users.email::text ILIKE $9
-    ORDER BY last DESC, user_id LIMIT $8::int8
+    WHERE $10::text IS NULL OR users.email::text ILIKE $10
+    ORDER BY last DESC, user_id LIMIT $9::int8
 """  # noqa: S608
 _WITH_EMAIL = """
     SELECT id::text FROM users WHERE lower(email::text) = lower($1) ORDER BY 1 LIMIT $2::int8

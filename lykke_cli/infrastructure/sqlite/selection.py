@@ -4,7 +4,7 @@ Ids are stored with or without dashes, times as text without a zone. Both are co
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,8 @@ IN_RANGE = """
     AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
     AND (:globs IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:globs) WHERE activity_type GLOB value))
+    AND (:not_globs IS NULL OR NOT EXISTS (
+        SELECT 1 FROM json_each(:not_globs) WHERE activity_type GLOB value))
     AND (:entity_type IS NULL OR entity_type = :entity_type)
     AND (:entity IS NULL OR entity_id IN (:entity, :entity_hex))
     AND (:since IS NULL OR occurred_at >= :since)
@@ -33,12 +35,13 @@ def in_range(
     selection: Selection, since: datetime | None = None, until: datetime | None = None
 ) -> dict[str, Any]:
     """The parameters of `IN_RANGE`: `since` is inclusive, `until` exclusive."""
-    user, entity, likes = selection.user_id, selection.entity_id, selection.activity_likes
+    user, entity = selection.user_id, selection.entity_id
     return {
         "user": None if user is None else str(user),
         "user_hex": None if user is None else user.hex,
         "types": as_list(selection.activity_types) if selection.activity_types else None,
-        "globs": as_list(map(_glob, likes)) if likes else None,
+        "globs": _globs(selection.activity_likes),
+        "not_globs": _globs(selection.excluded_likes),
         "entity_type": selection.entity_type,
         "entity": None if entity is None else str(entity),
         "entity_hex": None if entity is None else entity.hex,
@@ -60,6 +63,10 @@ def stored_time(moment: datetime) -> str:
 def as_list(values: Iterable[str | int]) -> str:
     """Several values as one parameter, for json_each()."""
     return orjson.dumps(list(values)).decode()
+
+
+def _globs(likes: Sequence[str]) -> str | None:
+    return as_list(map(_glob, likes)) if likes else None
 
 
 def _glob(like: str) -> str:

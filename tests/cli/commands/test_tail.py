@@ -115,12 +115,15 @@ def test_filters_narrow_history_and_live(
         {"entity_id": None},
         {"entity_type": "x"},
         {"meta": {"n": 1}},
+        {"activity_type": "C"},
+        {"meta": {"n": 5, "test": True}},
     ]
     history = [entity(user, **wanted), *(entity(user, **wanted | other) for other in others)]
     live = [entity(user, **wanted), *(entity(user, **wanted | other) for other in others)]
     store(postgres_url, *history)
     options = ["--activity-type", "A", "--activity-type", "C", "--entity-type", "task"]
     options += ["--entity-id", str(thing), "--query", "meta.n > `3`", "--since", "1h"]
+    options += ["--exclude", "[C-Z]*", "--exclude", "D*", "--not-grep", 'te.t":']
     with LykkeProcess("tail", user, *options, env=database_env) as tail:
         assert tail.row()["id"] == str(history[0].id)
         publish(redis_server, user, b'{"type":"other"}', b"junk", *map(wire, live[::-1]))

@@ -3,6 +3,8 @@
 import fnmatch
 import sqlite3
 import uuid
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -52,6 +54,9 @@ def arrival(**changes: Any) -> Arrival:
         {"query": "meta.n > `1`"},
         {"grep": r"Buy\s"},
         {"grep": "(?i)buy MILK"},
+        {"not_grep": "buy milk"},
+        {"excluded_types": ("task_completed", "TASK", "*_P*", "[!A-Z]*")},
+        {"activity_types": ("TASK_*",), "excluded_types": ("TASK_PUNTED",)},
     ],
 )
 def test_an_entry_that_has_it_all_is_wanted(fields: dict[str, Any]) -> None:
@@ -72,6 +77,12 @@ def test_an_entry_that_has_it_all_is_wanted(fields: dict[str, Any]) -> None:
         {"query": "abs(meta.title)"},
         {"grep": "buy milk"},
         {"activity_types": ("TASK_*",), "grep": "nothing"},
+        {"not_grep": "(?i)buy MILK"},
+        {"grep": "milk", "not_grep": "Buy"},
+        {"excluded_types": ("X", "TASK_COMPLETED")},
+        {"excluded_types": ("TASK_*",)},
+        {"excluded_types": ("[A-Z]*",)},
+        {"activity_types": ("TASK_COMPLETED",), "excluded_types": ("*_COMPLETED",)},
     ],
 )
 def test_an_entry_that_lacks_something_is_not(fields: dict[str, Any]) -> None:
@@ -80,9 +91,10 @@ def test_an_entry_that_lacks_something_is_not(fields: dict[str, Any]) -> None:
     assert list(filters.select([Arrival(OtherMessage(b"{}"), "live")])) == []
 
 
-@pytest.mark.parametrize("fields", [{"query": "meta["}, {"grep": "("}])
+@pytest.mark.parametrize("fields", [{"query": "meta["}, {"grep": "("}, {"not_grep": "("}])
 def test_what_is_no_expression_is_a_usage_mistake(fields: dict[str, Any]) -> None:
-    with pytest.raises(UsageMistake, match=f"--{next(iter(fields))} is not"):
+    option = next(iter(fields)).replace("_", "-")
+    with pytest.raises(UsageMistake, match=f"--{option} is not"):
         Filters(**fields)
 
 
@@ -111,10 +123,13 @@ EVENT = (
         ({"entity_id": uuid.uuid4()}, False),
         ({"until": NOON + timedelta(seconds=1)}, True),
         ({"until": NOON}, False),
+        ({"excluded_types": ("TASK_*",)}, True),
+        ({"excluded_types": ("Task*",)}, False),
         ({"query": "event_data.n == `2`"}, True),
         ({"query": "event_data.n == `3`"}, False),
         ({"grep": "milk"}, True),
         ({"grep": "bread"}, False),
+        ({"not_grep": "milk"}, False),
     ],
 )
 def test_any_object_is_looked_into_where_that_is_asked_for(
@@ -159,18 +174,62 @@ def test_what_a_pattern_matches_the_database_lets_through(pattern: str, name: st
     wanted = list(filters.select([arrival(activity_type=name)]))
     assert bool(wanted) == matches
     likes = filters.selection(None).activity_likes
-    with sqlite3.connect(":memory:") as connection:
-        found = [
-            connection.execute(r"SELECT ? LIKE ? ESCAPE '\'", (name, like)).fetchone()[0]
-            for like in likes
-        ]
-    assert any(found) or not matches
-    connection.close()
+    found = is_like(name, likes)
+    assert found or not matches
+    assert found == matches or not filters.is_all_sql
+
+
+@given(st.lists(pieces, max_size=5).map("".join), st.text(characters, max_size=5))
+@example("[!]]*", "ab")
+@example("[!]", "[!]")
+@example("[!]", "b")
+def test_what_the_database_excludes_is_not_wanted(pattern: str, name: str) -> None:
+    filters = Filters(excluded_types=(pattern, "[]"))
+    is_wanted = bool(filters.select([arrival(activity_type=name)]))
+    assert is_wanted == (not any(fnmatch.fnmatchcase(name, p) for p in filters.excluded_types))
+    is_excluded = is_like(name, filters.selection(None).excluded_likes)
+    assert not (is_excluded and is_wanted)
+    assert is_excluded != is_wanted or not filters.is_all_sql
+
+
+def is_like(name: str, likes: Sequence[str]) -> bool:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("PRAGMA case_sensitive_like = on")
+        query = r"SELECT ? LIKE ? ESCAPE '\'"
+        return any(connection.execute(query, (name, like)).fetchone()[0] for like in likes)
 
 
 def test_a_pattern_too_long_for_a_database_is_left_to_the_filter() -> None:
     filters = Filters(activity_types=("a" * 60_000 + "*",))
     assert filters.selection(None).activity_likes == ["%"]
+    excluding = Filters(excluded_types=filters.activity_types)
+    assert excluding.selection(None).excluded_likes == []
+    assert not (filters.is_all_sql or excluding.is_all_sql)
+
+
+NOTHING = "entity_type=None, entity_id=None, until=None"
+EXCLUDING_A = "{'excluded_types': ('A',)}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "key"),
+    [
+        ({}, ""),
+        (
+            {"activity_types": ("A",), "grep": "x"},
+            f"Filters(activity_types=('A',), {NOTHING}, query=None, grep='x')",
+        ),
+        (
+            {"excluded_types": ("A",)},
+            f"Filters(activity_types=(), {NOTHING}, query=None, grep=None)" + EXCLUDING_A,
+        ),
+    ],
+)
+def test_a_place_that_was_stored_is_found_by_later_versions(
+    fields: dict[str, Any], key: str
+) -> None:
+    assert Filters(**fields).key == key
+    assert Filters(**fields, not_grep="n").key != key
 
 
 @pytest.mark.parametrize(
@@ -181,6 +240,8 @@ def test_a_pattern_too_long_for_a_database_is_left_to_the_filter() -> None:
         ("infinity", {"query": "meta.n > `1`"}, True),
         ("infinity", {"grep": "milk"}, True),
         ("infinity", {"grep": "bread"}, False),
+        ("infinity", {"not_grep": "milk"}, False),
+        ("infinity", {"excluded_types": ("TASK_*",)}, False),
         ("infinity", {"until": NOON}, False),
         ("20251-05-01 12:00:00+00", {"until": NOON}, False),
         ("-infinity", {"until": NOON}, True),
