@@ -1,7 +1,8 @@
 """What `lykke doctor` asks of PostgreSQL: nothing but the catalogues, and one row of the table."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from lykke_cli.application.doctor import (
     skipped,
     warning,
 )
-from lykke_cli.application.errors import LoginRefused
+from lykke_cli.application.errors import LoginRefused, ServerUnavailable
 from lykke_cli.infrastructure.configuration.tls import is_loopback
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.urls import (
@@ -25,11 +26,13 @@ from lykke_cli.infrastructure.database.urls import (
     server_hosts,
     verifies_server,
 )
+from lykke_cli.infrastructure.postgresql import engines
 from lykke_cli.infrastructure.postgresql.connection import tls_version
 
 OLDEST_SERVER = 130000  # pg_current_snapshot came with PostgreSQL 13
 LONG_OPEN = 3600.0  # seconds
-REACHABLE, LOGIN, TABLE = "database.reachable", "database.login", "database.table"
+REACHABLE, LOGIN = "database.reachable", "database.login"
+VERSION, TABLE = "database.version", "database.table"
 _MIGRATIONS = "Check that the application's migrations have run."
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "id": ("uuid",),
@@ -66,10 +69,14 @@ _RIGHTS = """
     WHERE attrelid = to_regclass('audit_logs') AND attnum > 0
         AND attname = ANY($1::text[])
 """
-_REPLICA = """
-    SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on',
-        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8
+_VERSION = f"""
+    SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+        {engines.NAME}
 """
+_REPLICA = """
+    SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'
+"""
+_BEHIND = "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8"
 # What another role does is hidden without pg_read_all_stats: its xact_start is null.
 _OPEN = """
     SELECT 'session ' || pid || ' of ' || coalesce(usename, '?')
@@ -116,14 +123,14 @@ class PostgresChecks:
             Check(REACHABLE, self._reachable),
             Check(LOGIN, self._login, [REACHABLE]),
             Check("database.tls", self._tls, [LOGIN]),
-            Check("database.version", self._version, [LOGIN]),
-            Check("database.primary", self._primary, [LOGIN]),
-            Check(TABLE, self._table, [LOGIN]),
+            Check(VERSION, self._version, [LOGIN]),
+            Check("database.primary", self._primary, [VERSION]),
+            Check(TABLE, self._table, [VERSION]),
             Check("database.columns", self._columns, [TABLE]),
             Check("database.indexes", self._indexes, [TABLE]),
             Check("database.right.select", self._may_select, [TABLE]),
             Check("database.right.insert", self._may_insert, [TABLE]),
-            Check("database.open-transactions", self._open_transactions, [LOGIN]),
+            Check("database.open-transactions", self._open_transactions, [VERSION]),
         ]
 
     async def read_clock(self) -> ClockReading | None:
@@ -172,20 +179,22 @@ class PostgresChecks:
         )
 
     async def _version(self) -> Finding:
-        number, text = (
-            int(await self._value("SHOW server_version_num")),
-            await self._value("SHOW server_version"),
-        )
+        async with self._transaction():
+            await engines.refuse_unfit(self._connection, self._display)
+        [(number, text, engine)] = await self._rows(_VERSION)
         if number < OLDEST_SERVER:
             return failed(
                 f"PostgreSQL {text}: too old to know the order of commits",
                 "PostgreSQL 13 or newer is needed.",
             )
-        return ok(f"PostgreSQL {text}")
+        return ok(f"PostgreSQL {text}" + ("" if engine == "PostgreSQL" else f", by {engine}"))
 
     async def _primary(self) -> Finding:
-        [(replica, read_only, behind)] = await self._rows(_REPLICA)
+        [(replica, read_only)] = await self._rows(_REPLICA)
         if replica:
+            behind: float | None = None
+            with suppress(ServerUnavailable):  # Aurora does not tell
+                behind = await self._value(_BEHIND)
             late = "" if behind is None else f", last replayed {behind:.0f} s ago"
             return warning(
                 f"a replica{late}: entries appear here after they were broadcast, and lykke record "
@@ -299,7 +308,8 @@ class PostgresChecks:
             )
         return ok(f"the oldest began {age:.0f} s ago" if rows else "none")
 
-    async def _rows(self, query: str, *arguments: object) -> Sequence[Any]:
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncGenerator[None]:
         with database_errors(self._display):
             # As everything that reads; nothing outlives the transaction, as with PgBouncer's.
             await self._connection.execute(
@@ -307,10 +317,14 @@ class PostgresChecks:
                 f"{max(1, int(self._timeout * 1000))}"
             )
             try:
-                rows: Sequence[Any] = await self._connection.fetch(query, *arguments)
-                return rows
+                yield
             finally:
                 await self._connection.execute("ROLLBACK")
+
+    async def _rows(self, query: str, *arguments: object) -> Sequence[Any]:
+        async with self._transaction():
+            rows: Sequence[Any] = await self._connection.fetch(query, *arguments)
+            return rows
 
     async def _value(self, query: str) -> Any:
         [(value,)] = await self._rows(query)

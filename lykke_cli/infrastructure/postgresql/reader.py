@@ -5,6 +5,7 @@ from typing import Any, Self
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
 from lykke_cli.infrastructure.postgresql.connection import LOCAL_SETTINGS, connect
+from lykke_cli.infrastructure.postgresql.engines import refuse_unfit
 
 _BEGIN = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOCAL_SETTINGS}"
 
@@ -22,6 +23,7 @@ class PostgresReader:
             self._connection = await connect(self._dsn)
             try:
                 await self._connection.execute(_BEGIN)
+                await refuse_unfit(self._connection, self._display)
             except BaseException:
                 await self.__aexit__()
                 raise

@@ -1,10 +1,15 @@
-"""What is asked of the server with each snapshot, as far as the role may call the functions.
+"""What is asked of the server with each snapshot, as far as it is answered.
 
-A role that may not call all of them can still read, but less can be told. `limits` says what.
+A role that may not call all of them can still read, and so it is where the server is not quite
+PostgreSQL and does not carry them all out; but less can be told. `Offer.limits` says what.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+import msgspec
+
+from lykke_cli.infrastructure.postgresql import engines
 
 
 class _Question(NamedTuple):
@@ -29,45 +34,87 @@ _CRASHED = _Question(  # a crash resets statistics
     frozenset({"pg_stat_get_bgwriter_stat_reset_time()"}),
 )
 _QUESTIONS = (_LSN, _TIMELINE, _STARTED, _CRASHED)
-CONTROL = frozenset({"pg_control_system()", "pg_control_checkpoint()", "pg_control_recovery()"})
+CONTROL = _Question(
+    "(SELECT system_identifier::text FROM pg_control_system(), pg_control_checkpoint(), "
+    "pg_control_recovery())",
+    frozenset({"pg_control_system()", "pg_control_checkpoint()", "pg_control_recovery()"}),
+)
 XACT_STATUS = "pg_xact_status(xid8)"
 RELATION_SIZE = "pg_relation_size(regclass,text)"
-_TELL_OF_LOSS = CONTROL.union(*(question.functions for question in _QUESTIONS))
-_ASKED = """
+_TELL_OF_LOSS = frozenset[str]().union(*(question.functions for question in (*_QUESTIONS, CONTROL)))
+_ASKED = f"""
     SELECT ARRAY(
         SELECT name FROM unnest($1::text[]) AS name
         WHERE has_function_privilege(to_regprocedure(name)::oid, 'execute') IS NOT TRUE
-    ), (SELECT relkind::text FROM pg_class WHERE oid = to_regclass('audit_logs'))
-"""
+    ), (SELECT relkind::text FROM pg_class WHERE oid = to_regclass('audit_logs')), {engines.NAME}
+"""  # noqa: S608
+_NOT_OFFERED = ("0A000", "55000")  # SQLSTATEs with which Aurora refuses what it has no answer to
 
 
-async def denied_and_kind(connection: Any) -> tuple[frozenset[str], str]:
-    """The functions that the role may not call or the server lacks, and what audit_logs is."""
+class Offer(msgspec.Struct, frozen=True):
+    """What a server answers to a role."""
+
+    kind: str = ""
+    """What audit_logs is, as in pg_class.relkind."""
+    denied: frozenset[str] = frozenset()
+    """The functions that the role may not call, or that the server lacks."""
+    unoffered: frozenset[str] = frozenset()
+    """Those that the server has and does not carry out."""
+    engine: str = "PostgreSQL"
+
+    def answers(self, functions: Iterable[str]) -> bool:
+        """True where all of the functions may be called."""
+        return not (self.denied | self.unoffered).intersection(functions)
+
+    @property
+    def snapshot_query(self) -> str:
+        """The statement that takes a snapshot, and asks whatever may be asked."""
+        asked = [
+            question.expression if self.answers(question.functions) else "NULL"
+            for question in _QUESTIONS
+        ]
+        return f"""
+            SELECT pg_current_snapshot()::text, clock_timestamp(), pg_is_in_recovery(),
+                (SELECT oid::text FROM pg_database WHERE datname = current_database()),
+                {", ".join(asked)}
+        """  # noqa: S608
+
+    @property
+    def limits(self) -> str | None:
+        """What cannot be told for want of an answer, for the person; None if all can."""
+        denied = sorted(_TELL_OF_LOSS.intersection(self.denied))
+        if not denied and not self.unoffered:
+            return None
+        who = "this role may not ask the server for" if denied else f"{self.engine} does not answer"
+        told = (
+            f"{who} all that tells whether commits were lost (a fail-over, a crash, a restored "
+            "backup): such a loss may go unnoticed"
+        )
+        if not denied:
+            return told
+        return f"{told}; GRANT EXECUTE ON FUNCTION {', '.join(denied)} TO <role>"
+
+
+async def offer_of(connection: Any) -> Offer:
+    """What the server answers to this role; asked in a transaction."""
     asked = [*_TELL_OF_LOSS, XACT_STATUS, RELATION_SIZE]
-    denied, kind = await connection.fetchrow(_ASKED, asked)
-    return frozenset(denied), kind or ""
-
-
-def snapshot_query(denied: Collection[str]) -> str:
-    """The statement that takes a snapshot, and asks whatever may be asked."""
-    asked = [
-        "NULL" if question.functions.intersection(denied) else question.expression
-        for question in _QUESTIONS
+    denied, kind, engine = await connection.fetchrow(_ASKED, asked)
+    offer = Offer(kind or "", frozenset(denied), engine=engine)
+    if engine == "PostgreSQL":
+        return offer
+    questions = [
+        question for question in (*_QUESTIONS, CONTROL) if offer.answers(question.functions)
     ]
-    return f"""
-        SELECT pg_current_snapshot()::text, clock_timestamp(), pg_is_in_recovery(),
-            (SELECT oid::text FROM pg_database WHERE datname = current_database()),
-            {", ".join(asked)}
-    """  # noqa: S608
+    refused = [q.functions for q in questions if not await _is_answered(connection, q)]
+    return msgspec.structs.replace(offer, unoffered=frozenset[str]().union(*refused))
 
 
-def limits(denied: Collection[str]) -> str | None:
-    """What cannot be told with these rights, for the person; None if all can."""
-    missing = sorted(_TELL_OF_LOSS.intersection(denied))
-    if not missing:
-        return None
-    return (
-        "this role may not ask the server for all that tells whether commits were lost (a "
-        "fail-over, a crash, a restored backup): such a loss may go unnoticed; "
-        f"GRANT EXECUTE ON FUNCTION {', '.join(missing)} TO <role>"
-    )
+async def _is_answered(connection: Any, question: _Question) -> bool:
+    try:
+        async with connection.transaction():  # a savepoint
+            await connection.fetchval(f"SELECT {question.expression}")
+    except Exception as error:
+        if getattr(error, "sqlstate", None) not in _NOT_OFFERED:
+            raise
+        return False
+    return True

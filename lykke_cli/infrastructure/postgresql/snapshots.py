@@ -12,9 +12,10 @@ from lykke_cli.application.errors import SchemaMismatch
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
-from lykke_cli.infrastructure.postgresql import rights
 from lykke_cli.infrastructure.postgresql.connection import LOCAL_SETTINGS, connect
 from lykke_cli.infrastructure.postgresql.cursor import Origin, Snapshot
+from lykke_cli.infrastructure.postgresql.engines import refuse_unfit
+from lykke_cli.infrastructure.postgresql.rights import CONTROL, XACT_STATUS, Offer, offer_of
 
 FAR_APART = 1_000
 """How many transactions may have begun since the oldest that is open before it is asked which of
@@ -52,8 +53,7 @@ class Snapshots:
         self._display = display_url(url)
         self._connection: Any = None
         self._system = ""
-        self._denied: frozenset[str] = frozenset()
-        self._kind = ""
+        self._offer = Offer()
         self._identity: str | None = None
         self._lock = asyncio.Lock()
 
@@ -72,12 +72,12 @@ class Snapshots:
         return self._identity
 
     def may_call(self, function: str) -> bool:
-        """True where the role has the right to; known from the first snapshot on."""
-        return function not in self._denied
+        """True where that is answered; known from the first snapshot on."""
+        return self._offer.answers([function])
 
     def limits(self) -> str | None:
-        """What cannot be told with the rights of this role, for the person; None if all can."""
-        return rights.limits(self._denied)
+        """What the server does not tell this role, for the person; None if it tells all."""
+        return self._offer.limits
 
     @asynccontextmanager
     async def take(
@@ -91,13 +91,12 @@ class Snapshots:
         async with self._lock:
             with database_errors(self._display):
                 try:
-                    connection = await self._connect()
-                    transaction, snapshot = await self._begin(connection)
+                    connection, transaction, snapshot = await self._begin()
                     if known is not None and self._is_far_apart(snapshot):
                         then = snapshot.origin
                         ended = await _ended(connection, snapshot, known(snapshot))
                         await transaction.commit()
-                        transaction, snapshot = await self._begin(connection)
+                        connection, transaction, snapshot = await self._begin()
                         now = snapshot.origin
                         # Behind a pooler it may be another server, which is not so far yet.
                         if (then.database, then.server) == (now.database, now.server):
@@ -109,9 +108,10 @@ class Snapshots:
                     # What is left half-read is not used again. It is not even rolled back: that
                     # would wait until the server has noticed, and hold its locks as long.
                     self.close()
-                    if self._kind in _KINDS and getattr(error, "sqlstate", None) in _NO_COLUMN:
+                    kind = _KINDS.get(self._offer.kind)
+                    if kind is not None and getattr(error, "sqlstate", None) in _NO_COLUMN:
                         raise SchemaMismatch(
-                            f"audit_logs at {self._display} is {_KINDS[self._kind]}, which has no "
+                            f"audit_logs at {self._display} is {kind}, which has no "
                             "order of commits (xmin): the table itself is needed.",
                             remedy="Let the search_path of this role lead to the table: "
                             "ALTER ROLE <role> SET search_path = ...",
@@ -138,36 +138,38 @@ class Snapshots:
             finally:
                 connection.terminate()
 
-    async def _connect(self) -> Any:
-        if self._connection is None or self._connection.is_closed():
+    async def _begin(self) -> tuple[Any, Any, Snapshot]:
+        """A connection, the transaction that begins on it, and its snapshot."""
+        connection = self._connection
+        is_new = connection is None or connection.is_closed()
+        if is_new:
             self._connection = connection = await connect(self._dsn)
-            self._denied, self._kind = await rights.denied_and_kind(connection)
-            self._system = ""
-            if not rights.CONTROL & self._denied:
-                self._system = await connection.fetchval(_SYSTEM)
-        return self._connection
-
-    async def _begin(self, connection: Any) -> tuple[Any, Snapshot]:
         transaction = connection.transaction(**_TRANSACTION)
         await transaction.start()
         await connection.execute(LOCAL_SETTINGS)
-        asked = await connection.fetchrow(rights.snapshot_query(self._denied))
+        if is_new:
+            await refuse_unfit(connection, self._display)
+            self._offer = await offer_of(connection)
+            self._system = ""
+            if self._offer.answers(CONTROL.functions):
+                self._system = await connection.fetchval(_SYSTEM)
+        asked = await connection.fetchrow(self._offer.snapshot_query)
         text, at, in_recovery, database, lsn, timeline, started, crashed = asked
         number = 0 if timeline is None else int(timeline, 16)
-        if in_recovery and not rights.CONTROL & self._denied:
+        if in_recovery and self._offer.answers(CONTROL.functions):
             number = await connection.fetchval(_REPLICA_TIMELINE)
         server = "" if started is None else started + (crashed or "")
         name = f"{self._system}/{database}"
         self._identity = self._named(name)
         origin = Origin(name, number, int(lsn or 0), server, in_recovery)
         xmin, xmax, _ = text.split(":")
-        return transaction, Snapshot(int(xmin), int(xmax), at, origin)
+        return connection, transaction, Snapshot(int(xmin), int(xmax), at, origin)
 
     def _is_far_apart(self, snapshot: Snapshot) -> bool:
         """True where it pays to ask which transactions have ended, and it may be asked."""
         return (
             snapshot.xmax - snapshot.xmin > FAR_APART
-            and self.may_call(rights.XACT_STATUS)
+            and self.may_call(XACT_STATUS)
             and bool(snapshot.origin.server)
         )
 
