@@ -52,9 +52,13 @@ class Batch(Sequence[Arrival]):
         """True when one of the arrivals is marked as replayed."""
         return any(arrival.replayed for arrival in self)
 
-    def from_history(self) -> int:
-        """How many of the arrivals came from history."""
-        return sum(arrival.source == "history" for arrival in self)
+    def recovered(self) -> int:
+        """How many of the arrivals came from history, as they had not come live."""
+        return sum(arrival.source == "recovered" for arrival in self)
+
+    def size(self) -> int:
+        """How many bytes of theirs are held in memory, for the most part."""
+        return sum(_size(arrival) for arrival in self)
 
     def events(self, event_of: Callable[[Message], _T]) -> Sequence[Entry | _T]:
         """What `event_of` makes of each message; of an entry it makes the entry."""
@@ -109,8 +113,11 @@ class LiveBatch(Batch):
     def payloads(self) -> list[bytes]:
         return list(self.deliveries.payloads)
 
-    def from_history(self) -> int:
+    def recovered(self) -> int:
         return 0
+
+    def size(self) -> int:
+        return sum(map(len, self.deliveries.payloads))
 
 
 class EntryBatch(LiveBatch):
@@ -172,6 +179,13 @@ def live_arrivals(deliveries: Deliveries) -> Batch:
 def _arrival(delivery: Delivery) -> Arrival:
     message, replayed = decode_marked(delivery.payload)
     return Arrival(message, "live", delivery.channel, delivery.payload, replayed)
+
+
+def _size(arrival: Arrival) -> int:
+    if arrival.raw is not None:
+        return len(arrival.raw)
+    message = arrival.message
+    return len(message.meta if isinstance(message, Entry) else message.raw)
 
 
 def _payload(arrival: Arrival) -> bytes:

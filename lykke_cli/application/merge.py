@@ -29,6 +29,7 @@ The words, here and in `printed_ids.py` and `held_back.py`:
 
 from collections.abc import Mapping, Sequence, Set
 from enum import IntEnum
+from typing import Literal
 
 import msgspec
 
@@ -118,6 +119,7 @@ class Merge:
             PrintedIds(resume.pending, resume.floor, keep=keep) if resume else PrintedIds(keep=keep)
         )
         self._doubtful: dict[str, Arrival] = {}
+        self._has_read = False  # to the end: what is found later should have come live
         self._held: HeldBack | None = None  # None: live messages are printed as they come
         self._under_way: Read | Verify | None = None
         self._wanted: ReadKind | None = None
@@ -128,6 +130,11 @@ class Merge:
     def remembered(self) -> int:
         """How many messages and ids are held in memory."""
         return len(self._printed) + len(self._doubtful) + len(self._held or ())
+
+    @property
+    def will_read(self) -> bool:
+        """True when history is being read, or will be without waiting for anything else."""
+        return isinstance(self._under_way, Read) or self._wanted is not None
 
     @property
     def caught_up(self) -> bool:
@@ -169,7 +176,8 @@ class Merge:
             self._doubtful.pop(row.id, None)
         unknown = self._printed.read_returned(chunk.rows)
         self._cursor = chunk.cursor
-        actions = print_all([Arrival(row, "history") for row in unknown])
+        source: Literal["history", "recovered"] = "recovered" if self._has_read else "history"
+        actions = print_all([Arrival(row, source) for row in unknown])
         if chunk.last:
             actions += print_all(self._finish_read(chunk))
         checkpoint = self.checkpoint()
@@ -227,6 +235,7 @@ class Merge:
     def _finish_read(self, chunk: HistoryChunk) -> Sequence[Arrival]:
         """The read is complete; the messages held back for it, where it was the one they await."""
         self._printed.read_ended(chunk)
+        self._has_read = True
         self._under_way = None
         self.is_failing = False
         if self._held is not None and self._held.overflowed:

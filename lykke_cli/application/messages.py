@@ -105,10 +105,11 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     """A message on its way to the output, and where it came from."""
 
     message: Message
-    source: Literal["live", "history"]
+    source: Literal["live", "history", "recovered"]
+    """Recovered: from history, because it had not come live when it should have."""
     channel: str = ""
     raw: bytes | None = None
-    """The payload as it came from the channel; None from history."""
+    """The payload as it came from the channel; None from the database."""
     replayed: bool = False
     """It was published again for subscribers that were away."""
 

@@ -56,6 +56,8 @@ class Disconnected(msgspec.Struct, frozen=True):
     """The subscription broke; it is being taken up again."""
 
     reason: str
+    since: datetime
+    """When the server was last heard of."""
 
 
 class HistoryAway(msgspec.Struct, frozen=True):
@@ -70,6 +72,8 @@ class HistoryRead(msgspec.Struct, frozen=True):
     recovered: int
     """Entries it printed that had not come live."""
     after_failure: bool
+    goes_on: bool = False
+    """The next read has begun: what has happened meanwhile asked for one."""
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -170,7 +174,7 @@ class _Reader:
         self._noticed = chunk.notice
         was_failing = self._merge.is_failing
         for action in self._merge.chunk(chunk):
-            if isinstance(action, Print) and action.arrivals[0].source == "history":
+            if isinstance(action, Print) and action.arrivals[0].source != "live":
                 wanted = self._request.filters.select(action.arrivals)
                 self._recovered += len(wanted)
                 if wanted:
@@ -178,7 +182,7 @@ class _Reader:
             else:
                 yield action
         if chunk.last:
-            yield HistoryRead(self._recovered, was_failing)
+            yield HistoryRead(self._recovered, was_failing, self._merge.will_read)
             self._recovered = 0
             self._away = None
             self.backoff.reset()
@@ -301,7 +305,7 @@ class Tail:
             case Gap():
                 yield from self._subscribed(happened)
             case SubscriptionLost():
-                yield Disconnected(str(happened))
+                yield Disconnected(str(happened), happened.since)
                 yield from self._carry_out(self._merge.disconnected())
             case ServerUnavailable():
                 yield Notice(str(happened))

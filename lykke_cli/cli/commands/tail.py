@@ -105,7 +105,8 @@ def tail(
     """Follow a user's channel live.
 
     With a database every committed entry is printed exactly once, whatever happens between. In the
-    table what came live is marked ●, what came from the database ○.
+    table what came live is marked ●, what came from the database ○, and ↺ what should have come
+    live and was recovered from there.
     """
     is_known = user is None or user.is_id
     needs = ("redis_url",) if live_only and is_known else ("redis_url", "database_url")

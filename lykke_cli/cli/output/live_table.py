@@ -36,7 +36,7 @@ from lykke_cli.cli.output.palette import BOLD, DIM, PLAIN, painted
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal
 
-LIVE, FROM_DATABASE = "●", "○"
+SIGNS = {"live": "●", "history": "○", "recovered": "↺"}
 LEAST_TYPE = 4  # cells of an entity's type; less of it tells nothing
 LONGEST_NAME = 1_000  # characters of a type that are looked at: it may have millions
 
@@ -157,7 +157,7 @@ class LiveTable:
                 case "entity":
                     cell, style = entity, self._entity_style(shown.message)
                 case "from":
-                    cell, style = (LIVE if shown.source == "live" else FROM_DATABASE), DIM
+                    cell, style = SIGNS[shown.source], DIM
                 case "details":
                     cell = details
                     style = PLAIN if isinstance(shown.message, Entry) else DIM

@@ -1,26 +1,22 @@
 """What a following command tells the person on stderr: what happened, and how it stands.
 
-Lines are for everybody. Where the terminal may be drawn on, a status line stays under them; it is
-taken away before anything else is written and drawn again after it, since both may go to the same
-screen.
+Lines are for everybody, and `scene.py` has their words. Where the terminal may be drawn on, a
+status line stays under them; it is taken away before anything else is written and drawn again
+after it, since both may go to the same screen.
 """
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 
 from lykke_cli.application.batches import as_batch
 from lykke_cli.application.messages import Arrival, Entry
-from lykke_cli.application.tail import (
-    Connected,
-    Disconnected,
-    HistoryAway,
-    HistoryRead,
-    Notice,
-    Status,
-)
+from lykke_cli.application.tail import Connected, Disconnected, Event, HistoryRead, Status
+from lykke_cli.cli.output.clock import Clock, length
+from lykke_cli.cli.output.palette import BOLD, PLAIN, painted
 from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.scene import Line, Scene, Step, Tone
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.infrastructure.files import recent
 
@@ -28,6 +24,7 @@ REDRAW_INTERVAL = 1.0  # seconds
 MOST_GAPS = 20  # that are told again at the end
 _WIDE = 120  # columns from which the status line names the channel
 _CLEAR = "\r\x1b[2K"
+_CODES = {Tone.PLAIN: PLAIN, Tone.BAD: "31", Tone.GOOD: "32", Tone.RULE: BOLD}
 
 
 class Reporter:
@@ -49,26 +46,42 @@ class Reporter:
         self._terminal = terminal
         self._draws = terminal.may_draw and not quiet
         self._with_history = with_history
-        self._zone = zone
-        self._warning = warning
+        self._clock = Clock(zone)
+        self._scene = Scene(
+            self._clock,
+            with_history=with_history,
+            is_among_rows=self._draws and terminal.stdout_is_tty,
+            warning=warning,
+        )
         self._drawn = False
         self._started = time.monotonic()
         self._connected_at: datetime | None = None
+        self._lost_at: datetime | None = None
         self._channel = ""
         self._caught_up = False
         self.entries = 0
         self.activity_types: set[str] = set()
         self.recovered = 0
-        self.gaps = 0
+        self._breaks = 0
+        self._gaps = 0
         self._lost: list[str] = []  # the spans of those that nothing fills
         self._lag: float | None = None
 
     def line(self, text: str) -> None:
         """One line for the person."""
-        if not self._quiet:
-            self.clear()
-            sys.stderr.write(f"lykke: {visible(text)}\n")
-            sys.stderr.flush()
+        self._tell(Line(text))
+
+    def _tell(self, line: Line) -> None:
+        if self._quiet:
+            return
+        self.clear()
+        text = visible(line.text)
+        if line.tone is not Tone.RULE:
+            text = f"lykke: {text}"
+        if self._terminal.stderr_in_color:
+            text = painted(text, _CODES[line.tone])
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
     def silence(self) -> None:
         """Say nothing more."""
@@ -84,47 +97,43 @@ class Reporter:
         """These were printed."""
         self.entries += len(arrivals)
         self.meet(arrivals)
-        if self._caught_up:
-            self.recovered += as_batch(arrivals).from_history()
+        self.recovered += as_batch(arrivals).recovered()
         newest = arrivals[-1]
         if newest.source == "live" and isinstance(newest.message, Entry):
             self._lag = (datetime.now(UTC) - newest.message.moment).total_seconds()
 
     def happened(self, status: Status) -> None:
-        """Tell the person, where it is news."""
-        match status:
+        """Tell the person, where it is news and nothing is printed beside it."""
+        for _ in self.heard(status):
+            pass
+
+    def heard(self, event: Event) -> Iterator[Event]:
+        """Tell the person, where it is news, and yield what to carry out, each in its turn."""
+        match event:
             case Connected(channel, gap):
                 self._channel = channel
                 self._connected_at = datetime.now(UTC)
-                if gap is None:
-                    self.line(f"following {channel}")
-                    if self._warning is not None:
-                        self.line(self._warning)
-                else:
-                    self.gaps += 1
-                    span = f"{self._clock(gap.started_at)} to {self._clock(gap.ended_at)}"
-                    if self._with_history:
-                        self.line(f"connected again; reading what was missed from {span}")
-                    else:
-                        self._lost = [*self._lost, span][-MOST_GAPS:]
-                        self.line(
-                            f"connected again; GAP from {span}: messages published in it are lost "
-                            "(with a database they would be read from there)"
-                        )
-            case Disconnected(reason):
-                self._connected_at = None
-                self.line(f"{reason.rstrip('.')}; trying again")
-            case HistoryAway(reason):
-                self.line(f"{reason.rstrip('.')}; live goes on, trying again")
-            case HistoryRead(recovered, after_failure):
-                news = f"{recovered} recovered from the database"
-                if after_failure:
-                    self.line(f"database is back; {news if recovered else 'nothing was missed'}")
-                elif self._caught_up and recovered:
-                    self.line(news)
+                if gap is not None and not self._with_history:
+                    self._gaps += 1
+                    span = self._clock.span(gap.started_at, gap.ended_at)
+                    self._lost = [*self._lost, span][-MOST_GAPS:]
+            case Disconnected(_, since):
+                self._breaks += 1
+                self._connected_at, self._lost_at = None, since
+            case HistoryRead():
                 self._caught_up = True
-            case Notice(text):
-                self.line(text)
+        yield from self._told(self._scene.take(event, time.monotonic()))
+
+    def rest(self) -> Iterator[Event]:
+        """What is still to be carried out when nothing more will be heard."""
+        yield from self._told(self._scene.release())
+
+    def _told(self, steps: Iterable[Step]) -> Iterator[Event]:
+        for step in steps:
+            if isinstance(step, Line):
+                self._tell(step)
+            else:
+                yield step
 
     def summary(self) -> None:
         """The last line of a run that got under way."""
@@ -135,12 +144,12 @@ class Reporter:
         seconds = time.monotonic() - self._started
         recovered = f"{self.recovered} recovered from the database, " if self._with_history else ""
         self.line(
-            f"{self.entries} printed in {_span(seconds)}, {recovered}"
-            f"{_times(self.gaps)} disconnected"
+            f"{self.entries} printed in {length(seconds)}, {recovered}"
+            f"{_times(self._breaks)} disconnected"
         )
 
     def _tell_gaps_again(self) -> None:
-        if earlier := self.gaps - len(self._lost):
+        if earlier := self._gaps - len(self._lost):
             self.line(f"GAP: {earlier} earlier ones were told as they came")
         for span in self._lost:
             self.line(f"GAP from {span}: messages published in it are lost")
@@ -157,33 +166,26 @@ class Reporter:
         if not self._draws:
             return
         width = self._terminal.err.width - 1
-        if not self._channel:
-            state = "○ connecting"
-        elif self._connected_at is None:
-            state = "○ not connected, trying again"
-        elif width < _WIDE:
-            state = f"● since {self._clock(self._connected_at)}"
-        else:
-            state = f"● {self._channel} since {self._clock(self._connected_at)}"
         lag = "" if self._lag is None else f" · lag {max(self._lag, 0):.1f}s"
         printed = "1 entry" if self.entries == 1 else f"{self.entries} entries"
-        recovered = f" · {self.recovered} recovered" if self._with_history else ""
-        text = f"{state} · {printed}{recovered}{lag}"
+        recovered = ""
+        if self._with_history:
+            recovered = f" · {self.recovered + self._scene.held_rows} recovered"
+        text = f"{self._state(width)} · {printed}{recovered}{lag}"
         sys.stderr.write(f"{_CLEAR}{visible(text)[:width]}")
         sys.stderr.flush()
         self._drawn = True
 
-    def _clock(self, moment: datetime) -> str:
-        text = moment.astimezone(self._zone).strftime("%H:%M:%S")
-        return f"{text} UTC" if self._zone is UTC else text
-
-
-def _span(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    def _state(self, width: int) -> str:
+        if not self._channel:
+            return "○ connecting"
+        if self._connected_at is not None:
+            channel = f"{self._channel} " if width >= _WIDE else ""
+            return f"● {channel}since {self._clock.time(self._connected_at)}"
+        if self._lost_at is None:
+            return "○ not connected"
+        away = (datetime.now(UTC) - self._lost_at).total_seconds() // 1
+        return f"○ not connected for {length(away)}, trying again"
 
 
 def _times(number: int) -> str:

@@ -11,7 +11,7 @@ from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
-from lykke_cli.application.tail import Connected, HistoryRead, Tail
+from lykke_cli.application.tail import Connected, Event, HistoryRead, Tail
 from lykke_cli.cli.output.reporter import REDRAW_INTERVAL, Reporter
 from lykke_cli.cli.output.sink import Sink
 from lykke_cli.cli.output.standard_streams import OutputClosed
@@ -67,23 +67,31 @@ class Follower:
             await self._finish()
 
     async def _follow(self) -> None:
-        async with aclosing(self._tail.events()) as events:
-            async for event in events:
-                match event:
-                    case Print(arrivals):
-                        await self._print(arrivals)
+        try:
+            async with aclosing(self._tail.events()) as events:
+                async for event in events:
+                    for step in self._reporter.heard(event):
+                        await self._carry_out(step)
                         if self._left == 0:
                             return
-                    case Save(checkpoint):
-                        self._keeper.reached(checkpoint)
-                    case _:
-                        self._reporter.happened(event)
-                        if isinstance(event, HistoryRead):
-                            self._keeper.caught_up()
-                            self._explain_silence()
-                        if isinstance(event, Connected):
-                            await self._sink.begin()
-                self._reporter.draw()
+                    self._reporter.draw()
+        except asyncio.CancelledError:
+            with suppress(OutputClosed):  # it may have been cancelled in the middle of a line
+                for step in self._reporter.rest():
+                    await self._carry_out(step)
+            raise
+
+    async def _carry_out(self, event: Event) -> None:
+        match event:
+            case Print(arrivals):
+                await self._print(arrivals)
+            case Save(checkpoint):
+                self._keeper.reached(checkpoint)
+            case HistoryRead():
+                self._keeper.caught_up()
+                self._explain_silence()
+            case Connected():
+                await self._sink.begin()
 
     def _explain_silence(self) -> None:
         """Once, where the history had nothing to print."""

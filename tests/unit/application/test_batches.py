@@ -222,11 +222,13 @@ def test_a_batch_answers_as_its_arrivals_one_by_one_do(payloads: list[bytes]) ->
     assert batch.payloads() == plain.payloads() == payloads
     assert batch.lines() == plain.lines()
     assert batch.has_replayed() == plain.has_replayed()
-    assert batch.from_history() == 0
+    assert batch.recovered() == 0
+    assert batch.size() == plain.size() == sum(map(len, payloads))
     every_other = [n % 2 == 0 for n in range(len(batch))]
     assert list(batch.where(every_other)) == list(plain)[::2]
 
 
-def test_what_came_from_history_is_counted() -> None:
+def test_what_was_recovered_is_counted() -> None:
     entry = decode(json.dumps(ENTRY).encode())
-    assert as_batch([Arrival(entry, "history"), Arrival(entry, "live")]).from_history() == 1
+    arrivals = [Arrival(entry, source) for source in ("history", "live", "recovered")]
+    assert as_batch(arrivals).recovered() == 1

@@ -11,6 +11,7 @@ import pytest
 from lykke_cli import MemoryPubSubGateway, ServerUnavailable
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryProtocol
 from lykke_cli.application.merge import Print
+from lykke_cli.application.messages import Entry, decode
 from lykke_cli.application.tail import (
     Connected,
     Disconnected,
@@ -107,3 +108,53 @@ async def test_a_break_is_told_with_its_gap() -> None:
     assert first == Connected(CHANNEL, None)
     assert isinstance(lost, Disconnected)
     assert isinstance(again, Connected) and again.gap is not None
+
+
+async def test_a_read_during_which_the_connection_came_back_goes_on() -> None:
+    class Slow(History):
+        """Waits with every answer after the first."""
+
+        answers = asyncio.Event()
+
+        async def changes(self, *args: Any, **options: Any) -> AsyncGenerator[HistoryChunk]:
+            await self.answers.wait()
+            yield CHUNK
+
+    async with MemoryPubSubGateway() as gateway:
+        tail, slow = a_tail(gateway, Slow()), Slow.answers
+        reads: list[bool] = []
+        async with asyncio.timeout(SOON), aclosing(tail.events()) as events:
+            async for event in events:
+                match event:
+                    case HistoryRead(goes_on=goes_on):
+                        reads.append(goes_on)
+                    case Connected(_, None):
+                        gateway.disconnect()
+                    case Disconnected():
+                        gateway.restore()
+                    case Connected():
+                        slow.set()
+                if len(reads) == 3:
+                    break
+    assert reads == [False, True, False]
+
+
+async def test_what_should_have_come_live_is_recovered() -> None:
+    rows = cast(list[Entry], [decode(wire(entity(USER))) for _ in range(2)])
+    row_by_row = [HistoryChunk(rows=(row,), cursor=Cursor({}), last=True) for row in rows]
+
+    class Found(History):
+        async def changes(self, *args: Any, **options: Any) -> AsyncGenerator[HistoryChunk]:
+            yield row_by_row.pop(0) if row_by_row else CHUNK
+
+        begin = changes
+
+    sources: list[str] = []
+    async with MemoryPubSubGateway() as gateway, asyncio.timeout(SOON):
+        async with aclosing(a_tail(gateway, Found()).events()) as events:
+            async for event in events:
+                if isinstance(event, Print):
+                    sources += [arrival.source for arrival in event.arrivals]
+                if len(sources) == 2:
+                    break
+    assert sources == ["history", "recovered"]

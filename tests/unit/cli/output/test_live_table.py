@@ -237,8 +237,10 @@ def test_the_entity_is_its_type_and_as_much_of_its_id_as_fits(
 
 
 def test_it_tells_what_came_live_from_what_came_from_the_database() -> None:
-    old = Arrival(entry().message, "history", f"auditlog:{USER}")
-    assert [line[8:11] for line in lines(a_table(80), old, entry())] == [" ○ ", " ● "]
+    message = entry().message
+    old, missed = Arrival(message, "history"), Arrival(message, "recovered")
+    shown = lines(a_table(80), old, entry(), missed)
+    assert [line[8:11] for line in shown] == [" ○ ", " ● ", " ↺ "]
 
 
 def test_the_user_is_shown_when_asked_for_even_of_what_is_not_an_entry() -> None:

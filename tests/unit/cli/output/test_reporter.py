@@ -36,8 +36,8 @@ def test_the_status_line_follows_what_happens(capsys: pytest.CaptureFixture[str]
     reporter.happened(Connected("auditlog:1", None))
     reporter.count(live_arrivals(message))
     assert " · 1 entry · 0 recovered · lag " in drawn()
-    reporter.happened(Disconnected("gone"))
-    assert "○ not connected, trying again · 1 entry" in drawn()
+    reporter.happened(Disconnected("gone", datetime.now(UTC) - timedelta(seconds=90)))
+    assert "○ not connected for 1 min 30 s, trying again · 1 entry" in drawn()
 
 
 def test_nothing_is_recovered_where_there_is_no_history(
@@ -65,7 +65,7 @@ def test_without_a_history_the_summary_tells_each_gap_again(
         return capsys.readouterr().err.splitlines()
 
     first, second, _ = told(2, with_history=False)
-    assert first.startswith("lykke: GAP from 00:00:00 UTC to 00:01:00 UTC")
-    assert second.startswith("lykke: GAP from 01:00:00 UTC to 01:01:00 UTC")
+    assert first.startswith("lykke: GAP from 00:00:00 to 00:01:00 UTC")
+    assert second.startswith("lykke: GAP from 01:00:00 to 01:01:00 UTC")
     assert "1 earlier" in told(MOST_GAPS + 1, with_history=False)[0]
     assert not any("GAP" in line for line in told(2, with_history=True))
