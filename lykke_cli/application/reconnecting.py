@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
+from contextlib import suppress
 from datetime import UTC, datetime
-from uuid import UUID
 
 from lykke_cli.application.backoff import CAP, Backoff
-from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
+from lykke_cli.application.errors import ServerUnavailable, SubscriptionClosed, SubscriptionLost
 from lykke_cli.application.gateways.pubsub_protocol import (
+    Channel,
     Deliveries,
     Gap,
+    MultiplexedSubscription,
     PubSubGatewayProtocol,
-    PubSubSubscription,
 )
 from lykke_cli.application.subscription import Subscription
 
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reconnecting(Subscription):
-    """Follows a channel through one subscription after another that only raise.
+    """Follows channels through one subscription after another that only raise.
 
     Each gap is logged, given to `on_gap` and delivered by `get_message(gaps=True)`; `next` tells
     everything instead.
@@ -31,16 +32,15 @@ class Reconnecting(Subscription):
     def __init__(
         self,
         gateway: PubSubGatewayProtocol,
-        user_id: UUID | None,
-        channel_type: str,
+        channels: Iterable[Channel],
         *,
         on_gap: Callable[[Gap], None] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
-        super().__init__(gateway, user_id, channel_type)
+        super().__init__(gateway, channels)
         self._on_gap = on_gap
         self._backoff = backoff or Backoff()
-        self._current: PubSubSubscription | None = None  # or the last one, while there is none
+        self._current: MultiplexedSubscription | None = None  # or the last one, while there is none
         self._attempt: asyncio.Task[None] | None = None  # until `next` has told how it ended
         self._steady_from = 0.0  # by the loop's clock
         self._connected_at = self._lost_at = datetime.now(UTC)
@@ -79,12 +79,23 @@ class Reconnecting(Subscription):
             case Gap() as gap:
                 self._report(gap)
             case SubscriptionLost() as error:
-                logger.warning("%s Subscribing to %s again.", error, self._channel)
+                logger.warning("%s Subscribing to %s again.", error, self._name)
             case ServerUnavailable() as error:
                 logger.warning("%s", error)
             case deliveries:
                 return deliveries
         return Deliveries()
+
+    async def _follow(self, channels: Set[Channel]) -> None:
+        assert self._current is not None
+        with suppress(SubscriptionLost, SubscriptionClosed):  # the next one follows them all
+            await self._current.add(channels)
+        self._check_not_closed()
+
+    async def _leave(self, channels: Set[Channel]) -> None:
+        assert self._current is not None
+        with suppress(SubscriptionClosed):
+            await self._current.remove(channels)
 
     async def _release(self) -> None:
         attempt, self._attempt = self._attempt, None
@@ -97,10 +108,15 @@ class Reconnecting(Subscription):
                 await self._current.close()
 
     async def _connect(self) -> None:
-        subscription = self._gateway.subscribe_to_user_channel(
-            self._user_id, self._channel_type, reconnect=False
-        )
+        subscription = self._gateway.subscribe_to_channels(self._channels, reconnect=False)
         await subscription.__aenter__()
+        try:
+            while subscription.channels != self._channels:  # which have changed meanwhile
+                await subscription.remove(subscription.channels - self._channels)
+                await subscription.add(self._channels)
+        except BaseException:
+            await subscription.close()
+            raise
         self._connected_at = datetime.now(UTC)
         self._steady_from = asyncio.get_running_loop().time() + STEADY
         self._current = subscription
@@ -127,10 +143,17 @@ class Reconnecting(Subscription):
         await asyncio.sleep(self._backoff.next())
         await self._connect()
 
+    @property
+    def _name(self) -> str:
+        if len(self._channels) == 1:
+            [channel] = self._channels
+            return channel.name
+        return f"{len(self._channels)} channels"
+
     def _report(self, gap: Gap) -> None:
         logger.warning(
             "Subscribed to %s again; messages from %s to %s may be missing.",
-            self._channel,
+            self._name,
             gap.started_at.isoformat(timespec="milliseconds"),
             gap.ended_at.isoformat(timespec="milliseconds"),
         )

@@ -3,19 +3,18 @@
 import asyncio
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Literal, Self, overload
-from uuid import UUID
 
 from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import (
+    Channel,
     Deliveries,
     Gap,
     PubSubGatewayProtocol,
     Unreadable,
-    channel_name,
 )
 from lykke_cli.application.messages import decode_object
 
@@ -27,15 +26,12 @@ class _State(Enum):
 
 
 class Subscription(ABC):
-    """PubSubSubscription but for opening, taking what comes, and letting go."""
+    """MultiplexedSubscription but for opening, taking what comes, and letting go."""
 
-    def __init__(
-        self, gateway: PubSubGatewayProtocol, user_id: UUID | None, channel_type: str
-    ) -> None:
+    def __init__(self, gateway: PubSubGatewayProtocol, channels: Iterable[Channel]) -> None:
         self._gateway = gateway
-        self._user_id = user_id
-        self._channel_type = channel_type
-        self._channel = channel_name(channel_type, user_id)
+        self._channels = set(channels)
+        self._changing = asyncio.Lock()
         self._state = _State.NEW
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn = asyncio.Lock()
@@ -53,6 +49,14 @@ class Subscription(ABC):
 
         A cancelled call leaves everything as it was. Raises SubscriptionLost.
         """
+
+    @abstractmethod
+    async def _follow(self, channels: Set[Channel]) -> None:
+        """Subscribe to these too, and wait for the confirmation; raises ServerUnavailable."""
+
+    @abstractmethod
+    async def _leave(self, channels: Set[Channel]) -> None:
+        """Unsubscribe from these; it does not wait, and what fails needs no telling."""
 
     @abstractmethod
     async def _release(self) -> None:
@@ -112,11 +116,37 @@ class Subscription(ABC):
 
     async def send_message(self, message: Mapping[str, Any]) -> int:
         self._check_open()
-        if self._user_id is None:
+        if len(self._channels) != 1:
+            raise UsageMistake("Only a subscription to one channel has one of its own to send to.")
+        [channel] = self._channels
+        if channel.user_id is None:
             raise UsageMistake("A subscription to every user has no channel of its own to send to.")
         return await self._gateway.publish_to_user_channel(
-            self._user_id, self._channel_type, message
+            channel.user_id, channel.channel_type, message
         )
+
+    @property
+    def channels(self) -> frozenset[Channel]:
+        return frozenset(self._channels)
+
+    async def add(self, channels: Iterable[Channel]) -> None:
+        async with self._changing:
+            self._check_open()
+            new = set(channels) - self._channels
+            self._channels |= new
+            try:
+                await self._follow(new)
+            except BaseException:
+                self._channels -= new
+                await self._leave(new)
+                raise
+
+    async def remove(self, channels: Iterable[Channel]) -> None:
+        async with self._changing:
+            self._check_open()
+            gone = self._channels.intersection(channels)
+            self._channels -= gone
+            await self._leave(gone)
 
     async def close(self) -> None:
         self._state = _State.CLOSED

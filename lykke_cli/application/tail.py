@@ -18,10 +18,10 @@ from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryProtocol
 from lykke_cli.application.gateways.pubsub_protocol import (
+    Channel,
     Deliveries,
     Gap,
     PubSubGatewayProtocol,
-    channel_name,
 )
 from lykke_cli.application.live_only import LiveOnly
 from lykke_cli.application.merge import (
@@ -227,8 +227,8 @@ class Tail:
         self._request = request
         self._reconcile_interval = reconcile_interval
         self._full_interval = full_interval
-        self._channel = channel_name(request.channel_type, request.user_id)
-        self._link = Reconnecting(gateway, request.user_id, request.channel_type)
+        self._channel = Channel(request.user_id, request.channel_type)
+        self._link = Reconnecting(gateway, [self._channel])
         self._waiting: asyncio.Timeout | None = None  # for the link
         self._link_came_last = False
         self._answers: asyncio.Queue[_Answer] = asyncio.Queue(QUEUE_LENGTH)
@@ -318,7 +318,7 @@ class Tail:
                 yield from self._carry_out(self._reader.heard(happened))
 
     def _subscribed(self, gap: Gap | None) -> Iterator[Event]:
-        connected = Connected(self._channel, gap)
+        connected = Connected(self._channel.name, gap)
         if self._reader is None or self._reader.has_worked:
             yield connected
         else:

@@ -14,6 +14,7 @@ import fakeredis
 import pytest
 
 from lykke_cli import (
+    Channel,
     Gap,
     LykkeError,
     MemoryPubSubGateway,
@@ -379,6 +380,159 @@ async def test_gaps_that_nobody_took_are_told_as_one_and_before_what_follows(set
             gaps[0].started_at, gaps[1].ended_at
         )
         assert await subscription.get_message(SOON, gaps=True) == {}
+
+
+async def payloads_of(subscription: PubSubSubscription, number: int) -> list[bytes]:
+    """The next so many."""
+    payloads: list[bytes] = []
+    while len(payloads) < number:
+        deliveries = await subscription.get_deliveries(SOON)
+        assert deliveries, payloads
+        payloads += deliveries.payloads
+    return payloads
+
+
+async def nobody_follows(setup: Setup, user: UUID) -> None:
+    """Wait until it is so."""
+    while await setup.gateway.publish_to_user_channel(user, "auditlog", {}):  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+async def test_several_channels_at_once(setup: Setup) -> None:
+    user, other, kind = setup.user, setup.other, f"t{setup.user}"
+    wanted = [Channel(user), Channel(other), Channel(user, "notification"), Channel(None, kind)]
+    names = [f"auditlog:{user}", f"auditlog:{other}", f"notification:{user}", f"{kind}:{other}"]
+    async with setup.gateway.subscribe_to_channels(wanted) as subscription:
+        assert subscription.channels == set(wanted)
+        await setup.publish(f"notification:{other}", b"0")
+        for name in names:
+            await setup.publish(name, name.encode())
+        came: list[tuple[str, bytes]] = []
+        while len(came) < len(names):
+            came += [(d.channel, d.payload) for d in await subscription.get_deliveries(SOON)]
+        assert came == [(name, name.encode()) for name in names]
+        with pytest.raises(UsageMistake, match="one channel"):
+            await subscription.send_message({})
+
+
+async def test_where_channels_overlap_what_is_published_comes_for_each(setup: Setup) -> None:
+    kind = f"t{setup.user}"
+    both = [Channel(setup.user, kind), Channel(None, kind)]
+    async with setup.gateway.subscribe_to_channels(both) as subscription:
+        assert await setup.gateway.publish_to_user_channel(setup.user, kind, {"n": 1}) == 2
+        assert await payloads_of(subscription, 2) == [b'{"n":1}'] * 2
+
+
+async def test_channels_come_and_go(setup: Setup) -> None:
+    publish = setup.gateway.publish_to_user_channel
+    async with setup.gateway.subscribe_to_channels([]) as subscription:
+        assert not subscription.channels
+        for number in range(3):
+            assert await publish(setup.user, "auditlog", {}) == 0
+            await subscription.add([Channel(setup.user)])
+            await subscription.add([Channel(setup.user), Channel(setup.other)])
+            assert await publish(setup.user, "auditlog", {"n": number}) == 1
+            assert await publish(setup.other, "auditlog", {"n": -number}) == 1
+            assert await subscription.get_message(SOON) == {"n": number}
+            assert await subscription.get_message(SOON) == {"n": -number}
+            await subscription.remove([Channel(setup.other), Channel(setup.other, "never")])
+            await nobody_follows(setup, setup.other)
+            assert subscription.channels == {Channel(setup.user)}
+            assert await subscription.send_message({"own": number}) == 1
+            while (own := await subscription.get_message(SOON)) == {}:
+                pass  # which came while it was still followed
+            assert own == {"own": number}
+            await subscription.remove([Channel(setup.user)])
+            await nobody_follows(setup, setup.user)
+    with pytest.raises(SubscriptionClosed):
+        await subscription.add([Channel(setup.user)])
+    with pytest.raises(SubscriptionClosed):
+        await subscription.remove([Channel(setup.user)])
+
+
+async def test_many_channels_are_added_while_messages_come(setup: Setup) -> None:
+    users = [UUID(int=setup.user.int ^ number) for number in range(1_000)]
+    async with setup.gateway.subscribe_to_channels([Channel(setup.other)]) as subscription:
+        adding = [subscription.add(map(Channel, users[n : n + 100])) for n in range(0, 1_000, 100)]
+        sending = [(setup.other, {"n": n}) for n in range(1_000)]
+        await asyncio.gather(*adding, setup.gateway.publish_many("auditlog", sending))
+        assert await payloads_of(subscription, 1_000) == [b'{"n":%d}' % n for n in range(1_000)]
+        outcomes = await setup.gateway.publish_many("auditlog", [(user, {}) for user in users])
+        assert outcomes == [1] * 1_000
+        await payloads_of(subscription, 1_000)
+
+
+async def test_a_channel_is_added_though_nobody_reads(setup: Setup) -> None:
+    large = b"x" * 100_000
+    async with setup.gateway.subscribe_to_channels([Channel(setup.user)]) as subscription:
+        for _ in range(50):
+            await setup.publish(f"auditlog:{setup.user}", large)
+        await asyncio.wait_for(subscription.add([Channel(setup.other)]), SOON)
+        await setup.publish(f"auditlog:{setup.other}", b"last")
+        assert await payloads_of(subscription, 51) == [large] * 50 + [b"last"]
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_of_two_who_add_the_same_one_may_give_up(setup: Setup, turns: int) -> None:
+    async with setup.gateway.subscribe_to_channels([Channel(setup.user)]) as subscription:
+        one = asyncio.create_task(subscription.add([Channel(setup.other)]))
+        two = asyncio.create_task(subscription.add([Channel(setup.other)]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        one.cancel()
+        await asyncio.wait_for(two, SOON)
+        await asyncio.wait({one}, timeout=SOON)
+        await setup.publish(f"auditlog:{setup.other}", b'{"n": 1}')
+        assert await subscription.get_message(SOON) == {"n": 1}
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_adding_that_is_given_up_adds_nothing(setup: Setup, turns: int) -> None:
+    async with setup.gateway.subscribe_to_channels([Channel(setup.user)]) as subscription:
+        adding = asyncio.create_task(subscription.add([Channel(setup.other)]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        adding.cancel()
+        await asyncio.wait({adding}, timeout=SOON)
+        if adding.cancelled():
+            assert subscription.channels == {Channel(setup.user)}
+            await nobody_follows(setup, setup.other)
+
+
+async def test_all_channels_are_taken_up_again_with_one_gap(setup: Setup) -> None:
+    gaps: list[Gap] = []
+    everyone = Channel(None, f"t{setup.user}")
+    subscribe = setup.gateway.subscribe_to_channels
+    async with subscribe([Channel(setup.user), everyone], on_gap=gaps.append) as subscription:
+        await subscription.remove([Channel(setup.user)])
+        await subscription.add([Channel(setup.other)])
+        waiting = asyncio.create_task(subscription.get_message(gaps=True))
+        await setup.break_connections()
+        gap = await asyncio.wait_for(waiting, SOON)
+        assert gaps == [gap]
+        await nobody_follows(setup, setup.user)
+        await setup.publish(f"auditlog:{setup.other}", b'{"n": 1}')
+        await setup.publish(f"{everyone.channel_type}:{setup.user}", b'{"n": 2}')
+        assert [await subscription.get_message(SOON) for _ in range(2)] == [{"n": 1}, {"n": 2}]
+        assert gaps == [gap]
+
+
+async def test_a_channel_that_is_added_while_it_is_broken_is_taken_up_too(setup: Setup) -> None:
+    async with setup.gateway.subscribe_to_channels([Channel(setup.user)]) as subscription:
+        await setup.break_connections()
+        await asyncio.wait_for(subscription.add([Channel(setup.other)]), SOON)
+        assert isinstance(await subscription.get_message(SOON, gaps=True), Gap)
+        await setup.publish(f"auditlog:{setup.other}", b'{"n": 1}')
+        assert await subscription.get_message(SOON) == {"n": 1}
+
+
+async def test_nothing_is_added_to_what_is_not_mended(setup: Setup) -> None:
+    subscribe = setup.gateway.subscribe_to_channels
+    async with subscribe([Channel(setup.user)], reconnect=False) as subscription:
+        await asyncio.gather(setup.break_connections(), expect_loss(subscription))
+        with pytest.raises(SubscriptionLost):
+            await subscription.add([Channel(setup.other)])
+        assert subscription.channels == {Channel(setup.user)}
 
 
 async def test_a_forgotten_subscription_is_warned_of(setup: Setup) -> None:

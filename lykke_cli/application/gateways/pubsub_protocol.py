@@ -4,13 +4,30 @@ Pub/Sub delivers at most once: a subscription of this kind may lose messages. Wh
 any is built on it in `tail.py`, with the database beside it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, overload
 from uuid import UUID
 
 import msgspec
+
+
+def channel_name(channel_type: str, user_id: UUID | None) -> str:
+    """The channel of one user, or with None the pattern that matches every user's."""
+    return f"{channel_type}:{'*' if user_id is None else user_id}"
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A user's channel of one type."""
+
+    user_id: UUID | None
+    """None stands for every user's channel of this type."""
+    channel_type: str = "auditlog"
+
+    @property
+    def name(self) -> str:
+        return channel_name(self.channel_type, self.user_id)
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -114,6 +131,34 @@ class PubSubSubscription(Protocol):
         ...
 
 
+class MultiplexedSubscription(PubSubSubscription, Protocol):
+    """A subscription to a set of channels, on one connection, which may change while it is open.
+
+    After a lost connection all of them are taken up again, and there is one Gap for all. What is
+    published where two of them overlap (one user's and every user's) comes twice. `send_message`
+    needs that there is one channel.
+    """
+
+    @property
+    def channels(self) -> Set[Channel]:
+        """What is followed at this moment."""
+        ...
+
+    async def add(self, channels: Iterable[Channel]) -> None:
+        """Follow these too; returns when the server has confirmed each of them.
+
+        Nothing published on them from then on is missed, but within a Gap: while the connection is
+        broken nothing is waited for, and they are taken up with the others. A call that fails or
+        is cancelled adds none. Raises LoginRefused where the server does not permit one of them,
+        and SubscriptionLost when the subscription was made with `reconnect=False`.
+        """
+        ...
+
+    async def remove(self, channels: Iterable[Channel]) -> None:
+        """Follow these no longer; what is on its way may still come."""
+        ...
+
+
 class PubSubGatewayProtocol(Protocol):
     """Access to the channels `{channel_type}:{user_id}`."""
 
@@ -154,11 +199,16 @@ class PubSubGatewayProtocol(Protocol):
         """
         ...
 
+    def subscribe_to_channels(
+        self,
+        channels: Iterable[Channel],
+        *,
+        reconnect: bool = True,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> MultiplexedSubscription:
+        """The same for several channels at once, or for none as yet."""
+        ...
+
     async def close(self) -> None:
         """Close every connection; closing twice is harmless."""
         ...
-
-
-def channel_name(channel_type: str, user_id: UUID | None) -> str:
-    """The channel of one user, or with None the pattern that matches every user's."""
-    return f"{channel_type}:{'*' if user_id is None else user_id}"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -12,9 +12,11 @@ from weakref import WeakSet
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
 from lykke_cli.application.gateways.pubsub_protocol import (
+    Channel,
     Deliveries,
     Delivery,
     Gap,
+    MultiplexedSubscription,
     PubSubSubscription,
     channel_name,
 )
@@ -71,7 +73,7 @@ class MemoryPubSubGateway:
         if not self._reachable:
             raise ServerUnavailable("The gateway in memory was disconnected.")
         self.published.append((channel, payload))
-        reached = [s for s in self._attached if s.wants(channel)]
+        reached = [s for s in self._attached for _ in range(s.times_followed(channel))]
         for subscription in reached:
             subscription.deliver(Delivery(channel, payload))
         return len(reached)
@@ -84,12 +86,20 @@ class MemoryPubSubGateway:
         reconnect: bool = True,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> PubSubSubscription:
+        channel = Channel(user_id, channel_type)
+        return self.subscribe_to_channels([channel], reconnect=reconnect, on_gap=on_gap)
+
+    def subscribe_to_channels(
+        self,
+        channels: Iterable[Channel],
+        *,
+        reconnect: bool = True,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> MultiplexedSubscription:
         subscription = (
-            Reconnecting(
-                self, user_id, channel_type, on_gap=on_gap, backoff=Backoff(base=LOOK, cap=LOOK)
-            )
+            Reconnecting(self, channels, on_gap=on_gap, backoff=Backoff(base=LOOK, cap=LOOK))
             if reconnect
-            else MemorySubscription(self, user_id, channel_type)
+            else MemorySubscription(self, channels)
         )
         self._subscriptions.add(subscription)
         return subscription
@@ -117,20 +127,21 @@ class MemoryPubSubGateway:
 class MemorySubscription(Subscription):
     """Made by the gateway. What breaks it is raised."""
 
-    def __init__(
-        self, gateway: MemoryPubSubGateway, user_id: UUID | None, channel_type: str
-    ) -> None:
-        super().__init__(gateway, user_id, channel_type)
+    def __init__(self, gateway: MemoryPubSubGateway, channels: Iterable[Channel]) -> None:
+        super().__init__(gateway, channels)
         self._memory = gateway
         self._arrived: deque[Delivery] = deque()
         self._something = asyncio.Event()
         self._lost_at: datetime | None = None
 
-    def wants(self, channel: str) -> bool:
-        """True when it is subscribed to this channel."""
-        if self._user_id is None:
-            return channel.startswith(f"{self._channel_type}:")
-        return channel == self._channel
+    def times_followed(self, channel: str) -> int:
+        """How often it is subscribed to this channel: also by way of every user's."""
+        return sum(
+            channel.startswith(f"{each.channel_type}:")
+            if each.user_id is None
+            else channel == each.name
+            for each in self._channels
+        )
 
     def deliver(self, delivery: Delivery) -> None:
         """A message for this subscriber."""
@@ -150,11 +161,20 @@ class MemorySubscription(Subscription):
     async def _open(self) -> None:
         self._memory._attach(self)
 
-    async def _take(self) -> Deliveries:
+    async def _follow(self, channels: Set[Channel]) -> None:
+        self._check_not_lost()
+
+    async def _leave(self, channels: Set[Channel]) -> None:
+        pass
+
+    def _check_not_lost(self) -> None:
         if self._lost_at is not None:
             raise SubscriptionLost(
                 "The connection of the gateway in memory was cut.", since=self._lost_at
             )
+
+    async def _take(self) -> Deliveries:
+        self._check_not_lost()
         if not self._arrived:
             self._something.clear()
             await self._something.wait()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -11,8 +11,10 @@ from weakref import WeakSet
 
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost, UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import (
+    Channel,
     Deliveries,
     Gap,
+    MultiplexedSubscription,
     PubSubSubscription,
     channel_name,
 )
@@ -22,7 +24,7 @@ from lykke_cli.application.subscription import Subscription
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL
 from lykke_cli.infrastructure.redis.connection import Refused, SubscribedConnection
-from lykke_cli.infrastructure.redis.patterns import every_user
+from lykke_cli.infrastructure.redis.patterns import commands_for
 from lykke_cli.infrastructure.redis.urls import RedisAddress, parse_redis_url
 
 if TYPE_CHECKING:  # redis-py is slow to import: who only subscribes does without
@@ -199,10 +201,20 @@ class RedisPubSubGateway:
         reconnect: bool = True,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> PubSubSubscription:
+        channel = Channel(user_id, channel_type)
+        return self.subscribe_to_channels([channel], reconnect=reconnect, on_gap=on_gap)
+
+    def subscribe_to_channels(
+        self,
+        channels: Iterable[Channel],
+        *,
+        reconnect: bool = True,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> MultiplexedSubscription:
         subscription = (
-            Reconnecting(self, user_id, channel_type, on_gap=on_gap)
+            Reconnecting(self, channels, on_gap=on_gap)
             if reconnect
-            else RedisSubscription(self, user_id, channel_type)
+            else RedisSubscription(self, channels)
         )
         self._subscriptions.add(subscription)
         return subscription
@@ -224,13 +236,10 @@ class RedisPubSubGateway:
             except (exceptions.RedisError, OSError) as error:
                 logger.debug("Closing the connections to %s failed: %s", self._server, error)
 
-    async def _connect(self, user_id: UUID | None, channel_type: str) -> SubscribedConnection:
+    async def _connect(self, channels: Set[Channel]) -> SubscribedConnection:
         """A connection of its own, subscribed; raises ServerUnavailable."""
-        if user_id is None:
-            command, channel = "PSUBSCRIBE", every_user(channel_type)
-        else:
-            command, channel = "SUBSCRIBE", channel_name(channel_type, user_id)
         self._check_open()
+        commands = list(commands_for("SUBSCRIBE", channels))
         limits = {"timeout": self._connect_timeout, "health": self._health_interval}
         if self._address is None:
             from lykke_cli.infrastructure.redis.errors import redis_errors
@@ -239,11 +248,11 @@ class RedisPubSubGateway:
             link: SubscribedConnection
             with redis_errors(self._server):
                 link = await LentConnection.open_through(
-                    self._redis().connection_pool, command, channel, **limits
+                    self._redis().connection_pool, commands, **limits
                 )
         else:
             try:
-                link = await SubscribedConnection.open(self._address, command, channel, **limits)
+                link = await SubscribedConnection.open(self._address, commands, **limits)
             except (OSError, Refused) as error:
                 from lykke_cli.infrastructure.redis.errors import translate
 
@@ -298,15 +307,13 @@ class RedisPubSubGateway:
 class RedisSubscription(Subscription):
     """On a connection of its own; made by the gateway. What breaks it is raised."""
 
-    def __init__(
-        self, gateway: RedisPubSubGateway, user_id: UUID | None, channel_type: str
-    ) -> None:
-        super().__init__(gateway, user_id, channel_type)
+    def __init__(self, gateway: RedisPubSubGateway, channels: Iterable[Channel]) -> None:
+        super().__init__(gateway, channels)
         self._redis = gateway
         self._link: SubscribedConnection | None = None
 
     async def _open(self) -> None:
-        self._link = await self._redis._connect(self._user_id, self._channel_type)
+        self._link = await self._redis._connect(self._channels)
 
     async def _take(self) -> Deliveries:
         link = self._link
@@ -314,15 +321,35 @@ class RedisSubscription(Subscription):
         try:
             batch = link.take()
         except OSError as error:
-            from lykke_cli.infrastructure.redis.errors import reason
-
-            raise SubscriptionLost(
-                f"The connection to Redis at {self._redis._server} was lost ({reason(error)}).",
-                since=link.last_heard,
-            ) from error
+            raise self._loss(link, error) from error
         if not batch:
             await link.something()
         return batch
+
+    async def _follow(self, channels: Set[Channel]) -> None:
+        link = self._link
+        assert link is not None
+        try:
+            await link.ask(*commands_for("SUBSCRIBE", channels))
+        except OSError as error:
+            self._check_not_closed()  # meanwhile
+            raise self._loss(link, error) from error
+        except Refused as error:
+            from lykke_cli.infrastructure.redis.errors import translate
+
+            raise translate(error, self._redis._server) from error
+
+    async def _leave(self, channels: Set[Channel]) -> None:
+        if self._link is not None:
+            await self._link.tell(*commands_for("UNSUBSCRIBE", channels))
+
+    def _loss(self, link: SubscribedConnection, error: OSError) -> SubscriptionLost:
+        from lykke_cli.infrastructure.redis.errors import reason
+
+        return SubscriptionLost(
+            f"The connection to Redis at {self._redis._server} was lost ({reason(error)}).",
+            since=link.last_heard,
+        )
 
     async def _release(self) -> None:
         link, self._link = self._link, None

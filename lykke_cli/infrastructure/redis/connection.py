@@ -9,8 +9,9 @@ up when it does not answer.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, cast
 
@@ -24,7 +25,8 @@ CLIENT_NAME = "lykke"
 READ_SIZE = 131_072  # bytes: what is made of more does not fit into the processor's cache
 FEED_SIZE = 16_384  # bytes; hiredis moves what is left of them forward each time it gives some
 MOST_WAITING = 2  # batches of deliveries, after which the server has to wait
-_pack: Callable[[tuple[str, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+Command = tuple[str, ...]
+_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
 _PING = _pack(("PING",))
 _NOT_ENOUGH_DATA = object()
 _MESSAGES = (b"message", b"pmessage")
@@ -32,6 +34,17 @@ _MESSAGES = (b"message", b"pmessage")
 
 class Refused(Exception):
     """The server answered a command with this error."""
+
+
+@dataclass(slots=True)
+class _Unanswered:
+    """A command that was sent."""
+
+    name: str
+    answers: int
+    """How many are still to come: one for each channel."""
+    waiting: asyncio.Future[None] | None
+    """For the last of them, or the error that comes instead."""
 
 
 class SubscribedConnection(asyncio.BufferedProtocol):
@@ -44,7 +57,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         self._reader: Any = hiredis.Reader(notEnoughData=_NOT_ENOUGH_DATA)
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._unanswered: deque[str] = deque()  # commands before the first message
+        self._unanswered: deque[_Unanswered] = deque()  # in the order in which they were sent
         self._paused = False
         self._batches: deque[Deliveries] = deque()
         self._loss: Exception | None = None
@@ -54,9 +67,9 @@ class SubscribedConnection(asyncio.BufferedProtocol):
 
     @classmethod
     async def open(
-        cls, address: RedisAddress, command: str, channel: str, *, timeout: float, health: float
+        cls, address: RedisAddress, commands: Sequence[Command], *, timeout: float, health: float
     ) -> Self:
-        """Connect, log in, subscribe, and wait for the confirmation; raises OSError and Refused."""
+        """Connect, log in, and have the `commands` answered; raises OSError and Refused."""
         options = address.options
         link = cls(health)
         async with link._opening(timeout):
@@ -69,32 +82,53 @@ class SubscribedConnection(asyncio.BufferedProtocol):
                     options.get("port", DEFAULT_PORT),
                     ssl=address.tls(),
                 )
-            link._ask(*_login(options), (command, channel))
+            await link.ask(*_login(options), *commands)
         return link
 
     @asynccontextmanager
     async def _opening(self, timeout: float) -> AsyncGenerator[None]:
-        """What is asked in it is answered in time; or nothing is left open."""
+        """What is done in it is done in time; or nothing is left open."""
         try:
             async with asyncio.timeout(timeout):
                 yield
-                await self._answers()
+            self._check_health()
         except BaseException:
             await self.close()
             raise
 
-    def _ask(self, *commands: tuple[str, ...]) -> None:
+    async def ask(self, *commands: Command) -> None:
+        """Send the commands, and wait for their answers; raises OSError and Refused.
+
+        Messages that come meanwhile are kept, however many there are before an answer.
+        """
+        if self._loss is not None:
+            raise self._loss
+        waiting = [self._loop.create_future() for _ in commands]
+        self._expect(commands, waiting)
+        try:
+            await self._send(commands)
+            self._go_on_reading()
+            await asyncio.gather(*waiting)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    async def tell(self, *commands: Command) -> None:
+        """Send the commands, whatever comes of it."""
+        if self._loss is None:
+            self._expect(commands, [None] * len(commands))
+            await self._send(commands)
+
+    def _expect(
+        self, commands: Sequence[Command], waiting: Sequence[asyncio.Future[None] | None]
+    ) -> None:
+        for command, future in zip(commands, waiting, strict=True):
+            answers = len(command) - 1 if command[0].endswith("SUBSCRIBE") else 1
+            self._unanswered.append(_Unanswered(command[0], answers, future))
+
+    async def _send(self, commands: Sequence[Command]) -> None:
         assert self._transport is not None
         self._transport.write(b"".join(map(_pack, commands)))
-        self._unanswered += [command[0] for command in commands]
-
-    async def _answers(self) -> None:
-        """Wait until each command was answered; the subscription's is the last of them."""
-        while self._unanswered:
-            if self._loss is not None:
-                raise self._loss
-            await self.something()
-        self._check_health()
 
     @property
     def last_heard(self) -> datetime:
@@ -105,10 +139,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         """What came next, if anything did; raises what broke the connection after all of it."""
         if self._batches:
             batch = self._batches.popleft()
-            if self._paused and self._transport is not None:
-                self._paused = False
-                self._heard = self._loop.time()
-                self._transport.resume_reading()
+            self._go_on_reading()
             return batch
         if self._loss is not None:
             raise self._loss
@@ -155,25 +186,47 @@ class SubscribedConnection(asyncio.BufferedProtocol):
     def _received(self, replies: list[Any]) -> None:
         """The server said something, if only a part of a message."""
         self._heard, self._asked = self._loop.time(), None
-        while self._unanswered and replies:
-            answer = replies.pop(0)
-            if isinstance(answer, hiredis.ReplyError) and self._unanswered[0] != "CLIENT":
-                self._lose(Refused(str(answer)))
-                return
-            self._unanswered.popleft()
+        batch, answers = _sorted(replies)
+        for answer in answers:
+            self._answered(answer)
+        if batch:
+            self._batches.append(batch)
             self._wake()
-        batch = _deliveries(replies)
-        if not batch:
-            return
-        self._batches.append(batch)
-        self._wake()
-        if len(self._batches) >= MOST_WAITING and self._transport is not None:
+        is_enough = len(self._batches) >= MOST_WAITING and not self._unanswered
+        if is_enough and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
+
+    def _answered(self, answer: Any) -> None:
+        """To the first of the commands: the server keeps to their order."""
+        if not self._unanswered:
+            return
+        command = self._unanswered[0]
+        error = Refused(str(answer)) if isinstance(answer, hiredis.ReplyError) else None
+        command.answers -= 1
+        if command.answers and error is None:
+            return
+        self._unanswered.popleft()
+        if command.waiting is None or command.waiting.done():
+            return
+        if error is None or command.name == "CLIENT":
+            command.waiting.set_result(None)
+        else:
+            command.waiting.set_exception(error)
+
+    def _go_on_reading(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._heard = self._loop.time()
+            self._transport.resume_reading()
 
     def _lose(self, error: Exception) -> None:
         if self._loss is None:
             self._loss = error
+        for command in self._unanswered:
+            if command.waiting is not None and not command.waiting.done():
+                command.waiting.set_exception(self._loss)
+        self._unanswered.clear()
         if self._timer is not None:
             self._timer.cancel()
         self._wake()
@@ -200,11 +253,12 @@ class SubscribedConnection(asyncio.BufferedProtocol):
                 self._lose(TimeoutError(silence))
                 return
             self._transport.write(_PING)
+            self._unanswered.append(_Unanswered("PING", 1, None))
             self._asked = since = now
         self._timer = self._loop.call_at(since + self._health_interval, self._check_health)
 
 
-def _login(options: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def _login(options: Mapping[str, Any]) -> Iterator[Command]:
     """The commands that a connection begins with; the server may refuse those named CLIENT."""
     username, password = options.get("username"), options.get("password")
     if username:
@@ -218,13 +272,21 @@ def _login(options: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     yield "CLIENT", "SETINFO", "LIB-VER", __version__
 
 
-def _deliveries(replies: list[Any]) -> Deliveries:
-    """The messages among them."""
+def _sorted(replies: list[Any]) -> tuple[Deliveries, list[Any]]:
+    """The messages among them, and the rest."""
     columns = _columns(replies)
     if columns is not None:
-        return Deliveries(*columns)
-    each = [columns for reply in replies if (columns := _columns([reply])) is not None]
-    return Deliveries([channel for (channel,), _ in each], [payload for _, (payload,) in each])
+        return Deliveries(*columns), []
+    channels: list[bytes] = []
+    payloads: list[bytes] = []
+    answers: list[Any] = []
+    for reply in replies:
+        if (columns := _columns([reply])) is None:
+            answers.append(reply)
+        else:
+            channels += columns[0]
+            payloads += columns[1]
+    return Deliveries(channels, payloads), answers
 
 
 def _columns(replies: list[Any]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]] | None:

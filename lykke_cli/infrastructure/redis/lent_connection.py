@@ -6,13 +6,14 @@ and a server that has fallen silent is not noticed.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Self
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 
 from lykke_cli.infrastructure.redis.client import kept_cancellation, plain_connection
-from lykke_cli.infrastructure.redis.connection import SubscribedConnection
+from lykke_cli.infrastructure.redis.connection import Command, SubscribedConnection
 
 LOOK_INTERVAL = 0.1  # seconds between looks at a connection without a stream of its own
 
@@ -27,29 +28,40 @@ class LentConnection(SubscribedConnection):
 
     @classmethod
     async def open_through(
-        cls, pool: ConnectionPool, command: str, channel: str, *, timeout: float, health: float
+        cls, pool: ConnectionPool, commands: Sequence[Command], *, timeout: float, health: float
     ) -> Self:
-        """Connect as `pool` would, and subscribe; raises OSError, Refused and RedisError."""
+        """Connect as `pool` would, and have the `commands` answered.
+
+        Raises OSError, Refused and RedisError.
+        """
         options = plain_connection(pool.connection_kwargs)
         options |= {"health_check_interval": 0, "decode_responses": False}
         link = cls(health, pool.connection_class(**options))
         async with link._opening(timeout):
             with kept_cancellation():
-                await link._subscribe(command, channel)
+                await link._connect()
+                await link.ask(*commands)
         return link
 
-    async def _subscribe(self, command: str, channel: str) -> None:
+    async def _connect(self) -> None:
         connection = self._connection
         await connection.connect()  # type: ignore[no-untyped-call]
         writer = stream_of(connection)
         if writer is not None:
             writer.transport.set_protocol(self)
             self.connection_made(writer.transport)
-            self._ask((command, channel))
         else:
-            await connection.send_command(command, channel, check_health=False)
-            self._unanswered.append(command)
             self._looking = asyncio.create_task(self._look())
+
+    async def _send(self, commands: Sequence[Command]) -> None:
+        if self._looking is None:
+            await super()._send(commands)
+            return
+        try:
+            for command in commands:
+                await self._connection.send_command(*command, check_health=False)
+        except RedisError as error:
+            self._lose(ConnectionError(str(error)))
 
     async def close(self) -> None:
         if self._looking is not None:

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from lykke_cli import Deliveries, Gap, LoginRefused, MemoryPubSubGateway, ServerUnavailable
+from lykke_cli import Channel, Deliveries, Gap, LoginRefused, MemoryPubSubGateway, ServerUnavailable
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.errors import SubscriptionLost
 from lykke_cli.application.reconnecting import Reconnecting
+from lykke_cli.infrastructure.gateways.memory_pubsub import MemorySubscription
 
 USER = uuid.UUID(int=7)
 CHANNEL = f"auditlog:{USER}"
@@ -38,7 +39,7 @@ class Server(MemoryPubSubGateway):
 @asynccontextmanager
 async def following(server: Server) -> AsyncIterator[Reconnecting]:
     backoff = Backoff(base=SHORT, cap=SHORT)
-    async with Reconnecting(server, USER, "auditlog", backoff=backoff) as link, server:
+    async with Reconnecting(server, [Channel(USER)], backoff=backoff) as link, server:
         yield link
 
 
@@ -82,6 +83,29 @@ async def test_a_wait_that_is_given_up_gives_up_no_attempt() -> None:
         server.restore()
         assert isinstance(await next_of(link), Gap)
         assert link.is_connected
+
+
+async def test_channels_that_come_and_go_while_it_subscribes_again_are_no_exception(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, other, opens = Server(), uuid.UUID(int=8), MemorySubscription._open
+
+    async def with_changes(subscription: MemorySubscription) -> None:
+        await opens(subscription)
+        await link.add([Channel(other)])
+        await link.remove([Channel(USER)])
+
+    async with following(server) as link:
+        monkeypatch.setattr(MemorySubscription, "_open", with_changes)
+        server.cut()
+        assert isinstance(await next_of(link), SubscriptionLost)
+        assert isinstance(await next_of(link), Gap)
+        assert link.channels == {Channel(other)}
+        assert server.publish(CHANNEL, b"1") == 0
+        assert server.publish(Channel(other).name, b"2") == 1
+        came = await next_of(link)
+    assert isinstance(came, Deliveries)
+    assert came.payloads == [b"2"]
 
 
 async def test_closing_while_it_is_broken_leaves_nothing_open() -> None:

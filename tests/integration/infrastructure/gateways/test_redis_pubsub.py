@@ -12,7 +12,7 @@ import pytest
 import redis
 from redis.asyncio import ConnectionPool, Redis
 
-from lykke_cli import Gap, RedisPubSubGateway
+from lykke_cli import Channel, Gap, RedisPubSubGateway
 from lykke_cli.application.errors import (
     LoginRefused,
     ServerUnavailable,
@@ -25,7 +25,7 @@ from lykke_cli.infrastructure.unit_of_work import BROADCAST_TIMEOUT
 from tests.faults.proxy import Proxy
 from tests.servers import RedisServer, wait_until
 
-USER = uuid.UUID(int=7)
+USER, OTHER, NOBODY = uuid.UUID(int=7), uuid.UUID(int=8), uuid.UUID(int=9)
 CHANNEL = f"auditlog:{USER}"
 SOON = 10.0  # seconds in which what is expected must come
 SHORT = 0.2  # seconds: a health interval for tests
@@ -312,6 +312,42 @@ async def test_what_is_no_message_is_passed_over() -> None:
                     await subscription.get_message(SOON)
 
 
+async def test_channels_are_added_when_each_of_them_was_confirmed() -> None:
+    confirmed = b"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n"
+    message = b"*3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$2\r\n{}\r\n"
+    pinged, last, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (line := await reader.readline()) != b"PING\r\n":
+            if b"CLIENT" in line:
+                writer.write(b"+OK\r\n")
+            elif b"SUBSCRIBE" in line:
+                writer.write(confirmed)
+        pinged.set()
+        await reader.readuntil(b"SUBSCRIBE\r\n")
+        writer.write(b"-NOPERM no PING for you\r\n" + confirmed + message)
+        await last.wait()
+        writer.write(message + confirmed)
+        await reader.read()
+        writer.close()
+        left.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"redis://127.0.0.1:{port}"
+        async with RedisPubSubGateway(url, health_interval=2 * SHORT) as gateway:
+            async with gateway.subscribe_to_channels([Channel(USER)]) as subscription:
+                await asyncio.wait_for(pinged.wait(), SOON)
+                adding = asyncio.create_task(subscription.add([Channel(OTHER), Channel(NOBODY)]))
+                assert await subscription.get_message(SOON, gaps=True) == {}
+                assert await subscription.get_message(SHORT / 4) is None
+                assert not adding.done()
+                last.set()
+                await asyncio.wait_for(adding, SOON)
+                assert await subscription.get_message(SOON, gaps=True) == {}
+        await asyncio.wait_for(left.wait(), SOON)
+
+
 async def test_a_cancelled_wait_keeps_the_connection(own_redis: RedisServer) -> None:
     def pings() -> int:
         with own_redis.client() as client:
@@ -400,6 +436,57 @@ async def test_a_user_who_may_only_subscribe(own_redis: RedisServer) -> None:
         with pytest.raises(LoginRefused, match="psubscribe"):
             await subscribe(None, "auditlog").__aenter__()
     assert not gaps
+
+
+async def test_a_channel_that_is_refused_leaves_the_others_as_they_are(
+    own_redis: RedisServer,
+) -> None:
+    with own_redis.client() as client:
+        rights = "on >s3cret resetchannels -@all +subscribe +unsubscribe +ping &auditlog:*"
+        client.execute_command("ACL", "SETUSER", "watcher", *rights.split())
+    url = f"redis://watcher:s3cret@127.0.0.1:{own_redis.port}"
+    async with RedisPubSubGateway(url) as gateway:
+        async with gateway.subscribe_to_channels([Channel(USER)]) as subscription:
+            with pytest.raises(LoginRefused, match="watcher@127"):
+                await subscription.add([Channel(OTHER), Channel(USER, "notification")])
+            assert subscription.channels == {Channel(USER)}
+            await subscription.add([Channel(OTHER)])
+            publish(own_redis)
+            assert await subscription.get_message(SOON, gaps=True) == {}
+            [client] = clients(own_redis)
+            assert client["sub"] == "2"
+
+
+async def test_all_channels_share_one_connection(own_redis: RedisServer) -> None:
+    async with RedisPubSubGateway(own_redis.url, health_interval=SHORT) as gateway:
+        async with gateway.subscribe_to_channels([]) as subscription:
+            assert await subscription.get_message(5 * SHORT, gaps=True) is None
+            [before] = clients(own_redis, name="lykke", sub="0", cmd="ping")
+            await subscription.add([Channel(USER), Channel(OTHER), Channel(None, "notification")])
+            [after] = clients(own_redis, sub="2", psub="1")
+            assert after["id"] == before["id"]
+            assert await subscription.get_message(5 * SHORT, gaps=True) is None
+
+
+@pytest.mark.parametrize("reconnect", [True, False])
+async def test_adding_does_not_wait_for_a_frozen_server(
+    own_redis: RedisServer, reconnect: bool
+) -> None:
+    async with RedisPubSubGateway(own_redis.url, health_interval=SHORT) as gateway:
+        async with gateway.subscribe_to_channels(
+            [Channel(USER)], reconnect=reconnect
+        ) as subscription:
+            own_redis.freeze()
+            adding = asyncio.create_task(subscription.add([Channel(OTHER)]))
+            await asyncio.wait({adding}, timeout=SOON)
+            own_redis.thaw()
+            if reconnect:
+                await adding
+                assert isinstance(await subscription.get_message(SOON, gaps=True), Gap)
+                await until(lambda: clients(own_redis, sub="2"))
+            else:
+                with pytest.raises(SubscriptionLost, match="no sign of life"):
+                    await adding
 
 
 async def test_a_given_client_who_may_not_subscribe(own_redis: RedisServer) -> None:
