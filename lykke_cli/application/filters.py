@@ -171,7 +171,7 @@ class Filters:
 
         try:
             return bool(self._query.search(entry.to_dict()))
-        except jmespath.exceptions.JMESPathError:
+        except (jmespath.exceptions.JMESPathError, TypeError):  # the second of number > text
             return False  # the expression does not apply to this entry's types
 
 

@@ -75,6 +75,7 @@ def test_an_entry_that_has_it_all_is_wanted(fields: dict[str, Any]) -> None:
         {"until": NOON},
         {"query": "meta.n > `2`"},
         {"query": "abs(meta.title)"},
+        {"query": "meta.n > '1'"},
         {"grep": "buy milk"},
         {"activity_types": ("TASK_*",), "grep": "nothing"},
         {"not_grep": "(?i)buy MILK"},
