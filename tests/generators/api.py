@@ -11,12 +11,12 @@ from types import ModuleType
 import lykke_cli
 
 PAGE = Path("lykke_cli/API.md")
-_TESTING = re.compile(r"### In the tests of your application\n(.*?)(?=\n## )", re.DOTALL)
+_TESTING = re.compile(r"## In the tests of your application\n(.*)", re.DOTALL)
 _INTRODUCTION = """\
 # The library
 
 Each name is imported from `lykke_cli` itself, such as `from lykke_cli import AuditLogEntity`.
-The README shows them at work.
+`docs/library.md` in the repository shows them at work.
 A method without a text does what its protocol says.
 This page is made from the docstrings by `make api`."""
 _GROUPS = {
@@ -37,7 +37,7 @@ def files() -> dict[Path, str]:
         for name in [name for name, home in left.items() if part in home]:
             parts += _class(name, importlib.import_module(f"lykke_cli.{left.pop(name)}"))
     assert not left, f"in no group: {left}"
-    testing = _TESTING.search(Path("README.md").read_text("utf-8"))
+    testing = _TESTING.search(Path("docs/library.md").read_text("utf-8"))
     assert testing is not None
     parts += ["## In the tests of your application", testing[1].strip()]
     return {PAGE: "\n\n".join(parts) + "\n"}

@@ -1,4 +1,4 @@
-"""The rights that the README says each command needs are enough, and not one is too many."""
+"""The rights that docs/rights.md says each command needs are enough, and not one is too many."""
 
 import re
 import uuid
@@ -13,16 +13,16 @@ from tests.builders import entity, insert
 from tests.cli_process import LykkeProcess, Result, run_lykke
 from tests.servers import PostgresServer, RedisServer, run_apart
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-USERS = {line.split()[2]: line.split() for line in README.splitlines() if "ACL SETUSER lyk" in line}
-GRANTS = "\n".join(re.findall(r"```sql\n(.*?)```", README, re.DOTALL))
+PAGE = (Path(__file__).parents[2] / "docs" / "rights.md").read_text("utf-8")
+USERS = {line.split()[2]: line.split() for line in PAGE.splitlines() if "ACL SETUSER lyk" in line}
+GRANTS = "\n".join(re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL))
 ROLES = re.findall(r"CREATE ROLE (\w+)", GRANTS)
 PASSWORD = "change-me"
 USER = uuid.uuid4()
 
 
 class Rights:
-    """Both servers with the README's users and roles, and where they log in."""
+    """Both servers with the page's users and roles, and where they log in."""
 
     def __init__(self, redis: RedisServer, postgres: PostgresServer, database: str) -> None:
         self._redis = redis
@@ -61,7 +61,7 @@ def rights(
         rights.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_the_readme_has_users_and_roles() -> None:
+def test_the_page_has_users_and_roles() -> None:
     assert set(USERS) == {"lykke-reader", "lykke-writer", "lykke-doctor"}
     assert ROLES == ["lykke_reader", "lykke_writer", "lykke_doctor"]
 

@@ -1,4 +1,4 @@
-"""What the README shows an application's WebSocket to do."""
+"""What docs/library.md shows an application's WebSocket to do."""
 
 import asyncio
 import uuid
