@@ -44,6 +44,17 @@ def test_a_terminal_is_as_it_was(command: str, servers: dict[str, str]) -> None:
     assert {name for name in untouched if harmed[name] == untouched[name]} == set()
 
 
+def test_the_status_line_is_taken_away_before_anything_else_is_written(
+    servers: dict[str, str],
+) -> None:
+    with LykkeProcess("tail", USER, "-n", 1, "--count", 1, env=servers, terminal=COLUMNS) as lykke:
+        shown = lykke.finish().stdout
+    screen = pyte.Screen(COLUMNS, LINES)
+    pyte.ByteStream(screen).feed(shown)
+    assert b"connecting" in shown
+    assert not [line for line in screen.display if "connecting" in line or "0 entries" in line]
+
+
 def state_after(output: bytes) -> Mapping[str, object]:
     """What a terminal keeps when something was written to it, and was not given before."""
     screen = pyte.Screen(COLUMNS, LINES)

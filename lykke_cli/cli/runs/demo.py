@@ -166,7 +166,6 @@ class Demonstration:
     def _conclude(self) -> None:
         recorded, seen = self._recorded[self._tailed], self._reporter.entries
         self._reporter.line(
-            f"demo: {self._recorded.total()} entries recorded for {len(self._recorded)} users; of "
-            f"the tailed user {recorded} recorded, {seen} seen, {self._reporter.recovered} of them "
-            "recovered from the database"
+            f"demo: {self._recorded.total()} entries of {len(self._recorded)} users recorded; "
+            f"{recorded} of {self._tailed.email}, {seen} seen"
         )

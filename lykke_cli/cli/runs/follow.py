@@ -91,6 +91,7 @@ class Follower:
                 self._keeper.caught_up()
                 self._explain_silence()
             case Connected():
+                self._reporter.clear()
                 await self._sink.begin()
 
     def _explain_silence(self) -> None:

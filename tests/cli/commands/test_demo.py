@@ -39,7 +39,7 @@ def assert_nothing_is_left(env: dict[str, str]) -> None:
 def test_it_ends_by_itself_with_everything_seen(env: dict[str, str]) -> None:
     result = run_lykke("demo", "--for", "3s", env=env)
     assert result.status == 0, result.stderr
-    summary = re.search(r"of the tailed user (\d+) recorded, (\d+) seen", result.stderr)
+    summary = re.search(r"(\d+) of anna@example.com, (\d+) seen", result.stderr)
     assert summary is not None
     assert summary[1] == summary[2] == str(len(result.rows))
     assert len({row["id"] for row in result.rows}) == len(result.rows)
