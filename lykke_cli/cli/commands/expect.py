@@ -1,5 +1,6 @@
 """`lykke expect`: for CI, what a command must cause."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.runs.users import id_of
 
+SETTLE = "2s"
 LEADING = ("--activity-type", "--count", "--none", "--timeout", "--query")
 EPILOG = options.examples(
     "lykke expect USER_ID --count 2 -- ./complete.sh",
@@ -32,12 +34,49 @@ def expect(
             show_default=False,
         ),
     ] = None,
+    exactly: Annotated[
+        int | None,
+        options.range_option(
+            "--exactly", min=1, metavar="N", help="So many, and no other within --settle of it."
+        ),
+    ] = None,
     none: Annotated[
         bool, options.range_option("--none", help="Not a single one, until the time-out.")
     ] = False,
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="From the start of CMD on.")
     ] = "30s",
+    settle: Annotated[
+        str | None,
+        options.range_option(
+            "--settle",
+            metavar="DURATION",
+            help=f"With --exactly: how long no other may come; {SETTLE} unless given.",
+        ),
+    ] = None,
+    in_order: Annotated[
+        str | None,
+        options.filter_option(
+            "--in-order",
+            metavar="A,B,C",
+            help="These types, one after the other by their times; others may be between.",
+        ),
+    ] = None,
+    pass_status: Annotated[
+        bool,
+        options.output_option(
+            "--pass-status", help="When CMD fails, its own exit status in place of 4."
+        ),
+    ] = False,
+    junit: Annotated[
+        Path | None,
+        options.output_option(
+            "--junit",
+            metavar="FILE",
+            help="Write the verdict as JUnit XML too, a test case for each entry.",
+            dir_okay=False,
+        ),
+    ] = None,
     live_only: Annotated[
         bool,
         options.reliability_option("--live-only", help="Use no database: a lost broadcast fails."),
@@ -58,16 +97,27 @@ def expect(
     """Run CMD and succeed when the entries it should cause arrive.
 
     CMD starts once the subscription is confirmed. Matching entries are printed as NDJSON; what CMD
-    prints goes to stderr. Exit code 4 when they do not arrive in time, or when CMD fails; whatever
-    CMD has started is then ended too.
+    prints goes to stderr, on a terminal behind a mark. Exit code 4 when they do not arrive in time,
+    or when CMD fails; whatever CMD has started is then ended too.
     """
-    if none and count is not None:
-        raise UsageMistake("--none expects nothing: leave --count out.")
-    needs = ("redis_url",) if live_only else ("redis_url", "database_url")
-    settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
-    seconds = options.interval(timeout)
+    kinds = {"--count": count, "--exactly": exactly, "--none": none or None, "--in-order": in_order}
+    given = [name for name, value in kinds.items() if value is not None]
+    if len(given) > 1:
+        raise UsageMistake(f"Give one of {' and '.join(given)}.")
+    if settle is not None and exactly is None:
+        raise UsageMistake("--settle goes with --exactly.")
+    if pass_status and not command:
+        raise UsageMistake("--pass-status is about a command: give one after --.")
+    order = _steps(in_order, activity_type)
+    settings = options.settings(
+        redis_url,
+        database_url,
+        profile,
+        needs=("redis_url",) if live_only else ("redis_url", "database_url"),
+        quiet=quiet,
+    )
     filters = options.filters(
-        activity_type,
+        order or activity_type,
         entity_type,
         entity_id,
         None,
@@ -82,15 +132,32 @@ def expect(
     from lykke_cli.cli.runs.expect import Expecting
     from lykke_cli.cli.runtime import run_async
 
+    least, most = (0, 0) if none else (exactly or count or 1, exactly)
     expecting = Expecting(
         settings=settings,
         user_id=id_of(user, settings),
         channel_type=channel,
-        expectation=Expectation(filters, count or 1, none=none),
+        expectation=Expectation(filters, least, most=most, order=order),
         command=command or [],
-        timeout=seconds,
+        timeout=options.interval(timeout),
+        settle=None if exactly is None else options.seconds(settle or SETTLE),
+        pass_status=pass_status,
+        junit=junit,
         has_history=not (live_only or filters.any_message) and settings.database_url is not None,
         terminal=options.terminal(),
         quiet=quiet,
     )
-    run_async(expecting.run())
+    if (status := run_async(expecting.run())) != 0:
+        raise typer.Exit(status)
+
+
+def _steps(in_order: str | None, activity_type: list[str] | None) -> list[str]:
+    """The types that --in-order names."""
+    if in_order is None:
+        return []
+    if activity_type:
+        raise UsageMistake("--in-order names the types: leave --activity-type out.")
+    steps = [step.strip() for step in in_order.split(",")]
+    if not all(steps):
+        raise UsageMistake(f"--in-order {in_order!r} has an empty step: write it like A,B,C.")
+    return steps

@@ -1,30 +1,31 @@
 """One run of `lykke expect`: subscribes, runs the command, waits for what it should cause."""
 
 import asyncio
-import os
-import signal
 import sys
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import ceil
+from pathlib import Path
 from uuid import UUID
 
-from lykke_cli.application.errors import ExpectationNotMet, UsageMistake
 from lykke_cli.application.expect import Expectation
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.tail import Connected, HistoryRead, Notice, Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
+from lykke_cli.cli.exit_codes import ExitCode
+from lykke_cli.cli.output.countdown import Countdown
+from lykke_cli.cli.output.palette import painted
 from lykke_cli.cli.output.renderers import NdjsonRenderer
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.terminal import Terminal
+from lykke_cli.cli.runs.child import Child, running
 from lykke_cli.infrastructure.configuration.settings import Settings
 
 RECONCILE_INTERVAL = 0.5  # seconds: a broadcast that was lost is not waited for long
 LAST_LOOK = 10.0  # seconds beyond the time-out in which the database is asked a last time
-ENDING = 5.0  # seconds for the command to end when it is asked to
-LOOK_INTERVAL = 0.05  # seconds between looks at whether it has
+TICK = 1.0  # seconds between two looks of the countdown
 
 
 @dataclass
@@ -36,9 +37,22 @@ class _Seen:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True)
+class _Verdict:
+    is_met: bool
+    seconds: float
+    reason: str | None
+    """What is wrong with the command."""
+    status: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Expecting:
-    """`command` is run once the subscription is sure; without one there is only the waiting."""
+    """`command` is run once the subscription is sure; without one there is only the waiting.
+
+    With `settle` the expectation must stay met for so many seconds. With `pass_status` the exit
+    status is that of a command that failed. `junit` is where the verdict is written too.
+    """
 
     settings: Settings
     user_id: UUID
@@ -46,6 +60,9 @@ class Expecting:
     expectation: Expectation
     command: Sequence[str]
     timeout: float
+    settle: float | None
+    pass_status: bool
+    junit: Path | None
     has_history: bool
     terminal: Terminal
     quiet: bool
@@ -59,43 +76,117 @@ class Expecting:
     def _reporter(self) -> Reporter:
         return Reporter(self.terminal, quiet=self.quiet, with_history=self.has_history)
 
-    async def run(self) -> None:
-        """Wait for what is expected; raises ExpectationNotMet, after saying why."""
-        loop = asyncio.get_running_loop()
+    @cached_property
+    def _countdown(self) -> Countdown:
+        return Countdown(self.terminal, quiet=self.quiet)
+
+    async def run(self) -> int:
+        """Wait for what is expected, and tell the verdict; returns the exit status."""
+        self._write_junit(None)
         async with self._watching() as watching:
             await self._until(lambda: self._seen.connected, None, watching)
             request = self._request
-            self._reporter.line(
+            self._line(
                 f"subscribed to {request.channel_type}:{request.user_id}; "
                 f"{self.expectation.wanted(f'{self.timeout:g} s')}"
             )
-            deadline = loop.time() + self.timeout
-            async with self._running() as ended:
-                await self._until(
-                    lambda: bool(ended()) or (ended() == 0 and self.expectation.is_decided),
-                    deadline,
-                    watching,
-                )
-                if ended() == 0 and not self.expectation.is_decided and self.has_history:
-                    # The second read to end from now on has begun after this moment.
-                    reads = self._seen.reads + 2
-                    await self._until(
-                        lambda: self.expectation.is_decided or self._seen.reads >= reads,
-                        loop.time() + LAST_LOOK,
-                        watching,
-                    )
-                self._judge(ended())
+            started = self._now
+            with self._counting_down(started + self.timeout):
+                async with running(self.command, self._countdown, self._seen.changed.set) as child:
+                    await self._wait(child, started, watching)
+                    verdict = self._judge(child, self._now - started)
+                    child.may_leave = verdict.is_met
+        self._write_junit(verdict)
+        self._tell(verdict)
+        return verdict.status
 
-    def _judge(self, status: int | None) -> None:
+    @property
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _wait(self, child: Child, started: float, watching: "asyncio.Task[None]") -> None:
+        """Until it is decided, the command has failed, or the time is over."""
+        expectation = self.expectation
+
+        def may_settle() -> bool:
+            return child.status == 0 and self.settle is not None and expectation.is_met
+
+        def is_decided() -> bool:
+            return bool(child.status) or (child.status == 0 and expectation.is_decided)
+
+        await self._until(lambda: is_decided() or may_settle(), started + self.timeout, watching)
+        if may_settle():
+            await self._until(is_decided, self._now + (self.settle or 0), watching)
+        if child.status == 0 and not expectation.is_decided and self.has_history:
+            # The second read to end from now on has begun after this moment.
+            reads = self._seen.reads + 2
+            await self._until(
+                lambda: expectation.is_decided or self._seen.reads >= reads,
+                self._now + LAST_LOOK,
+                watching,
+            )
+
+    def _judge(self, child: Child, seconds: float) -> _Verdict:
+        failed, status = ExitCode.EXPECTATION, child.status
         if status is None:
-            raise ExpectationNotMet(f"The command had not ended after {self.timeout:g} s.")
+            return _Verdict(False, seconds, "the command had not ended", failed)
         if status != 0:
-            raise ExpectationNotMet(f"The command failed with status {status}.")
-        if not self.expectation.is_met:
-            verdict, *details = self.expectation.explain()
-            for line in details:
-                self._reporter.line(line)
-            raise ExpectationNotMet(f"After {self.timeout:g} s: {verdict}")
+            reason = f"the command failed with status {status}"
+            code = status if status > 0 else 128 - status  # as shells tell of a signal
+            return _Verdict(False, seconds, reason, code if self.pass_status else failed)
+        is_met = self.expectation.is_met
+        return _Verdict(is_met, seconds, None, ExitCode.DONE if is_met else failed)
+
+    def _tell(self, verdict: _Verdict) -> None:
+        sign, code, how = ("✓", "32", "in") if verdict.is_met else ("✗", "31", "after")
+        text = f"{sign} {self.expectation.progress} {how} {_shown(verdict.seconds)}"
+        if verdict.reason is not None:
+            text += f": {verdict.reason}"
+        elif not verdict.is_met:
+            for line in self.expectation.explain():
+                self._line(line)
+        if not (self.quiet and verdict.is_met):
+            text = painted(text, code) if self.terminal.stderr_in_color else text
+            sys.stderr.write(f"lykke: {text}\n")
+
+    def _write_junit(self, verdict: _Verdict | None) -> None:
+        """None: before it is known, so that no earlier one stays where this is interrupted."""
+        if self.junit is None:
+            return
+        from lykke_cli.cli.reports import junit
+        from lykke_cli.infrastructure.files.whole_file import write_whole
+
+        name = f"{self.channel_type}:{self.user_id}"
+        if verdict is None:
+            report = junit.unfinished(name)
+        else:
+            cases = [("command", verdict.reason)] if self.command else []
+            cases += self.expectation.parts()
+            details = [] if verdict.is_met else self.expectation.explain()
+            report = junit.finished(name, cases, details, seconds=verdict.seconds)
+        write_whole(self.junit, report, mark=junit.MARK)
+
+    def _line(self, text: str) -> None:
+        self._countdown.clear()
+        self._reporter.line(text)
+
+    @contextmanager
+    def _counting_down(self, deadline: float) -> Iterator[None]:
+        """Draw how long there is still to wait, where it may be drawn."""
+
+        async def tick() -> None:
+            while True:
+                left = max(0, ceil(deadline - self._now))
+                self._countdown.show(f"{self.expectation.progress} · {left} s left")
+                await asyncio.sleep(TICK)
+
+        ticking = asyncio.create_task(tick()) if self._countdown.is_seen else None
+        try:
+            yield
+        finally:
+            if ticking is not None:
+                ticking.cancel()
+            self._countdown.clear()
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator["asyncio.Task[None]"]:
@@ -122,6 +213,7 @@ class Expecting:
                     case Print(arrivals):
                         matching = self.expectation.take(arrivals)
                         if matching:
+                            self._countdown.clear()
                             await self.terminal.send(renderer.render(matching))
                     case Connected(_, None):
                         self._seen.connected = True
@@ -130,44 +222,9 @@ class Expecting:
                     case Save() | Notice():
                         pass  # they are about stored places, of which there are none here
                     case _:
+                        self._countdown.clear()
                         self._reporter.happened(event)
                 self._seen.changed.set()
-
-    @asynccontextmanager
-    async def _running(self) -> AsyncIterator[Callable[[], int | None]]:
-        """The command; yields what tells its status once it has ended.
-
-        It leads a session of its own. Unless all went well everything in it is ended, as nobody
-        would look after it; what a command that succeeded left in the background goes on.
-        """
-        if not self.command:
-            yield lambda: 0
-            return
-        process = await self._start()
-        waiting = asyncio.create_task(process.wait())
-        waiting.add_done_callback(lambda _: self._seen.changed.set())
-        try:
-            yield lambda: process.returncode
-        except BaseException:
-            await _end_group(process.pid)
-            await asyncio.wait({waiting}, timeout=ENDING)
-            raise
-
-    async def _start(self) -> Process:
-        """Start the command; if this is cancelled meanwhile, the command is ended."""
-        starting = asyncio.create_task(
-            asyncio.create_subprocess_exec(*self.command, stdout=sys.stderr, start_new_session=True)
-        )
-        try:
-            return await asyncio.shield(starting)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise UsageMistake(f"Cannot run {self.command[0]}: {reason}.") from error
-        except asyncio.CancelledError:
-            await asyncio.wait({starting})
-            if starting.exception() is None:
-                await _end_group(starting.result().pid)
-            raise
 
     async def _until(
         self, happened: Callable[[], bool], deadline: float | None, watching: "asyncio.Task[None]"
@@ -184,13 +241,6 @@ class Expecting:
             pass
 
 
-async def _end_group(leader: int) -> None:
-    """Ask every process of the group to end, and kill what is left of it after ENDING seconds."""
-    clock = asyncio.get_running_loop().time
-    with suppress(ProcessLookupError, PermissionError):  # nobody is left, or nobody of ours
-        os.killpg(leader, signal.SIGTERM)
-        deadline = clock() + ENDING
-        while clock() < deadline:
-            os.killpg(leader, 0)
-            await asyncio.sleep(LOOK_INTERVAL)  # who is not our child ends without a sign
-        os.killpg(leader, signal.SIGKILL)
+def _shown(seconds: float) -> str:
+    """To the hundredth below ten, as far as it matters."""
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -23,8 +23,8 @@ def write_whole(path: Path, data: bytes, *, mark: bytes) -> None:
     try:
         if not _is_ours(target, mark):
             raise OutputFailed(
-                f"Cannot write {path}: it is there, and not a picture that lykke drew. Remove it, "
-                "or give another name."
+                f"Cannot write {path}: it is there, and not of lykke's making. Remove it, or give "
+                "another name."
             )
         replace_file(target, data)
     except OSError as error:

@@ -1,16 +1,19 @@
 """`lykke expect`: what a command must cause."""
 
 import os
+import re
 import signal
 import sys
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import entity, wire
-from tests.cli_process import LykkeProcess, run_lykke
+from tests.cli_process import LykkeProcess, call_lykke, run_lykke
 from tests.programs import program
 from tests.servers import RedisServer
 
@@ -61,14 +64,14 @@ def test_what_did_arrive_is_told_when_it_is_something_else(
     options = ("--activity-type", "TASK_COMPLETED", "--timeout", "5s")
     result = run_lykke("expect", user, *options, "--", *command, env=env)
     assert (result.status, result.stdout) == (ExitCode.EXPECTATION, b"")
-    assert "0 of 1 came." in result.stderr
+    assert "✗ 0 of 1 after 5" in result.stderr
     assert r"its activity_type is TASK_\x1b[31mPUNTED" in result.stderr
 
 
 def test_nothing_is_told_too(env: dict[str, str], user: uuid.UUID) -> None:
     result = run_lykke("expect", user, "--timeout", "0.2s", "-q", env=env)
     assert result.status == ExitCode.EXPECTATION
-    assert result.stderr == "lykke: After 0.2 s: 0 of 1 came.\n"
+    assert re.fullmatch(r"lykke: ✗ 0 of 1 after 0\.\d\d s\n", result.stderr)
 
 
 @pytest.mark.parametrize("activity_type", ["TASK_COMPLETED", "TASK_PUNTED"])
@@ -80,9 +83,10 @@ def test_none_means_not_a_single_one(
     result = run_lykke("expect", user, *options, "--", *command, env=env)
     if activity_type == "TASK_COMPLETED":
         assert result.status == ExitCode.EXPECTATION
-        assert "1 came that should not have" in result.stderr
+        assert "✗ 1 came after " in result.stderr
     else:
         assert result.status == ExitCode.DONE, result.stderr
+        assert "✓ none came in 5" in result.stderr
 
 
 def test_a_command_that_fails_is_a_failure(env: dict[str, str], user: uuid.UUID) -> None:
@@ -91,7 +95,7 @@ def test_a_command_that_fails_is_a_failure(env: dict[str, str], user: uuid.UUID)
     result = run_lykke("expect", user, "--timeout", "5m", "--", *command, env=env)  # not waited for
     assert (result.status, result.stdout) == (ExitCode.EXPECTATION, b"")
     assert f"subscribed to auditlog:{user}; waiting up to 300 s for 1 entry\n" in result.stderr
-    assert "The command failed with status 7." in result.stderr
+    assert "s: the command failed with status 7\n" in result.stderr
     assert "out\n" in result.stderr
     assert "err\n" in result.stderr
 
@@ -100,7 +104,7 @@ def test_a_command_that_does_not_end_is_ended(env: dict[str, str], user: uuid.UU
     command = (sys.executable, "-c", "import time; time.sleep(60)")
     result = run_lykke("expect", user, "--none", "--timeout", "0.5s", "--", *command, env=env)
     assert result.status == ExitCode.EXPECTATION
-    assert "The command had not ended after 0.5 s." in result.stderr
+    assert re.search(r"✗ none came after 0\.[5-9]. s: the command had not ended\n", result.stderr)
 
 
 def test_a_command_that_is_not_there(env: dict[str, str], user: uuid.UUID) -> None:
@@ -109,8 +113,116 @@ def test_a_command_that_is_not_there(env: dict[str, str], user: uuid.UUID) -> No
     assert "Cannot run /nowhere/at-all: No such file or directory." in result.stderr
 
 
-def test_none_and_a_count_exclude_each_other(env: dict[str, str], user: uuid.UUID) -> None:
-    assert run_lykke("expect", user, "--none", "--count", 1, env=env).status == ExitCode.USAGE
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--none", "--count", "1"], "Give one of --count and --none."),
+        (["--exactly", "2", "--in-order", "A,B"], "Give one of --exactly and --in-order."),
+        (["--in-order", "A,,B"], "--in-order 'A,,B' has an empty step"),
+        (["--in-order", "A", "--activity-type", "B"], "leave --activity-type out"),
+        (["--settle", "1s"], "--settle goes with --exactly."),
+        (["--pass-status"], "give one after --."),
+    ],
+)
+def test_options_that_exclude_each_other(options: list[str], said: str, user: uuid.UUID) -> None:
+    result = call_lykke("expect", user, *options)
+    assert result.status == ExitCode.USAGE
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(1, 4), (2, 0), (3, 4)])
+def test_exactly_so_many_may_come(
+    env: dict[str, str], user: uuid.UUID, number: int, status: int
+) -> None:
+    inserts = (*program("inserts_a_row"), env["DATABASE_URL"], user)
+    command = (
+        "sh",
+        "-c",
+        f'for n in {"1 " * number}; do "$@" TASK_COMPLETED; done',
+        "sh",
+        *inserts,
+    )
+    options = ("--exactly", 2, "--settle", "0.5s", "--timeout", "6s", "--", *command)
+    result = run_lykke("expect", user, *options, env=env)
+    assert result.status == status, result.stderr
+    assert len(result.rows) == number
+    assert f"{'✗' if status else '✓'} {number} of 2 " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("order", "status"), [("TASK_PUNTED,TASK_COMPLETED", 0), ("TASK_COMPLETED,TASK_PUNTED", 4)]
+)
+def test_entries_come_in_an_order(
+    env: dict[str, str], user: uuid.UUID, order: str, status: int
+) -> None:
+    kinds = ["TASK_PUNTED", "OTHER", "TASK_COMPLETED"]
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    messages = [
+        wire(entity(user, kind, start + timedelta(minutes=n))) for n, kind in enumerate(kinds)
+    ]
+    late = [message.decode() for message in reversed(messages)]  # the entries' own times decide
+    command = (*program("publishes"), env["REDIS_URL"], f"auditlog:{user}", *late)
+    options = ("--in-order", order, "--live-only", "--timeout", "5s", "--", *command)
+    result = run_lykke("expect", user, *options, env=env)
+    assert result.status == status, result.stderr
+    assert ("TASK_PUNTED did not come after TASK_COMPLETED" in result.stderr) == bool(status)
+
+
+@pytest.mark.parametrize(("ending", "status"), [("exit 7", 7), ("kill -9 $$", 137), ("true", 4)])
+def test_the_status_of_a_command_that_fails_is_handed_on(
+    env: dict[str, str], user: uuid.UUID, ending: str, status: int
+) -> None:
+    options = ("--pass-status", "--timeout", "1s", "--live-only", "--", "sh", "-c", ending)
+    assert run_lykke("expect", user, *options, env=env).status == status
+
+
+def test_the_verdict_is_written_for_a_ci_server(
+    env: dict[str, str], user: uuid.UUID, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.xml"
+    hostile = '<A>&"\x1b]0;\u202e\uffff'
+    command = (*program("inserts_a_row"), env["DATABASE_URL"], user, hostile)
+    options = ("--junit", report, "--count", 2, "--timeout", "4s", "--", *command)
+    result = run_lykke("expect", user, "--activity-type", "TASK_*", *options, env=env)
+    assert result.status == ExitCode.EXPECTATION
+    [suite] = ElementTree.parse(report).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "2", "0")
+    names = [case.get("name") for case in suite]
+    assert names == ["command", "entry 1 of 2", "entry 2 of 2"]
+    failures = [failure.text for case in suite for failure in case]
+    assert len(failures) == 2
+    assert all('its activity_type is <A>&"\\x1b]0;\\u202e\\uffff' in (t or "") for t in failures)
+
+
+def test_a_report_tells_that_there_was_no_verdict(user: uuid.UUID, tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    nobody = {"REDIS_URL": "redis://127.0.0.1:1"}
+    result = run_lykke("expect", user, "--junit", report, "--live-only", env=nobody)
+    assert result.status == ExitCode.UNAVAILABLE
+    [suite] = ElementTree.parse(report).getroot()
+    assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
+
+
+def test_a_report_replaces_no_file_of_somebody_else(user: uuid.UUID, tmp_path: Path) -> None:
+    report = tmp_path / "main.py"
+    report.write_text("print()")
+    result = run_lykke("expect", user, "--junit", report)
+    assert result.status == ExitCode.BAD_INPUT
+    assert report.read_text() == "print()"
+
+
+def test_on_a_terminal_the_time_left_is_counted_and_the_command_is_told_apart(
+    env: dict[str, str], user: uuid.UUID
+) -> None:
+    script = "import sys; print('tty', sys.stdout.isatty()); print('half', end='', flush=True)"
+    command = (sys.executable, "-c", script)
+    options = ("--none", "--timeout", "1.5s", "--live-only", "--", *command)
+    with LykkeProcess("expect", user, *options, env=env, terminal=80) as process:
+        result = process.finish()
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", result.stdout.decode()).replace("\r\n", "\n")
+    assert result.status == ExitCode.DONE
+    assert "none came · 2 s left" in shown
+    assert "│ tty True\n│ half\nlykke: ✓ none came in 1.5" in shown
 
 
 def test_ctrl_c_ends_the_command_too(env: dict[str, str], user: uuid.UUID) -> None:
@@ -147,7 +259,7 @@ def test_on_other_channels_any_object_is_expected(
     assert (result.status == ExitCode.DONE) == bool(count), result.stderr
     assert len(result.rows) == count
     if not count:
-        assert "0 of 1 came." in result.stderr
+        assert "✗ 0 of 1 after 5" in result.stderr
         assert "TaskMoved 1: --grep does not hold for it" in result.stderr
         assert "1 message came that is no JSON object." in result.stderr
 

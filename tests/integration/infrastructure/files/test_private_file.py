@@ -164,7 +164,7 @@ def test_a_picture_replaces_only_a_picture_of_ours(
         target.write_bytes(foreign)
         result = call_lykke("stats", USER, f"--{form}", target, env=env)
         assert result.status == ExitCode.BAD_INPUT
-        assert "not a picture that lykke drew" in result.stderr
+        assert "not of lykke's making" in result.stderr
         assert target.read_bytes() == foreign
     target.unlink()
     for _ in range(2):

@@ -1,0 +1,129 @@
+"""The command that `lykke expect` runs, and everything that it starts."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli.output.countdown import Countdown
+
+ENDING = 5.0  # seconds for the command to end when it is asked to
+LOOK_INTERVAL = 0.05  # seconds between looks at whether it has
+_LINES = 24  # of its terminal, where it has one
+_READ = 65_536  # bytes of its output at a time
+
+
+class Child:
+    """The command while it is there; without a process it is one that has succeeded."""
+
+    def __init__(self, process: Process | None) -> None:
+        self._process = process
+        self.may_leave = False
+        """Whether what it left in the background may go on."""
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return 0 if self._process is None else self._process.returncode
+
+
+@asynccontextmanager
+async def running(
+    command: Sequence[str], countdown: Countdown, ended: Callable[[], object]
+) -> AsyncIterator[Child]:
+    """Run the command, and call `ended` when it has.
+
+    It leads a session of its own. Unless it `may_leave` something everything in it is ended, as
+    nobody would look after it. Raises UsageMistake where the command cannot be started.
+    """
+    if not command:
+        yield Child(None)
+        return
+    with _told_apart(countdown) as output:
+        process = await _start(command, output)
+        waiting = asyncio.create_task(process.wait())
+        waiting.add_done_callback(lambda _: ended())
+        child = Child(process)
+        try:
+            yield child
+        finally:
+            if not child.may_leave:
+                await _end_group(process.pid)
+                await asyncio.wait({waiting}, timeout=ENDING)
+
+
+@contextmanager
+def _told_apart(countdown: Countdown) -> Iterator[int]:
+    """What the command may write to: our stderr, or a terminal whose output is marked on ours.
+
+    It is a terminal because the command would write differently into a pipe, and later.
+    """
+    if not countdown.is_seen:
+        yield sys.stderr.fileno()
+        return
+    ours, its = _terminal_of(countdown.columns)
+    loop = asyncio.get_running_loop()
+
+    def relay() -> bool:
+        with suppress(OSError):  # for now there is nothing
+            countdown.relay(os.read(ours, _READ))
+            return True
+        return False
+
+    loop.add_reader(ours, relay)
+    try:
+        yield its
+    finally:
+        loop.remove_reader(ours)
+        while relay():
+            pass
+        os.close(its)
+        os.close(ours)
+
+
+def _terminal_of(columns: int) -> tuple[int, int]:
+    """Both ends of a new terminal that passes on what is written as it is; ours does not block."""
+    import termios
+
+    ours, its = os.openpty()
+    termios.tcsetwinsize(its, (_LINES, columns))
+    attributes = termios.tcgetattr(its)
+    attributes[1] &= ~termios.OPOST
+    termios.tcsetattr(its, termios.TCSANOW, attributes)
+    os.set_blocking(ours, False)
+    return ours, its
+
+
+async def _start(command: Sequence[str], output: int) -> Process:
+    """Start the command; if this is cancelled meanwhile, the command is ended."""
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *command, stdout=output, stderr=output, start_new_session=True
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageMistake(f"Cannot run {command[0]}: {reason}.") from error
+    except asyncio.CancelledError:
+        await asyncio.wait({starting})
+        if starting.exception() is None:
+            await _end_group(starting.result().pid)
+        raise
+
+
+async def _end_group(leader: int) -> None:
+    """Ask every process of the group to end, and kill what is left of it after ENDING seconds."""
+    clock = asyncio.get_running_loop().time
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left, or nobody of ours
+        os.killpg(leader, signal.SIGTERM)
+        deadline = clock() + ENDING
+        while clock() < deadline:
+            os.killpg(leader, 0)
+            await asyncio.sleep(LOOK_INTERVAL)  # who is not our child ends without a sign
+        os.killpg(leader, signal.SIGKILL)
