@@ -12,8 +12,8 @@ from lykke_cli.application.gateways.pubsub_protocol import Deliveries
 from lykke_cli.cli.output.live_table import LiveTable
 from lykke_cli.cli.output.renderers import (
     CsvRenderer,
-    JsonRenderer,
     NdjsonRenderer,
+    PrettyJsonRenderer,
     RawRenderer,
     Renderer,
 )
@@ -76,7 +76,7 @@ PAYLOADS = list(payloads())
 TO_TERMINAL: dict[str, Callable[[], Renderer]] = {
     "table": lambda: LiveTable(a_terminal(tty=True, TERM="dumb"), show_user=True),
     "ndjson": lambda: NdjsonRenderer(to_terminal=True),
-    "json": lambda: JsonRenderer(to_terminal=True),
+    "json": lambda: PrettyJsonRenderer(in_color=False),
     "csv": lambda: CsvRenderer(to_terminal=True),
     "raw": lambda: RawRenderer(escaped=True),
     "template": lambda: TemplateRenderer("{activity_type:<10} {meta} {meta.t} {entity_type}"),

@@ -1,6 +1,7 @@
 """How and where a command prints."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Annotated
@@ -33,10 +34,16 @@ Relative = Annotated[
         "--relative", help="In the table ages such as 3m ago, as they are when a line is printed."
     ),
 ]
+Wrap = Annotated[
+    bool,
+    output_option("--wrap", help="In the table whole details, on several lines."),
+]
 Color = Annotated[
     ColorChoice | None,
     output_option(
-        "--color", metavar="WHEN", help=f"Colours; on a terminal unless given. {env('NO_COLOR')}"
+        "--color",
+        metavar="WHEN",
+        help=f"Colours; on a terminal unless given. {env('NO_COLOR')} {env('FORCE_COLOR')}",
     ),
 ]
 Columns = Annotated[
@@ -84,6 +91,7 @@ class Printing:
     zone: tzinfo | None = UTC
     """In which times are shown, and read where they name none; None: this machine's."""
     relative: bool = False
+    wrap: bool = False
     unsafe: bool = False
     color: ColorChoice = ColorChoice.AUTO
     quiet: bool = False
@@ -94,8 +102,15 @@ class Printing:
     any_message: bool = False
     """Whether columns and fields are those of any JSON object, not of entries."""
 
-    def renderer(self, terminal: Terminal, *, show_user: bool = False) -> "Renderer":
-        """Raises UsageMistake when these do not go together."""
+    def renderer(
+        self,
+        terminal: Terminal,
+        *,
+        show_user: bool = False,
+        emails: Mapping[str, str] | None = None,
+        grep: str | None = None,
+    ) -> "Renderer":
+        """As `make_renderer`; raises UsageMistake when these do not go together."""
         from lykke_cli.cli.output.renderers import make_renderer
 
         return make_renderer(
@@ -104,6 +119,9 @@ class Printing:
             zone=self.zone,
             relative=self.relative,
             show_user=show_user,
+            emails=emails,
+            wrap=self.wrap,
+            grep=grep,
             unsafe=self.unsafe,
             columns=self.columns,
             template=self.template,
@@ -137,6 +155,7 @@ def printing(
     tz: str | None = None,
     color: ColorChoice | None,
     relative: bool = False,
+    wrap: bool = False,
     unsafe: bool = False,
     quiet: bool = False,
     columns: str | None = None,
@@ -154,6 +173,7 @@ def printing(
         output,
         zone=zone(settings, utc, tz),
         relative=relative,
+        wrap=wrap,
         unsafe=unsafe,
         color=color or ColorChoice.AUTO,
         quiet=quiet,

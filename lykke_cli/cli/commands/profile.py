@@ -266,4 +266,4 @@ def _print_columns(rows: Iterable[list[str]]) -> None:
 def _print_json(value: object) -> None:
     import orjson
 
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    options.terminal().write_json(orjson.dumps(value, option=orjson.OPT_INDENT_2))

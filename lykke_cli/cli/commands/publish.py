@@ -171,7 +171,7 @@ def _report(channel: str, user_id: UUID, published: "Published", *, json_output:
     name = f"{channel}:{user_id}"
     if json_output:
         result = {"channel": name, "messages": published.messages, "subscribers": fewest}
-        sys.stdout.write(encode(result).decode() + "\n")
+        options.terminal().write_json(encode(result))
         return
     subscribers = "1 subscriber" if fewest == 1 else f"{fewest} subscribers"
     messages = "" if published.messages == 1 else f"{published.messages} messages, "

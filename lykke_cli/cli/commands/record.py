@@ -1,6 +1,5 @@
 """`lykke record`: an audit log entry through the unit of work."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -89,7 +88,7 @@ def record(
     recent.remember(user_id, "record", [activity_type])
     run_async(_record(settings, entity, channel))
     if not quiet:
-        sys.stdout.write(encode(entity_message(entity)).decode() + "\n")
+        options.terminal().write_json(encode(entity_message(entity)))
 
 
 async def _record(settings: "Settings", entity: "AuditLogEntity", channel: str) -> None:

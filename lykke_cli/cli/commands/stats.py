@@ -115,7 +115,7 @@ def stats(
         draw(activity, terminal.out, datetime.now(UTC))
         terminal.flush()
     else:
-        terminal.write_json(encode(activity.to_dict()) + b"\n")
+        terminal.write_json(encode(activity.to_dict()))
     if not activity.summary.entries and not quiet:
         run_async(_tell_mistakes(settings, user_id, selection_types))
 

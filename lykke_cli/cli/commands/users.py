@@ -81,7 +81,7 @@ def users(
         case Form.TABLE:
             user_list.draw(found, terminal.out, zone=printing.zone, now=datetime.now(UTC))
         case form:
-            terminal.write(user_list.encoded(found, form, to_terminal=terminal.stdout_is_tty))
+            terminal.write(user_list.encoded(found, form, terminal))
     terminal.flush()
 
 

@@ -32,6 +32,24 @@ def size_in_words(size: int) -> str:
 
 def cut(text: str, width: int) -> str:
     """`text` in at most `width` cells, with an ellipsis when something was left out."""
-    if cell_len(text) <= width:
+    if cells_of(text) <= width:
         return text
-    return set_cell_size(text, width - 1).rstrip(" ") + "…" if width > 0 else ""
+    return beginning(text, width - 1) + "…" if width > 0 else ""
+
+
+def cells_of(text: str) -> int:
+    """How many cells a `visible` text takes."""
+    return len(text) if text.isascii() else cell_len(_simple(text))
+
+
+def beginning(text: str, width: int) -> str:
+    """As much of a `visible` text as fits into `width` cells, without spaces at the end."""
+    simple = _simple(text)
+    if not simple.isascii():
+        width = len(set_cell_size(simple, width).rstrip(" "))
+    return text[:width].rstrip(" ")
+
+
+def _simple(text: str) -> str:
+    """As wide: rich is slow where an ellipsis stands."""
+    return text.replace("…", ".")

@@ -13,6 +13,7 @@ GAP = 1  # cells between columns
 SHORT_ID = 8
 FULL_ID = 36
 FULL_ENTITY = 46  # a type and a full id
+EMAIL = 20  # of most addresses enough to tell whose they are
 WITH_MILLISECONDS = 12
 ENOUGH = 60  # cells of details; from then on other columns get some air too
 
@@ -31,6 +32,7 @@ _KEY_NEEDED, _KEY_AIR = 16, 40  # of a column that is a key of any object
 _AIR = (
     ("time", WITH_MILLISECONDS),
     ("activity", 20),
+    ("user", EMAIL),
     ("entity", 16),
     ("id", FULL_ID),
     ("entity", FULL_ENTITY),

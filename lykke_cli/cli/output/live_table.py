@@ -6,20 +6,22 @@ stay under each other for hours. Times are short: a line tells each new day and 
 that comes in is taken for markup or reaches the terminal unescaped.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import msgspec
-from rich.cells import cell_len, set_cell_size
+from rich.cells import chop_cells
 
 from lykke_cli.application.channel_event import TYPE_KEYS
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
 from lykke_cli.application.times import age, zone_of
 from lykke_cli.cli.output import palette
-from lykke_cli.cli.output.cells import cut, size_in_words, steady
+from lykke_cli.cli.output.cells import beginning, cells_of, cut, size_in_words, steady
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
+from lykke_cli.cli.output.details import Details, details_of
 from lykke_cli.cli.output.fields import fields_of, look_up_of, text_of
 from lykke_cli.cli.output.layout import (
     COLUMNS,
@@ -32,20 +34,13 @@ from lykke_cli.cli.output.layout import (
     layout_for,
     layout_of,
 )
-from lykke_cli.cli.output.palette import BOLD, DIM, PLAIN, painted
+from lykke_cli.cli.output.palette import BOLD, DIM, MARKED, PLAIN, Color
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal
 
 SIGNS = {"live": "●", "history": "○", "recovered": "↺"}
 LEAST_TYPE = 4  # cells of an entity's type; less of it tells nothing
 LONGEST_NAME = 1_000  # characters of a type that are looked at: it may have millions
-
-_ACTIVITY_COLORS = {
-    "TASK_COMPLETED": palette.GREEN,
-    "TASK_PUNTED": palette.AMBER,
-    "MESSAGE_SENT": palette.TEAL,
-    "MESSAGE_RECEIVED": palette.BLUE,
-}
 
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str).decode
@@ -55,11 +50,13 @@ class LiveTable:
     """Renders messages as the lines of a table.
 
     Times are shown in `zone`, with None in this machine's. With `relative` the age that an entry
-    has when its line is written takes their place. `show_user` adds the user's column; `columns`
-    chooses them all, in order (raises UsageMistake); with `any_message` they may also be keys of a
-    JSON object, such as `event_data.title`. A message of more than `max_message_size` bytes is not
-    looked into: the details are its beginning and its size. `now` tells the time, for messages
-    that carry none.
+    has when its line is written takes their place. `show_user` adds the user's column, where
+    `emails` by id take the place of ids; `columns` chooses them all, in order (raises
+    UsageMistake); with `any_message` they may also be keys of a JSON object, such as
+    `event_data.title`. With `wrap` the details are whole, on as many lines as they take. What
+    `sought` finds is marked, and details begin where it can be seen. A message of more than
+    `max_message_size` bytes is not looked into: the details are its beginning and its size. `now`
+    tells the time, for messages that carry none.
     """
 
     def __init__(
@@ -69,7 +66,10 @@ class LiveTable:
         zone: tzinfo | None = UTC,
         relative: bool = False,
         show_user: bool = False,
+        emails: Mapping[str, str] | None = None,
         columns: Sequence[str] | None = None,
+        wrap: bool = False,
+        sought: re.Pattern[str] | None = None,
         max_message_size: int = MAX_MESSAGE_SIZE,
         any_message: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -78,10 +78,12 @@ class LiveTable:
         self._zone = zone
         self._relative = relative
         self._show_user = show_user
+        self._emails = {} if emails is None else emails
+        self._wrap = wrap
+        self._sought = sought
         self._max_message_size = max_message_size
         self._now = now
         self._in_color = terminal.stdout_in_color
-        self._is_fine = terminal.has_256_colors
         self._columns = (
             None if columns is None else check_columns(columns, COLUMNS, any_key=any_message)
         )
@@ -91,7 +93,7 @@ class LiveTable:
 
     def header(self) -> bytes:
         """The names of the columns."""
-        names = [self._title(column) for column in self._layout.columns]
+        names = [Details(self._title(column)) for column in self._layout.columns]
         return self._line(names, [BOLD] * len(names)).encode()
 
     def render(self, messages: Sequence[Arrival]) -> bytes:
@@ -104,7 +106,8 @@ class LiveTable:
             moment = self._moment(shown)
             if moment and self._layout.width_of("time") and self._day != (day := _day(moment)):
                 self._day = day
-                lines.append(self._painted(cut(f"--- {day} ---", self._layout.width), DIM) + "\n")
+                text = cut(f"--- {day} ---", self._layout.width)
+                lines.append(self._painted(Details(text), DIM) + "\n")
             lines.append(self._row(shown, moment))
         return "".join(lines).encode("utf-8", "replace")
 
@@ -138,92 +141,104 @@ class LiveTable:
 
     def _row(self, shown: Arrival, moment: datetime | None) -> str:
         layout = self._layout
-        activity, entity, details = _describe(shown.message, layout, self._max_message_size)
-        cells: list[str] = []
+        activity, details = self._describe(shown.message)
+        cells: list[Details] = []
         styles: list[str] = []
         fields: Mapping[str, Any] | None = None  # decoded when a column asks for one
         for name, width in layout.columns:
             match name:
                 case "time":
-                    cell, style = _time(moment, width) if moment else "", DIM
+                    cell, style = Details(_time(moment, width) if moment else ""), DIM
                 case "age":
-                    cell, style = age(moment, self._now()) if moment else "", DIM
+                    cell, style = Details(age(moment, self._now()) if moment else ""), DIM
                 case "id":
-                    cell, style = _id(shown.message, width), PLAIN
+                    cell, style = Details(_id(shown.message, width)), DIM
                 case "user":
-                    cell, style = _user(shown, width), PLAIN
+                    cell, style = self._user(shown, width)
                 case "activity":
-                    cell, style = activity, self._activity_style(shown.message)
+                    cell, style = Details(steady(activity)), _activity_style(shown.message)
                 case "entity":
-                    cell, style = entity, self._entity_style(shown.message)
+                    cell, style = _entity(shown.message, width), PLAIN
                 case "from":
-                    cell, style = SIGNS[shown.source], DIM
+                    cell, style = Details(SIGNS[shown.source]), DIM
                 case "details":
                     cell = details
                     style = PLAIN if isinstance(shown.message, Entry) else DIM
                 case _:
                     if fields is None:
                         fields = self._fields(shown.message)
-                    cell = visible(text_of(self._look_ups[name](fields))[:LONGEST_NAME])
-                    style = PLAIN
+                    text = text_of(self._look_ups[name](fields))[:LONGEST_NAME]
+                    cell, style = Details(steady(visible(text))), PLAIN
             cells.append(cell)
             styles.append(style)
         return self._line(cells, styles)
+
+    def _describe(self, message: Entry | OtherMessage | Unreadable) -> tuple[str, Details]:
+        """The activity and the details of a message; beyond the largest size its own."""
+        width, limit = self._layout.width_of("details"), self._max_message_size
+        size = _size(message)
+        room = limit if self._wrap or self._sought else 4 * width  # some take no cell
+        if isinstance(message, Entry):
+            activity = visible(message.activity_type[:LONGEST_NAME])
+            if size > limit:
+                return activity, _beginning(_excerpt(message.meta, width), size, width)
+            return activity, self._summary(bytes(message.meta), room)
+        if isinstance(message, OtherMessage):
+            if size > limit:
+                return "message", _beginning(_excerpt(message.raw, width), size, width)
+            kind, rest = _kind(message)
+            return kind, self._summary(rest, room)
+        named = f"{message.id} " if isinstance(message, UnreadableEntry) else ""
+        details = f"{named}{visible(message.reason)}: {_excerpt(message.raw, width)}"
+        if size > limit:
+            return "unreadable", _beginning(details, size, width)
+        return "unreadable", Details(steady(details))
+
+    def _summary(self, values: bytes | dict[str, msgspec.Raw], room: int) -> Details:
+        return details_of(values, room, whole=self._wrap, sought=self._sought)
 
     def _fields(self, message: Entry | OtherMessage | Unreadable) -> Mapping[str, Any]:
         """The message's values; none of one that is not looked into."""
         return {} if _size(message) > self._max_message_size else fields_of(message)
 
-    def _line(self, cells: Sequence[str], styles: Sequence[str]) -> str:
+    def _user(self, shown: Arrival, width: int) -> tuple[Details, str]:
+        user = _user_id(shown)
+        email = visible(self._emails.get(user, "")[:LONGEST_NAME])
+        name = email or visible(_whole_or_short(user, width))
+        if cells_of(name) > width:  # its colour tells those of a name apart
+            name = name.rpartition("@")[0] or name
+        return Details(steady(name)), palette.color_of_user(user).code
+
+    def _line(self, cells: Sequence[Details], styles: Sequence[str]) -> str:
         parts: list[str] = []
+        more: Iterator[Details] = iter(())
+        indent = at = 0
         for cell, style, column in zip(cells, styles, self._layout.columns, strict=True):
-            text = cut(steady(cell), column.width)
-            padding = column.width - cell_len(text) + GAP
-            parts += (self._painted(text, style), " " * padding)
-        return "".join(parts).rstrip(" ") + "\n"
+            if self._sought is not None:
+                cell = cell.marking(self._sought)
+            if self._wrap and column.name == "details":
+                more, indent = _wrapped(cell, column.width), at
+                cell = next(more, cell)
+            elif self._sought is not None and column.name == "details":
+                cell = _scrolled(cell, column.width)
+            cell = _fitted(cell, column.width)
+            padding = column.width - cells_of(cell.text) + GAP
+            parts += (self._painted(cell, style), " " * padding)
+            at += column.width + GAP
+        lines = ["".join(parts).rstrip(" ") + "\n"]
+        lines += [" " * indent + self._painted(line, PLAIN) + "\n" for line in more]
+        return "".join(lines)
 
-    def _activity_style(self, message: Entry | OtherMessage | Unreadable) -> str:
-        if isinstance(message, OtherMessage):
-            return DIM
-        if isinstance(message, Unreadable):
-            return self._code(palette.RED)
-        name = message.activity_type[:LONGEST_NAME]
-        return self._code(_ACTIVITY_COLORS.get(name) or palette.color_of(name))
-
-    def _entity_style(self, message: Entry | OtherMessage | Unreadable) -> str:
-        if not isinstance(message, Entry) or message.entity_id is None:
-            return PLAIN
-        return self._code(palette.color_of(message.entity_id))
-
-    def _code(self, color: palette.Color) -> str:
-        return color.code(is_fine=self._is_fine)
-
-    def _painted(self, text: str, style: str) -> str:
-        return painted(text, style) if self._in_color else text
+    def _painted(self, cell: Details, style: str) -> str:
+        return cell.painted(style) if self._in_color else cell.text
 
 
-def _describe(
-    message: Entry | OtherMessage | Unreadable, layout: Layout, limit: int
-) -> tuple[str, str, str]:
-    """The activity, the entity and the details of a message; beyond `limit` bytes its size."""
-    width = layout.width_of("details")
-    size = _size(message)
-    if isinstance(message, Entry):
-        return (
-            visible(message.activity_type[:LONGEST_NAME]),
-            _entity(message, layout.width_of("entity")),
-            _beginning(_excerpt(message.meta, width), size, width)
-            if size > limit
-            else _summary(bytes(message.meta), width),
-        )
+def _activity_style(message: Entry | OtherMessage | Unreadable) -> str:
     if isinstance(message, OtherMessage):
-        if size > limit:
-            return "message", "", _beginning(_excerpt(message.raw, width), size, width)
-        kind, rest = _kind(message)
-        return kind, "", _summary(rest, width)
-    named = f"{message.id} " if isinstance(message, UnreadableEntry) else ""
-    details = f"{named}{visible(message.reason)}: {_excerpt(message.raw, width)}"
-    return "unreadable", "", _beginning(details, size, width) if size > limit else details
+        return DIM
+    if isinstance(message, Unreadable):
+        return Color.RED.code
+    return palette.color_of_type(message.activity_type[:LONGEST_NAME]).code
 
 
 def _size(message: Entry | OtherMessage | Unreadable) -> int:
@@ -238,11 +253,10 @@ def _excerpt(raw: bytes | msgspec.Raw, width: int) -> str:
     return visible(bytes(memoryview(raw)[: 4 * width]).decode("utf-8", "backslashreplace"))
 
 
-def _beginning(text: str, size: int, width: int) -> str:
+def _beginning(text: str, size: int, width: int) -> Details:
     """As much of `text` as fits into `width` cells with the size of the whole."""
     rest = f"… {size_in_words(size)}"
-    room = max(0, width - cell_len(rest))
-    return set_cell_size(steady(text), min(room, cell_len(steady(text)))).rstrip(" ") + rest
+    return Details(beginning(steady(text), max(0, width - cells_of(rest))) + rest)
 
 
 def _kind(message: OtherMessage) -> tuple[str, bytes | dict[str, msgspec.Raw]]:
@@ -277,57 +291,57 @@ def _whole_or_short(name: str, width: int) -> str:
     return name if len(name) <= width else name[:SHORT_ID]
 
 
-def _user(shown: Arrival, width: int) -> str:
+def _user_id(shown: Arrival) -> str:
     message = shown.message
     if isinstance(message, Entry):
-        user = message.user_id
-    elif isinstance(message, UnreadableEntry):
-        user = text_of(fields_of(message).get("user_id"))
-    else:
-        user = shown.channel.rpartition(":")[2]
-    return visible(_whole_or_short(user, width))
+        return message.user_id
+    if isinstance(message, UnreadableEntry):
+        return text_of(fields_of(message).get("user_id"))
+    return shown.channel.rpartition(":")[2]
 
 
-def _entity(entry: Entry, width: int) -> str:
+def _entity(message: Entry | OtherMessage | Unreadable, width: int) -> Details:
     """The entity's type and id; where both do not fit, the type is cut."""
-    kind = visible((entry.entity_type or "")[:LONGEST_NAME])
-    if entry.entity_id is None:
-        return kind
-    shown_id = entry.entity_id if width >= FULL_ENTITY else entry.entity_id[:SHORT_ID]
+    if not isinstance(message, Entry):
+        return Details("")
+    kind = steady(visible((message.entity_type or "")[:LONGEST_NAME]))
+    if message.entity_id is None:
+        return Details(kind)
+    shown_id = message.entity_id if width >= FULL_ENTITY else message.entity_id[:SHORT_ID]
     room = width - len(shown_id) - 1
-    kind = steady(kind)
-    is_worth_it = kind and room >= min(LEAST_TYPE, cell_len(kind))
-    return f"{cut(kind, room)} {shown_id}" if is_worth_it else shown_id
+    is_worth_it = kind and room >= min(LEAST_TYPE, cells_of(kind))
+    text = f"{cut(kind, room)} {shown_id}" if is_worth_it else shown_id
+    return Details(text, [(len(text) - len(shown_id), len(text), DIM)])
 
 
-def _summary(meta: bytes | dict[str, msgspec.Raw], width: int) -> str:
-    """`key=value key=value`, as much as can fit into `width` cells and a little more."""
-    if meta == b"null":
-        return ""
-    room = 4 * width  # characters: some take no cell
-    try:
-        fields = _raw_object(meta) if isinstance(meta, bytes) else meta
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _value(meta, room) if isinstance(meta, bytes) else ""
-    parts: list[str] = []
-    for key, value in fields.items():
-        part = f"{visible(key[:room])}={_value(bytes(value), room)}"
-        parts.append(part)
-        room -= len(part)
-        if room <= 0:
-            break
-    return " ".join(parts)
+def _fitted(cell: Details, width: int) -> Details:
+    """As much of it as fits into `width` cells, with an ellipsis when something was left out."""
+    if cells_of(cell.text) <= width:
+        return cell
+    if width <= 0:
+        return Details("")
+    return cell.part(0, len(beginning(cell.text, width - 1)), after="…")
 
 
-def _value(raw: bytes, room: int) -> str:
-    """A JSON value as text: a string bare where that is clear, the rest as compact JSON."""
-    try:
-        if raw.startswith(b'"'):
-            text = _string(raw)
-            bare = text and len(text) <= room and not any(c in text for c in ' "=')
-            return visible(text if bare else msgspec.json.encode(text[:room]).decode())
-        if raw.startswith((b"{", b"[")) and len(raw) <= 4 * room:
-            raw = msgspec.json.format(raw, indent=-1)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        pass  # shown as it came
-    return visible(raw[: 4 * room].decode("utf-8", "replace"))
+def _scrolled(cell: Details, width: int) -> Details:
+    """From where on its first mark can be seen in `width` cells."""
+    start, end = next(((a, b) for a, b, code in cell.spans if code == MARKED), (0, 0))
+    if cells_of(cell.text[:end]) < width:
+        return cell.part(0, 4 * width)
+    begin = max(0, start - width // 3)
+    word = cell.text.find(" ", begin, start) + 1
+    begin = word or begin
+    return cell.part(begin, begin + 4 * width, before="…")
+
+
+def _wrapped(cell: Details, width: int) -> Iterator[Details]:
+    """All of it in lines of at most `width` cells, broken between words where that is not far."""
+    at = 0
+    while at < len(cell.text):
+        line = next(iter(chop_cells(cell.text[at : at + 4 * width], max(1, width))), "")
+        end = at + max(1, len(line))
+        if end < len(cell.text) and cell.text[end] != " ":
+            word = cell.text.rfind(" ", at + len(line) // 2, end)
+            end = word if word > at else end
+        yield cell.part(at, end)
+        at = end + (cell.text[end : end + 1] == " ")

@@ -1,38 +1,70 @@
-"""Colours that can be read on white and on black alike.
+"""The sixteen colours of the terminal's own theme, and what they mean here.
 
-Of the 256 of most terminals these have a middling lightness. Where there are only eight, the
-terminal's own theme decides how they look.
+A theme's colours can be read on its ground, be it dark or white. Those of the bright ones that are
+nearly white in usual themes are not used.
 """
 
+import re
 import zlib
-from typing import NamedTuple
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import lru_cache
 
 
-class Color(NamedTuple):
-    """Its number among the 256, and the nearest of the first eight."""
+class Color(IntEnum):
+    """A colour, by its number among the sixteen."""
 
-    number: int
-    basic: int
+    RED = 1
+    GREEN = 2
+    YELLOW = 3
+    BLUE = 4
+    MAGENTA = 5
+    CYAN = 6
+    BRIGHT_BLUE = 12
+    BRIGHT_MAGENTA = 13
 
-    def code(self, *, is_fine: bool) -> str:
-        """What stands in the escape sequence; `is_fine` where there are 256."""
-        return f"38;5;{self.number}" if is_fine else f"3{self.basic}"
+    @property
+    def code(self) -> str:
+        """What stands in the escape sequence."""
+        return str(30 + self.value if self < 8 else 82 + self.value)
+
+    @property
+    def style(self) -> str:
+        """Its name for rich."""
+        return f"color({self.value})"
 
 
-GREEN, AMBER, RED = Color(28, 2), Color(130, 3), Color(160, 1)
-TEAL, BLUE = Color(31, 6), Color(62, 4)
-_OTHERS = (
-    *(Color(98, 5), Color(30, 6), Color(133, 5), Color(65, 2), Color(168, 5), Color(68, 4)),
-    *(Color(94, 3), Color(127, 5), Color(25, 4), Color(100, 3)),
+DIM, BOLD, MARKED, PLAIN = "2", "1", "7", ""
+_MEANINGS = (
+    (re.compile("FAILED|ERROR|DENIED|DELETED", re.IGNORECASE), Color.RED),
+    (re.compile("TASK_?COMPLETED", re.IGNORECASE), Color.GREEN),
+    (re.compile("TASK_?PUNTED", re.IGNORECASE), Color.YELLOW),
+    (re.compile("MESSAGE_?SENT", re.IGNORECASE), Color.CYAN),
+    (re.compile("MESSAGE_?RECEIVED", re.IGNORECASE), Color.BLUE),
 )
-DIM, BOLD, PLAIN = "2", "1", ""
+_OTHER_TYPES = (Color.MAGENTA, Color.BRIGHT_BLUE, Color.BRIGHT_MAGENTA, Color.CYAN, Color.BLUE)
+_USERS = (*_OTHER_TYPES, Color.GREEN, Color.YELLOW)
 
 
-def color_of(name: str) -> Color:
-    """One of the colours that mean nothing, for one name the same in every run."""
-    return _OTHERS[zlib.crc32(name.encode("utf-8", "replace")) % len(_OTHERS)]
+@lru_cache(1_000)
+def color_of_type(activity_type: str) -> Color:
+    """The colour of an activity type: red is for what went wrong or is gone."""
+    for pattern, color in _MEANINGS:
+        if pattern.search(activity_type):
+            return color
+    return _one_of(_OTHER_TYPES, activity_type)
+
+
+@lru_cache(1_000)
+def color_of_user(user_id: str) -> Color:
+    """The colour of a user, the same in every run."""
+    return _one_of(_USERS, user_id)
+
+
+def _one_of(colors: Sequence[Color], name: str) -> Color:
+    return colors[zlib.crc32(name.encode("utf-8", "replace")) % len(colors)]
 
 
 def painted(text: str, code: str) -> str:
-    """`text` in a colour, or DIM, BOLD or PLAIN."""
+    """`text` in a colour, or DIM, BOLD, MARKED or PLAIN."""
     return f"\x1b[{code}m{text}\x1b[0m" if text and code else text

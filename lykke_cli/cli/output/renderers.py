@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, Message, UnreadableEntry
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.output.fields import fields_of, look_up_of, text_of
+from lykke_cli.cli.output.json_text import array_of
 from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
 from lykke_cli.cli.output.terminal import Output, Terminal
 
@@ -43,6 +45,9 @@ def make_renderer(
     zone: tzinfo | None = UTC,
     relative: bool = False,
     show_user: bool = False,
+    emails: Mapping[str, str] | None = None,
+    wrap: bool = False,
+    grep: str | None = None,
     unsafe: bool = False,
     columns: Sequence[str] | None = None,
     template: str | None = None,
@@ -51,12 +56,13 @@ def make_renderer(
 ) -> Renderer:
     """The renderer for `output`, or without it a table on a terminal and NDJSON in a pipe.
 
-    `zone`, `relative` and `show_user` are for the table: the zone of its times (None: this
-    machine's), ages in their place, and a column for the user. With `unsafe` raw payloads reach a
-    terminal as they are. `columns` are those of a table or of CSV, in order; a `template` takes the
-    place of `output`. What has more than `max_message_size` bytes is cut in the table. With
-    `any_message`, for channels of other types than the audit log's, columns and fields are those of
-    whatever JSON object comes.
+    `zone`, `relative`, `show_user`, `emails`, `wrap` and `grep` are for the table: the zone of its
+    times (None: this machine's), ages in their place, a column for the user and what stands there
+    in place of ids, whole details, and a regular expression that is marked. With `unsafe` raw
+    payloads reach a terminal as they are. `columns` are those of a table or of CSV, in order; a
+    `template` takes the place of `output`. What has more than `max_message_size` bytes is cut in
+    the table. With `any_message`, for channels of other types than the audit log's, columns and
+    fields are those of whatever JSON object comes.
     Raises UsageMistake.
     """
     if template is not None:
@@ -78,6 +84,9 @@ def make_renderer(
                 zone=zone,
                 relative=relative,
                 show_user=show_user,
+                emails=emails,
+                wrap=wrap,
+                sought=None if grep is None else re.compile(grep),
                 columns=columns,
                 max_message_size=max_message_size,
                 any_message=any_message,
@@ -85,7 +94,8 @@ def make_renderer(
         case Output.NDJSON:
             return NdjsonRenderer(to_terminal=to_terminal)
         case Output.JSON:
-            return JsonRenderer(to_terminal=to_terminal)
+            in_color = terminal.stdout_in_color
+            return PrettyJsonRenderer(in_color=in_color) if to_terminal else JsonRenderer()
         case Output.CSV:
             return CsvRenderer(columns, to_terminal=to_terminal, any_message=any_message)
         case Output.RAW:
@@ -112,8 +122,7 @@ class NdjsonRenderer:
 class JsonRenderer:
     """One JSON array, written as the messages come, an element per line."""
 
-    def __init__(self, *, to_terminal: bool = False) -> None:
-        self._to_terminal = to_terminal
+    def __init__(self) -> None:
         self._empty = True
 
     def header(self) -> bytes:
@@ -124,11 +133,24 @@ class JsonRenderer:
             return b""
         start = b"\n" if self._empty else b",\n"
         self._empty = False
-        data = start + as_batch(messages).lines()[:-1].replace(b"\n", b",\n")
-        return json_for_terminal(data) if self._to_terminal else data
+        return start + self._elements(as_batch(messages).lines()[:-1])
 
     def footer(self) -> bytes:
         return b"]\n" if self._empty else b"\n]\n"
+
+    def _elements(self, lines: bytes) -> bytes:
+        return lines.replace(b"\n", b",\n")
+
+
+class PrettyJsonRenderer(JsonRenderer):
+    """The same for people: harmless, each element indented."""
+
+    def __init__(self, *, in_color: bool) -> None:
+        super().__init__()
+        self._in_color = in_color
+
+    def _elements(self, lines: bytes) -> bytes:
+        return array_of(lines.split(b"\n"), in_color=self._in_color)
 
 
 class CsvRenderer:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from lykke_cli.cli.output.sanitize import json_for_terminal
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # rich is slow to import; most commands never need a console
 
 TERMINAL_COLUMNS = 80  # when a terminal does not tell its width
 PIPE_COLUMNS = 120
+_FORCING = ("FORCE_COLOR", "CLICOLOR_FORCE")
+_NOT_FORCED = ("", "0", "false")
 
 
 class ColorChoice(StrEnum):
@@ -84,9 +86,21 @@ class Terminal:
         self.stdout.flush()
         self._has_buffered = False
 
-    def write_json(self, lines: bytes) -> None:
-        """Write JSON to stdout, harmless on a terminal; raises OutputClosed, OutputFailed."""
+    def write_lines(self, lines: bytes) -> None:
+        """Write NDJSON to stdout, harmless on a terminal; raises OutputClosed, OutputFailed."""
         self.write(json_for_terminal(lines) if self.stdout_is_tty else lines)
+        self.flush()
+
+    def write_json(self, value: bytes) -> None:
+        """Write one JSON value to stdout, for a terminal indented and in colour.
+
+        In a pipe it is data, whatever asks for colours. Raises OutputClosed, OutputFailed.
+        """
+        if self.stdout_is_tty:
+            from lykke_cli.cli.output.json_text import indented
+
+            value = indented(value, in_color=self.stdout_in_color)
+        self.write(value + b"\n")
         self.flush()
 
     async def send(self, data: bytes) -> None:
@@ -140,12 +154,6 @@ class Terminal:
         return self._in_color(is_tty=self.stderr_is_tty)
 
     @property
-    def has_256_colors(self) -> bool:
-        """Whether colours, where they are on, may be more than eight."""
-        told = self._environ.get("TERM", "") + self._environ.get("COLORTERM", "")
-        return any(mark in told.lower() for mark in ("256color", "truecolor", "24bit"))
-
-    @property
     def out(self) -> "Console":
         """The console over stdout, for what is drawn there."""
         if self._out is None:
@@ -177,19 +185,21 @@ class Terminal:
     def _in_color(self, *, is_tty: bool) -> bool:
         if self.color is not ColorChoice.AUTO:
             return self.color is ColorChoice.ALWAYS
-        dumb = self._environ.get("TERM", "").lower() in ("dumb", "unknown")
-        return is_tty and not self._environ.get("NO_COLOR") and not dumb
+        if self._environ.get("NO_COLOR"):
+            return False
+        if any(self._environ.get(name, "") not in _NOT_FORCED for name in _FORCING):
+            return True
+        return is_tty and self._environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
     def _console(self, stream: BinaryIO, *, is_tty: bool, soft_wrap: bool = False) -> "Console":
         from rich.console import Console
 
         in_color = self._in_color(is_tty=is_tty)
-        system: Literal["256", "standard"] = "256" if self.has_256_colors else "standard"
         return Console(
             file=cast(IO[str], _TextStream(stream, is_tty=is_tty)),
             force_terminal=is_tty,
             force_jupyter=False,
-            color_system=system if in_color else None,
+            color_system="standard" if in_color else None,
             no_color=not in_color,
             soft_wrap=soft_wrap,
             markup=False,

@@ -9,6 +9,7 @@ from rich.text import Text
 from lykke_cli.application.stats import Activity
 from lykke_cli.application.times import age
 from lykke_cli.cli.output.cells import harmless
+from lykke_cli.cli.output.palette import color_of_type
 from lykke_cli.cli.reports import charts
 
 CHART_HEIGHT = 8  # lines
@@ -94,16 +95,19 @@ def _types(activity: Activity, width: int, now: datetime) -> Table:
         others.append(("AGE", len("364d ago")))
     room = width - sum(cells + 2 for _, cells in others) - 2
     table.add_column("TYPE", max_width=max(8, room), no_wrap=True, overflow="ellipsis")
-    for name, cells in others:
-        justify: JustifyMethod = "right" if name in ("ENTRIES", "SHARE") else "left"
-        table.add_column(name, width=cells, justify=justify, no_wrap=True)
+    for title, cells in others:
+        justify: JustifyMethod = "right" if title in ("ENTRIES", "SHARE") else "left"
+        table.add_column(title, width=cells, justify=justify, no_wrap=True)
     most = activity.types[0].entries
     for each in activity.types:
+        color = color_of_type(each.activity_type).style
+        name = harmless(each.activity_type)
+        name.stylize(color)
         texts = [
-            harmless(each.activity_type),
+            name,
             Text(f"{each.entries:,}"),
             Text(percent(each.entries, activity.summary.entries)),
-            Text(charts.share(each.entries, most, bar), charts.BAR),
+            Text(charts.share(each.entries, most, bar), color),
             Text(_formatted(each.last.astimezone(activity.zone), "%Y-%m-%d %H:%M:%S")),
             Text(age(each.last, now)),
         ]

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from lykke_cli.cli.output import palette
+from lykke_cli.cli.output.palette import Color
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 SHADES = "·░▒▓█"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-BAR, AXIS = f"color({palette.TEAL.number})", "dim"
+BAR, AXIS = Color.CYAN.style, "dim"
 _GUTTER = 6  # cells: a number, a space, the axis
 _DAY = 4  # cells: the day's name and a space
 _WIDEST_BAR = 12

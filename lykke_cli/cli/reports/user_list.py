@@ -9,12 +9,16 @@ from typing import Any
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
+from rich.text import Text
 
 from lykke_cli.application.gateways.users_protocol import ActiveUser
 from lykke_cli.application.messages import encode, format_time
 from lykke_cli.application.times import age, zone_of
 from lykke_cli.cli.output.cells import harmless
+from lykke_cli.cli.output.json_text import array_of
+from lykke_cli.cli.output.palette import color_of_user
 from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
+from lykke_cli.cli.output.terminal import Terminal
 
 _MEDIUM, _WIDE = 80, 100  # columns: from them on there is room for the count, for whole times
 _ID, _GAP = 36, 1  # columns
@@ -56,7 +60,7 @@ def draw(
         table.add_column(title, width=size, no_wrap=True, justify=justify)
     for user, shown in zip(users, times, strict=True):
         cells = {
-            "USER_ID": harmless(user.user_id),
+            "USER_ID": _colored(user.user_id),
             "ENTRIES": harmless(f"{user.entries:,}"),
             "LAST": harmless(shown),
             "AGE": harmless(age(user.last, now)),
@@ -66,22 +70,33 @@ def draw(
     console.print(table)
 
 
+def _colored(user_id: str) -> Text:
+    """In the colour that the user has wherever there are several."""
+    text = harmless(user_id)
+    text.stylize(color_of_user(user_id).style)
+    return text
+
+
 def _zone_name(moments: Sequence[datetime], zone: tzinfo | None) -> str:
     """The offset that all of them have, or what zone they are in."""
     offsets = {zone_of(moment) for moment in moments}
     return offsets.pop() if len(offsets) == 1 else str(zone or "local")
 
 
-def encoded(users: Sequence[ActiveUser], form: str, *, to_terminal: bool) -> bytes:
+def encoded(users: Sequence[ActiveUser], form: str, terminal: Terminal) -> bytes:
     """The users as `ndjson`, `json` or `csv`, with the keys user_id, email, entries, last."""
     rows = [_row(user) for user in users]
+    to_terminal = terminal.stdout_is_tty
     if form == "csv":
         return _csv(rows, to_terminal=to_terminal)
     lines = [encode(row) for row in rows]
     if form == "json":
-        data = b"[" + b",".join(b"\n" + line for line in lines) + (b"\n]\n" if lines else b"]\n")
-    else:
-        data = b"".join(line + b"\n" for line in lines)
+        if to_terminal:
+            elements = array_of(lines, in_color=terminal.stdout_in_color)
+        else:
+            elements = b",\n".join(lines)
+        return b"[\n" + elements + b"\n]\n" if lines else b"[]\n"
+    data = b"".join(line + b"\n" for line in lines)
     return json_for_terminal(data) if to_terminal else data
 
 

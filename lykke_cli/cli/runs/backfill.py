@@ -217,7 +217,8 @@ class Backfilling:
         printing = self.printing
         if replayer is not None and printing.output is None and printing.template is None:
             return NoSink()
-        return StdoutSink(self._terminal, printing.renderer(self._terminal))
+        renderer = printing.renderer(self._terminal, grep=self.filters.grep)
+        return StdoutSink(self._terminal, renderer)
 
     async def _emit(
         self,

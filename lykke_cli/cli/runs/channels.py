@@ -53,7 +53,8 @@ class Listing:
                 self.terminal.out.print(self._table(census))
                 self.terminal.flush()
             case "json":
-                self._write([{"channels": rows, "pattern_subscriptions": census.patterns}])
+                told = {"channels": rows, "pattern_subscriptions": census.patterns}
+                self.terminal.write_json(encode(told))
             case _:
                 self._write(rows)
                 if census.patterns:
@@ -122,7 +123,7 @@ class Listing:
         return Group(table, *lines)
 
     def _write(self, rows: Iterable[dict[str, Any]]) -> None:
-        self.terminal.write_json(b"".join(encode(row) + b"\n" for row in rows))
+        self.terminal.write_lines(b"".join(encode(row) + b"\n" for row in rows))
 
     def _say(self, text: str) -> None:
         if not self.quiet:

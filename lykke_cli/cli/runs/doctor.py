@@ -11,16 +11,16 @@ from lykke_cli.application.doctor import Check, Finding, Verdict, examine
 from lykke_cli.application.errors import ExpectationNotMet
 from lykke_cli.application.messages import encode
 from lykke_cli.bootstrap import make_checks
-from lykke_cli.cli.output import palette
+from lykke_cli.cli.output.palette import DIM, Color, painted
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runtime import without_log
 from lykke_cli.infrastructure.configuration.settings import Settings
 
 _SIGNS = {
-    Verdict.OK: ("✓", palette.GREEN),
-    Verdict.WARNING: ("!", palette.AMBER),
-    Verdict.FAILED: ("✗", palette.RED),
+    Verdict.OK: ("✓", Color.GREEN),
+    Verdict.WARNING: ("!", Color.YELLOW),
+    Verdict.FAILED: ("✗", Color.RED),
     Verdict.SKIPPED: ("-", None),
 }
 _ID_WIDTH = 27
@@ -69,9 +69,7 @@ class Examination:
     def _show(self, check: Check, finding: Finding) -> None:
         sign, color = _SIGNS[finding.status]
         if self.terminal.stdout_in_color:
-            is_fine = self.terminal.has_256_colors
-            code = palette.DIM if color is None else color.code(is_fine=is_fine)
-            sign = palette.painted(sign, code)
+            sign = painted(sign, DIM if color is None else color.code)
         lines = self._wrapped(finding.detail)
         if finding.remedy is not None:
             lines += self._wrapped(f"→ {finding.remedy}")
@@ -104,4 +102,4 @@ class Examination:
                 for check, finding in found
             ],
         }
-        self.terminal.write_json(encode(report) + b"\n")
+        self.terminal.write_json(encode(report))

@@ -131,10 +131,11 @@ class Tailing:
         return request, sink, Keeper(place, sink, tell, needed=True, written=written)
 
     def _stdout(self) -> StdoutSink:
-        show_user = self.request.user_id is None
-        return StdoutSink(
-            self._terminal, self.printing.renderer(self._terminal, show_user=show_user)
+        request = self.request
+        renderer = self.printing.renderer(
+            self._terminal, show_user=request.user_id is None, grep=request.filters.grep
         )
+        return StdoutSink(self._terminal, renderer)
 
 
 def place_key(database: str, request: TailRequest, file: EntryFile | None) -> dict[str, str]:

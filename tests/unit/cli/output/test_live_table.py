@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from rich.color import Color
 
 from lykke_cli.application.messages import Arrival, Entry, decode, format_time, unreadable_entry
 from lykke_cli.cli.output.live_table import LiveTable
@@ -47,6 +46,9 @@ def a_table(
     term: str = "xterm",
     zone: tzinfo = timezone(timedelta(hours=2)),
     columns: Sequence[str] | None = None,
+    emails: Mapping[str, str] | None = None,
+    wrap: bool = False,
+    sought: re.Pattern[str] | None = None,
 ) -> LiveTable:
     environ = {"TERM": term}
     terminal = Terminal(io.BytesIO(), io.BytesIO(), color=color, environ=environ, columns=width)
@@ -55,6 +57,9 @@ def a_table(
         relative=relative,
         show_user=show_user,
         columns=columns,
+        emails=emails,
+        wrap=wrap,
+        sought=sought,
         zone=UTC if utc else zone,
         now=lambda: NOW,
     )
@@ -198,7 +203,8 @@ def test_ages_are_told_without_days(width: int) -> None:
         (b"{}", ""),
         (b'{"a":1,"b":true,"c":null}', "a=1 b=true c=null"),
         (b'{"a":"two words","b":""}', 'a="two words" b=""'),
-        (b'{"a": {"b": [1, 2]}}', 'a={"b":[1,2]}'),
+        (b'{"b":{"c":1},"a":[1, 2, 3],"d":1,"text":"x"}', "text=x d=1 a=[3] b={…}"),
+        (b'{"a":{},"b":[]}', "a={} b=[]"),
         (b'{"n":12345678901234567890.10}', "n=12345678901234567890.10"),
         (b"[1, 2]", "[1,2]"),
         (b'"text"', "text"),
@@ -258,7 +264,7 @@ def test_an_id_is_shown_in_full_or_short(width: int, shown: str) -> None:
 def test_other_messages_are_named_by_their_type() -> None:
     shown = lines(a_table(120), live(b'{"type":"ack","n":1}'), live(b'{"type":1,"n":2}'))
     assert shown[0].split()[1:] == ["●", "ack", "n=1"]
-    assert shown[1].split()[1:] == ["●", "message", "type=1", "n=2"]
+    assert shown[1].split()[1:] == ["●", "message", "n=2", "type=1"]
 
 
 def test_what_cannot_be_read_is_shown_with_the_reason() -> None:
@@ -284,34 +290,93 @@ def test_known_activities_have_their_own_colour(activity: str, code: int) -> Non
     assert f"\x1b[{code}m{activity}\x1b[0m" in line
 
 
-def test_where_there_are_256_colours_they_are_readable_on_white_and_on_black() -> None:
-    def luminance(number: int) -> float:
-        parts = (part / 255 for part in Color.from_ansi(number).get_truecolor())
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    table = a_table(120, color=ColorChoice.ALWAYS, term="xterm-256color")
-    names = ["TASK_COMPLETED", "TASK_PUNTED", "MESSAGE_SENT", "MESSAGE_RECEIVED"]
-    names += [f"TYPE_{n}" for n in range(200)]
-    text = table.render([*map(entry, names), live(b"unreadable")]).decode()
-    numbers = {int(number) for number in re.findall(r"\x1b\[38;5;(\d+)m", text)}
-    assert len(numbers) > 12
-    for number in numbers:  # the contrast that large text needs
-        assert 1.05 / (luminance(number) + 0.05) > 3
-        assert (luminance(number) + 0.05) / 0.05 > 3
+def test_only_colours_of_the_theme_are_used_that_its_ground_is_not_likely_to_hide() -> None:
+    table = a_table(120, color=ColorChoice.ALWAYS, show_user=True, term="xterm-256color")
+    text = table.render([*(entry(f"TYPE_{n}") for n in range(200)), *awkward()]).decode()
+    codes = {code for codes in ESCAPE.findall(text) for code in codes[2:-1].split(";")}
+    assert codes <= {"0", "1", "2", "31", "32", "33", "34", "35", "36", "94", "95"}
 
 
-def test_an_entity_has_the_same_colour_whatever_happens_to_it() -> None:
-    def color(activity: str, entity_id: str) -> str:
-        (line,) = lines(
-            a_table(120, color=ColorChoice.ALWAYS),
-            entry(activity, None, b"{}", entity_id=entity_id),
-        )
-        return line.partition(entity_id[:8])[0].rpartition("\x1b")[2]
+@pytest.mark.parametrize("activity", ["TASK_FAILED", "UserDeletedEvent", "x.error", "DENIED"])
+def test_what_went_wrong_is_red(activity: str) -> None:
+    (line,) = lines(a_table(120, color=ColorChoice.ALWAYS), entry(activity))
+    assert f"\x1b[31m{activity}\x1b[0m" in line
 
-    ids = [f"{n:08}-3b1c-4f7e-9d55-0c0a7d7f1e11" for n in range(20)]
-    assert all(color("A", each) == color("B", each) for each in ids)
-    assert len({color("A", each) for each in ids}) > 2
+
+def test_ids_and_keys_are_dim() -> None:
+    table = a_table(200, color=ColorChoice.ALWAYS, columns=["id", "entity", "details"])
+    (line,) = lines(table, entry(meta=b'{"n":1}'))
+    whole, short = f"\x1b[2m{TASK}\x1b[0m", f"\x1b[2m{TASK[:8]}\x1b[0m"
+    assert line.split() == [whole, "task", short, "\x1b[2mn=\x1b[0m1"]
+
+
+def test_each_user_has_a_colour_whatever_happens() -> None:
+    def color(number: int, activity: str) -> str:
+        payload = f'{{"type":"{activity}"}}'.encode()
+        shown = Arrival(decode(payload), "live", f"auditlog:{number}", payload)
+        (line,) = lines(a_table(80, color=ColorChoice.ALWAYS, show_user=True), shown)
+        return line.split(" ")[2].partition("m")[0]
+
+    users = range(30)
+    assert [color(n, "A") for n in users] == [color(n, "B") for n in users]
+    assert len({color(n, "A") for n in users}) > 4
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [(80, "anna"), (160, "anna@example.com")],
+)
+def test_an_email_takes_the_place_of_the_users_id(width: int, shown: str) -> None:
+    table = a_table(width, show_user=True, emails={USER: "anna@example.com"})
+    assert lines(table, entry())[0].split()[2] == shown
+
+
+@pytest.mark.parametrize("email", HOSTILE)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_email_may_be_anything(width: int, email: str) -> None:
+    table = a_table(width, show_user=True, emails={USER: email})
+    (line,) = lines(table, entry())
+    assert cell_len(line) <= width
+    assert line.replace("\u0301", "").isprintable()
+
+
+@pytest.mark.parametrize("text", ["milk " * 60, "x" * 300, "タスク" * 60, "e\u0301" * 400])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_wrapped_details_are_whole_and_stay_in_their_column(width: int, text: str) -> None:
+    table = a_table(width, wrap=True)
+    at = table.header().decode().index("DETAILS")
+    first, *more = lines(table, entry(meta=cell(text)))
+    assert first.startswith("08:30:15") and more
+    assert all(line[:at].isspace() for line in more)
+    assert all(cell_len(line) <= width for line in (first, *more))
+    whole = "".join(line[at:] for line in (first, *more))
+    assert f"k={text}".replace(" ", "") in whole.replace(" ", "").replace('"', "")
+
+
+def test_wrapped_details_are_broken_between_words() -> None:
+    text = " ".join(str(number) for number in range(100, 200))
+    shown = lines(a_table(80, wrap=True), entry(meta=cell(text)))
+    assert all(line.split()[-1].strip('"').isdigit() for line in shown)
+    assert '{"a":[1]}' in lines(a_table(80, wrap=True), entry(meta=b'{"k":{"a":[1]}}'))[0]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("padding", ["x" * 300, "word " * 60, "タスク " * 60])
+def test_what_is_looked_for_is_marked_and_in_view(width: int, padding: str) -> None:
+    table = a_table(width, color=ColorChoice.ALWAYS, sought=re.compile("needle"))
+    meta = [f'{{"a":"{padding}","b":"a needle here"}}', f'{{"k":["{padding}",{{"b":"needle"}}]}}']
+    for line in lines(table, *(entry(meta=each.encode()) for each in meta)):
+        assert "\x1b[7mneedle\x1b[0m" in line
+        assert cell_len(ESCAPE.sub("", line)) <= width
+    (short,) = lines(table, entry(meta=b'{"k":"needle"}'))
+    assert "…" not in short
+
+
+def test_what_is_looked_for_is_marked_wherever_it_is_shown() -> None:
+    table = a_table(80, color=ColorChoice.ALWAYS, sought=re.compile("TASK|o=|$"), wrap=True)
+    (line,) = lines(table, entry("A_TASK", meta=b'{"no":1}'))
+    assert "A_\x1b[0m\x1b[7mTASK\x1b[0m" in line
+    assert line.endswith("\x1b[2mn\x1b[0m\x1b[7mo=\x1b[0m1")
 
 
 def test_an_unknown_activity_has_the_same_colour_every_time() -> None:

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from lykke_cli.cli.output.terminal import ColorChoice, Output, Terminal
 
 USER = "9b2f0c1e-7a43-4d1f-8f2b-1c6a5d3e2f10"
 CHANNEL = f"auditlog:{USER}"
+ESCAPE = re.compile(rb"\x1b\[[0-9;]*m")
 
 
 class Stream(io.BytesIO):
@@ -112,10 +114,26 @@ def test_json_of_nothing_is_an_empty_array() -> None:
 @pytest.mark.parametrize("output", [Output.NDJSON, Output.JSON])
 def test_json_on_a_terminal_is_harmless_and_the_same(output: Output) -> None:
     shown = history(an_entry(activity_type="\u202eevil", meta='{"a":"\x7f\x9b31m"}'.encode()))
-    safe = rendered(output, shown, tty=True)
+    safe = ESCAPE.sub(b"", rendered(output, shown, tty=True))
     assert safe.isascii()
     assert b"\x7f" not in safe
     assert json.loads(safe) == json.loads(rendered(output, shown))
+
+
+def test_json_is_indented_and_coloured_on_a_terminal_only() -> None:
+    shown = rendered(Output.JSON, live(b'{"a":{"b":"c"},"d":[]}'), live(b'{"e":1.50}'), tty=True)
+    assert b'\x1b[34;1m"a"\x1b[0m' in shown
+    assert ESCAPE.sub(b"", shown).decode().splitlines() == [
+        *("[", "  {", '    "a": {', '      "b": "c"', "    },", '    "d": []', "  },"),
+        *("  {", '    "e": 1.50', "  }", "]"),
+    ]
+
+
+@pytest.mark.parametrize("output", [Output.JSON, Output.NDJSON, Output.CSV, Output.RAW])
+def test_data_in_a_pipe_has_no_colour_whatever_asks_for_it(output: Output) -> None:
+    terminal = a_terminal(color=ColorChoice.ALWAYS, FORCE_COLOR="1")
+    data = printed(make_renderer(output, terminal), [history(an_entry())])
+    assert data == rendered(output, history(an_entry()))
 
 
 def test_csv_has_a_row_per_message_under_a_header() -> None:
@@ -180,7 +198,12 @@ def test_raw_is_escaped_on_a_terminal_unless_asked_otherwise() -> None:
         (True, ColorChoice.AUTO, {"TERM": "dumb"}, False),
         (True, ColorChoice.NEVER, {"TERM": "xterm"}, False),
         (True, ColorChoice.ALWAYS, {"TERM": "xterm", "NO_COLOR": "1"}, True),
-        (False, ColorChoice.AUTO, {"TERM": "xterm", "FORCE_COLOR": "1"}, False),
+        (False, ColorChoice.AUTO, {"TERM": "xterm"}, False),
+        (False, ColorChoice.AUTO, {"FORCE_COLOR": "1"}, True),
+        (False, ColorChoice.AUTO, {"CLICOLOR_FORCE": "1"}, True),
+        (False, ColorChoice.AUTO, {"FORCE_COLOR": "0", "CLICOLOR_FORCE": ""}, False),
+        (False, ColorChoice.AUTO, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        (False, ColorChoice.NEVER, {"FORCE_COLOR": "1"}, False),
         (False, ColorChoice.ALWAYS, {}, True),
     ],
 )
@@ -200,7 +223,7 @@ def test_no_variable_makes_a_pipe_a_terminal(name: str) -> None:
     with terminal.err.status("waiting"):
         pass
     assert isinstance(terminal.stderr, Stream)
-    assert b"\x1b" not in terminal.stderr.getvalue()
+    assert b"\x1b" not in ESCAPE.sub(b"", terminal.stderr.getvalue())
 
 
 def test_consoles_take_no_markup_from_what_they_print() -> None:
