@@ -60,14 +60,14 @@ async def catch_up(
     resume: Checkpoint | None,
     since: datetime | None,
 ) -> AsyncGenerator[Print | Save | Notice]:
-    """Yield what was committed since `resume`; without it, what occurred from `since` on.
+    """Yield what was committed since `resume`; without its cursor, what occurred from `since` on.
 
     A Save follows each Print, as in `tail.py`. Raises ServerUnavailable.
     """
     merge = Merge(resume)
     merge.tick(ReadKind.FULL)
     selection = filters.selection(user_id)
-    if resume is None:
+    if resume is None or resume.cursor is None:
         chunks = history.begin(selection, since=since)
     else:
         chunks = history.changes(selection, resume.cursor)

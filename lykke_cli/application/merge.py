@@ -63,7 +63,8 @@ class ReadKind(IntEnum):
 class Checkpoint(msgspec.Struct, frozen=True):
     """Where the merge stands: enough for another run to go on without a gap or a duplicate."""
 
-    cursor: Cursor
+    cursor: Cursor | None
+    """None where nothing was read yet, and still something was printed."""
     pending: dict[str, str]
     """Ids of live entries printed which a read from `cursor` may return, with occurred_at."""
     floor: str | None

@@ -142,7 +142,7 @@ class Place:
 
     def _save_all(self, store: CursorStoreProtocol) -> None:
         checkpoint = self.current()
-        assert checkpoint is not None
+        assert checkpoint is not None and checkpoint.cursor is not None  # it came by `reached`
         store.save(
             {
                 "checkpoint": {

@@ -5,7 +5,9 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import orjson
 import pytest
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
@@ -125,6 +127,31 @@ async def test_a_standby_that_lags_is_waited_for(
     standby.catch_up()
     assert ids(await changes(behind, lagging[-1].cursor)) == sorted(new)
     assert ids(await changes(url, lagging[-1].cursor)) == sorted(new)
+
+
+def test_what_a_lagging_standby_lacks_is_not_written_twice_when_the_state_is_lost(
+    own_postgres: PostgresServer, database: str, standby: Standby, tmp_path: Path
+) -> None:
+    """It stands in the file, though no read returned it and no place knows it."""
+    env = {"DATABASE_URL": reader_url(own_postgres, database)}
+    behind = {"DATABASE_URL": reader_url(standby, database)}
+    target = tmp_path / "audit.ndjson"
+    backfill = ("backfill", USER, "--since", "40d", "--to-file", target)
+    written = asyncio.run(record(own_postgres, database, 10))
+    standby.catch_up()
+    standby.execute("SELECT pg_wal_replay_pause()")
+    written |= asyncio.run(record(own_postgres, database, 10))
+    assert run_lykke(*backfill, env=env).status == 0
+    shutil.rmtree(tmp_path / "state")
+    for _ in range(2):
+        assert "0 printed" in run_lykke(*backfill, env=behind).stderr
+    standby.execute("SELECT pg_wal_replay_resume()")
+    standby.catch_up()
+    assert "0 printed" in run_lykke(*backfill, env=behind).stderr
+    new = asyncio.run(record(own_postgres, database, 3))
+    assert "3 printed" in run_lykke(*backfill, env=env).stderr
+    found = [orjson.loads(line)["id"] for line in target.read_bytes().splitlines()]
+    assert sorted(found) == sorted(written | new)
 
 
 async def test_a_crash_that_loses_commits_which_were_not_waited_for(

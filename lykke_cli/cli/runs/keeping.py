@@ -180,8 +180,8 @@ async def open_file(
 ) -> tuple[FileSink, Checkpoint | None, WrittenIds | None]:
     """Open the output file of a run.
 
-    Returns its sink, the checkpoint to go on from, and the ids of entries that are in the file
-    though the place does not know them.
+    Returns its sink, the checkpoint to go on from, which has no cursor where only the file is
+    known, and the ids of entries that are in the file though the place does not know them.
     """
     file.tell = tell
     found = file.open(None if checkpoint is None else place.output)
@@ -192,7 +192,9 @@ async def open_file(
     if place.is_kept and not file.is_compared:
         ids = await file.read_back()
         if ids:
-            written = ids
+            written, latest = ids, ids.latest()
+            # A standby that lags may return them after this run.
+            checkpoint = place.wrote_before(latest) or Checkpoint(None, latest, None)
             tell(
                 f"the stored place does not know all that is in {file.path}: {len(ids):,} entries "
                 "found there are not written again"

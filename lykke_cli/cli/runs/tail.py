@@ -114,12 +114,13 @@ class Tailing:
             sink = self._stdout()
         else:
             sink, checkpoint, written = await open_file(self.file, place, checkpoint, tell)
-        if checkpoint is not None and (request.since is not None or request.last is not None):
+        goes_on = checkpoint is not None and checkpoint.cursor is not None
+        begins_now = request.since is None and request.last is None
+        if goes_on and not begins_now:
             tell(SINCE_UNUSED)
-        begins_now = checkpoint is None and request.since is None and request.last is None
-        if self.resume and checkpoint is None:
+        if self.resume and not goes_on:
             tell("no place is stored yet: following from now on")
-        elif written is not None and begins_now:
+        elif written is not None and begins_now and not goes_on:
             tell("following from now on; --since fills in what came after the last of them")
         undecoded = (
             self.printing.output is Output.RAW

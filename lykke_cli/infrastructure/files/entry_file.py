@@ -125,7 +125,7 @@ class EntryFile:
                     continue
                 for number, entry in enumerate(entries(file)):
                     if entry is not None:
-                        ids.add(entry.id)
+                        ids.add(entry)
                     if number % 1000 == 0:
                         await asyncio.sleep(0)  # a signal is heard
                     if len(ids) > MOST_IDS:

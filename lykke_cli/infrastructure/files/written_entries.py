@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import zlib
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -23,6 +23,7 @@ from lykke_cli.application.gateways.pubsub_protocol import Deliveries
 from lykke_cli.application.messages import BEFORE_ALL, Entry
 
 MARKED = 4096  # bytes
+LATEST = 50_000  # entries: by so many may a standby be behind what was written before
 LONGEST_LINE = 64 << 20  # bytes; a longer one is no entry
 _BLOCK = 1 << 20  # bytes
 _OURS = re.compile(rb'\{"id":"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
@@ -37,9 +38,13 @@ class WrittenEntry(NamedTuple):
 
 
 class WrittenIds:
-    """A set of ids in sixteen bytes each: a file of many gigabytes has as many of them."""
+    """A set of ids in sixteen bytes each: a file of many gigabytes has as many of them.
+
+    The last LATEST entries that were added are kept whole.
+    """
 
     def __init__(self) -> None:
+        self._latest: deque[WrittenEntry] = deque(maxlen=LATEST)
         self._key = secrets.token_bytes(16)  # nobody can choose ids that fall together
         self._buckets: defaultdict[bytes, bytearray] = defaultdict(bytearray)
         self._number = 0
@@ -51,9 +56,14 @@ class WrittenIds:
         bucket, rest = self._digest(str(id))
         return bucket in self._buckets and _has(self._buckets[bucket], rest)
 
-    def add(self, id: str) -> None:
+    def latest(self) -> dict[str, str]:
+        """The ids of the last entries, with their occurred_at."""
+        return dict(self._latest)
+
+    def add(self, entry: WrittenEntry) -> None:
         """Adding one twice does no harm."""
-        bucket, rest = self._digest(id)
+        self._latest.append(entry)
+        bucket, rest = self._digest(entry.id)
         if not _has(self._buckets[bucket], rest):
             self._buckets[bucket] += rest
             self._number += 1

@@ -58,7 +58,7 @@ def checkpoint(name: str, *pending: str) -> Checkpoint:
 
 def loaded(store: Store) -> tuple[str, set[str]]:
     found = Place(store).load()
-    assert found is not None
+    assert found is not None and found.cursor is not None
     return found.cursor.data["name"], set(found.pending)
 
 

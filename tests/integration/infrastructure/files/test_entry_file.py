@@ -17,7 +17,7 @@ from lykke_cli.application.messages import EMPTY_META, unreadable_entry
 from lykke_cli.infrastructure.files import entry_file
 from lykke_cli.infrastructure.files.entry_file import EntryFile
 from lykke_cli.infrastructure.files.packing import pack
-from lykke_cli.infrastructure.files.written_entries import WrittenIds, beside, entries
+from lykke_cli.infrastructure.files.written_entries import WrittenEntry, WrittenIds, beside, entries
 from tests.builders import entity, wire
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks and inodes are those of POSIX")
@@ -181,8 +181,9 @@ def test_a_comparison_that_was_not_finished_is_begun_again(run: Opener, path: Pa
 def test_a_million_ids_are_known_in_little_memory() -> None:
     known = WrittenIds()
     for number in range(2_000):
-        known.add(f"id-{number}")
-        known.add(f"id-{number}")
+        entry = WrittenEntry(f"id-{number}", "")
+        known.add(entry)
+        known.add(entry)
     assert len(known) == 2_000
     assert all(f"id-{number}" in known for number in range(2_000))
     assert not any(f"other-{number}" in known for number in range(2_000))
