@@ -17,30 +17,30 @@ from lykke_cli.application.tail import Notice
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True):
-    """A range of occurred_at: `since` inclusive, the filters' `until` exclusive."""
+    """A range of occurred_at: `since` inclusive, the filters' `until` exclusive.
+
+    With `first` or `last` only the oldest or the newest of it, so many that the filters let
+    through.
+    """
 
     since: datetime | None = None
-    limit: int | None = None
+    first: int | None = None
+    last: int | None = None
 
 
 async def read_range(
     history: HistoryProtocol, user_id: UUID | None, filters: Filters, wanted: Range
 ) -> AsyncGenerator[Sequence[Arrival]]:
-    """Yield the range's entries, oldest first; with a limit alone, the newest so many.
-
-    Raises ServerUnavailable.
-    """
-    selection = filters.selection(user_id)
-    left = wanted.limit
-    in_sql = left if filters.is_all_sql else None
-    if wanted.since is None and filters.until is None and in_sql is not None:
-        async with aclosing(history.begin(selection, last=in_sql)) as chunks:
-            async for chunk in chunks:
-                if rows := chunk.rows[:in_sql]:
-                    in_sql -= len(rows)  # more may be committed meanwhile
-                    yield [Arrival(row, "history") for row in rows]
-        return
-    stream = history.stream(selection, since=wanted.since, until=filters.until, limit=in_sql)
+    """Yield the range's entries, oldest first; raises ServerUnavailable."""
+    left = wanted.first if wanted.last is None else wanted.last
+    stream = history.stream(
+        filters.selection(user_id),
+        since=wanted.since,
+        until=filters.until,
+        limit=left if filters.is_all_sql else None,
+        last=wanted.last,
+        wanted=None if filters.is_all_sql else filters.wants,
+    )
     async with aclosing(stream):
         async for entries in stream:
             matching = filters.select([Arrival(entry, "history") for entry in entries])[:left]

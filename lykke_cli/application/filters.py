@@ -12,7 +12,7 @@ from uuid import UUID
 from lykke_cli.application.batches import as_batch
 from lykke_cli.application.channel_event import ChannelEvent, event_of
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.application.gateways.history_protocol import Selection
+from lykke_cli.application.gateways.history_protocol import HistoryRow, Selection
 from lykke_cli.application.messages import Arrival, Entry, Message, format_time
 
 _WILD = re.compile(r"[*?[]")
@@ -120,6 +120,11 @@ class Filters:
         if len(found) < len(events):
             batch = batch.where([event is not None for event in events])
         return batch.where(self._wanted(found))
+
+    def wants(self, rows: Sequence[HistoryRow]) -> list[bool]:
+        """Tell of each row whether it is wanted."""
+        events = [self.event_of(row) for row in rows]
+        return self._wanted([event for event in events if event is not None])  # none is None
 
     def event_of(self, message: Message) -> Event | None:
         """Return what the filters look at in a message; None where they do not hold for it."""

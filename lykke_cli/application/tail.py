@@ -109,7 +109,7 @@ class TailRequest(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     """Print history from here on first."""
     last: int | None = None
-    """Print so many of the newest entries first."""
+    """Print the newest entries first, so many of those that the filters let through."""
     resume: Checkpoint | None = None
     """Go on from here instead."""
     undecoded: bool = False
@@ -201,8 +201,10 @@ class _Reader:
 
     def _chunks(self, read: Read) -> AsyncGenerator[HistoryChunk]:
         if read.cursor is None:
-            since, last = self._request.since, self._request.last
-            return self._history.begin(self._selection, since=since, last=last)
+            since, last, filters = self._request.since, self._request.last, self._request.filters
+            is_sql = filters.is_all_sql and filters.until is None
+            wanted = None if is_sql else filters.wants
+            return self._history.begin(self._selection, since=since, last=last, wanted=wanted)
         recent_only = read.kind is ReadKind.RECENT
         return self._history.changes(self._selection, read.cursor, recent_only=recent_only)
 

@@ -248,8 +248,8 @@ async def test_a_stream_is_bounded_and_ordered(database: Database, user: UUID) -
     selection = Selection(user_id=user)
     between = {"since": NOON + timedelta(minutes=1), "until": NOON + timedelta(minutes=4)}
     assert await streamed(database.history, selection, **between) == ids_of(entities[1:4])
-    newest = await streamed(database.history, selection, **between, newest_first=True, limit=2)
-    assert newest == ids_of(entities[3:1:-1])
+    assert await streamed(database.history, selection, **between, limit=2) == ids_of(entities[1:3])
+    assert await streamed(database.history, selection, **between, last=2) == ids_of(entities[2:4])
     assert await database.history.count(selection, **between) == 3
 
 
@@ -329,7 +329,6 @@ async def test_a_range_and_a_start_agree_on_what_occurred_outside_of_the_calenda
     selection = Selection(user_id=user)
     everything = await streamed(database.history, selection)
     assert len(set(everything)) == len(everything) == 15
-    assert await streamed(database.history, selection, newest_first=True) == everything[::-1]
 
     since = NOON + timedelta(minutes=2)
     late = await streamed(database.history, selection, since=since)
@@ -347,8 +346,7 @@ async def test_a_range_and_a_start_agree_on_what_occurred_outside_of_the_calenda
         newest = await chunks_of(database.history, selection, last=number)
         assert ids(newest) == everything[-number:]
         assert await streamed(database.history, selection, limit=number) == everything[:number]
-        newer = await streamed(database.history, selection, limit=number, newest_first=True)
-        assert newer == everything[::-1][:number]
+        assert await streamed(database.history, selection, last=number) == everything[-number:]
     both = await chunks_of(database.history, selection, since=since, last=4)
     assert ids(both) == late[-4:]
 

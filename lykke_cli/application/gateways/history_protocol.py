@@ -1,6 +1,6 @@
 """What was committed, read from the database: the truth behind the channel."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol, Self
 from uuid import UUID
@@ -35,6 +35,8 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 HistoryRow = Entry | UnreadableEntry
+Wanted = Callable[[Sequence[HistoryRow]], Sequence[bool]]
+"""Tells of each row whether it is wanted, where a selection cannot say it all."""
 
 
 class HistoryChunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,12 +75,21 @@ class HistoryProtocol(Protocol):
         ...
 
     def begin(
-        self, selection: Selection, *, since: datetime | None = None, last: int | None = None
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        last: int | None = None,
+        wanted: Wanted | None = None,
     ) -> AsyncGenerator[HistoryChunk]:
         """The first read of a reader without a cursor.
 
-        Rows are those that occurred at or after `since`, or the newest `last` (oldest first);
-        with neither, none: only the cursor from which `changes` goes on.
+        Rows are those that occurred at or after `since`, or the newest `last` of them (oldest
+        first); with neither, none: only the cursor from which `changes` goes on.
+
+        Where only rows that are `wanted` count among the newest, the others between them come too.
+        They are found by reading from the newest on, a chunk at a time, and then read once more:
+        memory does not grow with their number.
         """
         ...
 
@@ -103,10 +114,13 @@ class HistoryProtocol(Protocol):
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
-        newest_first: bool = False,
+        last: int | None = None,
+        wanted: Wanted | None = None,
     ) -> AsyncGenerator[Sequence[HistoryRow]]:
         """Plain history by (occurred_at, id): `since` inclusive, `until` exclusive.
 
+        With `limit` it ends after so many rows, with `last` it begins with the newest so many, as
+        `begin` does.
         What occurred before the calendar (the years 1 to 9999) comes first, what after it last,
         each by id; SQLite sorts by the text as it is stored.
         """

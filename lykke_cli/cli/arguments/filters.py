@@ -13,6 +13,8 @@ from lykke_cli.cli.arguments.values import parse_uuid
 if TYPE_CHECKING:
     from lykke_cli.application.filters import Filters
 
+NEWEST = ("--last", "--limit", "-n")
+"""What the option is called that takes the newest N, on every command that has it."""
 Since = Annotated[
     str | None,
     range_option(

@@ -1,6 +1,7 @@
 """All that commands take from `arguments`, under one name: `options.Since`, `options.filters()`."""
 
 from lykke_cli.cli.arguments.filters import (
+    NEWEST,
     ActivityTypes,
     EntityId,
     EntityType,
@@ -71,6 +72,7 @@ __all__ = [
     "AUDIT_LOG",
     "LISTED_AS",
     "MAX_MESSAGE_SIZE",
+    "NEWEST",
     "USER_HELP",
     "ActivityTypes",
     "Channel",

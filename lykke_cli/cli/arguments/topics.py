@@ -48,6 +48,8 @@ All that are given must hold. With any of them only entries are shown.
 The database decides on types, entities and times. --grep, --not-grep, --query
 and patterns with [] look at every entry that is left: with a --since they have
 less to do.
+
+-n N (--last, --limit) takes the newest N of what matches, --first N the oldest.
 """
 TEMPLATES = """\
 Templates

@@ -8,7 +8,7 @@ from lykke_cli.cli.arguments import options
 from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.files import recent
 
-LEADING = ("--since", "--limit", "--activity-type", "--grep", "--output")
+LEADING = ("--since", "--last", "--activity-type", "--grep", "--output")
 EPILOG = options.examples(
     "lykke backfill USER_ID",
     "lykke backfill USER_ID --since 2h -o csv",
@@ -20,11 +20,15 @@ def backfill(
     user: options.UserId,
     since: options.Since = None,
     until: options.Until = None,
-    limit: Annotated[
+    last: Annotated[
         int | None,
         options.range_option(
-            "--limit", min=1, metavar="N", help="At most N, oldest first; alone: the newest N."
+            *options.NEWEST, min=1, metavar="N", help="Only the newest N that match."
         ),
+    ] = None,
+    first: Annotated[
+        int | None,
+        options.range_option("--first", min=1, metavar="N", help="Only the oldest N that match."),
     ] = None,
     replay: Annotated[
         bool,
@@ -69,8 +73,10 @@ def backfill(
         raise UsageMistake("--rate goes with --replay.")
     if to_file is not None:
         options.require_ndjson(output, columns, template)
-    if to_file is not None and limit is not None:
-        raise UsageMistake("--to-file goes on where it left off: leave --limit out.")
+    if first is not None and last is not None:
+        raise UsageMistake("--first is the oldest N, --last the newest: give one of them.")
+    if to_file is not None and (first is not None or last is not None):
+        raise UsageMistake("--to-file goes on where it left off: leave --last and --first out.")
 
     needs = ("redis_url", "database_url") if replay else ("database_url",)
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
@@ -111,7 +117,8 @@ def backfill(
             not_grep=not_grep,
         ),
         since=start,
-        limit=limit,
+        first=first,
+        last=last,
         replay=replay,
         rate=rate,
         file=options.entry_file(to_file, rotate, compress=compress),

@@ -30,7 +30,7 @@ def tail(
     last: Annotated[
         int | None,
         options.range_option(
-            "--last", "-n", min=0, metavar="N", help="First the newest N from history."
+            *options.NEWEST, min=0, metavar="N", help="First the newest N of history that match."
         ),
     ] = None,
     resume: Annotated[

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lykke_cli.application.gateways.users_protocol import ActiveUser
     from lykke_cli.infrastructure.configuration.settings import Settings
 
-LEADING = ("--since", "--email", "--activity-type", "--limit", "--output")
+LEADING = ("--since", "--email", "--activity-type", "--last", "--output")
 EPILOG = options.examples(
     "lykke users",
     "lykke users --since 1h",
@@ -42,10 +42,14 @@ def users(
             help="Only users with such an address; * and ? stand for anything.",
         ),
     ] = None,
-    limit: Annotated[
+    last: Annotated[
         int,
         options.range_option(
-            "--limit", min=1, metavar="N", help="At most N, the latest ones.", show_default=True
+            *options.NEWEST,
+            min=1,
+            metavar="N",
+            help="At most N, the latest ones.",
+            show_default=True,
         ),
     ] = 50,
     output: Annotated[Form | None, options.LISTED_AS] = None,
@@ -76,7 +80,7 @@ def users(
         since=start,
         until=end,
     )
-    found = run_async(_find(settings, scope, limit, email))
+    found = run_async(_find(settings, scope, last, email))
     match output or (Form.TABLE if terminal.stdout_is_tty else Form.NDJSON):
         case Form.TABLE:
             user_list.draw(found, terminal.out, zone=printing.zone, now=datetime.now(UTC))

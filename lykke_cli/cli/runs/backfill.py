@@ -65,7 +65,8 @@ class Backfilling:
     user_id: UUID
     filters: Filters
     since: datetime | None
-    limit: int | None
+    first: int | None
+    last: int | None
     replay: bool
     rate: float | None
     file: EntryFile | None
@@ -116,7 +117,7 @@ class Backfilling:
                 gateway = make_gateway(self.settings)
                 stack.push_async_callback(gateway.close)
                 replayer = Replayer(gateway, options.AUDIT_LOG, self.rate)
-            is_range = self.since or self.limit or self.filters.until
+            is_range = self.since or self.first or self.last or self.filters.until
             if is_range and self.file is None:
                 await self._read_range(stack, history, replayer)
             else:
@@ -127,7 +128,7 @@ class Backfilling:
     ) -> None:
         sink = self._stdout(replayer)
         keeper = Keeper(NoPlace(), sink, self._reporter.line)
-        wanted = Range(since=self.since, limit=self.limit)
+        wanted = Range(since=self.since, first=self.first, last=self.last)
         await self._show_progress(stack, history, sink)
         try:
             if isinstance(sink, StdoutSink) and replayer is None and self._takes_lines(sink):
@@ -143,7 +144,8 @@ class Backfilling:
 
     def _takes_lines(self, sink: StdoutSink) -> bool:
         """True when the database's own NDJSON will do."""
-        return sink.takes_lines and self.limit is None and self.filters.is_all_sql
+        is_cut = self.first is not None or self.last is not None
+        return sink.takes_lines and not is_cut and self.filters.is_all_sql
 
     async def _copy_lines(self, history: HistoryProtocol, sink: StdoutSink) -> None:
         selection = self.filters.selection(self.user_id)
@@ -276,7 +278,7 @@ class Backfilling:
                 since=self.since,
                 until=self.filters.until,
             )
-            total = total if self.limit is None else min(total, self.limit)
+            total = min(total, self.first or total, self.last or total)
         self._done.bar = stack.enter_context(make_progress(self._terminal))
         self._done.task = self._done.bar.add_task("entries", total=total)
 

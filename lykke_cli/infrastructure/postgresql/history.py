@@ -30,6 +30,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import compress
 from typing import Any, Self
 
 import msgspec
@@ -39,6 +40,7 @@ from lykke_cli.application.gateways.history_protocol import (
     HistoryChunk,
     HistoryRow,
     Selection,
+    Wanted,
 )
 from lykke_cli.application.messages import format_time
 from lykke_cli.infrastructure.database import regions, runs
@@ -117,11 +119,20 @@ class PostgresHistory:
         return await self._snapshots.identify()
 
     def begin(
-        self, selection: Selection, *, since: datetime | None = None, last: int | None = None
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        last: int | None = None,
+        wanted: Wanted | None = None,
     ) -> AsyncGenerator[HistoryChunk]:
         async def read(handover: Handover[HistoryChunk]) -> None:
             async with self._snapshots.take(partial(known_ended, None)) as (connection, snapshot):
-                start = await self._start(connection, selection, since, last)
+                start = None if since is None else regions.just_before(since)
+                if last is not None:
+                    arguments = in_range(selection, since, None)
+                    oldest = await self._oldest_of_newest(connection, arguments, last, wanted)
+                    start = None if oldest is None else just_before_key(oldest)
                 visible = await self._visible(connection, selection, snapshot, start)
                 begun = Region(snapshot.xmin, high=start or regions.END, visible=visible)
                 witnesses = await self._newest(connection, selection, snapshot)
@@ -213,12 +224,13 @@ class PostgresHistory:
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
-        newest_first: bool = False,
+        last: int | None = None,
+        wanted: Wanted | None = None,
     ) -> AsyncGenerator[Sequence[HistoryRow]]:
         async def read(handover: Handover[Sequence[HistoryRow]]) -> None:
-            queries = statements.NEWEST_FIRST if newest_first else statements.OLDEST_FIRST
-            arguments = in_range(selection, since, until)
-            await self._read_parts(handover, handover.give, queries, arguments, limit)
+            queries, arguments = statements.OLDEST_FIRST, in_range(selection, since, until)
+            newest = None if last is None else (last, wanted)
+            await self._read_parts(handover, handover.give, queries, arguments, limit, newest)
 
         return handed_over(read)
 
@@ -229,14 +241,23 @@ class PostgresHistory:
         queries: Sequence[tuple[Part, str]],
         arguments: tuple[object, ...],
         limit: int | None = None,
+        newest: tuple[int, Wanted | None] | None = None,
     ) -> None:
-        """One query after the other, in as many transactions as the reader makes it take."""
+        """One query after the other, in as many transactions as the reader makes it take.
+
+        What is older than the `newest`, so many that are wanted, is left out.
+        """
         left = list(queries)
         after: tuple[str | None, str | None] = (None, None)
 
         async def read() -> bool:
-            nonlocal after, limit
+            nonlocal after, limit, newest
             async with self._snapshots.take() as (connection, _):
+                if newest is not None:
+                    oldest = await self._oldest_of_newest(connection, arguments, *newest)
+                    if oldest is None:
+                        return True
+                    after, newest = key_parameters(just_before_key(oldest)), None
                 while left:
                     part, query = left[0]
                     values = (*arguments, *after, limit)
@@ -248,7 +269,6 @@ class PostgresHistory:
                             if not await give(rows):
                                 return False
                     del left[0]
-                    after = (None, None)
             return True
 
         await in_transactions(handover, read)
@@ -293,17 +313,33 @@ class PostgresHistory:
             total = await connection.fetchval(statements.COUNT, *in_range(selection, since, until))
             return int(total)
 
-    async def _start(
-        self, connection: Any, selection: Selection, since: datetime | None, last: int | None
+    async def _oldest_of_newest(
+        self,
+        connection: Any,
+        arguments: tuple[object, ...],
+        number: int,
+        wanted: Wanted | None,
     ) -> SortKey | None:
-        """The key after which `begin` reads; None where it reads nothing."""
-        if last is not None and last > 0:
-            nth = await connection.fetchrow(statements.NTH_NEWEST, *selected(selection), last - 1)
-            start = regions.BEFORE_ALL if nth is None else just_before_key((nth[0], nth[1]))
-            return start if since is None else max(start, regions.just_before(since))
-        if since is not None and last is None:
-            return regions.just_before(since)
-        return None
+        """The key of the oldest of the newest `number` rows that count; None where none does.
+
+        What only Python can decide is looked for from the newest row on, chunk by chunk.
+        """
+        if wanted is None:
+            found = await connection.fetchrow(statements.OLDEST_OF_NEWEST, *arguments, number)
+            return None if found is None else (found[0], found[1])
+        oldest: SortKey | None = None
+        for part, query in statements.NEWEST_FIRST:
+            chunks = self._fetch(connection, query, (*arguments, None, None, None))
+            async with aclosing(chunks):
+                async for records in chunks:
+                    rows = [read_row(record) for record in records]
+                    counted = list(compress(rows, wanted(rows)))[:number]
+                    number -= len(counted)
+                    if counted:
+                        oldest = part.sort_key(counted[-1])
+                    if number == 0:
+                        return oldest
+        return oldest
 
     async def _visible(
         self, connection: Any, selection: Selection, snapshot: Snapshot, start: SortKey | None

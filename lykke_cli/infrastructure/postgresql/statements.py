@@ -32,15 +32,18 @@ METAS = "SELECT id::text, meta::text FROM audit_logs WHERE id = ANY($1::text[]::
 _NEWEST_PARTS = " UNION ALL ".join(
     f"""
         (SELECT {part.moment}::timestamptz AS moment, id FROM audit_logs
-        WHERE {SELECTED} AND {part.where}
-        ORDER BY {part.order[1]} LIMIT $7::bigint + 1)
+        WHERE {IN_RANGE} AND {part.where}
+        ORDER BY {part.order[1]} LIMIT $9::bigint)
     """  # noqa: S608
     for part in PARTS
 )
-NTH_NEWEST = f"""
-    SELECT moment, id::text FROM ({_NEWEST_PARTS}) AS newest
-    ORDER BY moment DESC, id DESC OFFSET $7::bigint LIMIT 1
+OLDEST_OF_NEWEST = f"""
+    SELECT moment, id::text FROM (
+        SELECT moment, id FROM ({_NEWEST_PARTS}) AS newest
+        ORDER BY moment DESC, id DESC LIMIT $9::bigint
+    ) AS newest ORDER BY moment, id LIMIT 1
 """  # noqa: S608
+"""After a range of time the parameter is how many are looked among."""
 VISIBLE = f"""
     SELECT DISTINCT xmin::text FROM audit_logs
     WHERE {SELECTED} AND ($7::text IS NULL OR ({CLAMPED}, id) <= ($7::timestamptz, $8::uuid))

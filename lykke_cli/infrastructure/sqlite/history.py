@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from sqlite3 import Row
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import aiosqlite
 import msgspec
@@ -23,13 +23,14 @@ from lykke_cli.application.gateways.history_protocol import (
     HistoryChunk,
     HistoryRow,
     Selection,
+    Wanted,
 )
 from lykke_cli.application.messages import Entry, UnreadableEntry, canonical_id
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.chunk_size import ChunkSize, in_parts
 from lykke_cli.infrastructure.database.errors import database_errors, unreadable_rows
 from lykke_cli.infrastructure.database.handover import Handover, handed_over, in_transactions
-from lykke_cli.infrastructure.database.regions import Region, SortKey, just_before_key
+from lykke_cli.infrastructure.database.regions import Region, SortKey
 from lykke_cli.infrastructure.database.urls import display_url, sqlite_path
 from lykke_cli.infrastructure.database.witnesses import Witness, Witnesses
 from lykke_cli.infrastructure.sqlite.connection import (
@@ -75,6 +76,23 @@ _VERIFY = f"""
 """  # noqa: S608
 
 
+class _Newest(NamedTuple):
+    """Where the newest rows begin."""
+
+    oldest: Found
+    """The first of them."""
+    before: Found | None
+    """The row before it."""
+    readable_before: Entry | None
+    """The last row before it that has a time."""
+
+    def start(self, since: datetime | None) -> SortKey:
+        """The last key before them, or before `since`, from which on they were looked for."""
+        row = self.readable_before
+        before = regions.BEFORE_ALL if row is None else (row.moment, row.id)
+        return before if since is None else max(before, regions.just_before(since))
+
+
 class SqliteHistory:
     """HistoryProtocol on SQLite; `url` is sqlite:///path."""
 
@@ -97,17 +115,24 @@ class SqliteHistory:
         return f"sqlite:{self._path.resolve()}"
 
     def begin(
-        self, selection: Selection, *, since: datetime | None = None, last: int | None = None
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        last: int | None = None,
+        wanted: Wanted | None = None,
     ) -> AsyncGenerator[HistoryChunk]:
         async def read(handover: Handover[HistoryChunk]) -> None:
             async with self._snapshot() as (connection, end):
                 start: SortKey | None = None
                 stored: StoredKey | None = None
-                if since is not None:
+                if last is not None:
+                    arguments = _arguments(selection, since)
+                    newest = await self._newest_rows(connection, arguments, last, wanted)
+                    if newest is not None:
+                        start, stored = newest.start(since), newest.oldest.key
+                elif since is not None:
                     start, stored = regions.just_before(since), (stored_time(since), "")
-                if last is not None and last > 0:
-                    nth, nth_stored = await self._nth_newest(connection, selection, last)
-                    start, stored = max(start or nth, nth), max(stored or nth_stored, nth_stored)
                 witnesses = await self._newest(connection, selection)
                 begun = Region(end, high=start or regions.END)
                 unreadable = Unreadables(Region(end), stored)
@@ -175,14 +200,23 @@ class SqliteHistory:
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
-        newest_first: bool = False,
+        last: int | None = None,
+        wanted: Wanted | None = None,
     ) -> AsyncGenerator[Sequence[HistoryRow]]:
-        query = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
         arguments = _arguments(selection, since, until, limit)
 
         async def read_on(handover: Handover[Sequence[HistoryRow]]) -> bool:
+            nonlocal last
             async with self._snapshot() as (connection, _):
-                async with aclosing(self._fetch(connection, query, arguments)) as parts:
+                if last is not None:
+                    in_reverse = _arguments(selection, since, until)
+                    newest = await self._newest_rows(connection, in_reverse, last, wanted)
+                    if newest is None:
+                        return True
+                    last = None
+                    if newest.before is not None:
+                        arguments["after"], arguments["after_id"] = newest.before.place
+                async with aclosing(self._fetch(connection, _OLDEST_FIRST, arguments)) as parts:
                     async for found in parts:
                         if limit is not None:
                             arguments["limit"] -= len(found)
@@ -211,22 +245,32 @@ class SqliteHistory:
             [(total,)] = await fetch_all(connection, _COUNT, arguments)
             return int(total)
 
-    async def _nth_newest(
-        self, connection: aiosqlite.Connection, selection: Selection, nth: int
-    ) -> tuple[SortKey, StoredKey]:
-        """The last key before the nth newest row, and where those without a time begin."""
-        stored: StoredKey = ("", "")
-        rows = self._fetch(connection, _NEWEST_FIRST, _arguments(selection))
-        async with aclosing(rows):
-            async for found in rows:
-                for one in found:
-                    nth -= 1
-                    if nth == 0:
-                        stored = one.key
-                    if nth <= 0 and isinstance(one.row, Entry):
-                        key = (one.row.moment, one.row.id)
-                        return (key if nth else just_before_key(key)), stored
-        return regions.BEFORE_ALL, stored
+    async def _newest_rows(
+        self,
+        connection: aiosqlite.Connection,
+        arguments: dict[str, Any],
+        number: int,
+        wanted: Wanted | None,
+    ) -> _Newest | None:
+        """Where the newest `number` rows that count begin; None where none does."""
+        oldest: Found | None = None
+        before: Found | None = None
+        readable: Entry | None = None
+        async with aclosing(self._fetch(connection, _NEWEST_FIRST, arguments)) as parts:
+            async for found in parts:
+                rows = [one.row for one in found]
+                counts = [True] * len(rows) if wanted is None else wanted(rows)
+                for one, is_counted in zip(found, counts, strict=True):
+                    if is_counted and number > 0:
+                        number -= 1
+                        oldest, before, readable = one, None, None
+                        continue
+                    before = before or one
+                    if readable is None and isinstance(one.row, Entry):
+                        readable = one.row
+                if number == 0 and readable is not None:
+                    break
+        return None if oldest is None else _Newest(oldest, before, readable)
 
     async def _newest(self, connection: aiosqlite.Connection, selection: Selection) -> Witnesses:
         found = await fetch_all(connection, _LAST, in_range(selection))
@@ -263,8 +307,7 @@ class SqliteHistory:
                         with unreadable_rows(self._display):
                             found = [read_row(row) for row in part]
                         # Where a read that has to end goes on.
-                        last = part[-1]
-                        arguments |= {"after": last[4], "after_id": last[1].replace("-", "")}
+                        arguments["after"], arguments["after_id"] = found[-1].place
                         yield found
         finally:
             await cursor.close()

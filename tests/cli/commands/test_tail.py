@@ -87,6 +87,25 @@ def test_since_prints_what_occurred_from_then_on(
     assert [row["id"] for row in result.rows] == [str(new.id), str(newer.id)]
 
 
+@pytest.mark.parametrize("newest", ["-n", "--last", "--limit"])
+def test_the_newest_are_counted_after_the_filters(
+    redis_server: RedisServer, database_env: dict[str, str], postgres_url: str, newest: str
+) -> None:
+    user, now = uuid.uuid4(), datetime.now(UTC)
+    entries = [
+        entity(user, occurred_at=now - timedelta(minutes=9 - n), meta={"n": n, "odd": n % 2 == 1})
+        for n in range(8)
+    ]
+    store(postgres_url, *entries)
+    options = ("--grep", '"odd": ?true', "--until", "2.5m")
+    with LykkeProcess("tail", user, newest, 2, *options, env=database_env) as tail:
+        assert [tail.row()["meta"]["n"] for _ in range(2)] == [3, 5]
+        late = entity(user, occurred_at=now - timedelta(minutes=9), meta={"n": 9, "odd": True})
+        store(postgres_url, late)  # older than what was printed, and committed after it
+        publish(redis_server, user, *map(wire, [entries[3], entries[5], late]))
+        assert tail.row()["meta"]["n"] == 9
+
+
 def test_rows_inserted_with_psql_are_found_without_a_broadcast(
     redis_server: RedisServer, database_env: dict[str, str], postgres_url: str
 ) -> None:

@@ -43,7 +43,7 @@ async def test_a_limit_counts_what_matches_and_reading_ends_with_it(
 ) -> None:
     rows = [numbered(n) for n in range(8)]
     history, filters = History(rows), Filters(query="meta.n >= `5`")
-    parts = read_range(cast(HistoryProtocol, history), None, filters, Range(limit=limit))
+    parts = read_range(cast(HistoryProtocol, history), None, filters, Range(first=limit))
     found = [arrival.message async for part in parts for arrival in part]
     assert found == [rows[n] for n in numbers]
     assert history.given == given
