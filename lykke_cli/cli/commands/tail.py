@@ -107,7 +107,7 @@ def tail(
 
     With a database every committed entry is printed exactly once, whatever happens between. In the
     table what came live is marked ●, what came from the database ○, and ↺ what should have come
-    live and was recovered from there.
+    live and was recovered from there. At a terminal the key ? tells the others.
     """
     is_known = user is None or user.is_id
     needs = ("redis_url",) if live_only and is_known else ("redis_url", "database_url")

@@ -80,7 +80,7 @@ class LiveTable:
         self._show_user = show_user
         self._emails = {} if emails is None else emails
         self._wrap = wrap
-        self._sought = sought
+        self._sought = self._first_sought = sought
         self._max_message_size = max_message_size
         self._now = now
         self._in_color = terminal.stdout_in_color
@@ -113,6 +113,10 @@ class LiveTable:
 
     def footer(self) -> bytes:
         return b""
+
+    def seek(self, sought: re.Pattern[str] | None) -> None:
+        """Mark what it finds from now on; without one what was sought at first."""
+        self._sought = sought or self._first_sought
 
     def _layout_for(self, width: int) -> Layout:
         if self._columns is not None:

@@ -14,23 +14,28 @@ from lykke_cli.application.batches import as_batch
 from lykke_cli.application.messages import Arrival, Entry
 from lykke_cli.application.tail import Connected, Disconnected, Event, HistoryRead, Status
 from lykke_cli.cli.output.clock import Clock, length
-from lykke_cli.cli.output.palette import BOLD, PLAIN, painted
+from lykke_cli.cli.output.palette import BOLD, PLAIN, Color, painted
 from lykke_cli.cli.output.sanitize import visible
-from lykke_cli.cli.output.scene import Line, Scene, Step, Tone
+from lykke_cli.cli.output.scene import Line, Scene, Step, Tick, Tone
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.infrastructure.files import recent
 
-REDRAW_INTERVAL = 1.0  # seconds
 MOST_GAPS = 20  # that are told again at the end
 _WIDE = 120  # columns from which the status line names the channel
 _CLEAR = "\r\x1b[2K"
-_CODES = {Tone.PLAIN: PLAIN, Tone.BAD: "31", Tone.GOOD: "32", Tone.RULE: BOLD}
+_CODES = {
+    Tone.PLAIN: PLAIN,
+    Tone.BAD: Color.RED.code,
+    Tone.GOOD: Color.GREEN.code,
+    Tone.RULE: BOLD,
+}
 
 
 class Reporter:
     """Counts what is printed and reports what happens; `quiet` keeps all of it back.
 
-    Times are told in `zone`, with None in this machine's; a `warning` once it follows.
+    Times are told in `zone`, with None in this machine's; a `warning` once it follows. With `apart`
+    the lines do not stand among what is printed, or not in its order.
     """
 
     def __init__(
@@ -41,16 +46,18 @@ class Reporter:
         with_history: bool,
         zone: tzinfo | None = None,
         warning: str | None = None,
+        apart: bool = False,
     ) -> None:
         self._quiet = quiet
-        self._terminal = terminal
-        self._draws = terminal.may_draw and not quiet
+        self.terminal = terminal
+        self.draws = terminal.may_draw and not quiet
+        """Whether there is a status line, for somebody who sits before it."""
         self._with_history = with_history
         self._clock = Clock(zone)
         self._scene = Scene(
             self._clock,
             with_history=with_history,
-            is_among_rows=self._draws and terminal.stdout_is_tty,
+            is_among_rows=self.draws and terminal.stdout_is_tty and not apart,
             warning=warning,
         )
         self._drawn = False
@@ -66,6 +73,12 @@ class Reporter:
         self._gaps = 0
         self._lost: list[str] = []  # the spans of those that nothing fills
         self._lag: float | None = None
+        self.paused: str | None = None
+        """How it stands while nothing is printed for a pause."""
+        self.typed: str | None = None
+        """What is being typed to be sought."""
+        self.sought = ""
+        self.hint = ""
 
     def line(self, text: str) -> None:
         """One line for the person."""
@@ -78,14 +91,25 @@ class Reporter:
         text = visible(line.text)
         if line.tone is not Tone.RULE:
             text = f"lykke: {text}"
-        if self._terminal.stderr_in_color:
+        if self.terminal.stderr_in_color:
             text = painted(text, _CODES[line.tone])
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
+    def block(self, text: str) -> None:
+        """Lines that were asked for and are harmless as they are."""
+        self.clear()
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def mark(self) -> None:
+        """A line across the screen, with the time."""
+        text = f"── {self._clock.time(datetime.now(UTC))} "
+        self._tell(Line(text.ljust(self.terminal.err.width - 1, "─"), Tone.RULE))
+
     def silence(self) -> None:
         """Say nothing more."""
-        self._quiet, self._draws = True, False
+        self._quiet, self.draws = True, False
 
     def meet(self, arrivals: Sequence[Arrival]) -> None:
         """Remember the newest one's type: a sample is enough for what completion offers."""
@@ -107,7 +131,7 @@ class Reporter:
         for _ in self.heard(status):
             pass
 
-    def heard(self, event: Event) -> Iterator[Event]:
+    def heard(self, event: Event | Tick) -> Iterator[Event]:
         """Tell the person, where it is news, and yield what to carry out, each in its turn."""
         match event:
             case Connected(channel, gap):
@@ -163,20 +187,28 @@ class Reporter:
 
     def draw(self) -> None:
         """Draw the status line, where the terminal may be drawn on."""
-        if not self._draws:
+        if not self.draws:
             return
-        width = self._terminal.err.width - 1
+        width = self.terminal.err.width - 1
+        text = self._status(width) if self.typed is None else f"/{self.typed}"[-width:]
+        sys.stderr.write(f"{_CLEAR}{visible(text)[:width]}")
+        sys.stderr.flush()
+        self._drawn = True
+
+    def _status(self, width: int) -> str:
         lag = "" if self._lag is None else f" · lag {max(self._lag, 0):.1f}s"
         printed = "1 entry" if self.entries == 1 else f"{self.entries} entries"
         recovered = ""
         if self._with_history:
             recovered = f" · {self.recovered + self._scene.held_rows} recovered"
-        text = f"{self._state(width)} · {printed}{recovered}{lag}"
-        sys.stderr.write(f"{_CLEAR}{visible(text)[:width]}")
-        sys.stderr.flush()
-        self._drawn = True
+        sought = f" · /{self.sought}" if self.sought else ""
+        text = f"{self._state(width)} · {printed}{recovered}{lag}{sought}"
+        hint = f" · {self.hint}" if self.hint else ""
+        return text + hint if len(text + hint) <= width else text
 
     def _state(self, width: int) -> str:
+        if self.paused is not None:
+            return self.paused
         if not self._channel:
             return "○ connecting"
         if self._connected_at is not None:

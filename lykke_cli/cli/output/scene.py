@@ -52,6 +52,10 @@ class Line(msgspec.Struct, frozen=True):
 Step = Event | Line
 
 
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed, whatever else happens."""
+
+
 class _Outage:
     """From a break of the connection until what was missed has been read."""
 
@@ -90,7 +94,7 @@ class Scene:
         self._has_read = False
         self._history_is_away = False
 
-    def take(self, event: Event, now: float) -> Iterator[Step]:
+    def take(self, event: Event | Tick, now: float) -> Iterator[Step]:
         """What comes of an event at `now`, in seconds by any clock that runs steadily."""
         match event:
             case Connected():
@@ -113,12 +117,10 @@ class Scene:
             case Notice(text):
                 yield event
                 yield Line(text)
+            case Tick():
+                pass
             case _:
                 yield from self._pass_on(event)
-        yield from self.tick(now)
-
-    def tick(self, now: float) -> Iterator[Step]:
-        """Time has passed."""
         if self._outage is not None and now >= self._outage.hold_until:
             yield from self.release()
 

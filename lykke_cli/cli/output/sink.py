@@ -72,19 +72,19 @@ class StdoutSink:
 
     def __init__(self, terminal: Terminal, renderer: Renderer) -> None:
         self._terminal = terminal
-        self._renderer = renderer
+        self.renderer = renderer
         self._begun = False
         self.left = 0
 
     async def begin(self) -> None:
         if not self._begun:
             self._begun = True
-            await self._emit(self._renderer.header())
+            await self._emit(self.renderer.header())
 
     async def write(self, arrivals: Sequence[Arrival]) -> None:
         self.left = 0
         await self.begin()
-        data = self._renderer.render(arrivals)
+        data = self.renderer.render(arrivals)
         try:
             await self._emit(data)
         except (asyncio.CancelledError, OutputClosed, OutputFailed):
@@ -94,7 +94,7 @@ class StdoutSink:
     @property
     def takes_lines(self) -> bool:
         """True when NDJSON can be written as it is."""
-        return isinstance(self._renderer, NdjsonRenderer) and not self._terminal.stdout_is_tty
+        return isinstance(self.renderer, NdjsonRenderer) and not self._terminal.stdout_is_tty
 
     async def write_lines(self, lines: bytes) -> None:
         await self._emit(lines)
@@ -107,14 +107,14 @@ class StdoutSink:
 
     async def close(self) -> None:
         if self._begun:
-            await self._emit(self._renderer.footer())
+            await self._emit(self.renderer.footer())
 
     def _whole(self, arrivals: Sequence[Arrival], size: int, sent: int) -> int:
         """How many of them lie within the first `sent` bytes of the `size` that they took.
 
         The first is what the others leave: before it there may be less than between two.
         """
-        others = [len(self._renderer.render([arrival])) for arrival in arrivals[1:]]
+        others = [len(self.renderer.render([arrival])) for arrival in arrivals[1:]]
         ends = accumulate([size - sum(others), *others])
         return sum(end <= sent for end in ends)
 

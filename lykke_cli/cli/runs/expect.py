@@ -74,7 +74,7 @@ class Expecting:
 
     @cached_property
     def _reporter(self) -> Reporter:
-        return Reporter(self.terminal, quiet=self.quiet, with_history=self.has_history)
+        return Reporter(self.terminal, quiet=self.quiet, with_history=self.has_history, apart=True)
 
     @cached_property
     def _countdown(self) -> Countdown:

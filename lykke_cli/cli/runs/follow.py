@@ -2,26 +2,31 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
 from lykke_cli.application.tail import Connected, Event, HistoryRead, Tail
-from lykke_cli.cli.output.reporter import REDRAW_INTERVAL, Reporter
+from lykke_cli.cli.output.reporter import Reporter
+from lykke_cli.cli.output.scene import Tick
 from lykke_cli.cli.output.sink import Sink
 from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.cli.runs.keeping import Keeper
+
+if TYPE_CHECKING:
+    from lykke_cli.cli.runs.desk import Desk
 
 
 class Follower:
     """Writes what `tail` yields to `sink`, until `count` messages were written, or for ever.
 
-    Where the history has nothing to print, `when_silent` is run beside it, once.
+    Where the history has nothing to print, `when_silent` is run beside it, once. At a terminal the
+    person may ask for something by a key, such as the end.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class Follower:
         self._acknowledger: Acknowledger | None = None
         self._when_silent = when_silent
         self._explaining: asyncio.Task[None] | None = None
+        self._desk = _desk(reporter, sink)
 
     def acknowledge_through(self, gateway: PubSubGatewayProtocol, channel_type: str) -> None:
         """Publish an acknowledgment for every entry that is printed, through `gateway`."""
@@ -49,7 +55,6 @@ class Follower:
 
     async def run(self, timeout: float | None = None) -> None:
         """Follow; after `timeout` seconds raise ExpectationNotMet if a count was not reached."""
-        drawing = asyncio.create_task(self._keep_drawing())
         try:
             async with self._keeper, asyncio.timeout(timeout):
                 await self._follow()
@@ -60,7 +65,6 @@ class Follower:
                     "waited for."
                 ) from None
         finally:
-            drawing.cancel()
             if self._explaining is not None:
                 self._explaining.cancel()
                 await asyncio.gather(self._explaining, return_exceptions=True)
@@ -68,18 +72,26 @@ class Follower:
 
     async def _follow(self) -> None:
         try:
-            async with aclosing(self._tail.events()) as events:
+            async with aclosing(self._events()) as events:
                 async for event in events:
                     for step in self._reporter.heard(event):
                         await self._carry_out(step)
                         if self._left == 0:
                             return
                     self._reporter.draw()
+            await self._print_rest()
         except asyncio.CancelledError:
             with suppress(OutputClosed):  # it may have been cancelled in the middle of a line
-                for step in self._reporter.rest():
-                    await self._carry_out(step)
+                await self._print_rest()
             raise
+
+    async def _print_rest(self) -> None:
+        for step in self._reporter.rest():
+            await self._carry_out(step)
+
+    def _events(self) -> AsyncGenerator[Event | Tick]:
+        events = self._tail.events()
+        return events if self._desk is None else self._desk.attend(events)
 
     async def _carry_out(self, event: Event) -> None:
         match event:
@@ -114,6 +126,8 @@ class Follower:
             self._reporter.silence()  # whoever read us has enough, of this too
             raise
         self._reporter.count(batch)
+        if self._desk is not None:
+            self._desk.printed(batch)
         if self._left is not None:
             self._left -= len(batch)
         if self._acknowledger is not None:
@@ -125,10 +139,14 @@ class Follower:
             await self._sink.close()
         self._reporter.summary()
 
-    async def _keep_drawing(self) -> None:
-        while True:
-            self._reporter.draw()
-            await asyncio.sleep(REDRAW_INTERVAL)
+
+def _desk(reporter: Reporter, sink: Sink) -> "Desk | None":
+    """Where there is a terminal to sit at; who has none does not import it."""
+    if not reporter.draws:
+        return None
+    from lykke_cli.cli.runs.desk import Desk
+
+    return Desk(reporter, sink)
 
 
 class Acknowledger:

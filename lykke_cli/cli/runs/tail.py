@@ -56,6 +56,7 @@ class Tailing:
             with_history=self.has_history,
             zone=self.printing.zone,
             warning=LIVE_ONLY if self.is_gap_unexpected else None,
+            apart=self.file is not None,
         )
 
     async def run(self) -> None:

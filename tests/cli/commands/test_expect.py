@@ -225,6 +225,18 @@ def test_on_a_terminal_the_time_left_is_counted_and_the_command_is_told_apart(
     assert "│ tty True\n│ half\nlykke: ✓ none came in " in shown
 
 
+def test_on_a_terminal_an_outage_is_told_as_it_comes(
+    own_redis: RedisServer, sqlite_url: str, user: uuid.UUID
+) -> None:
+    env = {"REDIS_URL": own_redis.url, "DATABASE_URL": sqlite_url}
+    with LykkeProcess("expect", user, "--timeout", "30s", env=env, terminal=80) as process:
+        process.wait_for("waiting")
+        own_redis.kill()
+        process.wait_for("trying again")
+        own_redis.start()
+        process.wait_for("connected again")
+
+
 def test_ctrl_c_ends_the_command_too(env: dict[str, str], user: uuid.UUID) -> None:
     script = "import sys, time; print('started', file=sys.stderr, flush=True); time.sleep(60)"
     with LykkeProcess("expect", user, "--", sys.executable, "-c", script, env=env) as process:

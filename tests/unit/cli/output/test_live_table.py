@@ -405,3 +405,16 @@ def test_an_entry_outside_of_the_calendar_shows_its_id_and_user_and_no_time() ->
     time, rest = line[:13], line[13:]
     assert not time.strip()
     assert "an id" in rest and "a user" in rest
+
+
+def test_something_else_may_be_sought_for_a_while() -> None:
+    table = a_table(80, color=ColorChoice.ALWAYS, sought=re.compile("TASK"))
+
+    def marked() -> list[str]:
+        return re.findall("\x1b\\[7m([A-Z]+)", table.render([entry("TASK_DONE")]).decode())
+
+    assert marked() == ["TASK"]
+    table.seek(re.compile("done", re.IGNORECASE))
+    assert marked() == ["DONE"]
+    table.seek(None)
+    assert marked() == ["TASK"]

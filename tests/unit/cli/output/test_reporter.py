@@ -40,6 +40,25 @@ def test_the_status_line_follows_what_happens(capsys: pytest.CaptureFixture[str]
     assert "○ not connected for 1 min 30 s, trying again · 1 entry" in drawn()
 
 
+def test_the_status_line_tells_of_a_pause_and_of_what_is_sought(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def drawn() -> str:
+        reporter.draw()
+        return capsys.readouterr().err.rpartition("\r\x1b[2K")[2]
+
+    reporter = a_reporter()
+    reporter.happened(Connected("auditlog:1", None))
+    reporter.sought, reporter.hint = "milk", "? keys"
+    assert drawn().endswith("0 recovered · /milk · ? keys")
+    reporter.hint = "x" * 80
+    assert drawn().endswith(" · /milk")  # as it would not fit
+    reporter.paused = "paused"
+    assert drawn().startswith("paused · 0 entries")
+    reporter.typed = "\x1b[31mmil"
+    assert drawn() == r"/\x1b[31mmil"
+
+
 def test_nothing_is_recovered_where_there_is_no_history(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -1,0 +1,299 @@
+"""Keys while a tail runs at a terminal, and the terminal after it."""
+
+import os
+import pty
+import re
+import select
+import signal
+import sys
+import termios
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import orjson
+import pytest
+
+from tests.builders import entity, insert, wire
+from tests.cli_process import LykkeProcess, environment
+from tests.programs import program
+from tests.servers import RedisServer, run_apart, wait_until
+
+DEADLINE = 20.0  # seconds
+PAUSED, FOLLOWING = "■ paused", "following auditlog:"
+
+
+def publish(server: RedisServer, user: uuid.UUID, *activities: str) -> None:
+    with server.client() as client:
+        for activity in activities:
+            client.publish(f"auditlog:{user}", wire(entity(user, activity, meta={"n": 1})))
+
+
+@pytest.fixture
+def env(redis_url: str, sqlite_url: str) -> dict[str, str]:
+    return {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url}
+
+
+@contextmanager
+def tailing(user: uuid.UUID, *arguments: object, env: dict[str, str]) -> Iterator[LykkeProcess]:
+    with LykkeProcess("tail", user, *arguments, env=env, terminal=100) as tail:
+        tail.wait_for(FOLLOWING)
+        yield tail
+
+
+def modes(tail: LykkeProcess) -> list[object]:
+    return list(termios.tcgetattr(tail.descriptor))
+
+
+def test_a_pause_holds_back_what_comes_and_loses_nothing(
+    redis_server: RedisServer, env: dict[str, str]
+) -> None:
+    user = uuid.uuid4()
+    with tailing(user, env=env) as tail:
+        tail.type(" ")
+        tail.wait_for(f"{PAUSED} · 0 new")
+        publish(redis_server, user, "FIRST", "SECOND")
+        tail.wait_for(f"{PAUSED} · 2 new")
+        assert b"FIRST" not in tail.stdout
+        tail.type(" ")
+        tail.wait_for("SECOND")
+        tail.type("q")
+        result = tail.finish()
+    assert result.status == 0
+    assert re.search(rb"FIRST.*SECOND.*2 printed", result.stdout, re.DOTALL)
+
+
+def test_what_came_in_a_pause_is_kept_for_the_next_run(
+    redis_server: RedisServer, env: dict[str, str]
+) -> None:
+    user = uuid.uuid4()
+    with LykkeProcess("tail", user, "--resume", env=env, terminal=100) as tail:
+        tail.wait_for(FOLLOWING)
+        tail.type(" ")
+        tail.wait_for(PAUSED)
+        kept = entity(user, "KEPT")
+        run_apart(lambda: insert(env["DATABASE_URL"], [kept]))
+        with redis_server.client() as client:
+            client.publish(f"auditlog:{user}", wire(kept))
+        tail.wait_for("1 new")
+        tail.type("q")
+        assert b"1 that came in the pause are not printed" in tail.finish().stdout
+    with LykkeProcess("tail", user, "--resume", "--count", 1, env=env) as tail:
+        assert tail.row()["id"] == str(kept.id)
+
+
+def test_an_outage_in_a_pause_is_a_scene(own_redis: RedisServer, sqlite_url: str) -> None:
+    user = uuid.uuid4()
+    with tailing(user, env={"REDIS_URL": own_redis.url, "DATABASE_URL": sqlite_url}) as tail:
+        tail.type(" ")
+        tail.wait_for(PAUSED)
+        own_redis.kill()
+        tail.wait_for("trying again")
+        run_apart(lambda: insert(sqlite_url, [entity(user, "MISSED")]))
+        own_redis.start()
+        tail.wait_for("1 new")
+        assert b"MISSED" not in tail.stdout
+        tail.type(" ")
+        tail.wait_for("connected again")
+        tail.type("q")
+        screen = tail.finish().stdout
+    assert re.search(rb"trying again.*MISSED.*connected again", screen, re.DOTALL)
+
+
+def test_the_newest_entries_are_shown_in_full_one_before_the_other(
+    redis_server: RedisServer, env: dict[str, str]
+) -> None:
+    user = uuid.uuid4()
+    with tailing(user, env=env) as tail:
+        tail.type("e")
+        tail.wait_for("no entry has been printed yet")
+        publish(redis_server, user, "FIRST", "SECOND")
+        tail.wait_for("SECOND")
+        tail.type("e")
+        tail.wait_for('"SECOND"')
+        assert b'"FIRST"' not in tail.stdout
+        tail.type("e")
+        tail.wait_for('"FIRST"')
+        tail.type("e")
+        tail.wait_for("no older entry is kept here")
+        tail.type("q")
+        screen = re.sub(rb"\x1b\[[0-9;]*[mK]", b"", tail.finish().stdout)
+    newest, _ = re.findall(rb"\{\n.*?\n\}", screen.replace(b"\r", b""), re.DOTALL)
+    assert orjson.loads(newest)["activity_type"] == "SECOND"
+
+
+def test_a_word_is_marked_from_then_on(redis_server: RedisServer, env: dict[str, str]) -> None:
+    user = uuid.uuid4()
+    with tailing(user, env=env) as tail:
+        publish(redis_server, user, "NEEDLE_1")
+        tail.wait_for("NEEDLE_1")
+        tail.type("/need")
+        tail.wait_for("\x1b[2K/need")
+        tail.type("le\r")
+        tail.wait_for(" · /needle")
+        publish(redis_server, user, "NEEDLE_2")
+        tail.wait_for("_2")
+        tail.type("/\r")
+        publish(redis_server, user, "NEEDLE_3")
+        tail.wait_for("NEEDLE_3")
+        tail.type("q")
+        assert tail.finish().stdout.count(b"\x1b[7mNEEDLE\x1b[0m") == 1
+
+
+def test_other_outputs_say_that_they_mark_nothing(env: dict[str, str]) -> None:
+    with tailing(uuid.uuid4(), "-o", "ndjson", env=env) as tail:
+        tail.type("/x\r")
+        tail.wait_for("a word can be marked in the table only")
+        tail.type("q")
+        tail.finish()
+
+
+def test_enter_draws_a_line_and_a_question_mark_tells_the_keys(env: dict[str, str]) -> None:
+    with tailing(uuid.uuid4(), "--utc", env=env) as tail:
+        tail.type("\r?")
+        tail.wait_for("the newest entry in full")
+        tail.type("q")
+        screen = tail.finish().stdout.decode()
+    assert re.search(r"── \d\d:\d\d:\d\d UTC ─{80}", screen)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
+        (signal.SIGQUIT, -signal.SIGQUIT),
+    ],
+)
+def test_the_terminal_is_as_it_was_after_a_signal(
+    env: dict[str, str], number: int, status: int
+) -> None:
+    with LykkeProcess("tail", uuid.uuid4(), env=env, terminal=100) as tail:
+        before = modes(tail)
+        tail.wait_for(FOLLOWING)
+        assert modes(tail) != before
+        assert tail.stop(number).status == status
+        assert modes(tail) == before
+
+
+@pytest.mark.parametrize("end", ["q", "count", "time", "error"])
+def test_the_terminal_is_as_it_was_after_any_other_end(
+    own_redis: RedisServer, sqlite_url: str, end: str
+) -> None:
+    user = uuid.uuid4()
+    limits = {"count": ("--count", "1"), "time": ("--timeout", "2s")}
+    env = {"REDIS_URL": own_redis.url, "DATABASE_URL": sqlite_url}
+    with LykkeProcess("tail", user, *limits.get(end, ()), env=env, terminal=100) as tail:
+        before = modes(tail)
+        if end == "error":
+            own_redis.kill()
+        else:
+            tail.wait_for(FOLLOWING)
+            assert modes(tail) != before
+        if end == "q":
+            tail.type("q")
+        if end == "count":
+            publish(own_redis, user, "X")
+        assert tail.finish().status == (3 if end == "error" else 0)
+        assert modes(tail) == before
+
+
+@pytest.mark.parametrize("how", ["-q", "--to-file"])
+def test_where_nothing_is_shown_no_key_is_read(
+    env: dict[str, str], how: str, tmp_path: os.PathLike[str]
+) -> None:
+    more = [how] if how == "-q" else [how, os.path.join(tmp_path, "file")]
+    with LykkeProcess(
+        "tail", uuid.uuid4(), *more, "--timeout", "1s", env=env, terminal=100
+    ) as tail:
+        before = modes(tail)
+        tail.type("q")
+        assert tail.finish().status == 0
+        assert modes(tail) == before
+
+
+class Shell:
+    """A shell with job control at a terminal of its own, that leaves the modes as they are."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.screen = b""
+        self.pid, self.terminal = pty.fork()
+        if not self.pid:
+            os.execvpe("sh", ["sh", "-i"], {**environment(env), "PS1": "$ ", "ENV": ""})
+        self.wait_for("$ ")
+
+    def type(self, text: str) -> None:
+        self.screen = b""
+        os.write(self.terminal, text.encode())
+
+    def wait_for(self, text: str) -> None:
+        end = time.monotonic() + DEADLINE
+        while text.encode() not in self.screen:
+            ready, _, _ = select.select([self.terminal], [], [], max(0, end - time.monotonic()))
+            assert ready, (text, self.screen)
+            self.screen += os.read(self.terminal, 65_536)
+
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self.terminal)[3] & termios.ECHO)
+
+    def close(self) -> None:
+        os.close(self.terminal)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def shell(env: dict[str, str]) -> Iterator[Shell]:
+    shell = Shell(env)
+    yield shell
+    shell.close()
+
+
+PLAIN = f"{sys.executable} -m lykke_cli"
+ON_UVLOOP = " ".join(map(str, program("lykke_on_uvloop")))
+
+
+@pytest.mark.parametrize("lykke", [PLAIN, ON_UVLOOP], ids=["asyncio", "uvloop"])
+def test_it_is_stopped_and_goes_on_as_a_shell_says(
+    redis_server: RedisServer, shell: Shell, lykke: str
+) -> None:
+    user = uuid.uuid4()
+    shell.type(f"{lykke} tail {user}\n")
+    shell.wait_for(FOLLOWING)
+    assert not shell.echoes()
+    shell.type("\x1a")
+    shell.wait_for("Stopped")
+    shell.wait_for("$ ")
+    assert shell.echoes()
+    publish(redis_server, user, "MEANWHILE")
+    shell.type("fg\n")
+    shell.wait_for("MEANWHILE")
+    shell.type("\r")
+    shell.wait_for("──────")
+    assert not shell.echoes()
+    shell.type("q")
+    shell.wait_for("1 printed")
+    shell.wait_for("$ ")
+    assert shell.echoes()
+
+
+def test_in_the_background_it_leaves_the_terminal_to_the_shell(
+    redis_server: RedisServer, shell: Shell
+) -> None:
+    user = uuid.uuid4()
+    shell.type(f"{PLAIN} tail {user} &\n")
+    shell.wait_for("following")
+    shell.type("echo q$((1 + 1))q\n")
+    shell.wait_for("q2q")
+    assert shell.echoes()
+    publish(redis_server, user, "SHOWN")
+    shell.wait_for("SHOWN")
+    shell.type("jobs\n")
+    shell.wait_for("Running")
+    shell.type("fg\n")
+    wait_until(lambda: not shell.echoes(), "it hears keys")
+    shell.type("q")
+    shell.wait_for("1 printed")
