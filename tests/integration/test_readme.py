@@ -85,6 +85,8 @@ ELSEWHERE = {
     "--profile prod": "is on no machine of ours",
     "--none": "somebody is always at work in the demo; see test_expect.py",
     "make import": "is the reader's own; see test_expect.py",
+    "./pay.sh": "is the reader's own; see test_expect.py",
+    "./order.sh": "is the reader's own; see test_expect.py",
     "--columns time": "names columns of the table, which a pipe has not; see test_live_table.py",
     "--watch": "prints nothing while nothing changes; see test_channels.py",
 }
