@@ -1,7 +1,7 @@
 """Reading history without following: a range of time, or what was committed since a place."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import aclosing
 from datetime import datetime
 from uuid import UUID
@@ -29,12 +29,12 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_range(
-    history: HistoryProtocol, user_id: UUID | None, filters: Filters, wanted: Range
+    history: HistoryProtocol, user_ids: Set[UUID] | None, filters: Filters, wanted: Range
 ) -> AsyncGenerator[Sequence[Arrival]]:
     """Yield the range's entries, oldest first; raises ServerUnavailable."""
     left = wanted.first if wanted.last is None else wanted.last
     stream = history.stream(
-        filters.selection(user_id),
+        filters.selection(user_ids),
         since=wanted.since,
         until=filters.until,
         limit=left if filters.is_all_sql else None,
@@ -54,7 +54,7 @@ async def read_range(
 
 async def catch_up(
     history: HistoryProtocol,
-    user_id: UUID | None,
+    user_ids: Set[UUID] | None,
     filters: Filters,
     *,
     resume: Checkpoint | None,
@@ -66,7 +66,7 @@ async def catch_up(
     """
     merge = Merge(resume)
     merge.tick(ReadKind.FULL)
-    selection = filters.selection(user_id)
+    selection = filters.selection(user_ids)
     if resume is None or resume.cursor is None:
         chunks = history.begin(selection, since=since)
     else:

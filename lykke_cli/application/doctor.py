@@ -211,7 +211,7 @@ async def _record_and_look(
         committed = clock()
         live = await _arrives(subscription, str(entity.id), timeout)
         took = (clock() - committed) * 1000
-    selection = Selection(user_id=entity.user_id, entity_id=entity.entity_id)
+    selection = Selection(user_ids={entity.user_id}, entity_id=entity.entity_id)
     stored = await parts.history.count(selection) == 1
     found = [
         f"entry {entity.id} committed",

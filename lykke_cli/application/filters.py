@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -98,11 +98,11 @@ class Filters:
     def _has_patterns(self) -> bool:
         return has_patterns(self.activity_types)
 
-    def selection(self, user_id: UUID | None) -> Selection:
+    def selection(self, user_ids: Set[UUID] | None) -> Selection:
         """Return what of the filters the database can decide; it may let more through."""
         likes = [_like(name) for name in self.activity_types] if self._has_patterns else []
         return Selection(
-            user_id=user_id,
+            user_ids=user_ids,
             activity_types=() if likes else self.activity_types,
             activity_likes=likes,
             excluded_likes=[_like(name) for name in self.excluded_types if _is_like(name)],

@@ -36,7 +36,8 @@ class Bar:
 class Activity:
     """What is known of a user's activity; without entries all but the range is empty."""
 
-    user_id: str
+    user_id: str | None
+    """None is every user."""
     since: datetime | None
     until: datetime | None
     zone: tzinfo | None
@@ -51,6 +52,11 @@ class Activity:
     """The most frequent ones, most frequent first."""
     hours: Sequence[Sequence[int]]
     """Seven days from Monday on, each with the entries in its 24 hours."""
+
+    @property
+    def title(self) -> str:
+        """Whose activity it is."""
+        return "Every user" if self.user_id is None else f"User {self.user_id}"
 
     @property
     def other_types(self) -> int:
@@ -114,6 +120,8 @@ async def read_activity(
     Without a start the range begins with the first entry, without an end it ends `now`, or with
     the last entry if that is later.
     """
+    users = scope.selection.user_ids
+    user_id = None if users is None else ", ".join(sorted(map(str, users)))
     scope = await with_types_found(statistics, scope)
     summary = await statistics.summary(scope)
     since, until = scope.since or summary.first, scope.until
@@ -121,7 +129,7 @@ async def read_activity(
         until = max(now, summary.last + _INSTANT)
     if since is None or until is None or summary.last is None:
         return Activity(
-            user_id=str(scope.selection.user_id),
+            user_id=user_id,
             since=since,
             until=until,
             zone=zone,
@@ -139,7 +147,7 @@ async def read_activity(
     bucket = bucket_for(start, end, MOST_BARS)
     counts = await statistics.by_bucket(scope, bucket, clock)
     return Activity(
-        user_id=str(scope.selection.user_id),
+        user_id=user_id,
         since=since,
         until=until,
         zone=zone,

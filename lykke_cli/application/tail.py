@@ -132,7 +132,9 @@ class _Reader:
         self._history = history
         self._merge = merge
         self._request = request
-        self._selection = request.filters.selection(request.user_id)
+        self._selection = request.filters.selection(
+            None if request.user_id is None else {request.user_id}
+        )
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
         self._recovered = 0  # entries, by the read under way

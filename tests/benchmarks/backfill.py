@@ -18,10 +18,12 @@ from pathlib import Path
 import asyncpg
 import orjson
 
+from lykke_cli.application.gateways.history_protocol import Selection
 from lykke_cli.application.messages import format_time, parse_wire_time
 from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.postgresql import lines as postgres_lines
+from lykke_cli.infrastructure.postgresql import selection as postgres_selection
 from lykke_cli.infrastructure.postgresql import statements
 from lykke_cli.infrastructure.postgresql.calendar import PARTS
 from tests.benchmarks.history import fill
@@ -140,11 +142,11 @@ def growth(url: str, users: dict[int, uuid.UUID], folder: Path) -> None:
         show(f"{rows:,}", f"{seconds:.2f}", rate, f"{memory:.0f} MiB", f"{again:.2f}", slow)
 
 
-async def plans(url: str, user: uuid.UUID) -> None:
-    """Of every statement, for a user with far less than 1 % of the rows."""
-    sys.stdout.write("\n### Plans\n\n")
+async def plans(url: str, users: set[uuid.UUID]) -> None:
+    """Of every statement, for users with far less than 1 % of the rows."""
+    sys.stdout.write(f"\n### Plans, users: {len(users)}\n\n")
     connection = await asyncpg.connect(url, statement_cache_size=0)
-    selected = (user, None, None, None, None)
+    selected = postgres_selection.selected(Selection(user_ids=users))
     _, within, _ = statements.OLDEST_FIRST
     await explain(connection, "OLDEST_FIRST", within[1], *selected, *[None] * 5)
     _, within, _ = statements.NEWEST_FIRST
@@ -168,8 +170,9 @@ async def plans(url: str, user: uuid.UUID) -> None:
             postgres_lines._SETTINGS,
             *(*selected, "0001-01-01", str(uuid.UUID(int=0)), "10000-01-01"),
         )
-        await explain(connection, "next", postgres_lines._OF_ONE_USER.next, 100)
-        await explain(connection, "lines", postgres_lines._OF_ONE_USER.lines)
+        of_users = postgres_lines._statements(users)
+        await explain(connection, "next", of_users.next, 100)
+        await explain(connection, "lines", of_users.lines)
     await connection.close()
 
 
@@ -192,7 +195,8 @@ def main() -> None:
         asyncio.run(fill(url, None, ROWS))
         peers(url, users[ROWS], Path(folder))
         growth(url, users, Path(folder))
-        asyncio.run(plans(url, users[SIZES[0]]))
+        asyncio.run(plans(url, {users[SIZES[0]]}))
+        asyncio.run(plans(url, {users[SIZES[0]], users[SIZES[1]], uuid.uuid4()}))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ async def timed(chunks: AsyncIterator[HistoryChunk]) -> tuple[float, int, Cursor
 
 
 async def reconcile(url: str, user: uuid.UUID) -> None:
-    selection = Selection(user_id=user)
+    selection = Selection(user_ids={user})
     everything, recent, full = [], [], []
     async with PostgresHistory(url) as history:
         for _ in range(RUNS):

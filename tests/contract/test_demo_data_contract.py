@@ -33,7 +33,7 @@ async def test_users_and_their_past_are_there(url: str) -> None:
     await engine.dispose()
     assert found == entries
     async with make_users(Settings(database_url=url)) as users:
-        active = await users.active(Scope(selection=Selection(user_id=None)), 20)
+        active = await users.active(Scope(selection=Selection(user_ids=None)), 20)
     assert {(user.user_id, user.email) for user in active} == {
         (str(person.id), person.email) for person in simulation.people
     }

@@ -85,7 +85,7 @@ async def test_an_entry_comes_back_as_it_was(database: Database, user: UUID) -> 
     bare = at(1, user)
     await insert(database.url, [full, bare])
     [chunk, *_] = [
-        c for c in await chunks_of(database.history, Selection(user_id=user), last=5) if c.rows
+        c for c in await chunks_of(database.history, Selection(user_ids={user}), last=5) if c.rows
     ]
     first, second = chunk.rows
     assert isinstance(first, Entry) and isinstance(second, Entry)
@@ -103,7 +103,7 @@ async def test_an_entry_comes_back_as_it_was(database: Database, user: UUID) -> 
 
 async def test_begin_prints_nothing_unless_asked(database: Database, user: UUID) -> None:
     await insert(database.url, [at(0, user)])
-    chunks = await chunks_of(database.history, Selection(user_id=user))
+    chunks = await chunks_of(database.history, Selection(user_ids={user}))
     assert ids(chunks) == []
     assert chunks[-1].last
 
@@ -112,7 +112,7 @@ async def test_begin_since_is_inclusive_and_in_order(database: Database, user: U
     entities = [at(minute, user) for minute in (3, 1, 2, 0)]
     await insert(database.url, entities)
     chunks = await chunks_of(
-        database.history, Selection(user_id=user), since=NOON + timedelta(minutes=1)
+        database.history, Selection(user_ids={user}), since=NOON + timedelta(minutes=1)
     )
     assert ids(chunks) == ids_of([entities[1], entities[2], entities[0]])
     assert [chunk.last for chunk in chunks][-1]
@@ -126,7 +126,7 @@ async def test_begin_with_the_newest(
     entities[2:] = sorted(entities[2:], key=lambda e: e.id)
     await insert(database.url, entities)
     await insert(database.url, [at(9, uuid.uuid4())])
-    chunks = await chunks_of(database.history, Selection(user_id=user), last=last)
+    chunks = await chunks_of(database.history, Selection(user_ids={user}), last=last)
     assert ids(chunks) == ids_of([entities[i] for i in expected])
 
 
@@ -134,7 +134,7 @@ async def test_begin_with_the_newest(
 async def test_changes_are_what_was_committed_since(
     database: Database, user: UUID, recent_only: bool
 ) -> None:
-    selection = Selection(user_id=user)
+    selection = Selection(user_ids={user})
     now = datetime.now(UTC)
     await insert(database.url, [entity(user, occurred_at=now)])
     cursor = (await chunks_of(database.history, selection))[-1].cursor
@@ -150,7 +150,7 @@ async def test_changes_are_what_was_committed_since(
 async def test_what_is_back_dated_by_days_is_a_change_all_the_same(
     database: Database, user: UUID
 ) -> None:
-    selection = Selection(user_id=user)
+    selection = Selection(user_ids={user})
     await insert(database.url, [entity(user)])
     cursor = (await chunks_of(database.history, selection))[-1].cursor
     back_dated = entity(user, occurred_at=datetime.now(UTC) - timedelta(days=30))
@@ -165,7 +165,7 @@ async def test_a_read_goes_on_from_any_of_its_chunks(database: Database, user: U
     entities = [at(n, user) for n in range(25)]
     await insert(database.url, entities)
     database.history._chunk_rows = 10  # type: ignore[attr-defined]
-    selection = Selection(user_id=user)
+    selection = Selection(user_ids={user})
     chunks = await chunks_of(database.history, selection, since=NOON)
     for stop in range(len(chunks)):
         before = ids(chunks[: stop + 1])
@@ -182,7 +182,7 @@ async def test_large_rows_come_few_at_a_time(
     large, small = {"t": "x" * 20_000}, {"t": "y" * 100}
     entities = [at(n, user, meta=large if n < 20 or n % 50 == 0 else small) for n in range(300)]
     await insert(database.url, entities)
-    selection = Selection(user_id=user)
+    selection = Selection(user_ids={user})
     streamed = [list(part) async for part in database.history.stream(selection, since=NOON)]
     chunks = await chunks_of(database.history, selection, since=NOON)
     for parts in (streamed, [chunk.rows for chunk in chunks if chunk.rows]):
@@ -207,7 +207,7 @@ async def insert_one_more(database: Database, user: UUID, number: int) -> list[A
 
 
 async def test_verify_tells_covered_new_and_absent_apart(database: Database, user: UUID) -> None:
-    selection = Selection(user_id=user)
+    selection = Selection(user_ids={user})
     old, new = entity(user), entity(user)
     await insert(database.url, [old])
     cursor = (await chunks_of(database.history, selection))[-1].cursor
@@ -228,11 +228,11 @@ async def test_a_selection_narrows(database: Database, user: UUID) -> None:
     ]
     await insert(database.url, [wanted, *others])
     selection = Selection(
-        user_id=user, activity_types=("A", "C"), entity_type="task", entity_id=thing
+        user_ids={user}, activity_types=("A", "C"), entity_type="task", entity_id=thing
     )
     assert await streamed(database.history, selection) == ids_of([wanted])
     assert await database.history.count(selection) == 1
-    assert await database.history.count(Selection(user_id=None)) == 5
+    assert await database.history.count(Selection(user_ids=None)) == 5
 
 
 async def streamed(history: HistoryProtocol, selection: Selection, **options: object) -> list[str]:
@@ -245,7 +245,7 @@ async def streamed(history: HistoryProtocol, selection: Selection, **options: ob
 async def test_a_stream_is_bounded_and_ordered(database: Database, user: UUID) -> None:
     entities = [at(n, user) for n in range(6)]
     await insert(database.url, entities[::-1])
-    selection = Selection(user_id=user)
+    selection = Selection(user_ids={user})
     between = {"since": NOON + timedelta(minutes=1), "until": NOON + timedelta(minutes=4)}
     assert await streamed(database.history, selection, **between) == ids_of(entities[1:4])
     assert await streamed(database.history, selection, **between, limit=2) == ids_of(entities[1:3])
@@ -258,7 +258,7 @@ async def test_a_foreign_cursor_is_noticed(
     database: Database, user: UUID, data: dict[str, object]
 ) -> None:
     await insert(database.url, [entity(user)])
-    chunks = [c async for c in database.history.changes(Selection(user_id=user), Cursor(data))]
+    chunks = [c async for c in database.history.changes(Selection(user_ids={user}), Cursor(data))]
     assert chunks[-1].notice is not None
 
 
@@ -267,14 +267,14 @@ async def test_a_missing_table_is_a_clear_error(
 ) -> None:
     async with make_history(Settings(database_url=postgres_server.url("template1"))) as history:
         with pytest.raises(SchemaMismatch, match="audit_logs"):
-            await history.count(Selection(user_id=None))
+            await history.count(Selection(user_ids=None))
 
 
 async def test_a_wrong_password_is_a_clear_error(postgres_server: PostgresServer) -> None:
     url = postgres_server.url("postgres", "reader", "s3cret-guess")
     async with make_history(Settings(database_url=url)) as history:
         with pytest.raises(LoginRefused) as caught:
-            await history.count(Selection(user_id=None))
+            await history.count(Selection(user_ids=None))
     assert "s3cret-guess" not in str(caught.value)
 
 
@@ -282,7 +282,7 @@ async def test_a_missing_sqlite_file_is_not_created(tmp_path: object) -> None:
     url = f"sqlite:///{tmp_path}/none.db"
     async with make_history(Settings(database_url=url)) as history:
         with pytest.raises(ServerUnavailable, match=r"none\.db"):
-            await history.count(Selection(user_id=None))
+            await history.count(Selection(user_ids=None))
 
 
 OUTSIDE = ["20251-05-01 12:00:00", "0044-03-15 12:00:00 BC", "infinity", "-infinity"]
@@ -292,7 +292,7 @@ async def test_what_occurred_outside_of_the_calendar_is_told_once_and_reading_go
     database: Database, user: UUID
 ) -> None:
     """Such as milliseconds taken for seconds; the other entries are read as ever."""
-    selection = Selection(user_id=user)
+    selection = Selection(user_ids={user})
     start = (await chunks_of(database.history, selection))[-1].cursor
     good = [at(minute, user) for minute in range(5)]
     await insert(database.url, good)
@@ -326,7 +326,7 @@ async def test_a_range_and_a_start_agree_on_what_occurred_outside_of_the_calenda
     for text in [*OUTSIDE, *OUTSIDE, *edges]:
         await insert_at(database.url, user, text)
     database.history._chunk_rows = 2  # type: ignore[attr-defined]
-    selection = Selection(user_id=user)
+    selection = Selection(user_ids={user})
     everything = await streamed(database.history, selection)
     assert len(set(everything)) == len(everything) == 15
 
@@ -354,7 +354,7 @@ async def test_a_range_and_a_start_agree_on_what_occurred_outside_of_the_calenda
 async def test_what_occurs_after_the_calendar_is_a_recent_change_too(
     database: Database, user: UUID
 ) -> None:
-    selection = Selection(user_id=user)
+    selection = Selection(user_ids={user})
     cursor = (await chunks_of(database.history, selection))[-1].cursor
     new = await insert_at(database.url, user, "20251-05-01 12:00:00")
     found, cursor = await changes(database.history, selection, cursor, recent_only=True)
@@ -408,10 +408,10 @@ async def test_lines_are_what_live_entries_print(database: Database, user: UUID)
         at(1, user, activity_type=" "),
     ]
     await insert(database.url, [*entities, at(2, uuid.uuid4())])
-    [entries] = [part async for part in database.history.stream(Selection(user_id=user))]
+    [entries] = [part async for part in database.history.stream(Selection(user_ids={user}))]
     assert len(entries) == 3
     expected = b"".join(entry.to_json() + b"\n" for entry in entries)
-    assert await lines(database.history, Selection(user_id=user)) == expected
+    assert await lines(database.history, Selection(user_ids={user})) == expected
 
 
 async def test_lines_of_many_rows_are_in_order(database: Database, user: UUID) -> None:
@@ -419,7 +419,7 @@ async def test_lines_of_many_rows_are_in_order(database: Database, user: UUID) -
     entities = [at(max(0, n - 900) // 3, user) for n in range(1800)]
     await insert(database.url, entities)
     expected = sorted((e.occurred_at, str(e.id)) for e in entities)
-    printed = await lines(database.history, Selection(user_id=user))
+    printed = await lines(database.history, Selection(user_ids={user}))
     assert [line[7:43].decode() for line in printed.splitlines()] == [id for _, id in expected]
 
 
@@ -435,7 +435,7 @@ async def test_lines_are_filtered(database: Database, user: UUID) -> None:
     ]
     await insert(database.url, [wanted, *others])
     selection = Selection(
-        user_id=user,
+        user_ids={user},
         activity_types=("A,{}", "none"),
         entity_id=wanted.entity_id,
         entity_type=wanted.entity_type,

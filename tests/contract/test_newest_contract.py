@@ -96,15 +96,16 @@ async def test_they_are_what_a_model_says(urls: Urls, history: HistoryProtocol) 
             and (until is None or e.occurred_at < until)
             and matches(e)
         ]
+        users = None if user is None else {user}
         for wanted, answer in (
             (Range(since=since, last=number), expected[-number:]),
             (Range(since=since, first=number), expected[:number]),
         ):
-            async with aclosing(read_range(history, user, filters, wanted)) as parts:
+            async with aclosing(read_range(history, users, filters, wanted)) as parts:
                 found = [a.message.id async for part in parts for a in part]  # type: ignore[union-attr]
             assert found == answer, (fields, wanted)
 
-        selection = filters.selection(user)
+        selection = filters.selection(users)
         chunks = await begun(history, selection, since=since, last=number, wanted=filters.wants)
         assert matching([row for c in chunks for row in c.rows], filters) == expected[-number:]
         stop = random.randrange(len(chunks))
@@ -120,7 +121,7 @@ async def test_they_begin_with_the_oldest_that_counts(urls: Urls, history: Histo
     await insert(urls.owner, [random_entry(random) for _ in range(8)])
     for text in [*OUTSIDE, *OUTSIDE]:
         await insert_at(urls.owner, ANNA, text)
-    selection = Selection(user_id=None)
+    selection = Selection(user_ids=None)
     rows = [row.id async for part in history.stream(selection) for row in part]
     for _ in range(QUESTIONS):
         history._chunk_rows = random.randrange(2, 9)  # type: ignore[attr-defined]
@@ -150,6 +151,6 @@ async def test_no_more_is_looked_at_than_is_needed(urls: Urls, history: HistoryP
         looked_at.append(len(rows))
         return [True] * len(rows)
 
-    stream = history.stream(Selection(user_id=None), last=FIRST_ROWS, wanted=wanted)
+    stream = history.stream(Selection(user_ids=None), last=FIRST_ROWS, wanted=wanted)
     assert len([row async for part in stream for row in part]) == FIRST_ROWS
     assert sum(looked_at) <= (1 + GROWTH) * FIRST_ROWS

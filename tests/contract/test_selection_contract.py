@@ -15,7 +15,7 @@ from tests.builders import entity, insert
 from tests.contract.conftest import Urls
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-ANNA, BEA = UUID(int=1), UUID(int=2)
+ANNA, BEA, CARL = UUID(int=1), UUID(int=2), UUID(int=0xABCDEF)
 THING, OTHER_THING = UUID(int=3), UUID(int=4)
 TYPES = ("TASK_DONE", "task_done", "TASKxDONE", "100%", "100 percent", "[ab]*?", "a", r"back\slash")
 ENTITIES = [
@@ -28,7 +28,7 @@ ENTITIES = [
     )
     for number, (user, activity_type, (entity_type, entity_id)) in enumerate(
         (user, activity_type, thing)
-        for user in (ANNA, BEA)
+        for user in (ANNA, BEA, CARL)
         for activity_type in TYPES
         for thing in ((None, None), ("", THING), ("task", THING), ("task", OTHER_THING))
     )
@@ -38,7 +38,7 @@ ENTITIES = [
 @dataclass(frozen=True)
 class Case:
     selection: Selection
-    users: tuple[UUID, ...] = (ANNA, BEA)
+    users: tuple[UUID, ...] = (ANNA, BEA, CARL)
     types: tuple[str, ...] = TYPES
     entity_type: str | None = None
     entity_id: UUID | None = None
@@ -56,14 +56,21 @@ class Case:
 
 
 def of_likes(*likes: str) -> Selection:
-    return Selection(user_id=ANNA, activity_likes=likes)
+    return Selection(user_ids={ANNA}, activity_likes=likes)
 
 
 CASES = {
-    "every user": Case(Selection(user_id=None)),
-    "one user": Case(Selection(user_id=ANNA), (ANNA,)),
+    "every user": Case(Selection(user_ids=None)),
+    "one user": Case(Selection(user_ids={ANNA}), (ANNA,)),
+    "several users": Case(Selection(user_ids={ANNA, CARL}), (ANNA, CARL)),
+    "no user": Case(Selection(user_ids=set()), ()),
+    "some types of several users": Case(
+        Selection(user_ids={ANNA, CARL, UUID(int=9)}, activity_types=["100%"]),
+        (ANNA, CARL),
+        ("100%",),
+    ),
     "types": Case(
-        Selection(user_id=ANNA, activity_types=["100%", "task_done", "none"]),
+        Selection(user_ids={ANNA}, activity_types=["100%", "task_done", "none"]),
         (ANNA,),
         ("100%", "task_done"),
     ),
@@ -75,25 +82,27 @@ CASES = {
     "a backslash": Case(of_likes(r"%\\%"), (ANNA,), (r"back\slash",)),
     "none like it": Case(of_likes("b"), (), ()),
     "types and likes": Case(
-        Selection(user_id=None, activity_types=["a", "100%"], activity_likes=["100%"]),
+        Selection(user_ids=None, activity_types=["a", "100%"], activity_likes=["100%"]),
         types=("100%",),
     ),
     "some excluded": Case(
-        Selection(user_id=ANNA, excluded_likes=["TASK%", r"100\%", r"%\\%"]),
+        Selection(user_ids={ANNA}, excluded_likes=["TASK%", r"100\%", r"%\\%"]),
         (ANNA,),
         ("task_done", "100 percent", "[ab]*?", "a"),
     ),
     "some of the likes excluded": Case(
-        Selection(user_id=ANNA, activity_likes=["TASK%"], excluded_likes=[r"TASK\_%", "a"]),
+        Selection(user_ids={ANNA}, activity_likes=["TASK%"], excluded_likes=[r"TASK\_%", "a"]),
         (ANNA,),
         ("TASKxDONE",),
     ),
-    "an entity type": Case(Selection(user_id=BEA, entity_type="task"), (BEA,), entity_type="task"),
-    "an empty entity type": Case(Selection(user_id=BEA, entity_type=""), (BEA,), entity_type=""),
-    "an entity": Case(Selection(user_id=ANNA, entity_id=THING), (ANNA,), entity_id=THING),
+    "an entity type": Case(
+        Selection(user_ids={BEA}, entity_type="task"), (BEA,), entity_type="task"
+    ),
+    "an empty entity type": Case(Selection(user_ids={BEA}, entity_type=""), (BEA,), entity_type=""),
+    "an entity": Case(Selection(user_ids={ANNA}, entity_id=THING), (ANNA,), entity_id=THING),
     "all of it": Case(
         Selection(
-            user_id=ANNA,
+            user_ids={ANNA},
             activity_types=["TASK_DONE", "100%"],
             activity_likes=["TASK%"],
             entity_type="task",
@@ -151,7 +160,7 @@ async def test_every_reader_selects_the_same_rows(urls: Urls) -> None:
 
 
 def test_the_cases_tell_selections_apart() -> None:
-    assert len({e.id for e in ENTITIES}) == len(ENTITIES) == 2 * len(TYPES) * 4
+    assert len({e.id for e in ENTITIES}) == len(ENTITIES) == 3 * len(TYPES) * 4
     counts = {name: len(case.expected) for name, case in CASES.items()}
-    assert all(counts[name] for name in CASES if name != "none like it")
+    assert [name for name in CASES if not counts[name]] == ["no user", "none like it"]
     assert counts["all of it"] == 1

@@ -48,7 +48,7 @@ def user() -> UUID:
 
 
 def of(user: UUID, **fields: object) -> Scope:
-    return Scope(selection=Selection(user_id=user), **fields)  # type: ignore[arg-type]
+    return Scope(selection=Selection(user_ids={user}), **fields)  # type: ignore[arg-type]
 
 
 async def test_a_summary(database: Database, user: UUID) -> None:
@@ -75,7 +75,7 @@ async def test_filters_narrow(database: Database, user: UUID) -> None:
         [entity(user, **wanted), *(entity(user, **wanted | other) for other in others)],  # type: ignore[arg-type]
     )
     selection = Selection(
-        user_id=user, activity_types=("A", "C"), entity_type="task", entity_id=thing
+        user_ids={user}, activity_types=("A", "C"), entity_type="task", entity_id=thing
     )
     async with database.statistics() as statistics:
         assert (await statistics.summary(Scope(selection=selection))).entries == 1

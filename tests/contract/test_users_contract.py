@@ -20,7 +20,7 @@ from tests.builders import entity, insert
 from tests.servers import READER_PASSWORD, PostgresServer
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-EVERYBODY = Scope(selection=Selection(user_id=None))
+EVERYBODY = Scope(selection=Selection(user_ids=None))
 ANNA, BEA, CLEO = (UUID(int=n) for n in (1, 2, 3))
 EMAILS = {ANNA: "Anna@example.com", BEA: "bea_100%@example.com"}
 
@@ -83,7 +83,7 @@ async def test_who_was_active_last_comes_first(database: Database) -> None:
             ActiveUser(str(BEA), 1, NOON + timedelta(minutes=2), None),
         ]
         scope = Scope(
-            selection=Selection(user_id=None, activity_types=["A"]),
+            selection=Selection(user_ids=None, activity_types=["A"]),
             since=NOON + timedelta(minutes=1),
             until=NOON + timedelta(minutes=2),
         )

@@ -18,7 +18,7 @@ from tests.faults.standby import Standby
 from tests.servers import READER_PASSWORD, PostgresServer
 
 USER = uuid.uuid4()
-SELECTION = Selection(user_id=USER)
+SELECTION = Selection(user_ids={USER})
 NEW = 25
 AGES = [timedelta(0), timedelta(days=30)]
 

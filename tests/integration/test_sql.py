@@ -235,7 +235,7 @@ async def test_a_read_of_a_sqlite_file_that_takes_too_long_is_ended(
     for _ in range(2):
         async with asyncio.timeout(5), make_history(Settings(database_url=sqlite_url)) as history:
             with pytest.raises(ServerUnavailable, match="in time"):
-                await history.count(Selection(user_id=USER))
+                await history.count(Selection(user_ids={USER}))
             with pytest.raises(ServerUnavailable, match="in time"):
-                async for _ in history.stream(Selection(user_id=USER)):
+                async for _ in history.stream(Selection(user_ids={USER})):
                     pass

@@ -162,7 +162,7 @@ def test_a_foreign_cursor_reads_again_and_says_so(cursor: dict[str, Any]) -> Non
 
     async def read() -> list[str | None]:
         async with SqliteHistory(f"sqlite:///{EMPTY}") as history:
-            changes = history.changes(Selection(user_id=None), Cursor(cursor))
+            changes = history.changes(Selection(user_ids=None), Cursor(cursor))
             return [chunk.notice async for chunk in changes]
 
     if cursor.get("kind") != "sqlite":

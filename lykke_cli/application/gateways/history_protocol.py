@@ -1,6 +1,6 @@
 """What was committed, read from the database: the truth behind the channel."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence, Set
 from datetime import datetime
 from typing import Any, Protocol, Self
 from uuid import UUID
@@ -13,8 +13,8 @@ from lykke_cli.application.messages import Entry, UnreadableEntry
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries a reader wants; every part that is given narrows it."""
 
-    user_id: UUID | None
-    """None selects every user."""
+    user_ids: Set[UUID] | None
+    """Any of these users; None selects every one."""
     activity_types: Sequence[str] = ()
     """Any of these, exactly; empty for all."""
     activity_likes: Sequence[str] = ()

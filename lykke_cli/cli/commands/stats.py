@@ -98,7 +98,7 @@ def stats(
     user_id = id_of(user, settings)
     selection_types = tuple(activity_type or ())
     selection = Selection(
-        user_id=user_id,
+        user_ids={user_id},
         activity_types=selection_types,
         entity_type=entity_type,
         entity_id=entity_id,

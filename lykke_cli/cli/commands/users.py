@@ -76,7 +76,7 @@ def users(
     from lykke_cli.cli.runtime import run_async
 
     scope = Scope(
-        selection=Selection(user_id=None, activity_types=tuple(activity_type or ())),
+        selection=Selection(user_ids=None, activity_types=tuple(activity_type or ())),
         since=start,
         until=end,
     )

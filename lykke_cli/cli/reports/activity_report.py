@@ -27,7 +27,7 @@ def draw(activity: Activity, console: Console, now: datetime) -> None:
     def line(text: Text) -> None:
         console.print(text, no_wrap=True, overflow="ellipsis", crop=True)
 
-    line(Text(f"User {activity.user_id}", _HEAD))
+    line(Text(activity.title, _HEAD))
     last = activity.summary.last
     line(Text(total(activity) + ("" if last is None else f", the last one {age(last, now)}")))
     if not activity.bars:

@@ -27,7 +27,7 @@ def svg(activity: Activity) -> str:
     """The whole report."""
     body: list[str] = []
     y = _MARGIN + 8
-    body.append(_text(_MARGIN, y, f"User {activity.user_id}: {total(activity)}", "h"))
+    body.append(_text(_MARGIN, y, f"{activity.title}: {total(activity)}", "h"))
     body.append(_text(_MARGIN, y + _LINE, period(activity), "d"))
     if activity.bars:
         y += 3 * _LINE
@@ -44,7 +44,7 @@ def svg(activity: Activity) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
         f'viewBox="0 0 {_WIDTH} {height}" role="img">\n<!-- {MARK} -->\n'
-        f"<title>{_escaped(f'User {activity.user_id}')}</title>\n<style>{_STYLE}</style>\n"
+        f"<title>{_escaped(activity.title)}</title>\n<style>{_STYLE}</style>\n"
         f'<rect width="100%" height="100%" fill="#fff"/>\n' + "\n".join(body) + "\n</svg>\n"
     )
 

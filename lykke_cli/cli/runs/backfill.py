@@ -134,7 +134,7 @@ class Backfilling:
             if isinstance(sink, StdoutSink) and replayer is None and self._takes_lines(sink):
                 await self._copy_lines(history, sink)
                 return
-            batches = read_range(history, self.user_id, self.filters, wanted)
+            batches = read_range(history, {self.user_id}, self.filters, wanted)
             async with aclosing(batches):
                 async for arrivals in batches:
                     await self._emit(arrivals, sink, replayer, keeper)
@@ -148,7 +148,7 @@ class Backfilling:
         return sink.takes_lines and not is_cut and self.filters.is_all_sql
 
     async def _copy_lines(self, history: HistoryProtocol, sink: StdoutSink) -> None:
-        selection = self.filters.selection(self.user_id)
+        selection = self.filters.selection({self.user_id})
         lines = history.lines(selection, since=self.since, until=self.filters.until)
         async with aclosing(lines) as blocks:
             async for block in blocks:
@@ -182,7 +182,7 @@ class Backfilling:
         try:
             async with keeper:
                 events = catch_up(
-                    history, self.user_id, self.filters, resume=checkpoint, since=since
+                    history, {self.user_id}, self.filters, resume=checkpoint, since=since
                 )
                 async with aclosing(events):
                     async for event in events:
@@ -274,7 +274,7 @@ class Backfilling:
         total = None
         if history is not None and self.filters.is_all_sql:
             total = await history.count(
-                self.filters.selection(self.user_id),
+                self.filters.selection({self.user_id}),
                 since=self.since,
                 until=self.filters.until,
             )

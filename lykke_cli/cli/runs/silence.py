@@ -29,7 +29,7 @@ async def probable_mistakes(
     """
     try:
         async with make_history(settings) as history:
-            if user_id is not None and not await _has_any(history, Selection(user_id=user_id)):
+            if user_id is not None and not await _has_any(history, Selection(user_ids={user_id})):
                 yield f"{user_id} has no entry in this database yet, of any time"
             for name in filters.activity_types:
                 # A pattern is not looked up: it would be compared with every row there is.
@@ -52,7 +52,7 @@ async def _nearest(history: HistoryProtocol, name: str) -> str | None:
 
 
 async def _is_used(history: HistoryProtocol, activity_type: str) -> bool:
-    return await _has_any(history, Selection(user_id=None, activity_types=(activity_type,)))
+    return await _has_any(history, Selection(user_ids=None, activity_types=(activity_type,)))
 
 
 async def _has_any(history: HistoryProtocol, selection: Selection) -> bool:

@@ -7,10 +7,11 @@ no parameters. So the statements are constants that read settings of their trans
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Set
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -22,7 +23,7 @@ from lykke_cli.infrastructure.database.handover import end
 from lykke_cli.infrastructure.postgresql.selection import (
     REST_AS_SET,
     SET_SELECTION,
-    USER_AS_SET,
+    USERS_AS_SET,
     selected,
 )
 
@@ -46,10 +47,10 @@ class _Statements(NamedTuple):
     """The lines of a range, for COPY."""
 
 
-def _statements(user: str) -> _Statements:
-    """The statements for the rows of which the condition `user` is true."""
+def _in_range(user: str) -> str:
+    """The rows in the range of which the condition `user` is true."""
     # In a SELECT of its own a setting is looked up once, not for every row.
-    in_range = f"""
+    return f"""
         FROM audit_logs
         WHERE {user}
             AND occurred_at >= (SELECT current_setting('lykke.low')::timestamptz)
@@ -59,12 +60,19 @@ def _statements(user: str) -> _Statements:
             )
             AND occurred_at < (SELECT current_setting('lykke.high')::timestamptz)
     """
-    next = f"""
-        SELECT occurred_at::timestamptz {in_range}
+
+
+def _times(user: str) -> str:
+    """The times after the start of the range, in order."""
+    return f"""
+        SELECT occurred_at::timestamptz {_in_range(user)}
             AND occurred_at > (SELECT current_setting('lykke.low')::timestamptz)
-        ORDER BY audit_logs.occurred_at OFFSET $1 LIMIT 1
+        ORDER BY audit_logs.occurred_at
     """
-    lines = f"""
+
+
+def _lines(user: str) -> str:
+    return f"""
         SELECT format(
             '{{"id":"%s","user_id":"%s","activity_type":%s,"occurred_at":"%s",'
                 '"entity_id":%s,"entity_type":%s,"meta":%s}}',
@@ -74,13 +82,24 @@ def _statements(user: str) -> _Statements:
             coalesce(nullif(CASE WHEN pg_typeof(meta) = 'jsonb'::regtype THEN meta::text
                 ELSE btrim(translate(meta::text, E'\\r\\n', '  ')) END, 'null'), '{{}}')
         )
-        {in_range} AND {REST_AS_SET}
+        {_in_range(user)} AND {REST_AS_SET}
         ORDER BY audit_logs.occurred_at, audit_logs.id
     """
-    return _Statements(next, lines)
 
 
-_OF_ONE_USER, _OF_ALL_USERS = _statements(USER_AS_SET), _statements("TRUE")
+_NTH = "OFFSET $1::bigint LIMIT 1"
+_ONE_USER = f"user_id = ({USERS_AS_SET})[1]"
+_OF_ALL_USERS = _Statements(f"{_times('TRUE')} {_NTH}", _lines("TRUE"))
+_OF_ONE_USER = _Statements(f"{_times(_ONE_USER)} {_NTH}", _lines(_ONE_USER))
+# Each user's first rows come off an index; together they would have to be sorted, all there are.
+_OF_SEVERAL_USERS = _Statements(
+    f"""
+        SELECT occurred_at FROM unnest({USERS_AS_SET}) AS each (wanted)
+        CROSS JOIN LATERAL ({_times("user_id = wanted")} LIMIT $1::bigint + 1) AS of_each
+        ORDER BY occurred_at {_NTH}
+    """,  # noqa: S608
+    _lines(f"user_id = ANY({USERS_AS_SET}::uuid[])"),
+)
 # A line of JSON has no control characters, so that CSV with these never quotes it.
 _AS_IT_IS = {"format": "csv", "delimiter": "\x02", "quote": "\x01"}
 
@@ -88,6 +107,12 @@ _AS_IT_IS = {"format": "csv", "delimiter": "\x02", "quote": "\x01"}
 # Within a string of JSON every quotation mark has a backslash before it.
 _LINE = re.compile(rb'\{"id":"([^"]+)".*?"occurred_at":"([^"]+)"')
 T = TypeVar("T")
+
+
+def _statements(user_ids: Set[UUID] | None) -> _Statements:
+    if user_ids is None:
+        return _OF_ALL_USERS
+    return _OF_ONE_USER if len(user_ids) == 1 else _OF_SEVERAL_USERS
 
 
 class Progress:
@@ -133,7 +158,7 @@ class LineReader:
         self._first = first
         self._open_another = open_another
         self._selection = selection
-        self._statements = _OF_ALL_USERS if selection.user_id is None else _OF_ONE_USER
+        self._statements = _statements(selection.user_ids)
         self._progress = progress
         self._low, self._low_id = progress.low, progress.low_id
         self._rows = FIRST_ROWS

@@ -15,7 +15,11 @@ from lykke_cli.application.gateways.statistics_protocol import Scope
 
 # SQLite's LIKE takes no notice of case, its GLOB does.
 IN_RANGE = """
-    (:user IS NULL OR user_id IN (:user, :user_hex))
+    CASE
+        WHEN :user IS NOT NULL THEN user_id IN (:user, :user_hex)  -- a list would be slower
+        WHEN :users IS NOT NULL THEN user_id IN (SELECT value FROM json_each(:users))
+        ELSE TRUE
+    END
     AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
     AND (:globs IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:globs) WHERE activity_type GLOB value))
@@ -35,10 +39,13 @@ def in_range(
     selection: Selection, since: datetime | None = None, until: datetime | None = None
 ) -> dict[str, Any]:
     """The parameters of `IN_RANGE`: `since` is inclusive, `until` exclusive."""
-    user, entity = selection.user_id, selection.entity_id
+    user, users, entity = None, selection.user_ids, selection.entity_id
+    if users is not None and len(users) == 1:
+        [user] = users
     return {
         "user": None if user is None else str(user),
         "user_hex": None if user is None else user.hex,
+        "users": None if users is None else as_list(f for u in users for f in (str(u), u.hex)),
         "types": as_list(selection.activity_types) if selection.activity_types else None,
         "globs": _globs(selection.activity_likes),
         "not_globs": _globs(selection.excluded_likes),

@@ -20,7 +20,7 @@ from tests.servers import PostgresServer
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 USER = uuid.uuid4()
-SELECTION = Selection(user_id=USER)
+SELECTION = Selection(user_ids={USER})
 ROWS = 60
 Read = Callable[[HistoryProtocol], AsyncIterator[list[str]]]
 

@@ -97,10 +97,10 @@ def test_an_engine_without_an_order_of_commits_is_refused(
 async def read_all(url: str) -> tuple[set[str], str | None]:
     """What is read from before the first entry on, and what is said besides."""
     async with PostgresHistory(url) as history:
-        first = [chunk async for chunk in history.begin(Selection(user_id=USER))][-1]
+        first = [chunk async for chunk in history.begin(Selection(user_ids={USER}))][-1]
         new = entity(USER)
         await insert(url.replace(f"reader:{READER_PASSWORD}", ADMIN), [new])
-        chunks = [c async for c in history.changes(Selection(user_id=USER), first.cursor)]
+        chunks = [c async for c in history.changes(Selection(user_ids={USER}), first.cursor)]
         return {row.id for chunk in chunks for row in chunk.rows} ^ {str(new.id)}, first.notice
 
 

@@ -18,7 +18,7 @@ from tests.builders import INSERT, entity, insert, row
 from tests.servers import PostgresServer
 
 USER = uuid.uuid4()
-SELECTION = Selection(user_id=USER)
+SELECTION = Selection(user_ids={USER})
 
 
 @pytest.fixture

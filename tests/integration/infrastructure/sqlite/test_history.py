@@ -13,7 +13,7 @@ from lykke_cli.infrastructure.sqlite.history import SqliteHistory
 from tests.builders import entity, insert
 
 USER = uuid.uuid4()
-SELECTION = Selection(user_id=USER)
+SELECTION = Selection(user_ids={USER})
 
 
 @pytest.fixture
