@@ -35,7 +35,7 @@ Command = Key | Typing | Seek
 HELP = (
     "space   pause, and go on",
     "/       mark a word from here on; / and Enter: no more",
-    "e       the newest entry in full; again: the one before it",
+    "e       the newest entry in full; again: the one before",
     "Enter   draw a line",
     "q       end",
 )

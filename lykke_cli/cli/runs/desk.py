@@ -103,7 +103,7 @@ class Desk:
             yield
         finally:
             if self._attended.is_paused and (rows := self._attended.rows):
-                self._reporter.line(f"{rows:,} that came in the pause are not printed")
+                self._reporter.line(f"in the pause came {rows:,} more, not printed")
 
     def _tell_state(self) -> None:
         attended = self._attended

@@ -64,8 +64,9 @@ def test_a_pause_holds_back_what_comes_and_loses_nothing(
     assert re.search(rb"FIRST.*SECOND.*2 printed", result.stdout, re.DOTALL)
 
 
+@pytest.mark.parametrize("end", ["q", "Ctrl-C"])
 def test_what_came_in_a_pause_is_kept_for_the_next_run(
-    redis_server: RedisServer, env: dict[str, str]
+    redis_server: RedisServer, env: dict[str, str], end: str
 ) -> None:
     user = uuid.uuid4()
     with LykkeProcess("tail", user, "--resume", env=env, terminal=100) as tail:
@@ -77,8 +78,8 @@ def test_what_came_in_a_pause_is_kept_for_the_next_run(
         with redis_server.client() as client:
             client.publish(f"auditlog:{user}", wire(kept))
         tail.wait_for("1 new")
-        tail.type("q")
-        assert b"1 that came in the pause are not printed" in tail.finish().stdout
+        tail.type("q") if end == "q" else tail.send()
+        assert b"in the pause came 1 more, not printed" in tail.finish().stdout
     with LykkeProcess("tail", user, "--resume", "--count", 1, env=env) as tail:
         assert tail.row()["id"] == str(kept.id)
 
