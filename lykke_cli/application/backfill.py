@@ -1,6 +1,5 @@
 """Reading history without following: a range of time, or what was committed since a place."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import aclosing
 from datetime import datetime
@@ -13,6 +12,7 @@ from lykke_cli.application.gateways.history_protocol import HistoryProtocol
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Checkpoint, Merge, Print, ReadKind, Save
 from lykke_cli.application.messages import Arrival, Entry, replay_message
+from lykke_cli.application.pace import Pace
 from lykke_cli.application.tail import Notice
 
 
@@ -98,21 +98,17 @@ class Replayer:
     ) -> None:
         self._gateway = gateway
         self._channel_type = channel_type
-        self._pause = 0.0 if rate is None else 1 / rate
-        self._next = 0.0
+        self._pace = Pace(rate)
 
     async def publish(self, arrivals: Sequence[Arrival]) -> AsyncGenerator[Sequence[Arrival]]:
         """Publish the entries in order, and yield them, some at a time, once they are published.
 
         Raises ServerUnavailable.
         """
-        loop = asyncio.get_running_loop()
-        together = 1 if self._pause else PUBLISHED_TOGETHER
+        together = 1 if self._pace.is_limited else PUBLISHED_TOGETHER
         for start in range(0, len(arrivals), together):
             some = arrivals[start : start + together]
-            if self._pause:
-                await asyncio.sleep(max(0.0, self._next - loop.time()))
-                self._next = max(self._next, loop.time()) + self._pause
+            await self._pace.wait()
             entries = [a.message for a in some if isinstance(a.message, Entry)]
             outcomes = await self._gateway.publish_many(
                 self._channel_type,

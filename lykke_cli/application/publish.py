@@ -7,6 +7,7 @@ from uuid import UUID
 from lykke_cli.application.errors import BadInput
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.messages import parse_object
+from lykke_cli.application.pace import Pace
 
 
 @dataclass(slots=True)
@@ -43,13 +44,15 @@ async def publish_lines(
     lines: AsyncIterable[bytes],
     published: Published,
     source: str,
+    rate: float | None = None,
 ) -> None:
-    """Publish each line, a JSON object; empty ones are passed over.
+    """Publish each line, a JSON object, at most `rate` a second; empty ones are passed over.
 
     `published` is kept up to date, so that it is true whatever happens. Raises BadInput, naming
     the line of `source`, and ServerUnavailable.
     """
     number = 0
+    pace = Pace(rate)
     async for line in lines:
         number += 1
         if not line.strip():
@@ -58,5 +61,6 @@ async def publish_lines(
             message = parse_object(line.strip())
         except BadInput as error:
             raise BadInput(f"{source}, line {number}: {error}. {published.outcome}") from error
+        await pace.wait()
         published.in_doubt = True
         published.add(await gateway.publish_to_user_channel(user_id, channel_type, message))

@@ -22,6 +22,7 @@ class Report(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    PROMETHEUS = "prometheus"
 
 
 def doctor(
@@ -47,7 +48,9 @@ def doctor(
     ] = "5s",
     output: Annotated[
         Report,
-        typer.Option("--output", "-o", metavar="FORM", help="A table to read, or one JSON object."),
+        typer.Option(
+            "--output", "-o", metavar="FORM", help="A table to read, one JSON object, or metrics."
+        ),
     ] = Report.TABLE,
     color: options.Color = None,
     redis_url: options.RedisUrl = None,
@@ -68,6 +71,7 @@ def doctor(
         options.confirm(settings, f"record an entry of {user_id or 'a user nobody has'}", yes=yes)
     seconds = options.interval(timeout)
 
+    from lykke_cli.cli.reports import doctor_report
     from lykke_cli.cli.runs.doctor import Examination
     from lykke_cli.cli.runtime import run_async
 
@@ -77,7 +81,11 @@ def doctor(
         write=write,
         user_id=user_id,
         timeout=seconds,
-        as_json=output is Report.JSON,
+        write_report={
+            Report.TABLE: None,
+            Report.JSON: doctor_report.write_json,
+            Report.PROMETHEUS: doctor_report.write_metrics,
+        }[output],
         terminal=options.terminal(printing.color),
     )
     run_async(examination.run())

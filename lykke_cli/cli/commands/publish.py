@@ -1,12 +1,15 @@
 """`lykke publish`: test messages, acknowledgments, and JSON of one's own."""
 
+import re
 import sys
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import ExitStack, aclosing
 from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import typer
 
@@ -20,12 +23,19 @@ if TYPE_CHECKING:
     from lykke_cli.application.publish import Published
     from lykke_cli.infrastructure.configuration.settings import Settings
 
-LEADING = ("--data", "--file", "--ack", "--require-subscribers", "--channel")
+LEADING = ("--data", "--count", "--file", "--require-subscribers", "--channel")
 EPILOG = options.examples(
     "lykke publish USER_ID",
-    """lykke publish USER_ID --data '{"type": "test"}'""",
+    """lykke publish USER_ID --count 100 --data '{"n": {n}}'""",
     "lykke publish USER_ID --require-subscribers 1",
 )
+
+
+class Form(StrEnum):
+    """The forms in which is told what was published."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 def publish(
@@ -36,17 +46,21 @@ def publish(
     ] = None,
     ack: Annotated[
         UUID | None,
-        typer.Option(
+        options.reliability_option(
             "--ack",
             metavar="EVENT_ID",
             parser=options.parse_uuid,
             help="An acknowledgment of this entry.",
-            show_default=False,
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="JSON", help="This JSON object.", show_default=False),
+        typer.Option(
+            "--data",
+            metavar="JSON",
+            help="This JSON object; in it {n} is its number, and each {uuid} a new id.",
+            show_default=False,
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -56,6 +70,16 @@ def publish(
             help="The JSON objects in FILE, one a line; - is stdin.",
             show_default=False,
         ),
+    ] = None,
+    count: Annotated[
+        int,
+        options.range_option(
+            "--count", min=1, metavar="N", help="So many of them: of --data or the test message."
+        ),
+    ] = 1,
+    rate: Annotated[
+        float | None,
+        options.range_option("--rate", min=0.001, metavar="N", help="At most N a second."),
     ] = None,
     require_subscribers: Annotated[
         int,
@@ -72,9 +96,13 @@ def publish(
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
     yes: options.Yes = False,
-    json_output: Annotated[
-        bool, options.output_option("--json", help="Print the result as JSON.")
-    ] = False,
+    output: Annotated[
+        Form,
+        options.output_option(
+            "--output", "-o", metavar="FORM", help="A line to read, or a JSON object."
+        ),
+    ] = Form.TEXT,
+    json_output: Annotated[bool, typer.Option("--json", help="As -o json.", hidden=True)] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Publish to a user's channel; without --ack, --data or --file, a test message.
@@ -86,6 +114,8 @@ def publish(
     given = [stdin is not None, ack is not None, data is not None, file is not None]
     if sum(given) > 1:
         raise UsageMistake("Give one of -, --ack, --data and --file.")
+    if count > 1 and any([stdin is not None, ack is not None, file is not None]):
+        raise UsageMistake("--count goes with --data, or with the test message.")
 
     needs = ("redis_url",) if user.is_id else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
@@ -105,7 +135,7 @@ def publish(
         if ack is not None:
             lines = [encode(acknowledgment(str(ack), now))]
         elif data is not None:
-            source, lines = "--data", [data.replace("\n", " ").encode("utf-8", "surrogateescape")]
+            source, lines = "--data", _numbered(data.replace("\n", " "), count)
         elif stdin is not None or file == Path("-"):
             lines = None
         elif file is not None:
@@ -113,9 +143,11 @@ def publish(
             lines = stack.enter_context(_opened(file))
         else:
             text = "Hello from lykke publish"
-            lines = [encode({"type": "test", "message": text, "sent_at": format_time(now)})]
+            lines = repeat(
+                encode({"type": "test", "message": text, "sent_at": format_time(now)}), count
+            )
         try:
-            run_async(_publish(settings, user_id, channel, lines, published, source))
+            run_async(_publish(settings, user_id, channel, lines, published, source, rate))
         except Stopped:
             if not quiet:
                 reads = lines is None or file is not None
@@ -124,11 +156,19 @@ def publish(
             raise
     fewest = published.fewest or 0
     if not quiet:
-        _report(channel, user_id, published, json_output=json_output)
+        as_json = json_output or output is Form.JSON
+        _report(channel, user_id, published, as_json=as_json)
     if published.messages and fewest < require_subscribers:
         wanted = require_subscribers
         required = "1 subscriber was" if wanted == 1 else f"{wanted} subscribers were"
         raise ExpectationNotMet(f"{required} required, {fewest} got it.")
+
+
+def _numbered(data: str, count: int) -> Iterator[bytes]:
+    """`data` so many times, each with a number and ids of its own."""
+    for number in range(1, count + 1):
+        own = re.sub(r"\{uuid\}", lambda _: str(uuid4()), data.replace("{n}", str(number)))
+        yield own.encode("utf-8", "surrogateescape")
 
 
 def _opened(file: Path) -> BinaryIO:
@@ -145,6 +185,7 @@ async def _publish(
     lines: Iterable[bytes] | None,
     published: "Published",
     source: str,
+    rate: float | None,
 ) -> None:
     from lykke_cli.application.publish import publish_lines
     from lykke_cli.bootstrap import make_gateway
@@ -154,7 +195,7 @@ async def _publish(
     try:
         waited_for = stdin_lines() if lines is None else _given(lines)
         async with aclosing(waited_for) as each:
-            await publish_lines(gateway, user_id, channel, each, published, source)
+            await publish_lines(gateway, user_id, channel, each, published, source, rate)
     finally:
         await gateway.close()
 
@@ -164,12 +205,12 @@ async def _given(lines: Iterable[bytes]) -> AsyncGenerator[bytes]:
         yield line
 
 
-def _report(channel: str, user_id: UUID, published: "Published", *, json_output: bool) -> None:
+def _report(channel: str, user_id: UUID, published: "Published", *, as_json: bool) -> None:
     from lykke_cli.application.messages import encode
 
     fewest = published.fewest or 0
     name = f"{channel}:{user_id}"
-    if json_output:
+    if as_json:
         result = {"channel": name, "messages": published.messages, "subscribers": fewest}
         options.terminal().write_json(encode(result))
         return

@@ -1,6 +1,6 @@
 """`lykke record`: an audit log entry through the unit of work."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LEADING = ("--meta", "--entity-id", "--entity-type", "--occurred-at", "--profile")
 EPILOG = options.examples(
     "lykke record USER_ID TASK_COMPLETED",
-    """lykke record USER_ID TASK_PUNTED --meta '{"n": 1}'""",
+    "lykke record USER_ID TASK_PUNTED --meta days:=3",
     "lykke record USER_ID MESSAGE_SENT --occurred-at 2h",
 )
 
@@ -44,8 +44,13 @@ def record(
         ),
     ] = None,
     meta: Annotated[
-        str | None,
-        typer.Option("--meta", metavar="JSON", help="Details, a JSON object.", show_default=False),
+        list[str] | None,
+        typer.Option(
+            "--meta",
+            metavar="KEY=VALUE",
+            help="Details: key=text, key:=JSON, or a JSON object; repeat it for several.",
+            show_default=False,
+        ),
     ] = None,
     occurred_at: Annotated[
         str | None,
@@ -67,14 +72,13 @@ def record(
     settings = options.settings(redis_url, database_url, profile, quiet=quiet)
     settings.required_database_url()
 
-    from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-    from lykke_cli.application.messages import decode_object, encode, entity_message
+    from lykke_cli.application.messages import encode, entity_message
     from lykke_cli.cli.runtime import run_async
     from lykke_cli.domain.audit_log import AuditLogEntity
 
-    details = {} if meta is None else decode_object(meta.encode("utf-8", "surrogateescape"))
-    if isinstance(details, Unreadable):
-        raise BadInput(f"--meta: {details.reason}.")
+    details: dict[str, Any] = {}
+    for text in meta or ():
+        details |= _fields(text)
     user_id = id_of(user, settings)
     entity = AuditLogEntity(
         user_id=user_id,
@@ -89,6 +93,27 @@ def record(
     run_async(_record(settings, entity, channel))
     if not quiet:
         options.terminal().write_json(encode(entity_message(entity)))
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """What one --meta says; raises BadInput."""
+    import orjson
+
+    name, is_pair, value = text.partition("=")
+    try:
+        if text.lstrip().startswith("{"):
+            fields: dict[str, Any] = orjson.loads(text.encode("utf-8", "surrogateescape"))
+            return fields
+        if is_pair and name.endswith(":") and name != ":":
+            return {name[:-1]: orjson.loads(value.encode("utf-8", "surrogateescape"))}
+        text.encode()  # what is no UTF-8 could not be sent
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"--meta {text!r} is not JSON: {error}.") from error
+    except UnicodeEncodeError as error:
+        raise BadInput(f"--meta {text!r} is not UTF-8.") from error
+    if not is_pair or not name.rstrip(":"):
+        raise BadInput(f"--meta {text!r} is neither key=value, nor key:=JSON, nor a JSON object.")
+    return {name: value}
 
 
 async def _record(settings: "Settings", entity: "AuditLogEntity", channel: str) -> None:

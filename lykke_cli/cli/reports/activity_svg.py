@@ -91,14 +91,14 @@ def _last(each: TypeCount) -> str:
 
 def _svg_hours(days: Sequence[Sequence[int]], top: int) -> Iterator[str]:
     left = _MARGIN + _DAY_WIDTH
-    most = max(max(day) for day in days)
+    greatest, levels = charts.greatest_of_shades(days), len(charts.SHADES) - 1
     for hour in range(24):
         yield _text(left + hour * _HOUR, top, str(hour), "d")
     for number, (name, day) in enumerate(zip(charts.DAYS, days, strict=True)):
         y = top + 8 + number * _LINE
         yield _text(_MARGIN, y + 15, name, "d")
         for hour, value in enumerate(day):
-            opacity = 0.06 if not value else 0.2 + 0.8 * value / most
+            opacity = 0.2 + 0.8 * charts.shade(value, greatest) / levels if value else 0.06
             x, label = left + hour * _HOUR, f"{name} {hour}:00: {value:,}"
             yield _bar(x, y, _HOUR - 2, _LINE - 2, label, f' fill-opacity="{opacity:.2f}"')
 

@@ -1,5 +1,6 @@
 """Charts of numbers for a terminal, as lines of text; each fits into the width it is given."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -71,24 +72,34 @@ def heat_map(days: Sequence[Sequence[int]], width: int) -> list[Text]:
     """Seven lines, one for each day, with a shade for each hour; then what the shades mean."""
     cell = max(1, min(_WIDEST_HOUR, (width - _DAY) // 24))
     step = 1 if cell > 2 else 3 if cell > 1 else 6
-    most = max(max(day) for day in days)
     hours = "".join(f"{hour:<{cell * step}}" for hour in range(0, 24, step)).rstrip()
     lines = [Text(" " * _DAY + hours, AXIS)]
+    greatest = greatest_of_shades(days)
     for name, day in zip(DAYS, days, strict=True):
         line = Text.assemble((f"{name} ", AXIS))
         for value in day:
-            shade = level(value, most, len(SHADES) - 1)
-            line.append(SHADES[shade] * cell, BAR if shade else AXIS)
+            number = shade(value, greatest)
+            line.append(SHADES[number] * cell, BAR if number else AXIS)
         lines.append(line)
-    levels = len(SHADES) - 1
-    greatest: dict[int, str] = {}  # value of each shade
-    for n in range(1, levels + 1):
-        greatest.setdefault(most * n // levels, SHADES[n])
-    meanings = [f"{shade} to {short(value)}" for value, shade in greatest.items() if value]
+    meanings = [f"{SHADES[shade(value, greatest)]} to {short(value)}" for value in greatest]
     lines.append(Text(" " * _DAY + "  ".join([f"{SHADES[0]} none", *meanings]), AXIS))
     return lines
 
 
-def level(value: int, most: int, levels: int) -> int:
-    """0 for nothing, else 1 to `levels`, the last one for `most`."""
-    return -(-value * levels // most) if value else 0
+def greatest_of_shades(days: Sequence[Sequence[int]]) -> list[int]:
+    """The greatest value of each shade, so chosen that each is of about as many hours.
+
+    One hour with very much would else leave all others in the lightest shade.
+    """
+    values = sorted(value for day in days for value in day if value)
+    levels = len(SHADES) - 1
+    return sorted(
+        {values[-(-len(values) * n // levels) - 1] for n in range(1, levels + 1) if values}
+    )
+
+
+def shade(value: int, greatest: Sequence[int]) -> int:
+    """Which of the SHADES is that of a value: 0 for nothing, the last one for the most."""
+    if not value:
+        return 0
+    return len(SHADES) - len(greatest) + bisect_left(greatest, value)

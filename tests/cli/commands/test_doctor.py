@@ -121,6 +121,35 @@ def test_absent_servers_hide_neither_each_other_nor_this_machine(scheme: str) ->
     assert "refused" in examined.text("database.reachable")
 
 
+def test_a_server_that_is_down_is_told_of_last_and_what_needs_it_folded(sqlite_url: str) -> None:
+    env = {"REDIS_URL": f"redis://{NOWHERE}", "DATABASE_URL": sqlite_url}
+    result = run_lykke("doctor", env=env)
+    assert result.status == ExitCode.EXPECTATION
+    *_, folded, clocks, written, failure, remedy, count = result.stdout.decode().splitlines()
+    assert re.match(r"- 11 checks +for want of what failed: redis\.tls, redis\.login, ", folded)
+    assert (clocks[:8], written[:12]) == ("- clocks", "- end-to-end")
+    assert failure.startswith("✗ redis.reachable ")
+    assert "→ Is it running?" in remedy
+    assert count.endswith("1 failed, 13 skipped")
+    assert "redis.login" not in result.stdout.decode().replace(folded, "")
+
+
+def test_metrics_for_monitoring(sqlite_url: str) -> None:
+    env = {"REDIS_URL": f"redis://u:s3cret@{NOWHERE}", "DATABASE_URL": sqlite_url}
+    result = run_lykke("doctor", "-o", "prometheus", env=env)
+    assert result.status == ExitCode.EXPECTATION
+    lines = result.stdout.decode().splitlines()
+    samples = [line.rpartition(" ") for line in lines if not line.startswith("#")]
+    values = {name: float(value) for name, _, value in samples}
+    assert len(values) == len(samples)
+    assert values['lykke_doctor_check{check="redis.reachable",state="failed"}'] == 1
+    assert values['lykke_doctor_check{check="redis.reachable",state="ok"}'] == 0
+    assert values['lykke_doctor_checks{state="failed"}'] == 1
+    assert values["lykke_doctor_time_seconds"] > 1.7e9
+    metrics = {name.partition("{")[0] for name in values}
+    assert {line.split()[2] for line in lines if line.startswith("# TYPE")} == metrics
+
+
 def test_refused_logins_are_told_from_unreachable_servers(
     redis_server: RedisServer, postgres_server: PostgresServer
 ) -> None:

@@ -32,6 +32,27 @@ def test_data_arrives_to_the_digit(env: dict[str, str]) -> None:
         assert tail.line() == BIG + b"\n"
 
 
+def test_load_has_numbers_and_ids_of_its_own(env: dict[str, str]) -> None:
+    user = uuid.uuid4()
+    data = '{"n": {n}, "a": "{uuid}", "b": "{uuid}", "c": {"n": 1}}'
+    with LykkeProcess("tail", user, "-o", "raw", env=env) as tail:
+        tail.wait_for("following")
+        words = ("--count", 3, "--rate", 1000, "-o", "json", "--data", data)
+        result = run_lykke("publish", user, *words, env=env)
+        rows = [orjson.loads(tail.line()) for _ in range(3)]
+    assert result.rows[0]["messages"] == 3
+    assert [row["n"] for row in rows] == [1, 2, 3]
+    assert len({uuid.UUID(row[key]) for row in rows for key in "ab"}) == 6
+    assert all(row["c"] == {"n": 1} for row in rows)
+
+
+def test_a_test_message_may_be_repeated_but_not_a_file(env: dict[str, str]) -> None:
+    user = uuid.uuid4()
+    assert b": 3 messages, each to" in run_lykke("publish", user, "--count", 3, env=env).stdout
+    mistaken = run_lykke("publish", user, "--count", 3, "--file", "x", env=env)
+    assert (mistaken.status, "--count goes with --data" in mistaken.stderr) == (2, True)
+
+
 def test_an_acknowledgment_names_its_entry(env: dict[str, str]) -> None:
     user, event = uuid.uuid4(), uuid.uuid4()
     with LykkeProcess("tail", user, env=env) as tail:
@@ -50,7 +71,7 @@ def test_ndjson_from_stdin_or_a_file(env: dict[str, str], tmp_path: Path, how: s
     with LykkeProcess("tail", user, "--channel", "notification", env=env) as tail:
         tail.wait_for("following")
         result = run_lykke(
-            "publish", user, where, "--channel", "notification", "--json", env=env, input=lines
+            "publish", user, where, "--channel", "notification", "-o", "json", env=env, input=lines
         )
         assert [tail.row(), tail.row()] == [{"n": 1}, {"n": 2}]
     assert orjson.loads(result.stdout) == {

@@ -25,6 +25,15 @@ def test_record_commits_then_broadcasts(owner_env: dict[str, str]) -> None:
     assert history.rows == [live]
 
 
+def test_details_are_given_one_by_one(owner_env: dict[str, str]) -> None:
+    given = ["title=a=b: {c}", "zip=0123", "n:=3", "tags:=[1]", '{"n": 4, "x": null}']
+    words = [word for text in given for word in ("--meta", text)]
+    result = run_lykke("record", uuid.uuid4(), "X", *words, env=owner_env)
+    assert result.status == 0, result.stderr
+    meta = {"title": "a=b: {c}", "zip": "0123", "n": 4, "tags": [1], "x": None}
+    assert result.rows[0]["meta"] == meta
+
+
 def test_record_without_redis_is_committed_and_says_so(owner_env: dict[str, str]) -> None:
     user = uuid.uuid4()
     result = run_lykke("record", user, "X", "--redis-url", "redis://127.0.0.1:1", env=owner_env)
@@ -40,7 +49,11 @@ def test_record_without_redis_is_committed_and_says_so(owner_env: dict[str, str]
     ("arguments", "status", "message"),
     [
         (["X", "--meta", "[1]"], 5, "--meta"),
-        (["X", "--meta", "{"], 5, "--meta"),
+        (["X", "--meta", "{"], 5, "--meta '{' is not JSON"),
+        (["X", "--meta", "title"], 5, "'title' is neither key=value"),
+        (["X", "--meta", "=1"], 5, "'=1' is neither key=value"),
+        (["X", "--meta", "n:=x"], 5, "'n:=x' is not JSON"),
+        (["X", "--meta", "t=\udcff"], 5, "is not UTF-8"),
         ([""], 5, "activity_type"),
         (["X", "--entity-id", "7"], 2, "'7' is not a UUID"),
     ],
