@@ -1,9 +1,11 @@
 """The command line, and the one place where errors become exit codes."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,11 +13,13 @@ import typer
 from lykke_cli._version import __version__
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.arguments.plain_help import PlainGroup, flowing, leading_with
+from lykke_cli.cli.arguments.profile_defaults import ProfiledCommand
 from lykke_cli.cli.arguments.quick_parameters import quicken
 from lykke_cli.cli.exit_codes import ExitCode, Stopped, exit_code_of
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.domain.errors import LykkeError
+from lykke_cli.infrastructure.configuration.profiles import CONFIG
 
 _READ, _WRITE, _SET_UP = "Follow and recover", "Write", "Set up and try"
 COMMANDS = {  # each in the module of its name, in the order and under the title of the help
@@ -61,7 +65,7 @@ def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
             command = getattr(module, name)
             app.command(
                 name,
-                cls=leading_with(*getattr(module, "LEADING", ())),
+                cls=leading_with(*getattr(module, "LEADING", ()), kind=ProfiledCommand),
                 help=flowing(command.__doc__),
                 epilog=module.EPILOG,
                 rich_help_panel=panel,
@@ -79,12 +83,23 @@ def lykke(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and log in detail.")
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help=f"The file with the profiles, in place of your own. {options.env(CONFIG)}",
+            show_default=False,
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """Options of every command; they stand before its name."""
+    if config is not None:
+        os.environ[CONFIG] = str(config)
     if debug:
         import logging
 
@@ -109,7 +124,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _run_command(arguments: list[str]) -> int | None:
-    named = next((word for word in arguments if not word.startswith("-")), None)
+    pairs = zip(["", *arguments], arguments, strict=False)
+    named = next(
+        (word for before, word in pairs if not word.startswith("-") and before != "--config"), None
+    )
     command = typer.main.get_command(make_app([named] if named in COMMANDS else COMMANDS))
     quicken(command)
     status: int | None = command(arguments, prog_name="lykke", standalone_mode=False)

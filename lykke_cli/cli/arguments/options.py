@@ -15,6 +15,7 @@ from lykke_cli.cli.arguments.filters import (
     time_range,
 )
 from lykke_cli.cli.arguments.help_texts import (
+    env,
     examples,
     filter_option,
     output_option,
@@ -107,6 +108,7 @@ __all__ = [
     "Yes",
     "confirm",
     "entry_file",
+    "env",
     "examples",
     "filter_option",
     "filters",

@@ -43,9 +43,9 @@ class PlainGroup(TyperGroup):
         _Page(self, ctx, formatter).write()
 
 
-def leading_with(*names: str) -> type[PlainCommand]:
+def leading_with(*names: str, kind: type[PlainCommand] = PlainCommand) -> type[PlainCommand]:
     """The class of a command in whose help the options of these names come first."""
-    return type("PlainCommand", (PlainCommand,), {"leading": names})
+    return type(kind.__name__, (kind,), {"leading": names})
 
 
 def grouped(command: TyperCommand | TyperGroup, ctx: Any) -> dict[str, list[TyperOption]]:

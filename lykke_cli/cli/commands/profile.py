@@ -92,6 +92,10 @@ def show_profile(
     for key, default in defaults.items():
         source = f"profile {chosen.name}" if chosen and key in values else "default"
         settings[key] = (values.get(key, default), source)
+    if chosen is not None:
+        for command, given in chosen.options.items():
+            for key, value in given.items():
+                settings[f"{command}.{key}"] = (value, f"profile {chosen.name}")
     if json_output:
         shown = {key: {"value": value, "source": s} for key, (value, s) in settings.items()}
         _print_json({"profile": chosen and chosen.name, **shown})
@@ -252,6 +256,8 @@ def _display(key: str, url: str) -> str:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return "-" if value is None else str(value)
 
 

@@ -20,6 +20,7 @@ from lykke_cli.infrastructure.files.whole_file import replace_file
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
+CONFIG = "LYKKE_CONFIG"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # completion gives it to a shell as it is
 CHOICES = {
     "output": ("table", "ndjson", "json", "csv", "raw"),
@@ -37,7 +38,10 @@ _LONGEST_SECRET = 64 << 10  # bytes
 
 
 def config_path() -> Path:
-    """The user's configuration file, whether it exists or not."""
+    """The configuration file, whether it exists or not: LYKKE_CONFIG, or the user's own."""
+    if chosen := os.environ.get(CONFIG):
+        return Path(chosen).expanduser()
+
     import platformdirs
 
     try:
@@ -57,12 +61,17 @@ class ServerUrl:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile, checked; `mistake` makes an error that names the file and a key's line."""
+    """One profile, checked; `mistake` makes an error that names the file and a key's line.
+
+    It takes the key, what is wrong, and of a table below the profile's its name with a dot.
+    """
 
     name: str
     path: Path
     values: Mapping[str, Any] = field(repr=False)
-    mistake: Callable[[str, str], UsageMistake] = field(repr=False)
+    mistake: Callable[..., UsageMistake] = field(repr=False)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """By the name of a command, what its options are unless given; nobody has checked the names."""
 
     @property
     def protected(self) -> bool:
@@ -250,6 +259,13 @@ class _Reader:
             raise self._mistake("profiles", name, f"write a profile under [{section}]")
         if not NAME.fullmatch(name):
             raise self._mistake(section, "", bad_name(name))
+        known = _TEXTS | _SWITCHES
+        options = {
+            key: self._options(f"{section}.{key}", value)
+            for key, value in values.items()
+            if isinstance(value, dict) and key not in known
+        }
+        values = {key: value for key, value in values.items() if key not in options}
         for key, value in values.items():
             if key not in _TEXTS | _SWITCHES:
                 raise self._unknown(section, key, (*_TEXTS, *_SWITCHES))
@@ -265,8 +281,19 @@ class _Reader:
             if is_password and not values.keys() & {f"{server}_url", f"{server}_url_file"}:
                 raise self._mistake(section, key, f"it needs {server}_url beside it")
         return Profile(
-            name, self._path, values, lambda key, text: self._mistake(section, key, text)
+            name,
+            self._path,
+            values,
+            lambda key, text, below="": self._mistake(section + below, key, text),
+            options,
         )
+
+    def _options(self, section: str, values: dict[str, Any]) -> dict[str, Any]:
+        for key, value in values.items():
+            several = value if isinstance(value, list) else [value]
+            if not all(isinstance(each, str | int | float) for each in several):
+                raise self._mistake(section, key, "it is a text, a number, true or false")
+        return values
 
     def _unknown(self, section: str, key: str, known: tuple[str, ...]) -> UsageMistake:
         near = get_close_matches(key, known, n=1)

@@ -10,6 +10,7 @@ from enum import Enum
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.configuration.profiles import (
+    CONFIG,
     Profile,
     Profiles,
     ServerUrl,
@@ -166,6 +167,8 @@ def _told(pair: tuple[_Source, _Source], keys: list[str], profile: Profile) -> s
 def choose_profile(environ: Mapping[str, str], flag: str | None) -> Profile | None:
     """The profile that a flag, else LYKKE_PROFILE, else the configuration file names."""
     profiles = Profiles.read()
+    if environ.get(CONFIG) and not profiles.path.exists():
+        raise UsageMistake(f"{CONFIG}: there is no file {profiles.path}.")
     if flag is not None:
         return profiles.get(flag, "--profile")
     if name := environ.get("LYKKE_PROFILE"):

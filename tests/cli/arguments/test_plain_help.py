@@ -23,6 +23,7 @@ VARIABLES = {
     "--redis-url": "REDIS_URL",
     "--database-url": "DATABASE_URL",
     "--profile": "LYKKE_PROFILE",
+    "--config": "LYKKE_CONFIG",
     "--color": "NO_COLOR",
 }
 
