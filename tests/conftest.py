@@ -65,6 +65,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name in _PRIVATE or name.startswith(("LYKKE_", "PG", "_LYKKE")):
             if name != "LYKKE_TEST_SERVERS":
                 monkeypatch.delenv(name)
+    monkeypatch.setenv("LYKKE_PAGER", "")  # nobody is there to leave one
     monkeypatch.setenv("HOME", str(tmp_path))
     for kind in ("state", "config", "data", "cache"):
         monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", str(tmp_path / kind))

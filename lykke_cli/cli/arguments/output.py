@@ -78,6 +78,15 @@ Unsafe = Annotated[
 Quiet = Annotated[bool, output_option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 
 
+NoPager = Annotated[
+    bool,
+    output_option(
+        "--no-pager",
+        help=f"Print more than a screen without one. {env('LYKKE_PAGER')} {env('PAGER')}",
+    ),
+]
+
+
 def terminal(color: ColorChoice = ColorChoice.AUTO) -> Terminal:
     """The process's own terminal."""
     return Terminal.of_process(color=color)

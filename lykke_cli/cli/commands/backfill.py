@@ -62,6 +62,7 @@ def backfill(
     wrap: options.Wrap = False,
     unsafe: options.Unsafe = False,
     color: options.Color = None,
+    no_pager: options.NoPager = False,
     redis_url: options.RedisUrl = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
@@ -100,6 +101,7 @@ def backfill(
         printing = replace(printing, output=output)
         options.confirm(settings, f"publish entries of {user_id} again", yes=yes)
 
+    from lykke_cli.cli.output.pager import paged
     from lykke_cli.cli.runs.backfill import Backfilling
     from lykke_cli.cli.runtime import run_async
 
@@ -125,4 +127,6 @@ def backfill(
         printing=printing,
     )
     recent.remember(user_id, "backfill", activity_type or ())
-    run_async(backfilling.run())
+    # What goes on from a stored place counts as read, though one left the pager before its end.
+    with paged(wanted=backfilling.is_range and not replay and not no_pager):
+        run_async(backfilling.run())

@@ -53,6 +53,7 @@ def doctor(
         ),
     ] = Report.TABLE,
     color: options.Color = None,
+    no_pager: options.NoPager = False,
     redis_url: options.RedisUrl = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
@@ -71,21 +72,23 @@ def doctor(
         options.confirm(settings, f"record an entry of {user_id or 'a user nobody has'}", yes=yes)
     seconds = options.interval(timeout)
 
+    from lykke_cli.cli.output.pager import paged
     from lykke_cli.cli.reports import doctor_report
     from lykke_cli.cli.runs.doctor import Examination
     from lykke_cli.cli.runtime import run_async
 
-    examination = Examination(
-        settings=settings,
-        channel_type=channel,
-        write=write,
-        user_id=user_id,
-        timeout=seconds,
-        write_report={
-            Report.TABLE: None,
-            Report.JSON: doctor_report.write_json,
-            Report.PROMETHEUS: doctor_report.write_metrics,
-        }[output],
-        terminal=options.terminal(printing.color),
-    )
-    run_async(examination.run())
+    with paged(wanted=not no_pager):
+        examination = Examination(
+            settings=settings,
+            channel_type=channel,
+            write=write,
+            user_id=user_id,
+            timeout=seconds,
+            write_report={
+                Report.TABLE: None,
+                Report.JSON: doctor_report.write_json,
+                Report.PROMETHEUS: doctor_report.write_metrics,
+            }[output],
+            terminal=options.terminal(printing.color),
+        )
+        run_async(examination.run())

@@ -56,6 +56,7 @@ def users(
     utc: options.Utc = None,
     tz: options.TimeZone = None,
     color: options.Color = None,
+    no_pager: options.NoPager = False,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
     quiet: options.Quiet = False,
@@ -68,10 +69,10 @@ def users(
     printing = options.printing(settings, None, utc=utc, tz=tz, color=color, quiet=quiet)
     start, end = options.time_range(since, until, printing.zone)
     settings.required_database_url()
-    terminal = options.terminal(printing.color)
 
     from lykke_cli.application.gateways.history_protocol import Selection
     from lykke_cli.application.gateways.statistics_protocol import Scope
+    from lykke_cli.cli.output.pager import paged
     from lykke_cli.cli.reports import user_list
     from lykke_cli.cli.runtime import run_async
 
@@ -81,12 +82,14 @@ def users(
         until=end,
     )
     found = run_async(_find(settings, scope, last, email))
-    match output or (Form.TABLE if terminal.stdout_is_tty else Form.NDJSON):
-        case Form.TABLE:
-            user_list.draw(found, terminal.out, zone=printing.zone, now=datetime.now(UTC))
-        case form:
-            terminal.write(user_list.encoded(found, form, terminal))
-    terminal.flush()
+    with paged(wanted=not no_pager):
+        terminal = options.terminal(printing.color)
+        match output or (Form.TABLE if terminal.stdout_is_tty else Form.NDJSON):
+            case Form.TABLE:
+                user_list.draw(found, terminal.out, zone=printing.zone, now=datetime.now(UTC))
+            case form:
+                terminal.write(user_list.encoded(found, form, terminal))
+        terminal.flush()
 
 
 async def _find(

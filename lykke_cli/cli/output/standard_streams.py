@@ -37,8 +37,8 @@ def install() -> None:
         sys.stdin = open(closed["stdin"])
     stdout = _Stdout(closed.get("stdout", 1), "wb", closefd=False)
     stderr = _Stderr(closed.get("stderr", 2), "wb", closefd=False)
-    sys.stdout = _text(stdout, sys.stdout)
-    sys.stderr = _text(stderr, sys.stderr)
+    sys.stdout = text_over(stdout, sys.stdout)
+    sys.stderr = text_over(stderr, sys.stderr)
 
 
 def finish() -> None:
@@ -149,7 +149,8 @@ def _nowhere() -> int:
     return descriptor
 
 
-def _text(raw: io.FileIO, like: IO[str] | None) -> io.TextIOWrapper:
+def text_over(raw: io.RawIOBase, like: IO[str] | None) -> io.TextIOWrapper:
+    """Text into `raw`, encoded and buffered by lines as `like` is."""
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(like, "encoding", "utf-8"),

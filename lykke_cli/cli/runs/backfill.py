@@ -73,6 +73,12 @@ class Backfilling:
     printing: options.Printing
     _done: _Done = field(default_factory=_Done)
 
+    @property
+    def is_range(self) -> bool:
+        """Whether it is read as it is, from no stored place."""
+        is_given = self.since or self.first or self.last or self.filters.until
+        return bool(is_given) and self.file is None
+
     @cached_property
     def _terminal(self) -> Terminal:
         return options.terminal(self.printing.color)
@@ -117,8 +123,7 @@ class Backfilling:
                 gateway = make_gateway(self.settings)
                 stack.push_async_callback(gateway.close)
                 replayer = Replayer(gateway, options.AUDIT_LOG, self.rate)
-            is_range = self.since or self.first or self.last or self.filters.until
-            if is_range and self.file is None:
+            if self.is_range:
                 await self._read_range(stack, history, replayer)
             else:
                 await self._catch_up(stack, history, replayer)

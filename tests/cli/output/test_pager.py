@@ -1,0 +1,100 @@
+"""A pager for what may be longer than a screen: there for a person only, and never in the way."""
+
+import asyncio
+import re
+import signal
+import uuid
+from pathlib import Path
+
+import pytest
+
+from lykke_cli.cli.exit_codes import ExitCode
+from tests.builders import entity, insert
+from tests.cli_process import LykkeProcess, Result, run_lykke
+from tests.servers import RedisServer
+
+USER = uuid.UUID(int=7)
+MARKS = "sed -u s/^/PAGED:/"  # a pager that shows what went through it
+
+
+@pytest.fixture
+def env(sqlite_url: str) -> dict[str, str]:
+    asyncio.run(insert(sqlite_url, [entity(USER) for _ in range(60)]))
+    return {"DATABASE_URL": sqlite_url, "LYKKE_PAGER": MARKS, "NO_COLOR": "1"}
+
+
+def on_a_terminal(*arguments: object, env: dict[str, str], columns: int = 90) -> Result:
+    with LykkeProcess(*arguments, env=env, terminal=columns) as process:
+        return process.finish()
+
+
+def lines(result: Result) -> list[str]:
+    return result.stdout.decode().replace("\r", "").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("command", "after"),
+    [
+        (["backfill", USER, "--limit", 60], []),
+        (["users"], []),
+        (["doctor"], ["lykke: 1 of 23 checks failed."]),
+    ],
+)
+def test_what_is_said_goes_through_the_pager_as_to_a_terminal(
+    command: list[object], after: list[str], env: dict[str, str]
+) -> None:
+    env |= {"REDIS_URL": "redis://127.0.0.1:1"}
+    paged, plain = (on_a_terminal(*command, *more, env=env) for more in ([], ["--no-pager"]))
+    assert paged.status == plain.status
+    assert [line for line in lines(paged) if not line.startswith("PAGED:")] == after
+    assert "PAGED:" not in plain.stdout.decode()
+    tables = [[line.removeprefix("PAGED:")[:40] for line in lines(r)][:1] for r in (paged, plain)]
+    assert tables[0] == [re.sub(r".*\x1b\[2K", "", line) for line in tables[1]]
+
+
+def test_a_pipe_has_no_pager(env: dict[str, str]) -> None:
+    result = run_lykke("backfill", USER, "--limit", 60, env=env)
+    assert len(result.rows) == 60
+    assert "PAGED" not in result.stderr
+
+
+def test_what_goes_on_from_a_stored_place_is_not_paged(env: dict[str, str]) -> None:
+    assert "PAGED:" not in on_a_terminal("backfill", USER, env=env).stdout.decode()
+
+
+@pytest.mark.parametrize("pager", ["", "cat", "/nowhere/at-all", "'", "/etc/passwd"])
+def test_a_pager_that_cannot_be_had_is_none(pager: str, env: dict[str, str]) -> None:
+    result = on_a_terminal("backfill", USER, "--limit", 60, env=env | {"LYKKE_PAGER": pager})
+    assert result.status == ExitCode.DONE
+    assert sum("TASK_COMPLETED" in line for line in lines(result)) == 60
+
+
+@pytest.mark.parametrize("named", ["PAGER", "LYKKE_PAGER"])
+def test_the_pager_is_lykkes_own_or_that_of_all_programs(
+    named: str, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LYKKE_PAGER")
+    env |= {"PAGER": "cat", named: env.pop("LYKKE_PAGER")}
+    assert lines(on_a_terminal("users", env=env))[0].startswith("PAGED:")
+
+
+def test_a_pager_that_is_left_early_ends_the_command(env: dict[str, str]) -> None:
+    env |= {"LYKKE_PAGER": "head -n 2"}
+    result = on_a_terminal("backfill", USER, "--limit", 60, env=env)
+    assert result.status == ExitCode.DONE
+    assert len(lines(result)) == 2
+
+
+def test_ctrl_c_ends_the_command_and_leaves_the_pager_to_the_person(
+    env: dict[str, str], own_redis: RedisServer, tmp_path: Path
+) -> None:
+    own_redis.freeze()
+    pager = tmp_path / "pager"
+    pager.write_text("#!/bin/sh\necho started\ncat\necho ended\n")
+    pager.chmod(0o755)
+    env |= {"LYKKE_PAGER": str(pager), "REDIS_URL": own_redis.url}
+    with LykkeProcess("doctor", "--timeout", "20s", env=env, terminal=80) as process:
+        process.wait_for("started")
+        result = process.stop(signal.SIGINT)
+    assert result.status == ExitCode.INTERRUPTED
+    assert lines(result)[-1] == "ended"
