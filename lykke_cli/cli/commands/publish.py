@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LEADING = ("--data", "--count", "--file", "--require-subscribers", "--channel")
 EPILOG = options.examples(
     "lykke publish USER_ID",
-    """lykke publish USER_ID --count 100 --data '{"n": {n}}'""",
+    """lykke publish USER_ID --count 9 --data '{"n":{n}}'""",
     "lykke publish USER_ID --require-subscribers 1",
 )
 
