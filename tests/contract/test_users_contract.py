@@ -120,6 +120,16 @@ async def test_an_address_names_one_user(database: Database) -> None:
             await find_user(users, "nobody@example.com")
 
 
+@pytest.mark.parametrize("id_type", ["uuid", "varchar", "text", "char(36)"])
+async def test_addresses_are_found_by_id(database: Database, id_type: str) -> None:
+    database.add_emails(id_type, f", ('{CLEO}', NULL)")
+    async with database.users() as users:
+        assert await users.emails([str(ANNA), str(CLEO), str(UUID(int=9))]) == {
+            str(ANNA): EMAILS[ANNA]
+        }
+        assert await users.emails([]) == {}
+
+
 async def test_without_the_table_an_address_is_a_usage_mistake(database: Database) -> None:
     async with database.users() as users:
         with pytest.raises(UsageMistake, match="id and email"):

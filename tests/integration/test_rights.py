@@ -18,7 +18,7 @@ USERS = {line.split()[2]: line.split() for line in PAGE.splitlines() if "ACL SET
 GRANTS = "\n".join(re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL))
 ROLES = re.findall(r"CREATE ROLE (\w+)", GRANTS)
 PASSWORD = "change-me"
-USER = uuid.uuid4()
+USER, ENTRY = uuid.uuid4(), uuid.uuid4()
 
 
 class Rights:
@@ -53,7 +53,7 @@ def rights(
     for words in USERS.values():
         rights.set_user(*words)
     rights.execute(GRANTS)
-    run_apart(lambda: insert(postgres_server.url(postgres_database), [entity(USER)]))
+    run_apart(lambda: insert(postgres_server.url(postgres_database), [entity(USER, id=ENTRY)]))
     yield rights
     for name in USERS:
         rights.set_user("ACL", "DELUSER", name)
@@ -82,6 +82,7 @@ COMMANDS: dict[str, tuple[list[object], str | None, str | None]] = {
     ),
     "stats": (["stats", USER], None, "lykke_reader"),
     "users": (["users"], None, "lykke_reader"),
+    "show": (["show", ENTRY], None, "lykke_reader"),
     "publish": (["publish", USER], "lykke-writer", None),
     "record": (["record", USER, "X"], "lykke-writer", "lykke_writer"),
     "doctor": (["doctor", "--write"], "lykke-doctor", "lykke_doctor"),
@@ -128,6 +129,7 @@ def test_channels_need_the_right_to_ask_for_them(rights: Rights) -> None:
         ("replay", "-publish"),
         ("expect", "-subscribe"),
         ("stats", "REVOKE SELECT ON audit_logs FROM lykke_reader"),
+        ("show", "REVOKE SELECT ON audit_logs FROM lykke_reader"),
         ("users", "REVOKE SELECT ON audit_logs FROM lykke_reader"),
         ("backfill", "REVOKE SELECT ON audit_logs FROM lykke_reader"),
         ("record", "REVOKE INSERT ON audit_logs FROM lykke_writer"),

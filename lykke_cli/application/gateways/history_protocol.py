@@ -136,6 +136,13 @@ class HistoryProtocol(Protocol):
         """What `stream` yields, as NDJSON: blocks of whole lines."""
         ...
 
+    async def find(self, prefix: str, limit: int) -> Sequence[HistoryRow]:
+        """At most `limit` rows whose id begins with `prefix`, by id.
+
+        It is up to 32 hexadecimal digits, in lower case and without dashes.
+        """
+        ...
+
     async def count(
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
     ) -> int:

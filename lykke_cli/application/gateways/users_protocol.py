@@ -1,6 +1,6 @@
 """The users whose activity is in the audit log, and their e-mail addresses."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self
@@ -42,6 +42,10 @@ class UsersProtocol(Protocol):
         `email` is a pattern in which `*` and `?` stand for anything, in any case; it needs
         `have_emails`, as `with_email` does.
         """
+        ...
+
+    async def emails(self, user_ids: Collection[str]) -> Mapping[str, str]:
+        """The addresses by id of those of these users who have one; it needs `have_emails`."""
         ...
 
     async def with_email(self, email: str, limit: int) -> Sequence[str]:

@@ -111,6 +111,11 @@ class Printing:
     any_message: bool = False
     """Whether columns and fields are those of any JSON object, not of entries."""
 
+    def is_table(self, terminal: Terminal) -> bool:
+        """Whether `renderer` makes a table."""
+        chosen = self.output is Output.TABLE or (self.output is None and terminal.stdout_is_tty)
+        return chosen and self.template is None
+
     def renderer(
         self,
         terminal: Terminal,

@@ -41,7 +41,8 @@ class Countdown:
         """
         if self.is_seen and not self._is_mid_line:
             width = self._terminal.err.width - 1
-            self._write(f"{_CLEAR}{painted(text[:width], DIM)}")
+            text = text[:width]
+            self._write(_CLEAR + (painted(text, DIM) if self._terminal.stderr_in_color else text))
             self._is_drawn = True
 
     def clear(self) -> None:

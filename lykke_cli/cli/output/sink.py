@@ -1,7 +1,7 @@
 """Where the messages of a command end up: stdout through a renderer, or a file."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -65,14 +65,21 @@ class NoSink:
 
 
 class StdoutSink:
-    """Prints through a renderer.
+    """Prints through a renderer, which `prepare` makes ready for what comes.
 
     Nothing is printed before `begin`: where the servers cannot be reached, stdout stays empty.
     """
 
-    def __init__(self, terminal: Terminal, renderer: Renderer) -> None:
+    def __init__(
+        self,
+        terminal: Terminal,
+        renderer: Renderer,
+        *,
+        prepare: Callable[[Sequence[Arrival]], Awaitable[None]] | None = None,
+    ) -> None:
         self._terminal = terminal
         self.renderer = renderer
+        self._prepare = prepare
         self._begun = False
         self.left = 0
 
@@ -84,6 +91,8 @@ class StdoutSink:
     async def write(self, arrivals: Sequence[Arrival]) -> None:
         self.left = 0
         await self.begin()
+        if self._prepare is not None:
+            await self._prepare(arrivals)
         data = self.renderer.render(arrivals)
         try:
             await self._emit(data)

@@ -14,6 +14,7 @@ from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.sink import Sink, StdoutSink
 from lykke_cli.cli.output.terminal import Output, Terminal
+from lykke_cli.cli.runs.emails import Emails
 from lykke_cli.cli.runs.follow import Follower
 from lykke_cli.cli.runs.keeping import Keeper, open_file
 from lykke_cli.cli.runs.silence import LIVE_ONLY, probable_mistakes
@@ -133,11 +134,13 @@ class Tailing:
         return request, sink, Keeper(place, sink, tell, needed=True, written=written)
 
     def _stdout(self) -> StdoutSink:
-        request = self.request
-        renderer = self.printing.renderer(
-            self._terminal, show_user=request.user_id is None, grep=request.filters.grep
+        terminal, printing, show_user = self._terminal, self.printing, self.request.user_id is None
+        emails = Emails(self.settings)
+        renderer = printing.renderer(
+            terminal, show_user=show_user, emails=emails.known, grep=self.request.filters.grep
         )
-        return StdoutSink(self._terminal, renderer)
+        has_emails = show_user and self.has_history and printing.is_table(terminal)
+        return StdoutSink(terminal, renderer, prepare=emails.meet if has_emails else None)
 
 
 def place_key(database: str, request: TailRequest, file: EntryFile | None) -> dict[str, str]:

@@ -22,6 +22,12 @@ CLAMPED = f"least(greatest(occurred_at::timestamptz, {_FIRST}), {_LAST})"
 _IS_READABLE = f"occurred_at >= {_FIRST} AND occurred_at < '10000-01-01 00:00:00+00'::timestamptz"
 
 
+ANYWHEN = f"""
+    {columns(f"CASE WHEN {_IS_READABLE} THEN occurred_at::timestamptz END")}, occurred_at::text
+"""
+"""What is read of a row whenever it occurred."""
+
+
 class Part(NamedTuple):
     """A part of the table, in the words of a statement."""
 
@@ -41,8 +47,7 @@ class Part(NamedTuple):
 
 
 def _outside(where: str, moment: str, edge: datetime) -> Part:
-    time = f"CASE WHEN {_IS_READABLE} THEN occurred_at::timestamptz END"
-    return Part(where, moment, f"{columns(time)}, occurred_at::text", ("id", "id DESC"), edge)
+    return Part(where, moment, ANYWHEN, ("id", "id DESC"), edge)
 
 
 BEFORE = _outside(f"occurred_at <= {_FIRST}", _FIRST, regions.START_OF_TIME)

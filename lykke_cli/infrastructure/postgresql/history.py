@@ -32,6 +32,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import compress
 from typing import Any, Self
+from uuid import UUID
 
 import msgspec
 
@@ -305,6 +306,13 @@ class PostgresHistory:
             await self._read_parts(handover, give, [after], arguments)
 
         return handed_over(read)
+
+    async def find(self, prefix: str, limit: int) -> Sequence[HistoryRow]:
+        first, last = UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))
+        async with self._snapshots.take() as (connection, _):
+            found = self._fetch(connection, statements.WITH_ID_BETWEEN, (first, last, limit))
+            async with aclosing(found) as parts:
+                return [read_row(record) async for records in parts for record in records]
 
     async def count(
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 from lykke_cli.application.messages import format_time
 from lykke_cli.infrastructure.database.regions import Region
-from lykke_cli.infrastructure.postgresql.calendar import CLAMPED, PARTS, Part, key_parameters
+from lykke_cli.infrastructure.postgresql.calendar import (
+    ANYWHEN,
+    CLAMPED,
+    PARTS,
+    Part,
+    key_parameters,
+)
 from lykke_cli.infrastructure.postgresql.cursor import CIRCLE
 from lykke_cli.infrastructure.postgresql.selection import IN_RANGE, SELECTED
 
@@ -27,6 +33,9 @@ OLDEST_FIRST = [(part, _range_of(part, newest_first=False)) for part in PARTS]
 NEWEST_FIRST = [(part, _range_of(part, newest_first=True)) for part in reversed(PARTS)]
 """After a range of time the parameters are a sort key to go on from, and a limit."""
 COUNT = f"SELECT count(*) FROM audit_logs WHERE {IN_RANGE}"  # noqa: S608
+WITH_ID_BETWEEN = f"""
+    SELECT {ANYWHEN} FROM audit_logs WHERE id BETWEEN $1::uuid AND $2::uuid ORDER BY id LIMIT $3
+"""  # noqa: S608
 METAS = "SELECT id::text, meta::text FROM audit_logs WHERE id = ANY($1::text[]::uuid[])"
 
 _NEWEST_PARTS = " UNION ALL ".join(

@@ -1,6 +1,6 @@
 """UsersProtocol on PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from lykke_cli.application.gateways.statistics_protocol import Scope
 from lykke_cli.application.gateways.users_protocol import ActiveUser
@@ -29,6 +29,19 @@ _ACTIVE_WITH_EMAILS = f"""
     WHERE $10::text IS NULL OR users.email::text ILIKE $10
     ORDER BY last DESC, user_id LIMIT $9::int8
 """  # noqa: S608
+_ID_TYPE = """
+    SELECT atttypid::regtype::text FROM pg_attribute
+    WHERE attrelid = to_regclass('users') AND attname = 'id'
+"""
+_EMAILS_ANYHOW = """
+    SELECT id::text, email::text FROM users
+    WHERE id::text = ANY($1::text[]) AND email IS NOT NULL
+"""
+_EMAILS = {  # with the index on the id
+    "uuid": _EMAILS_ANYHOW.replace("id::text = ANY($1::text[])", "id = ANY($1::text[]::uuid[])"),
+    "text": _EMAILS_ANYHOW.replace("id::text =", "id ="),
+    "character varying": _EMAILS_ANYHOW.replace("id::text =", "id ="),
+}
 _WITH_EMAIL = """
     SELECT id::text FROM users WHERE lower(email::text) = lower($1) ORDER BY 1 LIMIT $2::int8
 """
@@ -51,6 +64,10 @@ class PostgresUsers(PostgresReader):
         else:
             records = await self.fetch(_ACTIVE, *arguments)
         return [ActiveUser(*record) for record in records]
+
+    async def emails(self, user_ids: Collection[str]) -> Mapping[str, str]:
+        [[type]] = await self.fetch(_ID_TYPE)
+        return dict(await self.fetch(_EMAILS.get(type, _EMAILS_ANYHOW), list(user_ids)))
 
     async def with_email(self, email: str, limit: int) -> Sequence[str]:
         return [id for (id,) in await self.fetch(_WITH_EMAIL, email, limit)]

@@ -70,6 +70,12 @@ _HAS_SEQUENCE = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
 _LAST_GIVEN = "SELECT max(seq) FROM sqlite_sequence WHERE name = 'audit_logs'"
 _LAST_THERE = "SELECT max(seq) FROM audit_logs"
 _COUNT = f"SELECT count(*) FROM audit_logs WHERE {IN_RANGE}"  # noqa: S608
+# No digit is after f: the index gives what begins with the digits.
+_WITH_PREFIX = f"""
+    SELECT {COLUMNS} FROM audit_logs
+    WHERE id >= :hex AND id < :hex || 'g' OR id >= :dashed AND id < :dashed || 'g'
+    ORDER BY replace(id, '-', '') LIMIT :limit
+"""  # noqa: S608
 _VERIFY = f"""
     SELECT {COLUMNS} FROM audit_logs
     WHERE {IN_RANGE} AND replace(id, '-', '') IN (SELECT value FROM json_each(:ids))
@@ -236,6 +242,13 @@ class SqliteHistory:
         async with aclosing(self.stream(selection, since=since, until=until)) as parts:
             async for rows in parts:
                 yield b"".join([row.to_json() + b"\n" for row in rows])
+
+    async def find(self, prefix: str, limit: int) -> Sequence[HistoryRow]:
+        parts = (prefix[:8], prefix[8:12], prefix[12:16], prefix[16:20], prefix[20:])
+        arguments = {"hex": prefix, "dashed": "-".join(filter(None, parts)), "limit": limit}
+        async with self._snapshot() as (connection, _):
+            async with aclosing(self._fetch(connection, _WITH_PREFIX, arguments)) as found:
+                return [one.row async for part in found for one in part]
 
     async def count(
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None

@@ -1,6 +1,6 @@
 """UsersProtocol on SQLite."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from lykke_cli.application.errors import BadInput
 from lykke_cli.application.gateways.statistics_protocol import Scope
@@ -8,7 +8,7 @@ from lykke_cli.application.gateways.users_protocol import ActiveUser
 from lykke_cli.application.messages import canonical_id
 from lykke_cli.infrastructure.database.patterns import like
 from lykke_cli.infrastructure.sqlite.reader import SqliteReader
-from lykke_cli.infrastructure.sqlite.selection import IN_RANGE, in_scope
+from lykke_cli.infrastructure.sqlite.selection import IN_RANGE, as_list, in_scope
 
 _HAVE_EMAILS = """
     SELECT count(*) = 2 FROM pragma_table_info('users') WHERE name IN ('id', 'email')
@@ -27,6 +27,10 @@ _ACTIVE_WITH_EMAILS = f"""
     WHERE :email IS NULL OR users.email LIKE :email ESCAPE '\\'
     ORDER BY last DESC, user_id LIMIT :limit
 """  # noqa: S608
+_EMAILS = """
+    SELECT id, email FROM users
+    WHERE id IN (SELECT value FROM json_each(:ids)) AND email IS NOT NULL
+"""
 _WITH_EMAIL = """
     SELECT id FROM users WHERE lower(email) = lower(:email) ORDER BY 1 LIMIT :limit
 """
@@ -49,6 +53,11 @@ class SqliteUsers(SqliteReader):
             ActiveUser(self._id(user), entries, self.moment(last), email and str(email))
             for user, entries, last, email in await self.fetch(query, arguments)
         ]
+
+    async def emails(self, user_ids: Collection[str]) -> Mapping[str, str]:
+        spellings = {spelling: id for id in user_ids for spelling in (id, id.replace("-", ""))}
+        found = await self.fetch(_EMAILS, {"ids": as_list(spellings)})
+        return {spellings[id]: str(email) for id, email in found}
 
     async def with_email(self, email: str, limit: int) -> Sequence[str]:
         found = await self.fetch(_WITH_EMAIL, {"email": email, "limit": limit})

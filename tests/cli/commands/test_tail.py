@@ -5,8 +5,10 @@ import csv
 import io
 import os
 import signal
+import sqlite3
 import subprocess
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -372,3 +374,19 @@ def test_a_template_for_entries_names_only_what_they_have() -> None:
     result = call_lykke("tail", uuid.uuid4(), "--template", "{event_data.title}")
     assert result.status == 2
     assert "is not a field" in result.stderr
+
+
+@pytest.mark.parametrize(("form", "has_emails"), [("table", True), ("ndjson", False)])
+def test_addresses_stand_for_users_where_there_are_several(
+    redis_url: str, sqlite_url: str, form: str, has_emails: bool
+) -> None:
+    anna, bea = uuid.uuid4(), uuid.uuid4()
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("CREATE TABLE users (id TEXT, email TEXT)")
+        connection.execute("INSERT INTO users VALUES (?, ?)", (anna.hex, "anna@example.com"))
+        connection.commit()
+    store(sqlite_url, entity(anna), entity(bea))
+    env = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "COLUMNS": "200"}
+    shown = run_lykke("tail", "--all", "-n", 2, "--count", 2, "-o", form, env=env).stdout.decode()
+    assert ("anna@example.com" in shown) is has_emails
+    assert str(bea)[:8] in shown
