@@ -18,7 +18,6 @@ from lykke_cli.application.channel_event import TYPE_KEYS
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
 from lykke_cli.application.times import age, zone_of
-from lykke_cli.cli.output import palette
 from lykke_cli.cli.output.cells import beginning, cells_of, cut, size_in_words, steady
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.output.details import Details, details_of
@@ -34,7 +33,7 @@ from lykke_cli.cli.output.layout import (
     layout_for,
     layout_of,
 )
-from lykke_cli.cli.output.palette import BOLD, DIM, MARKED, PLAIN, Color
+from lykke_cli.cli.output.palette import BOLD, DIM, MARKED, PLAIN, Color, UserColors, color_of_type
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal
 
@@ -78,6 +77,7 @@ class LiveTable:
         self._zone = zone
         self._relative = relative
         self._show_user = show_user
+        self._user_colors = UserColors()
         self._emails = {} if emails is None else emails
         self._wrap = wrap
         self._sought = self._first_sought = sought
@@ -211,7 +211,7 @@ class LiveTable:
         name = email or visible(_whole_or_short(user, width))
         if cells_of(name) > width:  # its colour tells those of a name apart
             name = name.rpartition("@")[0] or name
-        return Details(steady(name)), palette.color_of_user(user).code
+        return Details(steady(name)), self._user_colors.of(user).code
 
     def _line(self, cells: Sequence[Details], styles: Sequence[str]) -> str:
         parts: list[str] = []
@@ -242,7 +242,7 @@ def _activity_style(message: Entry | OtherMessage | Unreadable) -> str:
         return DIM
     if isinstance(message, Unreadable):
         return Color.RED.code
-    return palette.color_of_type(message.activity_type[:LONGEST_NAME]).code
+    return color_of_type(message.activity_type[:LONGEST_NAME]).code
 
 
 def _size(message: Entry | OtherMessage | Unreadable) -> int:

@@ -55,10 +55,23 @@ def color_of_type(activity_type: str) -> Color:
     return _one_of(_OTHER_TYPES, activity_type)
 
 
-@lru_cache(1_000)
-def color_of_user(user_id: str) -> Color:
-    """The colour of a user, the same in every run."""
-    return _one_of(_USERS, user_id)
+class UserColors:
+    """A colour for each user: the same in every run, unless another of this run has it already.
+
+    Only when all have been given are there several users of one colour.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[str, Color] = {}
+
+    def of(self, user_id: str) -> Color:
+        if user_id in self._given:
+            return self._given[user_id]
+        color = _one_of(_USERS, user_id)
+        free = set(_USERS).difference(self._given.values())
+        if free:
+            color = self._given[user_id] = color if color in free else min(free)
+        return color
 
 
 def _one_of(colors: Sequence[Color], name: str) -> Color:

@@ -13,7 +13,7 @@ from lykke_cli.application.times import age, zone_of
 from lykke_cli.cli.output.fields import fields_of, text_of
 from lykke_cli.cli.output.json_text import indented
 from lykke_cli.cli.output.live_table import LiveTable
-from lykke_cli.cli.output.palette import BOLD, DIM, PLAIN, color_of_type, color_of_user, painted
+from lykke_cli.cli.output.palette import BOLD, DIM, PLAIN, color_of_type, painted
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal
 
@@ -47,9 +47,9 @@ def draw(
     line(activity, f"{color_of_type(activity).code};{BOLD}", "activity_type")
     for text, label in zip(_times(row, fields, zone, now), ("occurred_at", "", ""), strict=False):
         line(text, label=label)
-    line(user, color_of_user(user).code, "user_id")
+    line(user, label="user_id")
     if email := emails.get(user):
-        line(visible(email), color_of_user(user).code, "e-mail")
+        line(visible(email), label="e-mail")
     for name in ("entity_type", "entity_id", "id"):
         line(fields.get(name, ""), label=name)
     meta = indented(_meta(row), in_color=in_color).decode("utf-8", "replace").splitlines()

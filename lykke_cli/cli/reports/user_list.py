@@ -16,7 +16,7 @@ from lykke_cli.application.messages import encode, format_time
 from lykke_cli.application.times import age, zone_of
 from lykke_cli.cli.output.cells import harmless
 from lykke_cli.cli.output.json_text import array_of
-from lykke_cli.cli.output.palette import color_of_user
+from lykke_cli.cli.output.palette import UserColors
 from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
 from lykke_cli.cli.output.terminal import Terminal
 
@@ -58,9 +58,10 @@ def draw(
         justify: JustifyMethod = "right" if name == "ENTRIES" else "left"
         title = last_title if name == "LAST" else name
         table.add_column(title, width=size, no_wrap=True, justify=justify)
+    colors = UserColors()
     for user, shown in zip(users, times, strict=True):
         cells = {
-            "USER_ID": _colored(user.user_id),
+            "USER_ID": Text(user.user_id, colors.of(user.user_id).style),
             "ENTRIES": harmless(f"{user.entries:,}"),
             "LAST": harmless(shown),
             "AGE": harmless(age(user.last, now)),
@@ -68,13 +69,6 @@ def draw(
         }
         table.add_row(*(cells[name] for name in columns))
     console.print(table)
-
-
-def _colored(user_id: str) -> Text:
-    """In the colour that the user has wherever there are several."""
-    text = harmless(user_id)
-    text.stylize(color_of_user(user_id).style)
-    return text
 
 
 def _zone_name(moments: Sequence[datetime], zone: tzinfo | None) -> str:

@@ -34,7 +34,8 @@ NEWEST_FIRST = [(part, _range_of(part, newest_first=True)) for part in reversed(
 """After a range of time the parameters are a sort key to go on from, and a limit."""
 COUNT = f"SELECT count(*) FROM audit_logs WHERE {IN_RANGE}"  # noqa: S608
 WITH_ID_BETWEEN = f"""
-    SELECT {ANYWHEN} FROM audit_logs WHERE id BETWEEN $1::uuid AND $2::uuid ORDER BY id LIMIT $3
+    SELECT {ANYWHEN} FROM audit_logs WHERE id BETWEEN $1::uuid AND $2::uuid
+    ORDER BY audit_logs.id LIMIT $3  -- by the column, not by its text
 """  # noqa: S608
 METAS = "SELECT id::text, meta::text FROM audit_logs WHERE id = ANY($1::text[]::uuid[])"
 
