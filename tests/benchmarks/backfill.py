@@ -26,6 +26,7 @@ from lykke_cli.infrastructure.postgresql import lines as postgres_lines
 from lykke_cli.infrastructure.postgresql import selection as postgres_selection
 from lykke_cli.infrastructure.postgresql import statements
 from lykke_cli.infrastructure.postgresql.calendar import PARTS
+from lykke_cli.infrastructure.postgresql.relations import Group
 from tests.benchmarks.history import fill
 from tests.benchmarks.measure import alternate, head, show
 from tests.benchmarks.peers import peer_words
@@ -151,9 +152,10 @@ async def plans(url: str, users: set[uuid.UUID]) -> None:
     await explain(connection, "OLDEST_FIRST", within[1], *selected, *[None] * 5)
     _, within, _ = statements.NEWEST_FIRST
     await explain(connection, "NEWEST_FIRST", within[1], *selected, *[None] * 4, 10)
-    covered = [Region(4), Region(5, low=datetime.now(UTC), visible=Runs.of([7]))]
+    regions = (Region(4), Region(5, low=datetime.now(UTC), visible=Runs.of([7])))
+    table = await connection.fetchval("SELECT 'audit_logs'::regclass::oid")
     for name, part in zip(("BEFORE", "WITHIN", "AFTER"), PARTS, strict=True):
-        changed, bounds = statements.changed(part, covered)
+        changed, bounds = statements.changed(part, (Group(frozenset({table}), regions),))
         await explain(connection, f"changed({name})", changed, *selected, None, *bounds)
     arguments: dict[str, tuple[object, ...]] = {
         "COUNT": (*selected, None, None),
@@ -161,7 +163,7 @@ async def plans(url: str, users: set[uuid.UUID]) -> None:
         "VISIBLE": (*selected, None, None),
         "NEWEST": (*selected, 8),
         "FOUND": ([str(uuid.uuid4())],),
-        "WRITTEN_LAST": ("(3,0)",),
+        "WRITTEN_LAST": (8, 256),
     }
     for name, values in arguments.items():
         await explain(connection, name, getattr(statements, name), *values)

@@ -155,7 +155,11 @@ def test_a_damaged_place_is_set_aside(cursor: Any, pending: Any, floor: Any, out
         Place(Store({"checkpoint": sound, "output": {}}, change)).load()
 
 
-@given(cursor=st.dictionaries(st.sampled_from(["kind", "regions", "at", "database"]), json_values))
+@given(
+    cursor=st.dictionaries(
+        st.sampled_from(["kind", "groups", "regions", "at", "database"]), json_values
+    )
+)
 def test_a_foreign_cursor_reads_again_and_says_so(cursor: dict[str, Any]) -> None:
     snapshot = Snapshot(1, 2, NOW, Origin("1/1", 1, 1, "", False))
     assert understand(parse(Cursor(cursor)), snapshot, None).notice

@@ -1,7 +1,8 @@
 """A place in PostgreSQL's commit order: made from a snapshot, and understood again later."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import chain
 
 import msgspec
 
@@ -11,6 +12,8 @@ from lykke_cli.infrastructure.database import regions, runs
 from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.witnesses import Witness, Witnesses, prove
+from lykke_cli.infrastructure.postgresql import relations
+from lykke_cli.infrastructure.postgresql.relations import Group, Groups
 
 FALLBACK_OVERLAP = timedelta(hours=1)
 """How much is read again when nothing proves what a cursor says."""
@@ -42,6 +45,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     origin: Origin
     ended: Runs = runs.NONE
     """Of the transactions from xmin on, those that are known to have ended before."""
+    relations: frozenset[int] = frozenset()
+    """The oids of those that hold the table's rows."""
 
     def position(self, xmin: str) -> int | None:
         """The 64-bit id of the transaction that wrote a visible row; None for an ancient one."""
@@ -56,15 +61,20 @@ class Stored(msgspec.Struct, frozen=True):
     at: datetime
     recent_from: datetime
     """A periodic read looks at what occurred from here on."""
-    covered: tuple[Region, ...]
+    groups: Groups
     witnesses: Witnesses
     origin: Origin
+
+    @property
+    def regions(self) -> Iterator[Region]:
+        """Those of all relations."""
+        return chain.from_iterable(group.covered for group in self.groups)
 
 
 class Understood(msgspec.Struct, frozen=True):
     """What a cursor covers in the database as another snapshot shows it."""
 
-    covered: tuple[Region, ...]
+    groups: Groups
     recent_from: datetime
     witnesses: Witnesses = Witnesses()
     origin: Origin | None = None
@@ -76,7 +86,7 @@ class Understood(msgspec.Struct, frozen=True):
 
 def make_cursor(
     snapshot: Snapshot,
-    covered: Iterable[Region],
+    groups: Iterable[Group],
     recent_from: datetime,
     witnesses: Witnesses,
     origin: Origin | None = None,
@@ -86,7 +96,7 @@ def make_cursor(
             "kind": "postgresql",
             "at": format_time(snapshot.at),
             "recent_from": format_time(recent_from),
-            "regions": regions.dump(covered),
+            "groups": relations.dump(groups),
             "witnesses": witnesses.dump(),
             "origin": msgspec.to_builtins(origin or snapshot.origin),
         }
@@ -102,7 +112,7 @@ def parse(cursor: Cursor) -> Stored | None:
         return Stored(
             parse_wire_time(data["at"]),
             parse_wire_time(data["recent_from"]),
-            regions.load(data["regions"]),
+            relations.load(data["groups"]),
             Witnesses.load(data["witnesses"]),
             msgspec.convert(data["origin"], Origin),
         )
@@ -127,7 +137,7 @@ def known_ended(stored: Stored | None, snapshot: Snapshot) -> Runs:
     if lags(stored, snapshot) or is_doubtful(stored, snapshot):
         return runs.NONE
     known = runs.NONE
-    for region in stored.covered:
+    for region in stored.regions:
         known |= region.visible.starting(snapshot.xmin)
     return known.below(snapshot.xmax)
 
@@ -140,7 +150,7 @@ def is_doubtful(stored: Stored, snapshot: Snapshot) -> bool:
     return (
         (then.timeline, then.server) != (now.timeline, now.server)
         or then.lsn > now.lsn
-        or any(region.before > snapshot.xmax for region in stored.covered)
+        or any(region.before > snapshot.xmax for region in stored.regions)
     )
 
 
@@ -155,17 +165,18 @@ def understand(
         return _by_time("the stored place belongs to another database", stored.at, snapshot)
     if lags(stored, snapshot):
         return Understood(
-            stored.covered,
+            stored.groups,
             stored.recent_from,
             stored.witnesses,
             stored.origin,
             "this standby is behind the stored place: what it lacks comes as it catches up",
         )
-    if any(snapshot.xmax - region.before >= CIRCLE // 2 for region in stored.covered):
+    groups = tuple(group for group in stored.groups if _is_on_the_circle(group, snapshot))
+    if stored.groups and not groups:
         misfit = "the stored place is over two billion transactions old"
         return _by_time(misfit, stored.at, snapshot)
     if found is None:
-        return Understood(stored.covered, stored.recent_from, stored.witnesses)
+        return Understood(groups, stored.recent_from, stored.witnesses)
     moved = then.timeline != now.timeline
     happened = (
         f"the database went from timeline {then.timeline} to {now.timeline} (a fail-over, or a "
@@ -173,11 +184,11 @@ def understand(
         if moved
         else "the database has lost its last commits (a crash, or a restored backup)"
     )
-    proven = prove(happened, stored.covered, stored.witnesses, found)
+    proven = prove(happened, (), stored.witnesses, found)
     if proven is None:
         return _by_time(happened, stored.at, snapshot)
     return Understood(
-        proven.covered,
+        tuple(_up_to(proven.position, group) for group in groups),
         stored.recent_from,
         proven.witnesses,
         notice=proven.notice if moved or not proven.is_all else None,
@@ -185,10 +196,20 @@ def understand(
     )
 
 
+def _is_on_the_circle(group: Group, snapshot: Snapshot) -> bool:
+    """False where a region is too old: of a relation that is gone for long, or of a whole place."""
+    return all(snapshot.xmax - region.before < CIRCLE // 2 for region in group.covered)
+
+
+def _up_to(position: int, group: Group) -> Group:
+    return Group(group.relations, tuple(region.up_to(position) for region in group.covered))
+
+
 def _by_time(misfit: str, at: datetime, snapshot: Snapshot) -> Understood:
     since = min(at, snapshot.at) - FALLBACK_OVERLAP
+    covered = (Region(snapshot.xmin, high=regions.just_before(since)),)
     return Understood(
-        (Region(snapshot.xmin, high=regions.just_before(since)),),
+        (Group(snapshot.relations, covered),),
         snapshot.at,
         notice=f"{misfit}: reading again from {format_time(since)} by occurred_at; "
         "entries of that hour may be printed a second time",

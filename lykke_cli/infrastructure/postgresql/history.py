@@ -75,6 +75,7 @@ from lykke_cli.infrastructure.postgresql.cursor import (
     understand,
 )
 from lykke_cli.infrastructure.postgresql.lines import LineReader, Progress
+from lykke_cli.infrastructure.postgresql.relations import Group, Groups, Reading, split
 from lykke_cli.infrastructure.postgresql.rights import RELATION_SIZE
 from lykke_cli.infrastructure.postgresql.rows import META, XMIN, read_row
 from lykke_cli.infrastructure.postgresql.selection import in_range, selected
@@ -86,7 +87,9 @@ CHUNK_ROWS = 1_000
 WITNESSES = 8
 """How many rows bear witness for a cursor that has read none yet."""
 LAST_PAGES = 8
-"""On how many pages at the end of the table more of them are looked for."""
+"""On how many pages at the end of a relation more of them are looked for."""
+MOST_RELATIONS = 256
+"""In how many relations, the newest first."""
 MOST_RUNS = 10_000
 """Of more runs of ids than that in a cursor the person is told: it is large, and slow."""
 _GROWING = (
@@ -137,7 +140,8 @@ class PostgresHistory:
                 visible = await self._visible(connection, selection, snapshot, start)
                 begun = Region(snapshot.xmin, high=start or regions.END, visible=visible)
                 witnesses = await self._newest(connection, selection, snapshot)
-            cursor = make_cursor(snapshot, [begun], snapshot.at - self._look_back, witnesses)
+            group = Group(snapshot.relations, (begun,))
+            cursor = make_cursor(snapshot, [group], snapshot.at - self._look_back, witnesses)
             # A cursor to go on from, before the first row is printed.
             first = HistoryChunk(
                 rows=(),
@@ -175,20 +179,21 @@ class PostgresHistory:
             async with self._snapshots.take(partial(known_ended, stored)) as (connection, snapshot):
                 known = await self._understand(connection, selection, stored, snapshot)
                 notice = notice or known.notice or self._snapshots.limits()
-                if sum(len(region.visible) for region in known.covered) > MOST_RUNS:
+                groups = split(known.groups, snapshot.relations)
+                if _runs_of(groups.present) > MOST_RUNS:
                     notice = notice or _GROWING
-                recent_only = recent_only and not known.rereads
+                recent_only = recent_only and not known.rereads and len(groups.present) == 1
                 low = known.recent_from if recent_only else None
                 witnesses = known.witnesses
-                reading = regions.Reading(
-                    known.covered, snapshot.xmin, low or regions.START_OF_TIME, snapshot.ended
+                reading = Reading(
+                    groups, snapshot.xmin, low or regions.START_OF_TIME, snapshot.ended
                 )
-                rows = self._uncovered(connection, selection, snapshot, known.covered, low)
+                rows = self._uncovered(connection, selection, snapshot, groups.present, low)
                 async with aclosing(rows):
                     async for reached, part in rows:
                         written = [(xid, row.id) for row, xid in part if xid is not None]
                         witnesses = witnesses.joined_by(written)
-                        covered = reading.reached(reached, (xid for xid, _ in written))
+                        covered = reading.reached(reached, [xid for xid, _ in written])
                         cursor = make_cursor(
                             snapshot, covered, known.recent_from, witnesses, known.origin
                         )
@@ -214,7 +219,8 @@ class PostgresHistory:
     async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
         async with self._snapshots.take() as (connection, snapshot):
             known = await self._understand(connection, selection, parse(cursor), snapshot)
-            query, arguments = statements.covered_of(known.covered)
+            groups = split(known.groups, snapshot.relations)
+            query, arguments = statements.covered_of(groups.present)
             records = await connection.fetch(query, *selected(selection), list(ids), *arguments)
             return set(ids) - {id for (id,) in records}
 
@@ -358,8 +364,8 @@ class PostgresHistory:
         if snapshot.xmin == snapshot.xmax:
             return runs.NONE  # nothing is under way
         up_to = (None, None) if start is None else key_parameters(start)
-        ended = [Region(snapshot.xmin, visible=snapshot.ended)]
-        uncovered, arguments = statements.uncovered(ended, 9, CLAMPED)
+        ended = Group(snapshot.relations, (Region(snapshot.xmin, visible=snapshot.ended),))
+        uncovered, arguments = statements.uncovered((ended,), 9, CLAMPED)
         query = f"{statements.VISIBLE} AND {uncovered}"
         records = await connection.fetch(query, *selected(selection), *up_to, *arguments)
         positions = (snapshot.position(xmin) for (xmin,) in records)
@@ -371,10 +377,10 @@ class PostgresHistory:
         No row that is there already may be beyond them: after a restart it would count as new.
         """
         records = await connection.fetch(statements.NEWEST, *selected(selection), WITNESSES)
-        may_ask = self._snapshots.may_call(RELATION_SIZE)
-        if may_ask and (pages := await connection.fetchval(statements.PAGES)):
-            start = f"({max(0, pages - LAST_PAGES)},0)"
-            records += await connection.fetch(statements.WRITTEN_LAST, start)
+        if self._snapshots.may_call(RELATION_SIZE):
+            bounds = LAST_PAGES, MOST_RELATIONS
+            if last := await connection.fetchval(statements.WRITTEN_LAST, *bounds):
+                records += await connection.fetch(last)
         return Witnesses.at_start(_witnesses(records, snapshot))
 
     async def _understand(
@@ -395,12 +401,12 @@ class PostgresHistory:
         connection: Any,
         selection: Selection,
         snapshot: Snapshot,
-        covered: tuple[Region, ...],
+        groups: Groups,
         low: datetime | None,
     ) -> AsyncGenerator[tuple[SortKey, list[tuple[HistoryRow, int | None]]]]:
         """Rows from `low` on that are not covered, and the key up to which they are all."""
         for part in PARTS if low is None else (WITHIN, AFTER):
-            query, arguments = statements.changed(part, covered)
+            query, arguments = statements.changed(part, groups)
             values = (*selected(selection), low, *arguments)
             async with aclosing(self._fetch(connection, query, values)) as found:
                 async for records in found:
@@ -424,6 +430,10 @@ class PostgresHistory:
             async with aclosing(in_parts(records, META, whole)) as parts:
                 async for part in parts:
                     yield part
+
+
+def _runs_of(groups: Groups) -> int:
+    return sum(len(region.visible) for group in groups for region in group.covered)
 
 
 def _witnesses(records: Iterable[Any], snapshot: Snapshot) -> list[Witness]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lykke_cli.infrastructure.postgresql import engines
+from lykke_cli.infrastructure.postgresql.relations import TREE
 
 
 class _Question(NamedTuple):
@@ -76,6 +77,7 @@ class Offer(msgspec.Struct, frozen=True):
         return f"""
             SELECT pg_current_snapshot()::text, clock_timestamp(), pg_is_in_recovery(),
                 (SELECT oid::text FROM pg_database WHERE datname = current_database()),
+                ARRAY({TREE}),
                 {", ".join(asked)}
         """  # noqa: S608
 

@@ -154,7 +154,7 @@ class Snapshots:
             if self._offer.answers(CONTROL.functions):
                 self._system = await connection.fetchval(_SYSTEM)
         asked = await connection.fetchrow(self._offer.snapshot_query)
-        text, at, in_recovery, database, lsn, timeline, started, crashed = asked
+        text, at, in_recovery, database, relations, lsn, timeline, started, crashed = asked
         number = 0 if timeline is None else int(timeline, 16)
         if in_recovery and self._offer.answers(CONTROL.functions):
             number = await connection.fetchval(_REPLICA_TIMELINE)
@@ -163,7 +163,8 @@ class Snapshots:
         self._identity = self._named(name)
         origin = Origin(name, number, int(lsn or 0), server, in_recovery)
         xmin, xmax, _ = text.split(":")
-        return connection, transaction, Snapshot(int(xmin), int(xmax), at, origin)
+        snapshot = Snapshot(int(xmin), int(xmax), at, origin, relations=frozenset(relations))
+        return connection, transaction, snapshot
 
     def _is_far_apart(self, snapshot: Snapshot) -> bool:
         """True where it pays to ask which transactions have ended, and it may be asked."""

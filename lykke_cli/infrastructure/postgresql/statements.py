@@ -3,7 +3,7 @@
 They are put together from constants: whatever comes from outside is a parameter.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from lykke_cli.application.messages import format_time
 from lykke_cli.infrastructure.database.regions import Region
@@ -15,6 +15,7 @@ from lykke_cli.infrastructure.postgresql.calendar import (
     key_parameters,
 )
 from lykke_cli.infrastructure.postgresql.cursor import CIRCLE
+from lykke_cli.infrastructure.postgresql.relations import TREE, Groups
 from lykke_cli.infrastructure.postgresql.selection import IN_RANGE, SELECTED
 
 _AGE = "CASE WHEN age(xmin) < 0 THEN 2147483647 ELSE age(xmin) END"
@@ -63,21 +64,34 @@ VISIBLE = f"""
 # Rows that bear witness.
 _IN_REVERSE = "ORDER BY audit_logs.occurred_at DESC, audit_logs.id DESC"
 NEWEST = f"SELECT xmin::text, id::text FROM audit_logs WHERE {SELECTED} {_IN_REVERSE} LIMIT $7"  # noqa: S608
-PAGES = """
-    SELECT pg_relation_size('audit_logs') / current_setting('block_size')::int
-    WHERE current_setting('server_version_num')::int >= 140000  -- before, it would read all of it
+WRITTEN_LAST = f"""
+    SELECT string_agg(
+        format(
+            'SELECT xmin::text, id::text FROM ONLY %s WHERE ctid >= %L',
+            relation::regclass, format('(%s,0)', greatest(pages - $1::int, 0))
+        ), ' UNION ALL '
+    )
+    FROM ({TREE} ORDER BY relation DESC LIMIT $2) AS newest,
+        LATERAL (
+            SELECT pg_relation_size(relation) / current_setting('block_size')::int AS pages
+        ) AS its
+    WHERE pages > 0 AND has_table_privilege(relation, 'SELECT')
+        AND current_setting('server_version_num')::int >= 140000  -- before, it would read all of it
+"""  # noqa: S608
+"""The statement, with the server's own names in it, for what is on the last pages of relations.
+
+What was written last to a table that is only added to is there, whenever it occurred. A partition
+is read past its table, where the role may.
 """
-WRITTEN_LAST = "SELECT xmin::text, id::text FROM audit_logs WHERE ctid >= $1::text::tid"
-"""To a table that is only added to, what was written last is at its end, whenever it occurred."""
 FOUND = "SELECT xmin::text, id::text FROM audit_logs WHERE id = ANY($1::text[]::uuid[])"
 
 
-def changed(part: Part, covered: Iterable[Region]) -> tuple[str, list[object]]:
-    """The query for what of a part no region covers, and its parameters after the seventh.
+def changed(part: Part, groups: Groups) -> tuple[str, list[object]]:
+    """The query for what of a part is not covered, and its parameters after the seventh.
 
     The seventh is the time from which on rows are looked at.
     """
-    condition, arguments = uncovered(covered, 8, part.moment)
+    condition, arguments = uncovered(groups, 8, part.moment)
     query = f"""
         SELECT {part.columns} FROM audit_logs
         WHERE {SELECTED} AND ($7::timestamptz IS NULL OR occurred_at >= $7)
@@ -87,40 +101,50 @@ def changed(part: Part, covered: Iterable[Region]) -> tuple[str, list[object]]:
     return query, arguments
 
 
-def covered_of(covered: Iterable[Region]) -> tuple[str, list[object]]:
-    """The query for those of the ids in $7 that a region covers, and its parameters after it."""
-    condition, arguments = uncovered(covered, 8, CLAMPED)
+def covered_of(groups: Groups) -> tuple[str, list[object]]:
+    """The query for those of the ids in $7 that are covered, and its parameters after it."""
+    condition, arguments = uncovered(groups, 8, CLAMPED)
     query = f"""
         SELECT id::text FROM audit_logs
-        WHERE {SELECTED} AND id = ANY($7::uuid[]) AND NOT ({condition})
+        WHERE {SELECTED} AND id = ANY($7::uuid[]) AND NOT {condition}
     """  # noqa: S608
     return query, arguments
 
 
-def uncovered(covered: Iterable[Region], first: int, moment: str) -> tuple[str, list[object]]:
-    """The condition that no region covers a row, its parameters numbered from `first` on.
+def uncovered(groups: Groups, first: int, moment: str) -> tuple[str, list[object]]:
+    """The condition that a row of these relations is in no region that covers it.
 
-    `moment` is the expression for the moment of the row.
+    Its parameters are numbered from `first` on; `moment` is the expression for the moment of the
+    row. What was attached after the snapshot was taken is in none of the relations: the next read
+    finds it.
     """
-    conditions, arguments = ["TRUE"], list[object]()
+    arguments = list[object]()
 
     def parameter(value: object) -> str:
         arguments.append(value)
         return f"${first + len(arguments) - 1}"
 
-    for region in covered:
-        # In a SELECT of its own it is worked out once, not for every row.
-        before = f"(SELECT age({parameter(str(region.before % CIRCLE))}::text::xid))"
-        condition = f"{_AGE} > {before}"
-        if region.visible:
-            # How many bounds of runs are at or below the row's position: an odd number within one.
-            bounds = parameter([bound - region.before for bound in region.visible.bounds])
-            bucket = f"width_bucket({before}::bigint - {_AGE}, {bounds}::bigint[])"
-            condition = f"({condition} OR {bucket} % 2 = 1)"
-        if not region.is_whole:
-            low = parameter(format_time(region.low))
-            high, id = map(parameter, key_parameters(region.high))
-            condition += f" AND {moment} >= {low}::text::timestamptz"
-            condition += f" AND ({moment}, id) <= ({high}::text::timestamptz, {id}::uuid)"
-        conditions.append(f"NOT ({condition})")
-    return " AND ".join(conditions), arguments
+    conditions = ["FALSE"]
+    for group in groups:
+        relations = f"tableoid = ANY({parameter(sorted(group.relations))}::oid[])"
+        within = [f"NOT ({_within(region, moment, parameter)})" for region in group.covered]
+        conditions.append(" AND ".join([relations, *within]))
+    return f"({' OR '.join(conditions)})", arguments
+
+
+def _within(region: Region, moment: str, parameter: Callable[[object], str]) -> str:
+    """The condition that the region covers a row."""
+    # In a SELECT of its own it is worked out once, not for every row.
+    before = f"(SELECT age({parameter(str(region.before % CIRCLE))}::text::xid))"
+    condition = f"{_AGE} > {before}"
+    if region.visible:
+        # How many bounds of runs are at or below the row's position: an odd number within one.
+        bounds = parameter([bound - region.before for bound in region.visible.bounds])
+        bucket = f"width_bucket({before}::bigint - {_AGE}, {bounds}::bigint[])"
+        condition = f"({condition} OR {bucket} % 2 = 1)"
+    if not region.is_whole:
+        low = parameter(format_time(region.low))
+        high, id = map(parameter, key_parameters(region.high))
+        condition += f" AND {moment} >= {low}::text::timestamptz"
+        condition += f" AND ({moment}, id) <= ({high}::text::timestamptz, {id}::uuid)"
+    return condition

@@ -40,10 +40,12 @@ from lykke_cli.infrastructure.postgresql.cursor import (
     parse,
     understand,
 )
+from lykke_cli.infrastructure.postgresql.relations import Group, Reading, split
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LOOK_BACK = timedelta(minutes=10)
 USER = str(uuid.UUID(int=1))
+TABLE = frozenset({1})
 
 
 @dataclass
@@ -283,7 +285,8 @@ class World:
         visible = self.committed[: self.replicated]
         origin = Origin("1/1", self.timeline, self.next_xid, "", self.replica)
         xmin = min([oldest, *lagging])
-        snapshot = Snapshot(xmin, self.next_xid, self.now, origin, self._ended(xmin, lagging))
+        ended = self._ended(xmin, lagging)
+        snapshot = Snapshot(xmin, self.next_xid, self.now, origin, ended, TABLE)
         if cursor is None:
             return Looked(visible, snapshot, None)
         stored, found = parse(cursor), None
@@ -296,7 +299,7 @@ class World:
             if not any(row.xid == self.start for row in visible):
                 self.may_repeat |= self.at_start | self.before_start
             if "by occurred_at" in place.notice:
-                since = place.covered[0].high[0]
+                since = place.groups[0].covered[0].high[0]
                 self.may_be_lost |= {r.entry.id for r in visible if r.entry.moment <= since}
         return Looked(visible, snapshot, place)
 
@@ -317,21 +320,18 @@ class World:
             shown |= snapshot.ended
             witnesses = Witnesses.at_start((row.xid, row.entry.id) for row in visible)
             self.start = witnesses.start
-            cursor = make_cursor(snapshot, [Region(snapshot.xmin, visible=shown)], low, witnesses)
+            begun = Group(TABLE, (Region(snapshot.xmin, visible=shown),))
+            cursor = make_cursor(snapshot, [begun], low, witnesses)
             yield HistoryChunk(rows=(), cursor=cursor, last=True, authoritative=not self.replica)
             return
         is_recent = request.kind is ReadKind.RECENT and not place.rereads
         bound = place.recent_from if is_recent else regions.START_OF_TIME
         rows = sorted(
-            (
-                r
-                for r in visible
-                if r.entry.moment >= bound
-                and not any(c.covers(r.xid, (r.entry.moment, r.entry.id)) for c in place.covered)
-            ),
+            (r for r in visible if r.entry.moment >= bound and not covers(place, r)),
             key=lambda r: (r.entry.moment, r.entry.id),
         )
-        reading = regions.Reading(place.covered, snapshot.xmin, bound, snapshot.ended)
+        known = split(place.groups, snapshot.relations)
+        reading = Reading(known, snapshot.xmin, bound, snapshot.ended)
         witnesses = place.witnesses
         for start in range(0, len(rows), self.chunk_size):
             part = rows[start : start + self.chunk_size]
@@ -356,11 +356,13 @@ class World:
         looked = self._look(request.cursor)
         assert looked.place is not None
         return set(request.ids) - {
-            row.entry.id
-            for row in looked.visible
-            for region in looked.place.covered
-            if region.covers(row.xid, (row.entry.moment, row.entry.id))
+            row.entry.id for row in looked.visible if covers(looked.place, row)
         }
+
+
+def covers(place: Understood, row: Row) -> bool:
+    key = (row.entry.moment, row.entry.id)
+    return any(r.covers(row.xid, key) for group in place.groups for r in group.covered)
 
 
 def _id(arrival: Arrival) -> str:

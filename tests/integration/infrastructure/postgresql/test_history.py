@@ -284,6 +284,11 @@ async def test_freezing_changes_nothing(
     assert ids(await changes(history, first.cursor)) == set()
 
 
+def aged(region: list[object]) -> list[object]:
+    """The same, of over two billion transactions ago."""
+    return [3 - 2**31, *region[1:]]
+
+
 @pytest.mark.parametrize(
     ("change", "notice"),
     [
@@ -291,8 +296,8 @@ async def test_freezing_changes_nothing(
             lambda data: data | {"origin": data["origin"] | {"database": "elsewhere/1"}},
             "another database",
         ),
-        (lambda data: data | {"regions": [[3 - 2**31, *data["regions"][0][1:]]]}, "two billion"),
-        (lambda data: data | {"regions": "nonsense"}, "cannot be read"),
+        (lambda data: data | {"groups": [[[1], [aged(data["groups"][0][1][0])]]]}, "two billion"),
+        (lambda data: data | {"groups": "nonsense"}, "cannot be read"),
     ],
 )
 async def test_a_place_that_does_not_fit_is_told_and_read_again_by_time(

@@ -11,6 +11,7 @@ from lykke_cli.infrastructure.database.regions import Reading, Region
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.witnesses import Witnesses
 from lykke_cli.infrastructure.postgresql.cursor import Origin, Snapshot, make_cursor, parse
+from lykke_cli.infrastructure.postgresql.relations import Group
 
 UNIVERSE = range(-3, 42)
 numbers = st.sets(st.integers(0, 35))
@@ -84,6 +85,7 @@ def test_a_read_covers_what_came_and_what_had_ended(
 def test_a_cursor_is_read_again() -> None:
     visible = Runs.of([7, 8, 9, 12])
     snapshot = Snapshot(7, 20, NOW, Origin("1/1", 1, 5, "x", False))
-    stored = parse(make_cursor(snapshot, [Region(7, visible=visible)], NOW, Witnesses()))
+    group = Group(frozenset({3, 16_385}), (Region(7, visible=visible),))
+    stored = parse(make_cursor(snapshot, [group], NOW, Witnesses()))
     assert stored is not None
-    assert stored.covered == (Region(7, visible=visible),)
+    assert stored.groups == (group,)

@@ -1,0 +1,102 @@
+"""Which relations hold the table's rows, and what of each a cursor covers.
+
+A table that is not partitioned is one relation, another has one for each partition. ATTACH brings
+rows that were committed long ago: neither their transactions nor their times tell that they are
+new to the table, only their relation does. DETACH takes rows away, which may come back together
+with others. So what is covered is kept for each relation, or rather for the few groups of them of
+which the same is covered: it is one group but for what has come or gone.
+https://www.postgresql.org/docs/current/ddl-partitioning.html
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from lykke_cli.infrastructure.database import regions
+from lykke_cli.infrastructure.database.regions import Region
+from lykke_cli.infrastructure.database.runs import Runs
+
+MOST_ABSENT = 16
+"""Of how many groups of relations that are gone it is kept what was covered, should they return."""
+TREE = """
+    WITH RECURSIVE tree (relation) AS (
+        SELECT to_regclass('audit_logs')::oid
+        UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = relation
+    )
+    SELECT relation FROM tree JOIN pg_class ON oid = relation WHERE relkind <> 'p'
+"""
+"""The relations that hold rows, as the snapshot shows them."""
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Relations of whose rows the same is covered."""
+
+    relations: frozenset[int]
+    """Their oids."""
+    covered: tuple[Region, ...]
+
+
+Groups = tuple[Group, ...]
+
+
+class Split(msgspec.Struct, frozen=True):
+    """What a cursor knows, in the sight of the relations that there are."""
+
+    present: Groups
+    """With those that the cursor does not know: nothing of them is covered."""
+    absent: Groups
+
+
+def split(groups: Iterable[Group], present: frozenset[int]) -> Split:
+    """`present` are the relations that there are."""
+    there, gone = list[Group](), list[Group]()
+    left = present
+    for group in groups:
+        there.append(Group(group.relations & present, group.covered))
+        gone.append(Group(group.relations - present, group.covered))
+        left -= group.relations
+    there.append(Group(left, ()))
+    return Split(joined(there), joined(gone)[-MOST_ABSENT:])
+
+
+def joined(groups: Iterable[Group]) -> Groups:
+    """The same without empty groups, and those with equal regions as one."""
+    relations: dict[tuple[Region, ...], frozenset[int]] = {}
+    for group in groups:
+        if group.relations:
+            relations[group.covered] = relations.get(group.covered, frozenset()) | group.relations
+    return tuple(Group(oids, covered) for covered, oids in relations.items())
+
+
+class Reading:
+    """What a read of all relations covers as it goes on, as `regions.Reading` does for one."""
+
+    def __init__(self, known: Split, before: int, low: datetime, ended: Runs) -> None:
+        self._known = known
+        for group in known.present:
+            for region in group.covered:
+                if region.spans(low, regions.END):  # so for every relation
+                    ended |= region.visible.starting(before)
+        self._readings = [
+            regions.Reading(group.covered, before, low, ended) for group in known.present
+        ]
+
+    def reached(self, key: regions.SortKey, positions: Sequence[int]) -> Groups:
+        """The read came to `key`; `positions` are those of the rows since the last call."""
+        groups = zip(self._known.present, self._readings, strict=True)
+        covered = [Group(g.relations, reading.reached(key, positions)) for g, reading in groups]
+        return joined([*self._known.absent, *covered])
+
+
+def dump(groups: Iterable[Group]) -> list[list[Any]]:
+    """The groups as plain JSON."""
+    return [[sorted(group.relations), regions.dump(group.covered)] for group in groups]
+
+
+def load(data: Iterable[Any]) -> Groups:
+    """The inverse of `dump`; raises ValueError, TypeError or KeyError on anything else."""
+    return tuple(
+        Group(frozenset(map(int, relations)), regions.load(covered)) for relations, covered in data
+    )
