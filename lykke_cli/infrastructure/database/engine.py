@@ -9,6 +9,7 @@ from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from lykke_cli.infrastructure.database import hosts
 from lykke_cli.infrastructure.database.urls import (
     BUSY_TIMEOUT,
     engine_arguments,
@@ -26,6 +27,7 @@ def make_engine(url: str, *, statement_cache: bool = True) -> AsyncEngine:
     if is_sqlite(url):
         return _sqlite_engine(url)
     target, arguments = engine_arguments(url)
+    arguments["async_creator_fn"] = hosts.connect
     if statement_cache and arguments.get("prepared_statement_cache_size") != 0:
         return create_async_engine(target, connect_args=arguments, pool_pre_ping=True)
     arguments |= {

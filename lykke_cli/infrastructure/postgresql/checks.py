@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Self
 
-import asyncpg
-
 from lykke_cli.application.doctor import (
     Check,
     ClockReading,
@@ -19,6 +17,7 @@ from lykke_cli.application.doctor import (
 )
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable
 from lykke_cli.infrastructure.configuration.tls import is_loopback
+from lykke_cli.infrastructure.database import hosts
 from lykke_cli.infrastructure.database.errors import database_errors
 from lykke_cli.infrastructure.database.urls import (
     asyncpg_dsn,
@@ -147,7 +146,7 @@ class PostgresChecks:
         before = time.perf_counter()
         try:
             with database_errors(self._display):
-                self._connection = await asyncpg.connect(
+                self._connection = await hosts.connect(
                     asyncpg_dsn(self._url),
                     timeout=self._timeout,
                     command_timeout=self._timeout,

@@ -7,6 +7,7 @@ enough.
 
 from typing import Any
 
+from lykke_cli.infrastructure.database import hosts
 from lykke_cli.infrastructure.database.urls import CONNECT_TIMEOUT, STATEMENT_TIMEOUT
 
 LOCAL_SETTINGS = (
@@ -17,9 +18,7 @@ LOCAL_SETTINGS = (
 
 async def connect(dsn: str) -> Any:
     """A connection of asyncpg, to be terminated in the end; raises what the driver raises."""
-    import asyncpg  # slow: a tail is subscribed before it comes to this
-
-    return await asyncpg.connect(
+    return await hosts.connect(
         dsn,
         timeout=CONNECT_TIMEOUT,
         command_timeout=STATEMENT_TIMEOUT,
