@@ -6,6 +6,7 @@ from xml.sax.saxutils import escape
 from lykke_cli.application.gateways.statistics_protocol import TypeCount
 from lykke_cli.application.stats import Activity
 from lykke_cli.cli.output.cells import cut, steady
+from lykke_cli.cli.output.palette import Color, color_of_type
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.reports import charts
 from lykke_cli.cli.reports.activity_report import bar_labels, percent, period, total
@@ -19,6 +20,16 @@ _STYLE = (
     "font-size:13px;fill:#24292f}"
     ".h{font-size:15px;font-weight:bold}.d{fill:#6e7781}.e{text-anchor:end}.b{fill:#0a7ea4}"
 )
+_FILLS = {  # the terminal's colours, as they are on white
+    Color.RED: "#cf222e",
+    Color.GREEN: "#1a7f37",
+    Color.YELLOW: "#9a6700",
+    Color.BLUE: "#0550ae",
+    Color.MAGENTA: "#8250df",
+    Color.CYAN: "#0a7ea4",
+    Color.BRIGHT_BLUE: "#218bff",
+    Color.BRIGHT_MAGENTA: "#bf3989",
+}
 
 MARK = "drawn by lykke stats"  # a picture of ours may be drawn again
 
@@ -76,7 +87,8 @@ def _svg_types(activity: Activity, top: int) -> Iterator[str]:
         name = cut(steady(visible(each.activity_type)), _NAME_CELLS)
         length = max(1.0, each.entries / most * room)
         yield _text(left - 12, y, name, "e")
-        yield _bar(left, y - 12, length, 14, _last(each))
+        fill = f' style="fill:{_FILLS[color_of_type(each.activity_type)]}"'
+        yield _bar(left, y - 12, length, 14, _last(each), fill)
         share = percent(each.entries, activity.summary.entries)
         yield _text(left + length + 8, y, f"{each.entries:,} ({share})", "d")
     if activity.other_types:

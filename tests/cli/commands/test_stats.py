@@ -247,3 +247,16 @@ def test_a_picture_is_written_to_files_only(env: dict[str, str], tmp_path: Path,
     result = call_lykke("stats", USER, "--svg", path.format(folder=tmp_path), env=env)
     assert result.status in (ExitCode.BAD_INPUT, ExitCode.USAGE)
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_type_has_the_colour_that_it_has_in_the_table(
+    env: dict[str, str], sqlite_url: str, tmp_path: Path
+) -> None:
+    store(sqlite_url, ("LOGIN_FAILED", 1), ("TASK_COMPLETED", 2))
+    arguments = ["-o", "table", "--color", "always", "--svg", tmp_path / "a.svg"]
+    shown = call_lykke("stats", USER, *RANGE, *arguments, env=env).stdout.decode()
+    picture = (tmp_path / "a.svg").read_text("utf-8")
+    for name, code, fill in (("LOGIN_FAILED", 31, "cf222e"), ("TASK_COMPLETED", 32, "1a7f37")):
+        line = next(line for line in shown.splitlines() if name in line)
+        assert line.startswith(f"\x1b[{code}m{name}") and f"\x1b[{code}m█" in line
+        assert picture.count(f"fill:#{fill}") == 1
