@@ -53,9 +53,9 @@ class Reporter:
         self.draws = terminal.may_draw and not quiet
         """Whether there is a status line, for somebody who sits before it."""
         self._with_history = with_history
-        self._clock = Clock(zone)
+        self.clock = Clock(zone)
         self._scene = Scene(
-            self._clock,
+            self.clock,
             with_history=with_history,
             is_among_rows=self.draws and terminal.stdout_is_tty and not apart,
             warning=warning,
@@ -104,7 +104,7 @@ class Reporter:
 
     def mark(self) -> None:
         """A line across the screen, with the time."""
-        text = f"── {self._clock.time(datetime.now(UTC))} "
+        text = f"── {self.clock.time(datetime.now(UTC))} "
         self._tell(Line(text.ljust(self.terminal.err.width - 1, "─"), Tone.RULE))
 
     def silence(self) -> None:
@@ -139,7 +139,7 @@ class Reporter:
                 self._connected_at = datetime.now(UTC)
                 if gap is not None and not self._with_history:
                     self._gaps += 1
-                    span = self._clock.span(gap.started_at, gap.ended_at)
+                    span = self.clock.span(gap.started_at, gap.ended_at)
                     self._lost = [*self._lost, span][-MOST_GAPS:]
             case Disconnected(_, since):
                 self._breaks += 1
@@ -213,7 +213,7 @@ class Reporter:
             return "○ connecting"
         if self._connected_at is not None:
             channel = f"{self._channel} " if width >= _WIDE else ""
-            return f"● {channel}since {self._clock.time(self._connected_at)}"
+            return f"● {channel}since {self.clock.time(self._connected_at)}"
         if self._lost_at is None:
             return "○ not connected"
         away = (datetime.now(UTC) - self._lost_at).total_seconds() // 1

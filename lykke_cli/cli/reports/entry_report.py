@@ -21,6 +21,39 @@ _LABEL = len("activity_type") + 2  # cells
 _COLUMNS = ("time", "id", "user", "activity", "details")
 
 
+def in_full(
+    row: HistoryRow,
+    *,
+    zone: tzinfo | None,
+    now: datetime,
+    in_color: bool,
+    emails: Mapping[str, str] | None = None,
+) -> str:
+    """Lines with every field of the entry; times and age as `draw` has them."""
+    lines: list[str] = []
+
+    def line(text: str, code: str = PLAIN, label: str = "") -> None:
+        start = f"{label:<{_LABEL}}"
+        if in_color:
+            start, text = painted(start, DIM), painted(text, code)
+        lines.append(f"{start}{text}\n")
+
+    fields = {name: _shown(value) for name, value in fields_of(row).items() if name != "meta"}
+    user, activity = fields.get("user_id", ""), fields.get("activity_type", "")
+    line(activity, f"{color_of_type(activity).code};{BOLD}", "activity_type")
+    for text, label in zip(_times(row, fields, zone, now), ("occurred_at", "", ""), strict=False):
+        line(text, label=label)
+    line(user, label="user_id")
+    if email := (emails or {}).get(user):
+        line(visible(email), label="e-mail")
+    for name in ("entity_type", "entity_id", "id"):
+        line(fields.get(name, ""), label=name)
+    meta = indented(_meta(row), in_color=in_color).decode("utf-8", "replace").splitlines()
+    for number, text in enumerate(meta):
+        line(text, label="" if number else "meta")
+    return "".join(lines)
+
+
 def draw(
     row: HistoryRow,
     others: Sequence[HistoryRow],
@@ -35,26 +68,8 @@ def draw(
     Times are shown in `zone`, with None in this machine's, and in UTC; the age is that at `now`.
     """
     in_color = terminal.stdout_in_color
-
-    def line(text: str, code: str = PLAIN, label: str = "") -> None:
-        start = f"{label:<{_LABEL}}"
-        if in_color:
-            start, text = painted(start, DIM), painted(text, code)
-        terminal.write(f"{start}{text}".encode("utf-8", "replace") + b"\n")
-
-    fields = {name: _shown(value) for name, value in fields_of(row).items() if name != "meta"}
-    user, activity = fields.get("user_id", ""), fields.get("activity_type", "")
-    line(activity, f"{color_of_type(activity).code};{BOLD}", "activity_type")
-    for text, label in zip(_times(row, fields, zone, now), ("occurred_at", "", ""), strict=False):
-        line(text, label=label)
-    line(user, label="user_id")
-    if email := emails.get(user):
-        line(visible(email), label="e-mail")
-    for name in ("entity_type", "entity_id", "id"):
-        line(fields.get(name, ""), label=name)
-    meta = indented(_meta(row), in_color=in_color).decode("utf-8", "replace").splitlines()
-    for number, text in enumerate(meta):
-        line(text, label="" if number else "meta")
+    text = in_full(row, zone=zone, now=now, in_color=in_color, emails=emails)
+    terminal.write(text.encode("utf-8", "replace"))
     if not isinstance(row, Entry) or row.entity_id is None:
         return
     around = f"within {AROUND.seconds // 60} minutes"

@@ -5,9 +5,10 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime
 
 from lykke_cli.application.batches import as_batch
-from lykke_cli.application.messages import Arrival, to_line
+from lykke_cli.application.messages import Arrival, Entry, Message, UnreadableEntry, to_line
 from lykke_cli.application.tail import Event
 from lykke_cli.cli.output.cells import size_in_words
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE
@@ -18,6 +19,7 @@ from lykke_cli.cli.output.renderers import Renderer
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.scene import Tick
 from lykke_cli.cli.output.sink import Sink, StdoutSink
+from lykke_cli.cli.reports.entry_report import in_full
 from lykke_cli.cli.runs.attended import Attended
 
 KEPT = 100  # messages that can be shown in full
@@ -117,12 +119,17 @@ class Desk:
             self._reporter.line(f"no {older}")
             return
         self._shown += 1
-        line = to_line(self._kept[-self._shown].message)
+        self._reporter.block(self._in_full(self._kept[-self._shown].message) + "\n")
+
+    def _in_full(self, message: Message) -> str:
+        line = to_line(message)
         if len(line) > MAX_MESSAGE_SIZE:
-            self._reporter.line(f"{size_in_words(len(line))} are too much to be shown here")
-            return
-        text = indented(line, in_color=self._reporter.terminal.stderr_in_color)
-        self._reporter.block(text.decode() + "\n")
+            return f"  {size_in_words(len(line))} are too much to be shown here\n"
+        in_color = self._reporter.terminal.stderr_in_color
+        if not isinstance(message, Entry | UnreadableEntry):
+            return indented(line, in_color=in_color).decode() + "\n"
+        zone, now = self._reporter.clock.zone, datetime.now(UTC)
+        return in_full(message, zone=zone, now=now, in_color=in_color)
 
     def _seek_from_now_on(self, text: str) -> None:
         if isinstance(self._renderer, LiveTable):

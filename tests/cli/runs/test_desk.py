@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import orjson
 import pytest
 
 from tests.builders import entity, insert, wire
@@ -106,22 +105,47 @@ def test_the_newest_entries_are_shown_in_full_one_before_the_other(
     redis_server: RedisServer, env: dict[str, str]
 ) -> None:
     user = uuid.uuid4()
-    with tailing(user, env=env) as tail:
+    with tailing(user, env=env | {"NO_COLOR": "1"}) as tail:
         tail.type("e")
         tail.wait_for("no entry has been printed yet")
         publish(redis_server, user, "FIRST", "SECOND")
         tail.wait_for("SECOND")
         tail.type("e")
-        tail.wait_for('"SECOND"')
-        assert b'"FIRST"' not in tail.stdout
+        tail.wait_for("activity_type  SECOND")
+        assert b"activity_type  FIRST" not in tail.stdout
         tail.type("e")
-        tail.wait_for('"FIRST"')
+        tail.wait_for("activity_type  FIRST")
         tail.type("e")
         tail.wait_for("no older entry is kept here")
+        publish(redis_server, user, "THIRD")
+        tail.wait_for("THIRD")
+        tail.type("e")
+        tail.wait_for("activity_type  THIRD")
         tail.type("q")
-        screen = re.sub(rb"\x1b\[[0-9;]*[mK]", b"", tail.finish().stdout)
-    newest, _ = re.findall(rb"\{\n.*?\n\}", screen.replace(b"\r", b""), re.DOTALL)
-    assert orjson.loads(newest)["activity_type"] == "SECOND"
+        tail.finish()
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (rb'{"type":"note\u001b[2J"}', r'"type": "note\u001b[2J"'),
+        (b"\x1b]0;title\x07", r"\u001b]0;title"),
+        (b'{"type":"%s"}' % (b"x" * (2 << 20)), "2.0 MiB are too much"),
+    ],
+    ids=["object", "junk", "large"],
+)
+def test_whatever_came_is_shown_in_full_and_harms_nothing(
+    redis_server: RedisServer, env: dict[str, str], message: bytes, shown: str
+) -> None:
+    user = uuid.uuid4()
+    with tailing(user, env=env | {"NO_COLOR": "1"}) as tail:
+        with redis_server.client() as client:
+            client.publish(f"auditlog:{user}", message)
+        tail.wait_for("1 entry")
+        tail.type("e")
+        tail.wait_for(shown)
+        tail.type("q")
+        assert not re.search(rb"\x1b(?!\[2K)|\x07", tail.finish().stdout)
 
 
 def test_a_word_is_marked_from_then_on(redis_server: RedisServer, env: dict[str, str]) -> None:
