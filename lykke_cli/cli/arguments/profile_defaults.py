@@ -11,35 +11,28 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
-import orjson
 from typer import TyperException
 from typer.core import TyperCommand, TyperOption
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli.arguments.completion import TABLE
 from lykke_cli.cli.arguments.plain_help import PlainCommand
 from lykke_cli.infrastructure.configuration.profiles import Profile
 from lykke_cli.infrastructure.configuration.settings import choose_profile
 
 _NOT_HERE = {"redis_url", "database_url", "profile", "yes", "help"}
-_BEATEN = {
-    "resume": {"since", "last"},
-    "live_only": {"since", "last", "resume"},
-    "since": {"resume"},
-    "last": {"resume"},
-    "tz": {"utc"},
-    "utc": {"tz"},
-    "template": {"output", "columns"},
-    "output": {"template", "to_file"},
-    **{f"output={form}": {"columns"} for form in ("ndjson", "json", "raw")},
-    "columns": {"template", "to_file"},
-    "to_file": {"output", "columns", "template", "limit"},
-    "count": {"exactly", "none", "in_order"},
-    "exactly": {"count", "none", "in_order"},
-    "none": {"count", "exactly", "in_order"},
-    "in_order": {"count", "exactly", "none", "activity_type"},
-}
-"""The options of a profile that go where one on the command line, or its value, excludes them."""
+_EXCLUSIVE = (
+    ({"resume"}, {"since", "last"}),
+    ({"live_only"}, {"since", "last", "resume"}),
+    ({"first"}, {"last"}),
+    ({"tz"}, {"utc"}),
+    ({"template"}, {"output", "columns"}),
+    ({"to_file"}, {"output", "columns", "template", "first", "last"}),
+    ({"in_order"}, {"activity_type", "count", "exactly", "none"}),
+    ({"count"}, {"exactly", "none"}),
+    ({"exactly"}, {"none"}),
+)
+"""Options that do not go together: of a profile those go that one on the command line excludes."""
+_WITHOUT_COLUMNS = ("ndjson", "json", "raw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +47,12 @@ class ProfileDefaults:
 
     def without(self, given: Mapping[str, Any]) -> "ProfileDefaults":
         """What is left beside options that are `given` on the command line."""
-        reasons = [*given, *(f"{name}={value}" for name, value in given.items())]
-        beaten = {*given}.union(*(_BEATEN.get(reason, ()) for reason in reasons))
+        beaten = {*given}
+        for some, others in _EXCLUSIVE:
+            beaten |= others if some & given.keys() else set()
+            beaten |= some if others & given.keys() else set()
+        if given.get("output") in _WITHOUT_COLUMNS:
+            beaten.add("columns")
         values = {name: value for name, value in self.values.items() if name not in beaten}
         return ProfileDefaults(self.profile, self.section, self.keys, values)
 
@@ -78,6 +75,10 @@ def read_defaults(command: TyperCommand, name: str, profile_name: str | None) ->
     profile = choose_profile(os.environ, profile_name)
     if profile is None or not profile.options:
         return ProfileDefaults()
+    import orjson
+
+    from lykke_cli.cli.arguments.completion import TABLE
+
     known = orjson.loads(TABLE.read_bytes())["commands"]
     for other in profile.options.keys() - known.keys():
         raise _unknown(profile, f".{other}", "", other, known)

@@ -61,7 +61,9 @@ def paged(*, wanted: bool = True) -> Iterator[None]:
                 stream.flush()
             end.is_over = True
         sys.stdout, sys.stderr = stdout, stderr
-        os.environ.update(COLUMNS=width) if width else os.environ.pop("COLUMNS")
+        del os.environ["COLUMNS"]
+        if width is not None:
+            os.environ["COLUMNS"] = width
         os.close(writing)
         _wait(pager)
 
