@@ -64,8 +64,7 @@ def paged(*, wanted: bool = True) -> Iterator[None]:
         del os.environ["COLUMNS"]
         if width is not None:
             os.environ["COLUMNS"] = width
-        os.close(writing)
-        _wait(pager)
+        _end(pager, writing)
 
 
 def _command(environ: Mapping[str, str]) -> list[str]:
@@ -78,10 +77,11 @@ def _command(environ: Mapping[str, str]) -> list[str]:
     return []
 
 
-def _wait(pager: "subprocess.Popen[bytes]") -> None:
-    """Until the person has read enough: Ctrl-C is the pager's meanwhile."""
+def _end(pager: "subprocess.Popen[bytes]", writing: int) -> None:
+    """Wait until the person has read enough: Ctrl-C is the pager's meanwhile."""
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        os.close(writing)
         pager.wait()
     finally:
         signal.signal(signal.SIGINT, previous)

@@ -1,6 +1,7 @@
 """A pager for what may be longer than a screen: there for a person only, and never in the way."""
 
 import asyncio
+import os
 import re
 import signal
 import uuid
@@ -83,6 +84,20 @@ def test_a_pager_that_is_left_early_ends_the_command(env: dict[str, str]) -> Non
     result = on_a_terminal("backfill", USER, "--limit", 60, env=env)
     assert result.status == ExitCode.DONE
     assert len(lines(result)) == 2
+
+
+def test_ctrl_c_is_the_pagers_when_all_is_said(env: dict[str, str], tmp_path: Path) -> None:
+    pager, read_enough = tmp_path / "pager", tmp_path / "read-enough"
+    os.mkfifo(read_enough)
+    pager.write_text(f"#!/bin/sh\ncat\necho all is said\ncat {read_enough}\necho ended\n")
+    pager.chmod(0o755)
+    env |= {"LYKKE_PAGER": str(pager)}
+    with LykkeProcess("users", env=env, terminal=80) as process:
+        process.wait_for("all is said")
+        process.send(signal.SIGINT)
+        read_enough.write_text("")
+        result = process.finish()
+    assert (result.status, lines(result)[-1]) == (ExitCode.DONE, "ended")
 
 
 def test_ctrl_c_ends_the_command_and_leaves_the_pager_to_the_person(
