@@ -40,6 +40,7 @@ def show(
     utc: options.Utc = None,
     tz: options.TimeZone = None,
     color: options.Color = None,
+    no_pager: options.NoPager = False,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
     quiet: options.Quiet = False,
@@ -53,19 +54,21 @@ def show(
     settings = options.settings(None, database_url, profile, needs=("database_url",), quiet=quiet)
     printing = options.printing(settings, None, utc=utc, tz=tz, color=color, quiet=quiet)
     settings.required_database_url()
-    terminal = options.terminal(printing.color)
 
+    from lykke_cli.cli.output.pager import paged
     from lykke_cli.cli.runs.show import Showing
     from lykke_cli.cli.runtime import run_async
 
-    showing = Showing(
-        settings=settings,
-        prefix=prefix,
-        as_json=output is Form.JSON or (output is None and not terminal.stdout_is_tty),
-        terminal=terminal,
-        zone=printing.zone,
-    )
-    run_async(showing.run())
+    with paged(wanted=not no_pager):
+        terminal = options.terminal(printing.color)
+        showing = Showing(
+            settings=settings,
+            prefix=prefix,
+            as_json=output is Form.JSON or (output is None and not terminal.stdout_is_tty),
+            terminal=terminal,
+            zone=printing.zone,
+        )
+        run_async(showing.run())
 
 
 def _prefix(text: str) -> str:

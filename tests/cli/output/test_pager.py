@@ -14,13 +14,13 @@ from tests.builders import entity, insert
 from tests.cli_process import LykkeProcess, Result, run_lykke
 from tests.servers import RedisServer
 
-USER = uuid.UUID(int=7)
+USER, ENTRY = uuid.UUID(int=7), uuid.UUID(int=8)
 MARKS = "sed -u s/^/PAGED:/"  # a pager that shows what went through it
 
 
 @pytest.fixture
 def env(sqlite_url: str) -> dict[str, str]:
-    asyncio.run(insert(sqlite_url, [entity(USER) for _ in range(60)]))
+    asyncio.run(insert(sqlite_url, [entity(USER, id=ENTRY), *(entity(USER) for _ in range(59))]))
     return {"DATABASE_URL": sqlite_url, "LYKKE_PAGER": MARKS, "NO_COLOR": "1"}
 
 
@@ -38,6 +38,7 @@ def lines(result: Result) -> list[str]:
     [
         (["backfill", USER, "--limit", 60], []),
         (["users"], []),
+        (["show", ENTRY], []),
         (["doctor"], ["lykke: 1 of 23 checks failed."]),
     ],
 )
