@@ -82,7 +82,7 @@ NoPager = Annotated[
     bool,
     output_option(
         "--no-pager",
-        help=f"Print more than a screen without one. {env('LYKKE_PAGER')} {env('PAGER')}",
+        help=f"Straight to the terminal, whatever its length. {env('LYKKE_PAGER')} {env('PAGER')}",
     ),
 ]
 

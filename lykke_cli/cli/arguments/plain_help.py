@@ -4,6 +4,7 @@ It is written here and not by Typer, whose panels need rich and give every colum
 longest choice.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -14,7 +15,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from lykke_cli.cli.arguments.help_texts import GROUPS
 from lykke_cli.cli.output.palette import BOLD, painted
-from lykke_cli.cli.output.terminal import Terminal
+from lykke_cli.cli.output.terminal import TERMINAL_COLUMNS, Terminal
 
 LEADING, ALL, OTHERS = "Most used", "Options", "Others"
 _WIDEST = 100  # columns of text: longer lines are hard to read
@@ -93,7 +94,8 @@ class _Page:
         self._command = command
         self._ctx = ctx
         self._write = formatter.write
-        self._width = min(terminal.width, _WIDEST)
+        is_known = terminal.stdout_is_tty or "COLUMNS" in os.environ
+        self._width = min(terminal.width, _WIDEST) if is_known else TERMINAL_COLUMNS
         self._sections = dict(_sections(command, ctx))
         names = [name for rows in self._sections.values() for name, _ in rows]
         fitting = [len(name) for name in names if len(name) <= _NAMES_WIDTH]

@@ -105,6 +105,11 @@ def test_help_fits_and_its_choices_cost_no_width(columns: int) -> None:
     assert beside <= {0, 8, 34}
 
 
+def test_help_in_a_pipe_fits_into_most_terminals() -> None:  # such as into less
+    lines = call_lykke("profile", "--help").stdout.decode().splitlines()
+    assert max(map(len, lines)) <= 80
+
+
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_topic_is_explained_in_eighty_columns(topic: str) -> None:
     result = call_lykke("help", topic)
