@@ -71,13 +71,19 @@ def grouped(command: TyperCommand | TyperGroup, ctx: Any) -> dict[str, list[Type
 def explanation(parameter: TyperOption | TyperArgument, ctx: Any) -> str:
     """What a parameter does, its choices, and what it is where it is not given."""
     text = " ".join((parameter.help or "").split())
-    annotation = parameter.type_descriptor.annotation
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        text += f" [{'|'.join(str(choice.value) for choice in annotation)}]"
+    if values := choices(parameter):
+        text += f" [{'|'.join(values)}]"
     default = parameter.get_default(ctx)
     if parameter.show_default and default not in (None, False, ()):
         text += f" [default: {default}]"
     return text
+
+
+def choices(parameter: TyperOption | TyperArgument) -> list[str]:
+    """The values that it may have, where they can be listed."""
+    annotation = parameter.type_descriptor.annotation
+    is_choice = isinstance(annotation, type) and issubclass(annotation, Enum)
+    return [str(choice.value) for choice in annotation] if is_choice else []
 
 
 def flowing(text: str | None) -> str:

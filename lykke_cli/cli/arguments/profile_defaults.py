@@ -8,14 +8,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from enum import Enum
 from typing import Any
 
 from typer import TyperException
 from typer.core import TyperCommand, TyperOption
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli.arguments.plain_help import PlainCommand
+from lykke_cli.cli.arguments.plain_help import PlainCommand, choices
 from lykke_cli.infrastructure.configuration.profiles import Profile
 from lykke_cli.infrastructure.configuration.settings import choose_profile
 
@@ -140,11 +139,8 @@ def _value(parameter: TyperOption, value: Any) -> Any:
     if any(isinstance(each, bool) for each in several) or len(several) != 1 > parameter.multiple:
         raise ValueError("it is a text in quotes")
     texts = [str(each) for each in several]
-    annotation = parameter.type_descriptor.annotation
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        choices = [str(choice.value) for choice in annotation]
-        if not {*texts} <= {*choices}:
-            raise ValueError(f"it is one of {', '.join(choices)}")
+    if (possible := choices(parameter)) and not {*texts} <= {*possible}:
+        raise ValueError(f"it is one of {', '.join(possible)}")
     return texts if parameter.multiple else texts[0]
 
 

@@ -4,7 +4,7 @@ Typer validates every value with Pydantic, whose import is a quarter of the time
 takes to be subscribed, and a fifth of its memory. Nearly all our values are texts, or parsed by our
 own parsers. Whatever is not plainly right is left to Typer, and so are the messages about it.
 
-This is the one file that leans on how Typer works inside: a parameter has `get_runtime_param()`,
+This file leans on how Typer works inside: a parameter has `get_runtime_param()`,
 whose answer has `coerce(value, param=..., ctx=...)`. Where a release has them no more, nothing is
 replaced, and Typer validates everything.
 """
