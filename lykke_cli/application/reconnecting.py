@@ -14,6 +14,7 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     Gap,
     MultiplexedSubscription,
     PubSubGatewayProtocol,
+    in_words,
 )
 from lykke_cli.application.subscription import Subscription
 
@@ -79,7 +80,7 @@ class Reconnecting(Subscription):
             case Gap() as gap:
                 self._report(gap)
             case SubscriptionLost() as error:
-                logger.warning("%s Subscribing to %s again.", error, self._name)
+                logger.warning("%s Subscribing to %s again.", error, in_words(self._channels))
             case ServerUnavailable() as error:
                 logger.warning("%s", error)
             case deliveries:
@@ -143,17 +144,10 @@ class Reconnecting(Subscription):
         await asyncio.sleep(self._backoff.next())
         await self._connect()
 
-    @property
-    def _name(self) -> str:
-        if len(self._channels) == 1:
-            [channel] = self._channels
-            return channel.name
-        return f"{len(self._channels)} channels"
-
     def _report(self, gap: Gap) -> None:
         logger.warning(
             "Subscribed to %s again; messages from %s to %s may be missing.",
-            self._name,
+            in_words(self._channels),
             gap.started_at.isoformat(timespec="milliseconds"),
             gap.ended_at.isoformat(timespec="milliseconds"),
         )

@@ -1,13 +1,23 @@
-"""Following a channel: drives `merge.py` from a subscription, a history and a clock.
+"""Following channels: drives `merge.py` from a subscription, a history and a clock.
 
 What comes out, in contrast to what a subscription gives, has no gap and no duplicate, provided
 there is a history.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+    Set,
+)
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
 from uuid import UUID
 
 import msgspec
@@ -18,13 +28,16 @@ from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryProtocol
 from lykke_cli.application.gateways.pubsub_protocol import (
+    AUDIT_LOG,
     Channel,
     Deliveries,
     Gap,
     PubSubGatewayProtocol,
+    in_words,
 )
 from lykke_cli.application.live_only import LiveOnly
 from lykke_cli.application.merge import (
+    Action,
     Checkpoint,
     Merge,
     Print,
@@ -48,6 +61,7 @@ class Connected(msgspec.Struct, frozen=True):
     """
 
     channel: str
+    """What is followed, in words."""
     gap: Gap | None
     """The time without one before it, if this is not the first."""
 
@@ -102,9 +116,10 @@ _Happened = Deliveries | Gap | ServerUnavailable | _Answer | ReadKind
 class TailRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to follow."""
 
-    user_id: UUID | None
+    user_ids: Set[UUID] | None
     """None follows every user."""
-    channel_type: str = "auditlog"
+    channel_types: Sequence[str] = (AUDIT_LOG,)
+    """Only the audit log's has a history: what comes on others is printed as it comes."""
     filters: Filters = msgspec.field(default_factory=Filters)
     since: datetime | None = None
     """Print history from here on first."""
@@ -114,6 +129,16 @@ class TailRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Go on from here instead."""
     undecoded: bool = False
     """Hand on what comes as it is, repetitions included: neither filters nor a history apply."""
+
+    @property
+    def channels(self) -> set[Channel]:
+        users = (None,) if self.user_ids is None else self.user_ids
+        return {Channel(user, each) for user in users for each in self.channel_types}
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether other channels than the audit log's are followed beside it."""
+        return AUDIT_LOG in self.channel_types and len(self.channel_types) > 1
 
 
 class _Reader:
@@ -132,9 +157,7 @@ class _Reader:
         self._history = history
         self._merge = merge
         self._request = request
-        self._selection = request.filters.selection(
-            None if request.user_id is None else {request.user_id}
-        )
+        self._selection = request.filters.selection(request.user_ids)
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
         self._recovered = 0  # entries, by the read under way
@@ -211,8 +234,28 @@ class _Reader:
         return self._history.changes(self._selection, read.cursor, recent_only=recent_only)
 
 
+class _Beside:
+    """What comes on channels of other types than the audit log's, beside it."""
+
+    def __init__(self, filters: Filters) -> None:
+        self._filters = replace(filters, any_message=True)
+        self._merge = LiveOnly()
+
+    def live(self, deliveries: Deliveries) -> list[Action]:
+        return self._merge.live(self._filters.select(live_arrivals(deliveries)))
+
+
+def _parts(deliveries: Deliveries) -> Iterator[tuple[bool, Deliveries]]:
+    """The deliveries in order, those on the audit log's channels apart from the others."""
+    mark, start = f"{AUDIT_LOG}:".encode(), 0
+    for is_log, part in groupby(deliveries.channels, lambda name: name.startswith(mark)):
+        end = start + len(list(part))
+        yield is_log, deliveries[start:end]
+        start = end
+
+
 class Tail:
-    """Follows a channel; `events()` yields what to print and what happened, for ever.
+    """Follows channels; `events()` yields what to print and what happened, for ever.
 
     Every Print must have left the process before the next event is asked for: a Save that follows
     it says that it may be recorded as done. Without a `history` gaps are only announced.
@@ -231,13 +274,14 @@ class Tail:
         self._request = request
         self._reconcile_interval = reconcile_interval
         self._full_interval = full_interval
-        self._channel = Channel(request.user_id, request.channel_type)
-        self._link = Reconnecting(gateway, [self._channel])
+        self._channels = request.channels
+        self._link = Reconnecting(gateway, self._channels)
         self._waiting: asyncio.Timeout | None = None  # for the link
         self._link_came_last = False
         self._answers: asyncio.Queue[_Answer] = asyncio.Queue(QUEUE_LENGTH)
         self._unannounced: Connected | None = None
         self._merge: Merge | LiveOnly = LiveOnly()
+        self._beside = _Beside(request.filters) if request.is_mixed else None
         self._reader: _Reader | None = None
         if history is not None:
             self._merge = merge = Merge(request.resume)
@@ -304,8 +348,12 @@ class Tail:
             case Deliveries() if self._request.undecoded:
                 yield Print(LiveBatch(happened))
             case Deliveries():
-                wanted = self._request.filters.select(live_arrivals(happened))
-                yield from self._carry_out(self._merge.live(wanted))
+                for is_log, part in _parts(happened) if self._beside else ((True, happened),):
+                    if is_log:
+                        wanted = self._request.filters.select(live_arrivals(part))
+                        yield from self._carry_out(self._merge.live(wanted))
+                    elif self._beside is not None:
+                        yield from self._carry_out(self._beside.live(part))
             case Gap():
                 yield from self._subscribed(happened)
             case SubscriptionLost():
@@ -322,7 +370,7 @@ class Tail:
                 yield from self._carry_out(self._reader.heard(happened))
 
     def _subscribed(self, gap: Gap | None) -> Iterator[Event]:
-        connected = Connected(self._channel.name, gap)
+        connected = Connected(in_words(self._channels), gap)
         if self._reader is None or self._reader.has_worked:
             yield connected
         else:

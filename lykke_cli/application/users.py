@@ -1,6 +1,6 @@
 """Who was active, and from an e-mail address to the user who has it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from lykke_cli.application.errors import UsageMistake
@@ -23,6 +23,26 @@ async def active_users(
     return await users.active(scope, limit, email)
 
 
+async def users_with_start(
+    users: UsersProtocol | None, recent: Iterable[str], start: str
+) -> Sequence[str]:
+    """The ids that begin with `start`: of users with entries, else of those met lately."""
+    found = [] if users is None else await users.with_start(start, MOST_NAMED + 1)
+    return found or [each for each in recent if each.startswith(start)][: MOST_NAMED + 1]
+
+
+def the_only(found: Sequence[str], start: str) -> UUID:
+    """The one that was found; raises UsageMistake when there is none, or several."""
+    if not found:
+        raise UsageMistake(
+            f"No user's id begins with {start}: neither of those with entries nor of those met "
+            "lately. `lykke users` lists them."
+        )
+    if len(found) > 1:
+        raise UsageMistake(f"Several users' ids begin with {start}: {_named(found)}.")
+    return UUID(found[0])
+
+
 async def find_user(users: UsersProtocol, email: str) -> UUID:
     """The id of the one user whose e-mail address is `email`, in any case.
 
@@ -37,10 +57,8 @@ async def find_user(users: UsersProtocol, email: str) -> UUID:
             "similar ones."
         )
     if len(found) > 1:
-        named = ", ".join(found[:MOST_NAMED])
-        more = " and more" if len(found) > MOST_NAMED else ""
         raise UsageMistake(
-            f"Several users have the e-mail address {email!r}: give one of the ids {named}{more}."
+            f"Several users have the e-mail address {email!r}: give one of the ids {_named(found)}."
         )
     try:
         return UUID(found[0])
@@ -48,3 +66,9 @@ async def find_user(users: UsersProtocol, email: str) -> UUID:
         raise UsageMistake(
             f"The user {email!r} has the id {found[0][:80]!r}, which is not a UUID."
         ) from None
+
+
+def _named(found: Sequence[str]) -> str:
+    """The ids, as far as there are few."""
+    more = " and more" if len(found) > MOST_NAMED else ""
+    return ", ".join(found[:MOST_NAMED]) + more

@@ -130,6 +130,21 @@ async def test_addresses_are_found_by_id(database: Database, id_type: str) -> No
         assert await users.emails([]) == {}
 
 
+async def test_an_id_is_found_by_its_start(database: Database) -> None:
+    alike = [UUID(int=(0xABCDEF00 << 96) + number) for number in range(4)]
+    others = [UUID(int=0xABCDEE << 104), UUID(int=0xABCDF0 << 104), UUID(int=(1 << 128) - 1)]
+    await insert(database.url, [entity(user) for user in [*alike, *others] for _ in range(3)])
+    async with database.users() as users:
+        assert await users.with_start("abcdef", 9) == [str(user) for user in alike]
+        assert await users.with_start("abcdef", 2) == [str(user) for user in alike[:2]]
+        whole = str(alike[1])
+        assert await users.with_start(whole[:23], 9) == [str(user) for user in alike]
+        assert await users.with_start(whole[:-1], 9) == [str(user) for user in alike]
+        assert await users.with_start(str(others[2])[:-2], 9) == [str(others[2])]
+        assert await users.with_start("abcde", 9) == [str(others[0]), *map(str, alike)]
+        assert await users.with_start("bbbbbb", 9) == []
+
+
 async def test_without_the_table_an_address_is_a_usage_mistake(database: Database) -> None:
     async with database.users() as users:
         with pytest.raises(UsageMistake, match="id and email"):

@@ -4,13 +4,17 @@ Pub/Sub delivers at most once: a subscription of this kind may lose messages. Wh
 any is built on it in `tail.py`, with the database beside it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, overload
 from uuid import UUID
 
 import msgspec
+
+AUDIT_LOG = "auditlog"
+"""The type of the channels that entries travel on, and the only one with a history."""
+MOST_NAMED = 3  # channels, where all of them are told of
 
 
 def channel_name(channel_type: str, user_id: UUID | None) -> str:
@@ -23,11 +27,18 @@ class Channel(msgspec.Struct, frozen=True):
 
     user_id: UUID | None
     """None stands for every user's channel of this type."""
-    channel_type: str = "auditlog"
+    channel_type: str = AUDIT_LOG
 
     @property
     def name(self) -> str:
         return channel_name(self.channel_type, self.user_id)
+
+
+def in_words(channels: Collection[Channel]) -> str:
+    """Their names, as far as there are few."""
+    if len(channels) > MOST_NAMED:
+        return f"{len(channels)} channels"
+    return ", ".join(sorted(channel.name for channel in channels))
 
 
 class Unreadable(msgspec.Struct, frozen=True):

@@ -51,3 +51,10 @@ class UsersProtocol(Protocol):
     async def with_email(self, email: str, limit: int) -> Sequence[str]:
         """The ids of at most `limit` users who have this address, in any case."""
         ...
+
+    async def with_start(self, start: str, limit: int) -> Sequence[str]:
+        """The ids, in order, of at most `limit` users with entries whose id begins with `start`.
+
+        `start` is in lower case with dashes where an id has them.
+        """
+        ...

@@ -85,6 +85,8 @@ def complete(before: Iterable[str], begun: str) -> Items:
     if command["commands"]:
         return _beginning(begun, {name: c["help"] for name, c in command["commands"].items()})
     arguments = command["arguments"]
+    if arguments[-1:] == ["users"]:  # any number of them
+        position = 0
     return _beginning(begun, _values(arguments[position]) if position < len(arguments) else {})
 
 
@@ -127,8 +129,10 @@ def _topics() -> Items:
 
 _KNOWN: dict[str, Callable[[], Items]] = {
     "user": _users,
+    "users": _users,
     "activity_type": _activity_types,
     "exclude": _activity_types,
+    "channels": lambda: dict.fromkeys(CHANNEL_TYPES, ""),
     "channel": lambda: dict.fromkeys(CHANNEL_TYPES, ""),
     "profile": _profiles,
     "name": _profiles,

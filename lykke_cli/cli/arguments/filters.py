@@ -26,6 +26,7 @@ Since = Annotated[
 Until = Annotated[
     str | None, range_option("--until", metavar="TIME", help="Only what occurred before this time.")
 ]
+AllUsers = Annotated[bool, filter_option("--all", help="Every user.")]
 ActivityTypes = Annotated[
     list[str] | None,
     filter_option(

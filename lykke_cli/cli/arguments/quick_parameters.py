@@ -51,7 +51,8 @@ class _Quick:
         if value is None:
             return () if self._parameter.multiple or self._parameter.nargs == -1 else None
         if info.parser is not None:
-            return info.parser(value)
+            is_list = self._parameter.multiple or self._parameter.nargs == -1
+            return list(map(info.parser, value)) if is_list else info.parser(value)
         if annotation == list[str] and all(isinstance(item, str) for item in value):
             return list(value)
         if isinstance(annotation, type):

@@ -50,6 +50,14 @@ Channel = Annotated[
         show_default=True,
     ),
 ]
+Channels = Annotated[
+    list[str] | None,
+    server_option(
+        "--channel",
+        metavar="TYPE",
+        help="The channel's type, auditlog unless given; repeat it for several.",
+    ),
+]
 
 
 def settings(

@@ -1,6 +1,7 @@
 """How the texts of arguments become values; raises UsageMistake where they cannot."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Annotated
@@ -24,7 +25,7 @@ def parse_uuid(text: str) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user as the command line names one: by id, or by e-mail address."""
+    """A user as the command line names one: by id, by its start, or by e-mail address."""
 
     named: UUID | str
 
@@ -41,14 +42,34 @@ def parse_user(text: str) -> User:
     try:
         return User(UUID(text))
     except ValueError:
+        digits = text.replace("-", "").lower()
+        if _START.fullmatch(digits):
+            parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+            return User("-".join(filter(None, parts)))
         raise UsageMistake(
-            f"{text!r} is not a UUID, such as 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10, nor an "
-            "e-mail address."
+            f"{text!r} is not a UUID, such as 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10, nor six "
+            "characters of one or more from its start, nor an e-mail address."
         ) from None
 
 
-USER_HELP = "The user: a UUID, or an e-mail address."
+_START = re.compile("[0-9a-f]{6,31}")
+USER_HELP = "The user: a UUID, the first six characters of one or more, or an e-mail address."
+UserIds = Annotated[
+    list[User] | None,
+    typer.Argument(
+        metavar="USER_ID",
+        parser=parse_user,
+        help="The users: each a UUID, six characters of its start or more, or an e-mail address.",
+        show_default=False,
+    ),
+]
 UserId = Annotated[User, typer.Argument(metavar="USER_ID", parser=parse_user, help=USER_HELP)]
+
+
+def require_users(users: Collection[object] | None, *, all_users: bool) -> None:
+    """Raise UsageMistake unless there is either a user or --all."""
+    if bool(users) == all_users:
+        raise UsageMistake("Give either a USER_ID, or --all for every user.")
 
 
 def moment(text: str, zone: tzinfo | None) -> datetime:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.runs.users import id_of
+from lykke_cli.cli.runs.users import ids_of
 from lykke_cli.infrastructure.files import recent
 
 LEADING = ("--since", "--last", "--activity-type", "--grep", "--output")
@@ -17,7 +17,8 @@ EPILOG = options.examples(
 
 
 def backfill(
-    user: options.UserId,
+    users: options.UserIds = None,
+    all_users: options.AllUsers = False,
     since: options.Since = None,
     until: options.Until = None,
     last: Annotated[
@@ -69,7 +70,8 @@ def backfill(
     yes: options.Yes = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Print history: a range, or all that was committed since this user was last read here."""
+    """Print history: a range, or all that was committed since these users were last read here."""
+    options.require_users(users, all_users=all_users)
     if rate is not None and not replay:
         raise UsageMistake("--rate goes with --replay.")
     if to_file is not None:
@@ -96,10 +98,14 @@ def backfill(
         max_message_size=max_message_size,
     )
     start, end = options.time_range(since, until, printing.zone)
-    user_id = id_of(user, settings)
+    user_ids = ids_of(users, settings)
     if replay:  # what is replayed is printed only where this was asked for here
         printing = replace(printing, output=output)
-        options.confirm(settings, f"publish entries of {user_id} again", yes=yes)
+        options.confirm(
+            settings,
+            f"publish entries of {', '.join(map(str, user_ids)) or 'every user'} again",
+            yes=yes,
+        )
 
     from lykke_cli.cli.output.pager import paged
     from lykke_cli.cli.runs.backfill import Backfilling
@@ -107,7 +113,7 @@ def backfill(
 
     backfilling = Backfilling(
         settings=settings,
-        user_id=user_id,
+        user_ids=set(user_ids) if user_ids else None,
         filters=options.filters(
             activity_type,
             entity_type,
@@ -126,7 +132,7 @@ def backfill(
         file=options.entry_file(to_file, rotate, compress=compress),
         printing=printing,
     )
-    recent.remember(user_id, "backfill", activity_type or ())
+    recent.remember(user_ids, "backfill", activity_type or ())
     # What goes on from a stored place counts as read, though one left the pager before its end.
     with paged(wanted=backfilling.is_range and not replay and not no_pager):
         run_async(backfilling.run())

@@ -19,7 +19,9 @@ EPILOG = options.examples(
 
 
 def expect(
-    user: options.UserId,
+    user: Annotated[
+        str | None, typer.Argument(metavar="USER_ID", help=options.USER_HELP, show_default=False)
+    ] = None,
     command: Annotated[
         list[str] | None,
         typer.Argument(metavar="[-- CMD...]", help="What to run, after --.", show_default=False),
@@ -81,6 +83,7 @@ def expect(
         bool,
         options.reliability_option("--live-only", help="Use no database: a lost broadcast fails."),
     ] = False,
+    all_users: options.AllUsers = False,
     channel: options.Channel = options.AUDIT_LOG,
     activity_type: options.ActivityTypes = None,
     exclude: options.Excluded = None,
@@ -106,6 +109,10 @@ def expect(
         raise UsageMistake(f"Give one of {' and '.join(given)}.")
     if settle is not None and exactly is None:
         raise UsageMistake("--settle goes with --exactly.")
+    if all_users:  # the first word is the command's
+        command, user = [*filter(None, [user]), *(command or ())], None
+    options.require_users(user, all_users=all_users)
+    wanted = None if user is None else options.parse_user(user)
     if pass_status and not command:
         raise UsageMistake("--pass-status is about a command: give one after --.")
     order = _steps(in_order, activity_type)
@@ -135,7 +142,7 @@ def expect(
     least, most = (0, 0) if none else (exactly or count or 1, exactly)
     expecting = Expecting(
         settings=settings,
-        user_id=id_of(user, settings),
+        user_id=None if wanted is None else id_of(wanted, settings),
         channel_type=channel,
         expectation=Expectation(filters, least, most=most, order=order),
         command=command or [],

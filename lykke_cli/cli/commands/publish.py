@@ -126,7 +126,7 @@ def publish(
     from lykke_cli.application.publish import Published
     from lykke_cli.cli.runtime import run_async
 
-    recent.remember(user_id, "publish")
+    recent.remember([user_id], "publish")
     now = datetime.now(UTC)
     published = Published()
     with ExitStack() as stack:

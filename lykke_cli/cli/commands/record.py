@@ -89,7 +89,7 @@ def record(
         occurred_at=options.moment(occurred_at or "now", options.zone(settings, None, None)),
     )
     options.confirm(settings, f"record an entry of {user_id}", yes=yes)
-    recent.remember(user_id, "record", [activity_type])
+    recent.remember([user_id], "record", [activity_type])
     run_async(_record(settings, entity, channel))
     if not quiet:
         options.terminal().write_json(encode(entity_message(entity)))

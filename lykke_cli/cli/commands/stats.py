@@ -1,7 +1,7 @@
-"""`lykke stats`: a user's activity, drawn."""
+"""`lykke stats`: users' activity, drawn."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.sanitize import visible
-from lykke_cli.cli.runs.users import id_of
+from lykke_cli.cli.runs.users import ids_of
 from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Form(StrEnum):
 
 
 def stats(
-    user: options.UserId,
+    users: options.UserIds = None,
+    all_users: options.AllUsers = False,
     since: options.Since = None,
     until: options.Until = None,
     activity_type: options.ActivityTypes = None,
@@ -76,10 +77,11 @@ def stats(
     profile: options.ProfileName = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show a user's activity: over time, by type, and by hour of the week.
+    """Show users' activity: over time, by type, and by hour of the week.
 
     The database does the counting, whatever the number of entries.
     """
+    options.require_users(users, all_users=all_users)
     settings = options.settings(None, database_url, profile, needs=("database_url",), quiet=quiet)
     printing = options.printing(settings, None, utc=utc, tz=tz, color=color, quiet=quiet)
     start, end = options.time_range(since, until, printing.zone)
@@ -95,16 +97,16 @@ def stats(
     from lykke_cli.application.messages import encode
     from lykke_cli.cli.runtime import run_async
 
-    user_id = id_of(user, settings)
+    user_ids = ids_of(users, settings)
     selection_types = tuple(activity_type or ())
     selection = Selection(
-        user_ids={user_id},
+        user_ids=set(user_ids) if user_ids else None,
         activity_types=selection_types,
         entity_type=entity_type,
         entity_id=entity_id,
     )
     scope = Scope(selection=selection, since=start, until=end)
-    recent.remember(user_id, "stats", activity_type or ())
+    recent.remember(user_ids, "stats", activity_type or ())
     activity = run_async(_read(settings, scope, printing.zone))
     for path in _pictures(activity, svg, png):
         if not quiet:
@@ -117,14 +119,16 @@ def stats(
     else:
         terminal.write_json(encode(activity.to_dict()))
     if not activity.summary.entries and not quiet:
-        run_async(_tell_mistakes(settings, user_id, selection_types))
+        run_async(_tell_mistakes(settings, user_ids, selection_types))
 
 
-async def _tell_mistakes(settings: "Settings", user_id: UUID, types: tuple[str, ...]) -> None:
+async def _tell_mistakes(
+    settings: "Settings", user_ids: Iterable[UUID], types: tuple[str, ...]
+) -> None:
     from lykke_cli.application.filters import Filters
     from lykke_cli.cli.runs.silence import probable_mistakes
 
-    async for line in probable_mistakes(settings, user_id, Filters(activity_types=types)):
+    async for line in probable_mistakes(settings, user_ids, Filters(activity_types=types)):
         sys.stderr.write(f"lykke: {visible(line)}\n")
 
 

@@ -1,12 +1,11 @@
-"""`lykke tail`: follow a user's channel."""
+"""`lykke tail`: follow users' channels."""
 
+from collections.abc import Sequence
 from typing import Annotated
-
-import typer
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.runs.users import id_of
+from lykke_cli.cli.runs.users import ids_of
 from lykke_cli.infrastructure.files import recent
 
 LEADING = ("--since", "--last", "--activity-type", "--grep", "--output")
@@ -18,14 +17,9 @@ EPILOG = options.examples(
 
 
 def tail(
-    user: Annotated[
-        options.User | None,
-        typer.Argument(
-            metavar="USER_ID", parser=options.parse_user, help=options.USER_HELP, show_default=False
-        ),
-    ] = None,
-    all_users: Annotated[bool, options.filter_option("--all", help="Follow every user.")] = False,
-    channel: options.Channel = options.AUDIT_LOG,
+    users: options.UserIds = None,
+    all_users: options.AllUsers = False,
+    channels: options.Channels = None,
     since: options.Since = None,
     last: Annotated[
         int | None,
@@ -103,13 +97,16 @@ def tail(
     profile: options.ProfileName = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Follow a user's channel live.
+    """Follow users' channels live.
 
     With a database every committed entry is printed exactly once, whatever happens between. In the
     table what came live is marked ●, what came from the database ○, and ↺ what should have come
     live and was recovered from there. At a terminal the key ? tells the others.
     """
-    is_known = user is None or user.is_id
+    types = list(dict.fromkeys(channels or [options.AUDIT_LOG]))
+    has_log = options.AUDIT_LOG in types
+    other = next((each for each in types if each != options.AUDIT_LOG), options.AUDIT_LOG)
+    is_known = all(user.is_id for user in users or ())
     needs = ("redis_url",) if live_only and is_known else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     printing = options.printing(
@@ -125,23 +122,22 @@ def tail(
         columns=columns,
         template=template,
         max_message_size=max_message_size,
-        channel=channel,
+        channel=other,
     )
     start, end = options.time_range(since, until, printing.zone)
     limit = options.seconds(timeout)
-    if (user is None) == (not all_users):
-        raise UsageMistake("Give either a USER_ID, or --all for every user.")
-    has_history = (
-        not live_only and channel == options.AUDIT_LOG and settings.database_url is not None
-    )
+    options.require_users(users, all_users=all_users)
+    has_history = not live_only and has_log and settings.database_url is not None
     if (since is not None or last is not None or resume) and not has_history:
-        raise UsageMistake(_why_no_history(live_only=live_only, channel=channel))
+        raise UsageMistake(_why_no_history(None if live_only else types))
     if resume and (since is not None or last is not None):
         raise UsageMistake("--resume goes on where the last run ended: leave --since and -n out.")
     if to_file is not None:
         options.require_ndjson(output, columns, template)
+        if len(types) > 1:
+            raise UsageMistake("--to-file holds the entries of one channel: give one --channel.")
 
-    user_id = None if user is None else id_of(user, settings)
+    user_ids = ids_of(users, settings)
 
     from lykke_cli.application.tail import TailRequest
     from lykke_cli.cli.runs.tail import Tailing
@@ -150,8 +146,8 @@ def tail(
     tailing = Tailing(
         settings=settings,
         request=TailRequest(
-            user_id=user_id,
-            channel_type=channel,
+            user_ids=set(user_ids) if user_ids else None,
+            channel_types=types,
             filters=options.filters(
                 activity_type,
                 entity_type,
@@ -159,7 +155,7 @@ def tail(
                 end,
                 query,
                 grep,
-                channel,
+                options.AUDIT_LOG if has_log else other,
                 excluded=exclude,
                 not_grep=not_grep,
             ),
@@ -173,19 +169,21 @@ def tail(
         ack=ack,
         reconcile=options.interval(reconcile),
         health_interval=options.interval(health_interval),
-        is_gap_unexpected=not (has_history or live_only) and channel == options.AUDIT_LOG,
+        is_gap_unexpected=not (has_history or live_only) and has_log,
         file=options.entry_file(to_file, rotate, compress=compress),
         printing=printing,
     )
-    recent.remember(user_id, "tail", activity_type or ())
+    recent.remember(user_ids, "tail", activity_type or ())
     run_async(tailing.run())
 
 
-def _why_no_history(*, live_only: bool, channel: str) -> str:
-    if live_only:
+def _why_no_history(channels: Sequence[str] | None) -> str:
+    """None is for --live-only."""
+    if channels is None:
         return "--live-only uses no database: leave --since, -n and --resume out."
-    if channel != options.AUDIT_LOG:
-        return f"The channel {channel!r} has no history: leave --since, -n and --resume out."
+    if options.AUDIT_LOG not in channels:
+        named = " and ".join(map(repr, channels))
+        return f"The channel {named} has no history: leave --since, -n and --resume out."
     return (
         "History needs the database: set DATABASE_URL, or give --database-url or a --profile "
         "that has one."

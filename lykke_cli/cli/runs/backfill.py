@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -62,7 +62,8 @@ class Backfilling:
     """Reads a range as it is; without one, or into a file, goes on from the stored place."""
 
     settings: Settings
-    user_id: UUID
+    user_ids: Set[UUID] | None
+    """None is every user."""
     filters: Filters
     since: datetime | None
     first: int | None
@@ -108,7 +109,7 @@ class Backfilling:
             recent.remember(activity_types=self._reporter.activity_types)
         seconds = time.monotonic() - started
         if not self._done.entries and not self.printing.quiet:
-            async for line in probable_mistakes(self.settings, self.user_id, self.filters):
+            async for line in probable_mistakes(self.settings, self.user_ids or (), self.filters):
                 self._reporter.line(line)
         rate = f", {self._done.entries / seconds:,.0f} a second" if seconds >= 1 else ""
         is_nothing_new = self._done.goes_on and not self._done.entries
@@ -139,7 +140,7 @@ class Backfilling:
             if isinstance(sink, StdoutSink) and replayer is None and self._takes_lines(sink):
                 await self._copy_lines(history, sink)
                 return
-            batches = read_range(history, {self.user_id}, self.filters, wanted)
+            batches = read_range(history, self.user_ids, self.filters, wanted)
             async with aclosing(batches):
                 async for arrivals in batches:
                     await self._emit(arrivals, sink, replayer, keeper)
@@ -153,7 +154,7 @@ class Backfilling:
         return sink.takes_lines and not is_cut and self.filters.is_all_sql
 
     async def _copy_lines(self, history: HistoryProtocol, sink: StdoutSink) -> None:
-        selection = self.filters.selection({self.user_id})
+        selection = self.filters.selection(self.user_ids)
         lines = history.lines(selection, since=self.since, until=self.filters.until)
         async with aclosing(lines) as blocks:
             async for block in blocks:
@@ -163,7 +164,7 @@ class Backfilling:
     async def _catch_up(
         self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
     ) -> None:
-        request = TailRequest(user_id=self.user_id, filters=self.filters)
+        request = TailRequest(user_ids=self.user_ids, filters=self.filters)
         key = place_key(await history.identify(), request, self.file)
         store = stack.enter_context(CursorFile(key, notice=self._reporter.line))
         place = Place(store)
@@ -172,7 +173,7 @@ class Backfilling:
         if checkpoint is None and since is None:
             since = datetime.now(UTC) - FIRST_USE
             self._done.untold = (
-                "no place was stored yet for this user: reading the last 24 hours, from "
+                "no place was stored yet: reading the last 24 hours, from "
                 f"{format_time(since)} (--since sets another start)"
             )
         self._done.goes_on = checkpoint is not None
@@ -187,7 +188,7 @@ class Backfilling:
         try:
             async with keeper:
                 events = catch_up(
-                    history, {self.user_id}, self.filters, resume=checkpoint, since=since
+                    history, self.user_ids, self.filters, resume=checkpoint, since=since
                 )
                 async with aclosing(events):
                     async for event in events:
@@ -224,7 +225,11 @@ class Backfilling:
         printing = self.printing
         if replayer is not None and printing.output is None and printing.template is None:
             return NoSink()
-        renderer = printing.renderer(self._terminal, grep=self.filters.grep)
+        renderer = printing.renderer(
+            self._terminal,
+            show_user=self.user_ids is None or len(self.user_ids) > 1,
+            grep=self.filters.grep,
+        )
         return StdoutSink(self._terminal, renderer)
 
     async def _emit(
@@ -279,7 +284,7 @@ class Backfilling:
         total = None
         if history is not None and self.filters.is_all_sql:
             total = await history.count(
-                self.filters.selection({self.user_id}),
+                self.filters.selection(self.user_ids),
                 since=self.since,
                 until=self.filters.until,
             )

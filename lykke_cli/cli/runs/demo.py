@@ -98,7 +98,7 @@ class Demonstration:
         started = datetime.now(UTC)
         for _ in range(EARLIER):
             await self._record(uow, self._tailed)
-        request = TailRequest(user_id=self._tailed.id, since=started)
+        request = TailRequest(user_ids={self._tailed.id}, since=started)
         sink = StdoutSink(self._terminal, self.printing.renderer(self._terminal))
         tail = Tail(gateway, history, request, reconcile_interval=2.0)
         follower = Follower(

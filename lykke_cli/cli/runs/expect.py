@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from lykke_cli.application.expect import Expectation
+from lykke_cli.application.gateways.pubsub_protocol import in_words
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.tail import Connected, HistoryRead, Notice, Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
@@ -55,7 +56,8 @@ class Expecting:
     """
 
     settings: Settings
-    user_id: UUID
+    user_id: UUID | None
+    """None is every user."""
     channel_type: str
     expectation: Expectation
     command: Sequence[str]
@@ -70,7 +72,8 @@ class Expecting:
 
     @property
     def _request(self) -> TailRequest:
-        return TailRequest(user_id=self.user_id, channel_type=self.channel_type)
+        users = None if self.user_id is None else {self.user_id}
+        return TailRequest(user_ids=users, channel_types=[self.channel_type])
 
     @cached_property
     def _reporter(self) -> Reporter:
@@ -85,9 +88,8 @@ class Expecting:
         self._write_junit(None)
         async with self._watching() as watching:
             await self._until(lambda: self._seen.connected, None, watching)
-            request = self._request
             self._line(
-                f"subscribed to {request.channel_type}:{request.user_id}; "
+                f"subscribed to {in_words(self._request.channels)}; "
                 f"{self.expectation.wanted(f'{self.timeout:g} s')}"
             )
             started = self._now
@@ -156,7 +158,7 @@ class Expecting:
         from lykke_cli.cli.reports import junit
         from lykke_cli.infrastructure.files.whole_file import write_whole
 
-        name = f"{self.channel_type}:{self.user_id}"
+        name = in_words(self._request.channels)
         if verdict is None:
             report = junit.unfinished(name)
         else:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
-from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+from lykke_cli.application.gateways.pubsub_protocol import AUDIT_LOG, PubSubGatewayProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
 from lykke_cli.application.tail import Connected, Event, HistoryRead, Tail
@@ -49,9 +49,9 @@ class Follower:
         self._explaining: asyncio.Task[None] | None = None
         self._desk = _desk(reporter, sink)
 
-    def acknowledge_through(self, gateway: PubSubGatewayProtocol, channel_type: str) -> None:
+    def acknowledge_through(self, gateway: PubSubGatewayProtocol) -> None:
         """Publish an acknowledgment for every entry that is printed, through `gateway`."""
-        self._acknowledger = Acknowledger(gateway, channel_type, self._reporter)
+        self._acknowledger = Acknowledger(gateway, self._reporter)
 
     async def run(self, timeout: float | None = None) -> None:
         """Follow; after `timeout` seconds raise ExpectationNotMet if a count was not reached."""
@@ -150,13 +150,11 @@ def _desk(reporter: Reporter, sink: Sink) -> "Desk | None":
 
 
 class Acknowledger:
-    """Answers entries on their user's channel, and knows its own answers when they come back."""
+    """Answers entries on their user's channel, of the type they came on, and knows its own answers
+    when they come back."""
 
-    def __init__(
-        self, gateway: PubSubGatewayProtocol, channel_type: str, reporter: Reporter
-    ) -> None:
+    def __init__(self, gateway: PubSubGatewayProtocol, reporter: Reporter) -> None:
         self._gateway = gateway
-        self._channel_type = channel_type
         self._reporter = reporter
         self._name = uuid.uuid4().hex
         self._failing = False
@@ -174,10 +172,11 @@ class Acknowledger:
             if not isinstance(arrival.message, Entry):
                 continue
             entry = arrival.message
+            channel_type = arrival.channel.rpartition(":")[0] or AUDIT_LOG  # from history
             message = acknowledgment(entry.id, datetime.now(UTC)) | {"consumer": self._name}
             try:
                 await self._gateway.publish_to_user_channel(
-                    uuid.UUID(entry.user_id), self._channel_type, message
+                    uuid.UUID(entry.user_id), channel_type, message
                 )
                 self._failing = False
             except ServerUnavailable as error:

@@ -8,6 +8,7 @@ from typing import Self
 
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.errors import OutputFailed, ServerUnavailable
+from lykke_cli.application.gateways.pubsub_protocol import AUDIT_LOG
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry
 from lykke_cli.application.place import SAVE_INTERVAL, Place
@@ -39,6 +40,7 @@ class Keeper:
         needed: bool = False,
         opening: Callable[[], Awaitable[None]] | None = None,
         written: WrittenIds | None = None,
+        mixed: bool = False,
     ) -> None:
         self._place = place
         self._sink = sink
@@ -49,6 +51,7 @@ class Keeper:
         self._opener: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
         self._written = written
+        self._mixed = mixed
         self._failed = False
 
     async def __aenter__(self) -> Self:
@@ -101,6 +104,9 @@ class Keeper:
         self._wrote(arrivals)
 
     def _wrote(self, arrivals: Sequence[Arrival]) -> None:
+        if self._mixed:  # what looks like an entry on another channel is none that was printed
+            mark = f"{AUDIT_LOG}:"
+            arrivals = [a for a in arrivals if not a.channel or a.channel.startswith(mark)]
         if arrivals:
             self._place.wrote(arrivals)
             self._save_if_due()

@@ -21,7 +21,7 @@ CLOSEST = 3  # names that are looked up, each in the database
 
 
 async def probable_mistakes(
-    settings: Settings, user_id: UUID | None, filters: Filters
+    settings: Settings, user_ids: Iterable[UUID], filters: Filters
 ) -> AsyncIterator[str]:
     """A line for a user without any entry, and for each activity type that nobody has used.
 
@@ -29,8 +29,9 @@ async def probable_mistakes(
     """
     try:
         async with make_history(settings) as history:
-            if user_id is not None and not await _has_any(history, Selection(user_ids={user_id})):
-                yield f"{user_id} has no entry in this database yet, of any time"
+            for user_id in user_ids:
+                if not await _has_any(history, Selection(user_ids={user_id})):
+                    yield f"{user_id} has no entry in this database yet, of any time"
             for name in filters.activity_types:
                 # A pattern is not looked up: it would be compared with every row there is.
                 if not has_patterns([name]) and not await _is_used(history, name):

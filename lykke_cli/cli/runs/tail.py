@@ -78,7 +78,7 @@ class Tailing:
                 when_silent=self._tell_mistakes if self.has_history else None,
             )
             if self.ack:
-                follower.acknowledge_through(gateway, request.channel_type)
+                follower.acknowledge_through(gateway)
             try:
                 await follower.run(self.timeout)
             finally:
@@ -86,7 +86,7 @@ class Tailing:
 
     async def _tell_mistakes(self) -> None:
         request = self.request
-        async for line in probable_mistakes(self.settings, request.user_id, request.filters):
+        async for line in probable_mistakes(self.settings, request.user_ids or (), request.filters):
             self._reporter.line(line)
 
     async def _open_output(
@@ -105,7 +105,8 @@ class Tailing:
             return await self._from_place(place)
         # Nothing is gone on from: the servers need not wait for one another.
         sink, tell = self._stdout(), self._reporter.line
-        return self.request, sink, Keeper(place, sink, tell, opening=open_place)
+        is_mixed = self.request.is_mixed
+        return self.request, sink, Keeper(place, sink, tell, opening=open_place, mixed=is_mixed)
 
     async def _from_place(self, place: Place) -> tuple[TailRequest, Sink, Keeper]:
         request, tell = self.request, self._reporter.line
@@ -131,13 +132,15 @@ class Tailing:
             and request.filters.selects_all
         )
         request = msgspec.structs.replace(request, resume=checkpoint, undecoded=undecoded)
-        return request, sink, Keeper(place, sink, tell, needed=True, written=written)
+        mixed = request.is_mixed
+        return request, sink, Keeper(place, sink, tell, needed=True, written=written, mixed=mixed)
 
     def _stdout(self) -> StdoutSink:
-        terminal, printing, show_user = self._terminal, self.printing, self.request.user_id is None
+        terminal, printing, request = self._terminal, self.printing, self.request
+        show_user = request.user_ids is None or len(request.user_ids) > 1
         emails = Emails(self.settings)
         renderer = printing.renderer(
-            terminal, show_user=show_user, emails=emails.known, grep=self.request.filters.grep
+            terminal, show_user=show_user, emails=emails.known, grep=request.filters.grep
         )
         has_emails = show_user and self.has_history and printing.is_table(terminal)
         return StdoutSink(terminal, renderer, prepare=emails.meet if has_emails else None)
@@ -145,10 +148,11 @@ class Tailing:
 
 def place_key(database: str, request: TailRequest, file: EntryFile | None) -> dict[str, str]:
     """What tells this consumer from others: another output or other filters make another one."""
+    users = ["*"] if request.user_ids is None else sorted(map(str, request.user_ids))
     return {
         "database": database,
-        "channel": request.channel_type,
-        "user": "*" if request.user_id is None else str(request.user_id),
+        "channel": ",".join(sorted(request.channel_types)),
+        "user": ",".join(users),
         "file": "" if file is None else str(file.path),
         "filters": request.filters.key,
     }

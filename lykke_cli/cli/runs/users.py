@@ -1,32 +1,52 @@
-"""Looking up a user whom the command line names by e-mail address."""
+"""Looking up users whom the command line names by e-mail address, or by the start of their id."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments.values import User
 from lykke_cli.infrastructure.configuration.settings import Settings
+from lykke_cli.infrastructure.files import recent
 
 
 def id_of(user: User, settings: Settings) -> UUID:
-    """The user's id; only an e-mail address is looked up, in the database.
+    """The user's id; what is no id is looked up in the database.
 
-    Raises UsageMistake when it names nobody, or several users, or there is no database.
+    Raises UsageMistake when it names nobody, or several users, or there is no database to look an
+    e-mail address up in.
     """
-    if isinstance(user.named, UUID):
-        return user.named
-    if settings.database_url is None:
-        raise UsageMistake(
-            f"{user.named!r} is an e-mail address, which is looked up in the database: set "
-            "DATABASE_URL, or give the user's id."
-        )
+    [found] = ids_of([user], settings)
+    return found
+
+
+def ids_of(users: Sequence[User] | None, settings: Settings) -> list[UUID]:
+    """The same for several, in order; for none, no id."""
+    users = users or ()
+    if all(user.is_id for user in users):
+        return [UUID(str(user.named)) for user in users]
     from lykke_cli.cli.runtime import run_async
 
-    return run_async(_find(settings, user.named))
+    return run_async(_find(settings, users))
 
 
-async def _find(settings: Settings, email: str) -> UUID:
-    from lykke_cli.application.users import find_user
+async def _find(settings: Settings, users: Sequence[User]) -> list[UUID]:
+    return [await _found(settings, user.named) for user in users]
+
+
+async def _found(settings: Settings, named: UUID | str) -> UUID:
+    if isinstance(named, UUID):
+        return named
+    from lykke_cli.application.users import find_user, the_only, users_with_start
     from lykke_cli.bootstrap import make_users
 
-    async with make_users(settings) as users:
-        return await find_user(users, email)
+    if settings.database_url is None:
+        if "@" in named:
+            raise UsageMistake(
+                f"{named!r} is an e-mail address, which is looked up in the database: set "
+                "DATABASE_URL, or give the user's id."
+            )
+        return the_only(await users_with_start(None, recent.users(), named), named)
+    async with make_users(settings) as known:
+        if "@" in named:
+            return await find_user(known, named)
+        return the_only(await users_with_start(known, recent.users(), named), named)

@@ -44,14 +44,15 @@ def activity_types() -> list[str]:
 
 
 def remember(
-    user_id: UUID | None = None, command: str = "", activity_types: Iterable[str] = ()
+    user_ids: Iterable[UUID] = (), command: str = "", activity_types: Iterable[str] = ()
 ) -> None:
     """Put these first; what cannot be written is left."""
     wanted = [name for name in activity_types if _TYPE.fullmatch(name)][:LIMIT]
-    if user_id is None and not wanted:
+    label = f"{command} {datetime.now(UTC):%Y-%m-%d}"
+    new_users = {str(user_id): label for user_id in user_ids}
+    if not (new_users or wanted):
         return
     old_users, old_types = _read()
-    new_users = {} if user_id is None else {str(user_id): f"{command} {datetime.now(UTC):%Y-%m-%d}"}
     merged = new_users | {user: label for user, label in old_users.items() if user not in new_users}
     data = {
         "users": dict(list(merged.items())[:LIMIT]),

@@ -46,6 +46,13 @@ _WITH_EMAIL = """
     SELECT id::text FROM users WHERE lower(email::text) = lower($1) ORDER BY 1 LIMIT $2::int8
 """
 
+# One look-up in an index for each user, however many entries there are.
+_AFTER = """
+    SELECT user_id::text FROM audit_logs
+    WHERE user_id > $1::text::uuid AND user_id <= $2::text::uuid ORDER BY user_id LIMIT 1
+"""
+_FROM = _AFTER.replace("user_id > ", "user_id >= ")
+
 
 class PostgresUsers(PostgresReader):
     """Opened on entering; `url` as in DATABASE_URL."""
@@ -71,3 +78,12 @@ class PostgresUsers(PostgresReader):
 
     async def with_email(self, email: str, limit: int) -> Sequence[str]:
         return [id for (id,) in await self.fetch(_WITH_EMAIL, email, limit)]
+
+    async def with_start(self, start: str, limit: int) -> Sequence[str]:
+        digits = start.replace("-", "")
+        low, high, query = digits.ljust(32, "0"), digits.ljust(32, "f"), _FROM
+        found: list[str] = []
+        while len(found) < limit and (records := await self.fetch(query, low, high)):
+            [[low]], query = records, _AFTER
+            found.append(low)
+        return found

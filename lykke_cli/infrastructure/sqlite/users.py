@@ -35,6 +35,12 @@ _WITH_EMAIL = """
     SELECT id FROM users WHERE lower(email) = lower(:email) ORDER BY 1 LIMIT :limit
 """
 
+_WITH_START = """
+    SELECT DISTINCT user_id FROM audit_logs
+    WHERE user_id BETWEEN :start AND :start || 'g' OR user_id BETWEEN :digits AND :digits || 'g'
+    ORDER BY replace(user_id, '-', '') LIMIT 2 * :limit
+"""
+
 
 class SqliteUsers(SqliteReader):
     """Opened on entering; `url` is sqlite:///path."""
@@ -62,6 +68,11 @@ class SqliteUsers(SqliteReader):
     async def with_email(self, email: str, limit: int) -> Sequence[str]:
         found = await self.fetch(_WITH_EMAIL, {"email": email, "limit": limit})
         return [str(id) for (id,) in found]
+
+    async def with_start(self, start: str, limit: int) -> Sequence[str]:
+        arguments = {"start": start, "digits": start.replace("-", ""), "limit": limit}
+        found = [self._id(id) for (id,) in await self.fetch(_WITH_START, arguments)]
+        return list(dict.fromkeys(found))[:limit]  # each may be there with dashes and without
 
     def _id(self, stored: str) -> str:
         try:

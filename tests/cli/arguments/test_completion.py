@@ -69,8 +69,8 @@ def test_what_is_offered(line: str, values: list[str]) -> None:
 
 def test_recent_users_are_offered_where_a_user_is_meant() -> None:
     other = uuid.UUID(int=1)
-    recent.remember(other, "publish")
-    recent.remember(USER, "tail")
+    recent.remember([other], "publish")
+    recent.remember([USER], "tail")
     for line in ("lykke tail ", "lykke backfill --since 2h ", "lykke tail --all -n 5 "):
         assert offered(line) == [str(USER), str(other)]
     assert offered("lykke tail 3f") == [str(USER)]
@@ -101,7 +101,7 @@ def test_a_run_remembers_its_user_and_the_types_that_came(redis_server: RedisSer
 def test_the_list_of_recents_is_bounded_and_newest_first() -> None:
     users = [uuid.uuid4() for _ in range(recent.LIMIT + 10)]
     for user in users:
-        recent.remember(user, "tail", [f"T{user.int}"])
+        recent.remember([user], "tail", [f"T{user.int}"])
     assert list(recent.users()) == [str(user) for user in reversed(users)][: recent.LIMIT]
     assert len(recent.activity_types()) == recent.LIMIT
 
@@ -110,10 +110,10 @@ def test_recents_that_cannot_be_read_or_written_are_no_error() -> None:
     folder = recent.recent_path().parent
     folder.parent.mkdir(parents=True)
     folder.write_text("not a folder")
-    recent.remember(USER, "tail")
+    recent.remember([USER], "tail")
     assert recent.users() == {}
     folder.unlink()
-    recent.remember(USER, "tail")
+    recent.remember([USER], "tail")
     for damaged in (b"", b"[]", b"{}", b'{"users": {"x": 1}}', b"\xff"):
         recent.recent_path().write_bytes(damaged)
         assert recent.users() == {}
@@ -130,7 +130,7 @@ HOSTILE = [
 
 
 def test_what_a_shell_would_run_is_neither_kept_nor_offered() -> None:
-    recent.remember(USER, "tail", HOSTILE)
+    recent.remember([USER], "tail", HOSTILE)
     assert b"hacked" not in recent.recent_path().read_bytes()
     recent.recent_path().write_text(
         f'{{"users": {{"{USER}": "$(touch hacked)", "$(touch hacked)": "tail 2026-01-01"}},'
@@ -148,7 +148,7 @@ def shell_env(tmp_path: Path) -> dict[str, str]:
     command = folder / "lykke"
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m lykke_cli "$@"\n')
     command.chmod(0o755)
-    recent.remember(USER, "tail", ["TaskMoved"])
+    recent.remember([USER], "tail", ["TaskMoved"])
     profile("staging")
     return environment({"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"})
 

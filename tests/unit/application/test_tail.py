@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from lykke_cli import MemoryPubSubGateway, ServerUnavailable
+from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryProtocol
 from lykke_cli.application.merge import Print
 from lykke_cli.application.messages import Entry, decode
@@ -48,7 +49,7 @@ class History:
 
 
 def a_tail(gateway: MemoryPubSubGateway, history: History | None) -> Tail:
-    request = TailRequest(user_id=USER)
+    request = TailRequest(user_ids={USER})
     return Tail(gateway, cast(HistoryProtocol | None, history), request, reconcile_interval=SHORT)
 
 
@@ -158,3 +159,35 @@ async def test_what_should_have_come_live_is_recovered() -> None:
                 if len(sources) == 2:
                     break
     assert sources == ["history", "recovered"]
+
+
+async def test_what_comes_on_several_channels_comes_in_order_and_each_by_its_rules() -> None:
+    other = uuid.UUID(int=8)
+    types = ["auditlog", "notification"]
+    request = TailRequest(
+        user_ids={USER, other}, channel_types=types, filters=Filters(activity_types=("A", "hello"))
+    )
+    tail = Tail(MemoryPubSubGateway(), None, request)
+    gateway = cast(MemoryPubSubGateway, tail._link._gateway)
+    once, another = wire(entity(USER, "A")), wire(entity(other, "A"))
+    sent = [
+        (f"auditlog:{USER}", once),
+        (f"notification:{USER}", b'{"type":"hello"}'),
+        (f"auditlog:{USER}", b'{"type":"hello"}'),  # no entry, and here the filter is for those
+        (f"notification:{other}", once),
+        (f"notification:{other}", b'{"type":"bye"}'),
+        (f"auditlog:{USER}", once),
+        (f"auditlog:{other}", another),
+    ]
+    printed: list[tuple[str, bytes | None]] = []
+    async with asyncio.timeout(SOON), aclosing(tail.events()) as events:
+        async for event in events:
+            if isinstance(event, Connected):
+                assert event.channel == "4 channels"
+                for channel, payload in sent:
+                    gateway.publish(channel, payload)
+            elif isinstance(event, Print):
+                printed += [(arrival.channel, arrival.raw) for arrival in event.arrivals]
+            if len(printed) == 4:
+                break
+    assert printed == [sent[0], sent[1], sent[3], sent[6]]

@@ -45,7 +45,7 @@ def mode(path: Path) -> int:
 def test_what_is_kept_is_private_whatever_the_umask(umask: int) -> None:
     with CursorFile(STORE) as store:
         store.save({"a": 1})
-        recent.remember(USER, "tail", ["X"])
+        recent.remember([USER], "tail", ["X"])
         assert store.load() == [{"a": 1}]
     lykke = recent.recent_path().parent
     kept = list(lykke.rglob("*"))
@@ -109,12 +109,12 @@ def test_a_state_folder_that_is_a_link_is_not_used(env: dict[str, str], tmp_path
 
 def test_the_list_of_recents_follows_no_link(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
-    recent.remember(USER, "tail", ["X"])
+    recent.remember([USER], "tail", ["X"])
     recent.recent_path().rename(victim)
     before = victim.read_bytes()
     recent.recent_path().symlink_to(victim)
     assert recent.users() == {}
-    recent.remember(None, "", ["Y"])
+    recent.remember((), "", ["Y"])
     assert victim.read_bytes() == before
     assert recent.activity_types() == ["Y"]
 
