@@ -197,3 +197,32 @@ def test_a_file_holds_the_entries_of_one_channel(tmp_path: Any, env: dict[str, s
     result = call_lykke("tail", ANNA, *options, env=env)
     assert result.status == 2
     assert "one --channel" in result.stderr
+
+
+def test_at_a_terminal_a_bare_tail_offers_users(env: dict[str, str], sqlite_url: str) -> None:
+    now = datetime.now(UTC)
+    store(sqlite_url, *(entity(BEA, "A", now) for _ in range(3)), entity(CARL, "A", now))
+    recent.remember([ANNA], "tail")
+    env = env | {"DATABASE_URL": sqlite_url}
+    for answer, user in (("2", BEA), ("33aabb", CARL)):
+        with LykkeProcess("tail", env=env, terminal=80) as tail:
+            tail.wait_for("which user?")
+            tail.type(f"{answer}\n")
+            tail.wait_for(f"following auditlog:{user}")
+            tail.stop()
+        screen = [line.split() for line in tail.stdout.decode().splitlines()]
+        assert [(line[0], line[1]) for line in screen[:3]] == [
+            ("1", str(ANNA if user == BEA else BEA)),
+            ("2", str(BEA if user == BEA else ANNA)),
+            ("3", str(CARL)),
+        ]
+        assert user == CARL or "3 in 24 h" in tail.stdout.decode()
+
+
+def test_who_chooses_nobody_follows_nobody(env: dict[str, str]) -> None:
+    recent.remember([ANNA], "tail")
+    with LykkeProcess("tail", env=env, terminal=80) as tail:
+        tail.wait_for("which user?")
+        tail.type("\n")
+        assert tail.finish().status == 2
+    assert "No user was chosen" in tail.stdout.decode()

@@ -52,6 +52,7 @@ from lykke_cli.cli.arguments.servers import (
     RedisUrl,
     Yes,
     confirm,
+    may_ask,
     settings,
 )
 from lykke_cli.cli.arguments.to_file import (
@@ -122,6 +123,7 @@ __all__ = [
     "filter_option",
     "filters",
     "interval",
+    "may_ask",
     "moment",
     "output_option",
     "parse_user",

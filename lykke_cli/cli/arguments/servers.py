@@ -77,6 +77,11 @@ def settings(
     return resolved
 
 
+def may_ask() -> bool:
+    """Whether there is somebody at a terminal to answer."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def confirm(settings: Settings, action: str, *, yes: bool) -> None:
     """Ask the person before `action`, where the profile is protected.
 
@@ -85,7 +90,7 @@ def confirm(settings: Settings, action: str, *, yes: bool) -> None:
     profile = settings.profile
     if profile is None or not profile.protected or yes:
         return
-    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not may_ask():
         raise UsageMistake(f"The profile {profile.name} is protected: give --yes to {action}.")
     question = f"the profile {profile.name} is protected: {action}? [{profile.name}, or y]"
     sys.stderr.write(f"lykke: {visible(question)} ")

@@ -1,0 +1,68 @@
+"""Asking at a terminal which user a command is about."""
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.cli.arguments.values import parse_user
+from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.runs.users import ids_of
+from lykke_cli.domain.errors import LykkeError
+from lykke_cli.infrastructure.configuration.settings import Settings
+from lykke_cli.infrastructure.files import recent
+
+MOST_RECENT = 5  # users met lately
+MOST_ACTIVE = 5  # users with the most entries
+ACTIVE_WITHIN = timedelta(hours=24)
+MOST_COUNTED = 1_000  # users who were active last, of whom the most active are taken
+LONGEST_EMAIL = 30  # characters
+
+
+def choose_user(settings: Settings) -> UUID:
+    """Offer those met lately and the most active ones; raises UsageMistake where none is chosen."""
+    from lykke_cli.cli.runtime import run_async
+
+    offered = dict(list(recent.users().items())[:MOST_RECENT])
+    if settings.database_url is not None:
+        offered |= {
+            user: label
+            for user, label in run_async(_most_active(settings)).items()
+            if user not in offered
+        }
+    if not offered:
+        raise UsageMistake("Give either a USER_ID, or --all for every user.")
+    for number, (user, label) in enumerate(offered.items(), 1):
+        sys.stderr.write(f"{number:3}  {user}  {visible(label)}\n")
+    sys.stderr.write("lykke: which user? a number, an id, its start, or an e-mail address: ")
+    sys.stderr.flush()
+    try:
+        answer = sys.stdin.readline().strip()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
+    if not answer:
+        raise UsageMistake("No user was chosen.")
+    if answer.isascii() and answer.isdigit() and 0 < int(answer[:3]) <= len(offered):
+        return UUID(list(offered)[int(answer[:3]) - 1])
+    [chosen] = ids_of([parse_user(answer)], settings)
+    return chosen
+
+
+async def _most_active(settings: Settings) -> Mapping[str, str]:
+    """By id, what is told of each; nothing where the database cannot be read."""
+    from lykke_cli.application.gateways.history_protocol import Selection
+    from lykke_cli.application.gateways.statistics_protocol import Scope
+    from lykke_cli.bootstrap import make_users
+
+    scope = Scope(selection=Selection(user_ids=None), since=datetime.now(UTC) - ACTIVE_WITHIN)
+    try:
+        async with make_users(settings) as users:
+            found = await users.active(scope, MOST_COUNTED)
+    except LykkeError:
+        return {}
+    return {
+        user.user_id: f"{user.entries:,} in 24 h  {(user.email or '')[:LONGEST_EMAIL]}".rstrip()
+        for user in sorted(found, key=lambda user: -user.entries)[:MOST_ACTIVE]
+    }
