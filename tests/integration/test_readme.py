@@ -22,12 +22,12 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """Those of lykke, without what comes before or after in a pipe."""
+    """Those of lykke, without what comes before or after in a pipe, and where it goes."""
     lines = [
         line.split(" #")[0].strip() for block in blocks(page, "sh") for line in block.split("\n")
     ]
     return [
-        part.strip()
+        re.sub(r" > [\w.]+$", "", part.strip())
         for line in lines
         for part in line.split(" | ")
         if part.strip().startswith("lykke ")
@@ -87,6 +87,7 @@ ELSEWHERE = {
     "make import": "is the reader's own; see test_expect.py",
     "./pay.sh": "is the reader's own; see test_expect.py",
     "./order.sh": "is the reader's own; see test_expect.py",
+    "lykke show 4a1d6cc5": "is no entry of the demo; see test_show.py",
     "--columns time": "names columns of the table, which a pipe has not; see test_live_table.py",
     "--watch": "prints nothing while nothing changes; see test_channels.py",
 }
