@@ -98,8 +98,8 @@ class Scene:
         """What comes of an event at `now`, in seconds by any clock that runs steadily."""
         match event:
             case Connected():
-                yield event
                 yield from self._connected(event, now)
+                yield event
             case Disconnected(reason, since):
                 yield from self.release()
                 self._outage = _Outage(since, now + HOLD_TIME)
