@@ -30,7 +30,7 @@ class Expectation:
         most: int | None = None,
         order: Sequence[str] = (),
     ) -> None:
-        self._filters = filters
+        self.filters = filters
         self._least = len(order) or least
         self._most = most
         self._order = order
@@ -48,11 +48,11 @@ class Expectation:
         """Note what came, and return the messages that match."""
         matching = []
         for arrival in arrivals:
-            entry = self._filters.event_of(arrival.message)
+            entry = self.filters.event_of(arrival.message)
             if entry is None:
                 self.others += 1
                 continue
-            reason = self._filters.why_not(entry)
+            reason = self.filters.why_not(entry)
             if reason is None:
                 matching.append(arrival)
                 self._keep(entry)
@@ -64,7 +64,7 @@ class Expectation:
 
     def _keep(self, event: Event) -> None:
         if self._order:
-            time = "" if self._filters.any_message else event.occurred_at
+            time = "" if self.filters.any_message else event.occurred_at
             insort(self._in_order, (time, event.activity_type), key=lambda kept: kept[0])
             del self._in_order[:-MOST_IN_ORDER]
 
@@ -137,7 +137,7 @@ class Expectation:
                 lines.append(f"  and {self.missed - len(self._misses)} before them")
         if self.others:
             kinds = ("JSON object", "JSON objects")
-            if not self._filters.any_message:
+            if not self.filters.any_message:
                 kinds = ("audit log entry", "audit log entries")
             one = f"1 message came that is no {kinds[0]}."
             more = f"{self.others} messages came that are no {kinds[1]}."

@@ -287,6 +287,10 @@ class Tail:
             self._merge = merge = Merge(request.resume)
             self._reader = _Reader(history, merge, request, self._tell)
 
+    @property
+    def has_history(self) -> bool:
+        return self._reader is not None
+
     async def events(self) -> AsyncGenerator[Event]:
         loop = asyncio.get_running_loop()
         last_full = deadline = loop.time()

@@ -44,9 +44,19 @@ def test_backfill_and_stats(env: dict[str, str], arguments: list[object], told: 
         assert run_lykke(command, *arguments, "--since", "1h", "-q", env=env).stderr == ""
 
 
-def test_what_prints_entries_has_no_mistake(env: dict[str, str]) -> None:
-    arguments = (USER, "--activity-type", "TASK_COMPLETED", "--activity-type", "Nonsense")
-    assert "Nonsense" not in run_lykke("backfill", *arguments, "--since", "60d", env=env).stderr
+@pytest.mark.parametrize("command", ["backfill", "stats"])
+def test_of_what_is_printed_only_a_type_among_others_can_be_a_mistake(
+    env: dict[str, str], command: str
+) -> None:
+    arguments = (command, USER, "--since", "60d", "--activity-type", "TASK_COMPLETED")
+    assert "no user" not in run_lykke(*arguments, env=env).stderr
+    assert ODD in run_lykke(*arguments, "--activity-type", "Nonsense", env=env).stderr
+
+
+def test_the_nearest_type_is_one_of_the_database(env: dict[str, str]) -> None:
+    asyncio.run(insert(env["DATABASE_URL"], [entity(STRANGER, "InvoiceSent")]))
+    told = run_lykke("backfill", USER, "--activity-type", "invoice_sent", env=env).stderr
+    assert "the type invoice_sent yet; did you mean InvoiceSent?" in told
 
 
 def test_tail(env: dict[str, str], redis_url: str) -> None:
@@ -54,6 +64,34 @@ def test_tail(env: dict[str, str], redis_url: str) -> None:
     with LykkeProcess("tail", STRANGER, "--activity-type", "task_completd", env=env) as tail:
         tail.wait_for(TYPO)
         assert NOBODY + TYPO in tail.stop().stderr
+
+
+def test_tail_tells_of_a_type_though_others_are_printed(
+    env: dict[str, str], redis_url: str
+) -> None:
+    arguments = (USER, "--activity-type", "TASK_COMPLETED", "--activity-type", "Nonsense")
+    servers = {**env, "REDIS_URL": redis_url}
+    result = run_lykke("tail", *arguments, "-n", 1, "--no-follow", env=servers)
+    assert len(result.rows) == 1
+    assert ODD in result.stderr
+    quiet = run_lykke("tail", *arguments, "-n", 1, "--no-follow", "-q", env=servers)
+    assert (len(quiet.rows), quiet.stderr) == (1, "")
+
+
+def test_expect(env: dict[str, str], redis_url: str) -> None:
+    env = {**env, "REDIS_URL": redis_url}
+    arguments = ("expect", STRANGER, "--none", "--timeout", "0.1s", "--activity-type")
+    told = run_lykke(*arguments, "task_completd", "--", "echo", "the command", env=env).stderr
+    assert NOBODY + TYPO in told.partition("the command")[0]
+    assert "no entry" not in run_lykke(*arguments, "task_completd", "-q", env=env).stderr
+
+
+def test_expect_without_a_database(redis_url: str) -> None:
+    arguments = ("expect", USER, "--none", "--timeout", "0.1s")
+    env = {"REDIS_URL": redis_url}
+    assert f"\nlykke: {LIVE_ONLY}\n" in run_lykke(*arguments, env=env).stderr
+    for meant in ("--live-only", "-q", "--channel=notification"):
+        assert "live only" not in run_lykke(*arguments, meant, env=env).stderr
 
 
 def test_tail_without_a_database(redis_url: str) -> None:

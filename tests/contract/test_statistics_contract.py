@@ -145,6 +145,18 @@ async def test_types_come_most_frequent_first_and_not_too_many(
     assert found[0].last == NOON + timedelta(minutes=2)
 
 
+async def test_the_types_in_use(database: Database, user: UUID) -> None:
+    async with database.statistics() as statistics:
+        assert await statistics.types(9) == []
+    types = ["A", " ", "b", "A", "A%", "æ", "x" * LONGEST_TYPE, "y" * (LONGEST_TYPE + 1)]
+    await insert(database.url, [entity(user, each) for each in types])
+    async with database.statistics() as statistics:
+        found = await statistics.types(99)
+        assert len(found) == 6
+        assert set(found) == set(types[:-1])
+        assert set(await statistics.types(3)) < set(found)
+
+
 async def test_one_block_sees_one_moment(database: Database, user: UUID) -> None:
     await insert(database.url, [entity(user)])
     async with database.statistics() as statistics:

@@ -64,6 +64,12 @@ class StatisticsProtocol(Protocol):
         """The `limit` most frequent types, most frequent first."""
         ...
 
+    async def types(self, limit: int) -> Sequence[str]:
+        """The first `limit` activity types in use, in some order, without those that are longer
+        than LONGEST_TYPE; cheap however many entries there are, by the index on the type.
+        """
+        ...
+
     async def by_hour(self, scope: Scope, clock: WallClock) -> Mapping[int, int]:
         """Entries by `hour_of_week`; hours without any are left out."""
         ...

@@ -19,6 +19,7 @@ Since = Annotated[
     str | None,
     range_option(
         "--since",
+        "-s",
         metavar="TIME",
         help="From this time on: 15m, 2h ago, 14:05, yesterday, ISO 8601, @1767225600.",
     ),
@@ -26,11 +27,12 @@ Since = Annotated[
 Until = Annotated[
     str | None, range_option("--until", metavar="TIME", help="Only what occurred before this time.")
 ]
-AllUsers = Annotated[bool, filter_option("--all", help="Every user.")]
+AllUsers = Annotated[bool, filter_option("--all", "-a", help="Every user.")]
 ActivityTypes = Annotated[
     list[str] | None,
     filter_option(
         "--activity-type",
+        "-t",
         metavar="TYPE",
         help="Only this type, or those like TASK_*; repeat it for several.",
     ),
@@ -39,6 +41,7 @@ Excluded = Annotated[
     list[str] | None,
     filter_option(
         "--exclude",
+        "-x",
         metavar="TYPE",
         help="Not this type, nor those like TASK_*; repeat it for several.",
     ),
@@ -65,6 +68,7 @@ Grep = Annotated[
     str | None,
     filter_option(
         "--grep",
+        "-g",
         metavar="REGEX",
         help="Only entries whose JSON this is found in; (?i) at its start ignores case.",
     ),

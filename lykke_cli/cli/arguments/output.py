@@ -87,6 +87,11 @@ NoPager = Annotated[
 ]
 
 
+def own_name(word: str) -> str:
+    """The name that a choice has here, where others know it by `word`."""
+    return "ndjson" if word == "jsonl" else word
+
+
 def terminal(color: ColorChoice = ColorChoice.AUTO) -> Terminal:
     """The process's own terminal."""
     return Terminal.of_process(color=color)

@@ -31,6 +31,7 @@ ProfileName = Annotated[
     str | None,
     server_option(
         "--profile",
+        "-p",
         metavar="NAME",
         help="Servers and defaults under this name, before those of the environment; "
         f"see lykke profile. {env('LYKKE_PROFILE')}",

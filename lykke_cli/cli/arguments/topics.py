@@ -20,8 +20,8 @@ A bare number is refused: it needs a unit. A time without a zone is read in the
 zone that the table shows: this machine's on a terminal, UTC in a pipe, or what
 --utc, --local or --tz Europe/Berlin says. All other output is in UTC.
 
---timeout, --every and --reconcile take a duration: 500ms, 30s, 15m, 2h, 7d,
-1h30m. There a bare number is seconds.
+--timeout, --idle, --every and --reconcile take a duration: 500ms, 30s, 15m, 2h,
+7d, 1h30m. There a bare number is seconds.
 """
 FILTERS = """\
 Filters

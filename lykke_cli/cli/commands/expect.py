@@ -30,6 +30,7 @@ def expect(
         int | None,
         typer.Option(
             "--count",
+            "-c",
             min=1,
             metavar="N",
             help="So many at least; 1 if not given.",
@@ -139,6 +140,7 @@ def expect(
     from lykke_cli.cli.runs.expect import Expecting
     from lykke_cli.cli.runtime import run_async
 
+    has_history = not (live_only or filters.any_message) and settings.database_url is not None
     least, most = (0, 0) if none else (exactly or count or 1, exactly)
     expecting = Expecting(
         settings=settings,
@@ -150,7 +152,8 @@ def expect(
         settle=None if exactly is None else options.seconds(settle or SETTLE),
         pass_status=pass_status,
         junit=junit,
-        has_history=not (live_only or filters.any_message) and settings.database_url is not None,
+        has_history=has_history,
+        is_gap_unexpected=not (has_history or live_only or filters.any_message),
         terminal=options.terminal(),
         quiet=quiet,
     )

@@ -1,7 +1,7 @@
 """`lykke stats`: users' activity, drawn."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -118,17 +118,18 @@ def stats(
         terminal.flush()
     else:
         terminal.write_json(encode(activity.to_dict()))
-    if not activity.summary.entries and not quiet:
-        run_async(_tell_mistakes(settings, user_ids, selection_types))
+    if not quiet:
+        run_async(_tell_mistakes(settings, user_ids, selection_types, activity.summary.entries))
 
 
 async def _tell_mistakes(
-    settings: "Settings", user_ids: Iterable[UUID], types: tuple[str, ...]
+    settings: "Settings", user_ids: Collection[UUID], types: tuple[str, ...], counted: int
 ) -> None:
     from lykke_cli.application.filters import Filters
     from lykke_cli.cli.runs.silence import probable_mistakes
 
-    async for line in probable_mistakes(settings, user_ids, Filters(activity_types=types)):
+    filters = Filters(activity_types=types)
+    async for line in probable_mistakes(settings, user_ids, filters, printed=counted):
         sys.stderr.write(f"lykke: {visible(line)}\n")
 
 

@@ -40,7 +40,7 @@ def tail(
         ),
     ] = False,
     count: Annotated[
-        int | None, options.range_option("--count", min=1, metavar="N", help="End after N.")
+        int | None, options.range_option("--count", "-c", min=1, metavar="N", help="End after N.")
     ] = None,
     timeout: Annotated[
         str | None,
@@ -50,6 +50,18 @@ def tail(
             help="End after this long; with --count, exit code 4 if N did not come.",
         ),
     ] = None,
+    idle: Annotated[
+        str | None,
+        options.range_option(
+            "--idle", metavar="DURATION", help="End when nothing came for so long."
+        ),
+    ] = None,
+    follow: Annotated[
+        bool,
+        options.range_option(
+            "--follow/--no-follow", "-f", help="Go on live, as without it; or end with history."
+        ),
+    ] = True,
     ack: Annotated[
         bool, options.reliability_option("--ack", help="Answer each entry with an acknowledgment.")
     ] = False,
@@ -132,10 +144,13 @@ def tail(
         users = [options.User(choose_user(settings))]
     options.require_users(users, all_users=all_users)
     has_history = not live_only and has_log and settings.database_url is not None
-    if (since is not None or last is not None or resume) and not has_history:
+    begins = since is not None or last is not None or resume
+    if (begins or not follow) and not has_history:
         raise UsageMistake(_why_no_history(None if live_only else types))
     if resume and (since is not None or last is not None):
         raise UsageMistake("--resume goes on where the last run ended: leave --since and -n out.")
+    if not follow and not begins and to_file is None:
+        raise UsageMistake("--no-follow ends with history: say which by --since, -n or --resume.")
     if to_file is not None:
         options.require_ndjson(output, columns, template)
         if len(types) > 1:
@@ -170,6 +185,8 @@ def tail(
         resume=resume,
         count=count,
         timeout=limit,
+        idle=None if idle is None else options.interval(idle),
+        follows=follow,
         ack=ack,
         reconcile=options.interval(reconcile),
         health_interval=options.interval(health_interval),
@@ -183,11 +200,12 @@ def tail(
 
 def _why_no_history(channels: Sequence[str] | None) -> str:
     """None is for --live-only."""
+    unfit = "leave --since, -n, --resume and --no-follow out."
     if channels is None:
-        return "--live-only uses no database: leave --since, -n and --resume out."
+        return f"--live-only uses no database: {unfit}"
     if options.AUDIT_LOG not in channels:
         named = " and ".join(map(repr, channels))
-        return f"The channel {named} has no history: leave --since, -n and --resume out."
+        return f"The channel {named} has no history: {unfit}"
     return (
         "History needs the database: set DATABASE_URL, or give --database-url or a --profile "
         "that has one."

@@ -108,8 +108,10 @@ class Backfilling:
         finally:
             recent.remember(activity_types=self._reporter.activity_types)
         seconds = time.monotonic() - started
-        if not self._done.entries and not self.printing.quiet:
-            async for line in probable_mistakes(self.settings, self.user_ids or (), self.filters):
+        if not self.printing.quiet:
+            async for line in probable_mistakes(
+                self.settings, self.user_ids or (), self.filters, printed=self._done.entries
+            ):
                 self._reporter.line(line)
         rate = f", {self._done.entries / seconds:,.0f} a second" if seconds >= 1 else ""
         is_nothing_new = self._done.goes_on and not self._done.entries

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
@@ -22,9 +22,11 @@ from lykke_cli.cli.output.renderers import NdjsonRenderer
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.child import Child, running
+from lykke_cli.cli.runs.silence import LIVE_ONLY, probable_mistakes
 from lykke_cli.infrastructure.configuration.settings import Settings
 
 RECONCILE_INTERVAL = 0.5  # seconds: a broadcast that was lost is not waited for long
+FIRST_LOOK = 1.0  # seconds before the command in which mistakes are looked for
 LAST_LOOK = 10.0  # seconds beyond the time-out in which the database is asked a last time
 TICK = 1.0  # seconds between two looks of the countdown
 
@@ -66,6 +68,8 @@ class Expecting:
     pass_status: bool
     junit: Path | None
     has_history: bool
+    is_gap_unexpected: bool
+    """Whether the person may not know that without a database gaps are lost."""
     terminal: Terminal
     quiet: bool
     _seen: _Seen = field(default_factory=_Seen)
@@ -92,6 +96,7 @@ class Expecting:
                 f"subscribed to {in_words(self._request.channels)}; "
                 f"{self.expectation.wanted(f'{self.timeout:g} s')}"
             )
+            await self._tell_mistakes()
             started = self._now
             with self._counting_down(started + self.timeout):
                 async with running(self.command, self._countdown, self._seen.changed.set) as child:
@@ -101,6 +106,21 @@ class Expecting:
         self._write_junit(verdict)
         self._tell(verdict)
         return verdict.status
+
+    async def _tell_mistakes(self) -> None:
+        """Before the command runs, whose entries would hide them."""
+        if self.is_gap_unexpected:
+            self._line(LIVE_ONLY)
+        if not self.has_history or self.quiet:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK):
+                mistakes = probable_mistakes(
+                    self.settings, self._request.user_ids or (), self.expectation.filters
+                )
+                async with aclosing(mistakes):
+                    async for line in mistakes:
+                        self._line(line)
 
     @property
     def _now(self) -> float:

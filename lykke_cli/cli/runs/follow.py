@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 class Follower:
-    """Writes what `tail` yields to `sink`, until `count` messages were written, or for ever.
+    """Writes what `tail` yields to `sink`, for ever, or until one of these ends it.
 
-    Where the history has nothing to print, `when_silent` is run beside it, once. At a terminal the
+    `count` messages were written; none was for `idle` seconds, once the history was printed; or,
+    unless it `follows`, the history was. Then `when_read` is run beside it, once. At a terminal the
     person may ask for something by a key, such as the end.
     """
 
@@ -37,7 +38,9 @@ class Follower:
         keeper: Keeper,
         *,
         count: int | None = None,
-        when_silent: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        idle: float | None = None,
+        follows: bool = True,
+        when_read: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._tail = tail
         self._sink = sink
@@ -45,7 +48,11 @@ class Follower:
         self._keeper = keeper
         self._left = count
         self._acknowledger: Acknowledger | None = None
-        self._when_silent = when_silent
+        self._idle = idle
+        self._silence = asyncio.timeout(None)
+        self._follows = follows
+        self._has_read = False
+        self._when_read = when_read
         self._explaining: asyncio.Task[None] | None = None
         self._desk = _desk(reporter, sink)
 
@@ -54,16 +61,12 @@ class Follower:
         self._acknowledger = Acknowledger(gateway, self._reporter)
 
     async def run(self, timeout: float | None = None) -> None:
-        """Follow; after `timeout` seconds raise ExpectationNotMet if a count was not reached."""
+        """Follow, for `timeout` seconds; raises ExpectationNotMet if a count was not reached."""
         try:
-            async with self._keeper, asyncio.timeout(timeout):
+            async with self._keeper, asyncio.timeout(timeout), self._silence:
                 await self._follow()
         except TimeoutError:
-            if self._left is not None:
-                raise ExpectationNotMet(
-                    f"The time is over: {self._reporter.entries} came, {self._left} more were "
-                    "waited for."
-                ) from None
+            self._require_count()
         finally:
             if self._explaining is not None:
                 self._explaining.cancel()
@@ -78,12 +81,23 @@ class Follower:
                         await self._carry_out(step)
                         if self._left == 0:
                             return
+                        if self._has_read and not self._follows:
+                            if self._explaining is not None:
+                                await self._explaining
+                            self._require_count()
+                            return
                     self._reporter.draw()
             await self._print_rest()
         except asyncio.CancelledError:
             with suppress(OutputClosed):  # it may have been cancelled in the middle of a line
                 await self._print_rest()
             raise
+
+    def _require_count(self) -> None:
+        if self._left:
+            raise ExpectationNotMet(
+                f"Only {self._reporter.entries} came, {self._left} more were waited for."
+            ) from None
 
     async def _print_rest(self) -> None:
         for step in self._reporter.rest():
@@ -101,16 +115,26 @@ class Follower:
                 self._keeper.reached(checkpoint)
             case HistoryRead():
                 self._keeper.caught_up()
-                self._explain_silence()
+                self._wait_for_more()
             case Connected():
                 self._reporter.clear()
                 await self._sink.begin()
+                if not self._tail.has_history:
+                    self._wait_for_more()
 
-    def _explain_silence(self) -> None:
-        """Once, where the history had nothing to print."""
-        if self._when_silent is not None and not self._reporter.entries:
-            self._explaining = asyncio.create_task(self._when_silent())
-        self._when_silent = None
+    def _wait_for_more(self) -> None:
+        """What there was is printed."""
+        if not self._has_read:
+            self._has_read = True
+            self._count_silence()
+            if self._when_read is not None:
+                self._explaining = asyncio.create_task(self._when_read())
+
+    def _count_silence(self, *, writing: bool = False) -> None:
+        """Begin to from now on; a write takes its time."""
+        if self._idle is not None and self._has_read and not self._silence.expired():
+            now = asyncio.get_running_loop().time()
+            self._silence.reschedule(None if writing else now + self._idle)
 
     async def _print(self, arrivals: Sequence[Arrival]) -> None:
         if self._acknowledger is not None:
@@ -120,6 +144,7 @@ class Follower:
         if not batch:
             return
         self._reporter.clear()
+        self._count_silence(writing=True)
         try:
             await self._keeper.write(batch)
         except OutputClosed:
@@ -132,6 +157,7 @@ class Follower:
             self._left -= len(batch)
         if self._acknowledger is not None:
             await self._acknowledger.answer(batch)
+        self._count_silence()
 
     async def _finish(self) -> None:
         self._reporter.clear()

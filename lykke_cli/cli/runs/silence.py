@@ -1,55 +1,59 @@
 """Why nothing comes, where that is probably a mistake: told, and never an error."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from difflib import get_close_matches
 from uuid import UUID
 
 from lykke_cli.application.filters import Filters, has_patterns
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol, Selection
-from lykke_cli.bootstrap import make_history
-from lykke_cli.domain.audit_log import ActivityType
+from lykke_cli.bootstrap import make_history, make_statistics
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import Settings
-from lykke_cli.infrastructure.files import recent
 
 LIVE_ONLY = (
     "live only: what is published while the connection is down is lost (with a database it would "
     "be read from there)"
 )
-CLOSEST = 3  # names that are looked up, each in the database
+MOST_TYPES = 1_000  # that a name is compared with
 
 
 async def probable_mistakes(
-    settings: Settings, user_ids: Iterable[UUID], filters: Filters
-) -> AsyncIterator[str]:
+    settings: Settings, user_ids: Collection[UUID], filters: Filters, *, printed: int = 0
+) -> AsyncGenerator[str]:
     """A line for a user without any entry, and for each activity type that nobody has used.
 
-    On a connection of its own; where the database cannot be read, nothing is found.
+    Where something was `printed`, one user has entries, and one type is used. On a connection of
+    its own; where the database cannot be read, nothing is found.
     """
+    # A pattern is not looked up: it would be compared with every row there is.
+    names = [name for name in filters.activity_types if not has_patterns([name])]
+    users = [] if printed and len(user_ids) == 1 else [*user_ids]
+    if printed and len(filters.activity_types) == 1:
+        names = []
+    if not (users or names):
+        return
     try:
         async with make_history(settings) as history:
-            for user_id in user_ids:
+            for user_id in users:
                 if not await _has_any(history, Selection(user_ids={user_id})):
                     yield f"{user_id} has no entry in this database yet, of any time"
-            for name in filters.activity_types:
-                # A pattern is not looked up: it would be compared with every row there is.
-                if not has_patterns([name]) and not await _is_used(history, name):
-                    near = await _nearest(history, name)
+            for name in names:
+                if not await _is_used(history, name):
+                    near = await _nearest(settings, name)
                     meant = "" if near is None else f"; did you mean {near}?"
                     yield f"no user has an entry of the type {name} yet{meant}"
     except LykkeError:
         return
 
 
-async def _nearest(history: HistoryProtocol, name: str) -> str | None:
-    """The activity type in use that is most like `name`, of those that are known here."""
-    known: Iterable[str] = [*recent.activity_types(), *ActivityType]
-    by_folded = {each.casefold(): each for each in known if each != name}
-    for near in get_close_matches(name.casefold(), by_folded, n=CLOSEST):
-        if await _is_used(history, by_folded[near]):
-            return by_folded[near]
-    return None
+async def _nearest(settings: Settings, name: str) -> str | None:
+    """The activity type in use that is most like `name`, in whichever case."""
+    async with make_statistics(settings) as statistics:
+        types = await statistics.types(MOST_TYPES)
+    by_folded = {each.casefold(): each for each in types}
+    near = get_close_matches(name.casefold(), by_folded, n=1)
+    return by_folded[near[0]] if near else None
 
 
 async def _is_used(history: HistoryProtocol, activity_type: str) -> bool:

@@ -37,6 +37,8 @@ class Tailing:
     resume: bool
     count: int | None
     timeout: float | None
+    idle: float | None
+    follows: bool
     ack: bool
     reconcile: float
     health_interval: float
@@ -75,7 +77,9 @@ class Tailing:
                 self._reporter,
                 keeper,
                 count=self.count,
-                when_silent=self._tell_mistakes if self.has_history else None,
+                idle=self.idle,
+                follows=self.follows,
+                when_read=self._tell_mistakes,
             )
             if self.ack:
                 follower.acknowledge_through(gateway)
@@ -85,8 +89,12 @@ class Tailing:
                 recent.remember(activity_types=self._reporter.activity_types)
 
     async def _tell_mistakes(self) -> None:
-        request = self.request
-        async for line in probable_mistakes(self.settings, request.user_ids or (), request.filters):
+        if not self.has_history or self.printing.quiet:
+            return
+        request, printed = self.request, self._reporter.entries
+        async for line in probable_mistakes(
+            self.settings, request.user_ids or (), request.filters, printed=printed
+        ):
             self._reporter.line(line)
 
     async def _open_output(

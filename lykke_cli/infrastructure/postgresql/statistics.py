@@ -45,6 +45,19 @@ _BY_TYPE = f"""
     FROM audit_logs WHERE {IN_RANGE}
     GROUP BY activity_type ORDER BY count(*) DESC, activity_type LIMIT $10::int8
 """  # noqa: S608
+_TYPES = """
+    WITH RECURSIVE found (name) AS (
+        (SELECT activity_type FROM audit_logs ORDER BY activity_type LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT activity_type FROM audit_logs WHERE activity_type > found.name
+            ORDER BY activity_type LIMIT 1
+        ) FROM found WHERE found.name IS NOT NULL
+    )
+    SELECT name::text FROM (SELECT name FROM found LIMIT $1::int8) AS first
+    WHERE length(name) <= $2::int4
+"""
+"""From one type to the next in the index, past all entries of the same."""
 
 
 class PostgresStatistics(PostgresReader):
@@ -63,6 +76,9 @@ class PostgresStatistics(PostgresReader):
     async def by_type(self, scope: Scope, limit: int) -> Sequence[TypeCount]:
         records = await self.fetch(_BY_TYPE, *in_scope(scope), LONGEST_TYPE, limit)
         return [TypeCount(*record) for record in records]
+
+    async def types(self, limit: int) -> Sequence[str]:
+        return [name for (name,) in await self.fetch(_TYPES, limit, LONGEST_TYPE)]
 
     async def by_hour(self, scope: Scope, clock: WallClock) -> Mapping[int, int]:
         arguments = (*in_scope(scope), clock.changes, clock.offsets)

@@ -27,6 +27,17 @@ _BY_TYPE = f"""
     FROM audit_logs WHERE {IN_RANGE}
     GROUP BY activity_type ORDER BY count(*) DESC, activity_type LIMIT :limit
 """  # noqa: S608
+_TYPES = """
+    WITH RECURSIVE found (name) AS (
+        SELECT min(activity_type) FROM audit_logs
+        UNION ALL
+        SELECT (SELECT min(activity_type) FROM audit_logs WHERE activity_type > found.name)
+        FROM found WHERE found.name IS NOT NULL
+        LIMIT :limit
+    )
+    SELECT name FROM found WHERE length(name) <= :longest
+"""
+"""From one type to the next in the index, past all entries of the same."""
 
 
 class SqliteStatistics(SqliteReader):
@@ -48,6 +59,10 @@ class SqliteStatistics(SqliteReader):
             TypeCount(str(activity_type), entries, self.moment(last))
             for activity_type, entries, last in await self.fetch(_BY_TYPE, arguments)
         ]
+
+    async def types(self, limit: int) -> Sequence[str]:
+        found = await self.fetch(_TYPES, {"limit": limit, "longest": LONGEST_TYPE})
+        return [str(name) for (name,) in found]
 
     async def by_hour(self, scope: Scope, clock: WallClock) -> Mapping[int, int]:
         await self.define("lykke_group", lambda utc: hour_of_week(clock.local(utc)))

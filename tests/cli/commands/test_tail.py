@@ -108,6 +108,22 @@ def test_the_newest_are_counted_after_the_filters(
         assert tail.row()["meta"]["n"] == 9
 
 
+def test_it_ends_with_history_or_after_silence(
+    redis_server: RedisServer, database_env: dict[str, str], postgres_url: str
+) -> None:
+    user = uuid.uuid4()
+    entries = [entity(user, meta={"n": n}) for n in range(3)]
+    store(postgres_url, *entries)
+    words = ("tail", "-f", user, "-s", "1h", "-o", "jsonl")
+    ended = run_lykke(*words, "--no-follow", env=database_env)
+    assert ended.status == 0, ended.stderr
+    assert [row["meta"]["n"] for row in ended.rows] == [0, 1, 2]
+    silent = run_lykke(*words, "--idle", "100ms", env=database_env)
+    assert (silent.status, silent.rows) == (0, ended.rows)
+    resumed = run_lykke("tail", user, "--resume", "--no-follow", env=database_env)
+    assert (resumed.status, resumed.rows) == (0, [])
+
+
 def test_rows_inserted_with_psql_are_found_without_a_broadcast(
     redis_server: RedisServer, database_env: dict[str, str], postgres_url: str
 ) -> None:
@@ -308,6 +324,10 @@ def test_quiet_says_nothing(redis_server: RedisServer, env: dict[str, str]) -> N
         ([uuid.UUID(int=1), "--database-url", "mysql://x"], "database URL"),
         ([uuid.UUID(int=1), "--rotate", "1M"], "--rotate and --compress go with --to-file"),
         ([uuid.UUID(int=1), "--nonsense"], "--nonsense"),
+        ([uuid.UUID(int=1), "--no-follow"], "History needs the database"),
+        ([uuid.UUID(int=1), "--no-follow", "--live-only"], "--live-only uses no database"),
+        ([uuid.UUID(int=1), "--no-follow", "--database-url", "sqlite:///x"], "say which by"),
+        ([uuid.UUID(int=1), "--idle", "0"], "'0' is no interval"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:

@@ -1,0 +1,137 @@
+"""When a run ends by itself, by a clock of the test's own."""
+
+import asyncio
+import io
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from lykke_cli.application.errors import ExpectationNotMet
+from lykke_cli.application.merge import Print
+from lykke_cli.application.messages import Arrival, decode
+from lykke_cli.application.place import NoPlace
+from lykke_cli.application.tail import Connected, Event, HistoryRead, Tail
+from lykke_cli.cli.output.reporter import Reporter
+from lykke_cli.cli.output.sink import NoSink
+from lykke_cli.cli.output.terminal import Terminal
+from lykke_cli.cli.runs.follow import Follower
+from lykke_cli.cli.runs.keeping import Keeper
+from tests.builders import entity, wire
+
+IDLE = 60.0  # seconds
+LINE = Print([Arrival(decode(wire(entity())), "live")])
+CONNECTED, READ = Connected("auditlog:x", None), HistoryRead(0, after_failure=False)
+Step = Event | float
+
+
+class Clock:
+    """The loop's clock, put forward by hand."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._time: Callable[[], float] = loop.time
+        self._ahead = 0.0
+        loop.time = lambda: self._time() + self._ahead  # type: ignore[method-assign]
+
+    async def passes(self, seconds: float) -> None:
+        self._ahead += seconds
+        for _ in range(3):  # for whatever is due, and what that wakes
+            await asyncio.sleep(0)
+
+
+class Events:
+    """A tail that yields these, lets seconds pass where a number stands, and then waits."""
+
+    def __init__(self, steps: Sequence[Step], *, has_history: bool) -> None:
+        self._steps = steps
+        self.has_history = has_history
+
+    async def events(self) -> AsyncGenerator[Event]:
+        clock = Clock()
+        for step in self._steps:
+            if isinstance(step, float):
+                await clock.passes(step)
+            else:
+                yield step
+        await asyncio.Event().wait()
+
+
+class Count(NoSink):
+    """Counts what was written; each write takes so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.written = 0
+
+    async def write(self, arrivals: Sequence[Arrival]) -> None:
+        await Clock().passes(self._seconds)
+        self.written += len(arrivals)
+
+
+async def printed(
+    steps: Sequence[Step], *, has_history: bool = True, writing: float = 0.0, **ends: Any
+) -> int:
+    """How many messages are printed before the run ends."""
+    sink = Count(writing)
+    terminal = Terminal(io.BytesIO(), io.BytesIO())
+    follower = Follower(
+        cast(Tail, Events(steps, has_history=has_history)),
+        sink,
+        Reporter(terminal, quiet=True, with_history=has_history),
+        Keeper(NoPlace(), sink, lambda _: None),
+        **ends,
+    )
+    await follower.run()
+    return sink.written
+
+
+MOST, TOO_LONG = 0.9 * IDLE, 1.1 * IDLE
+
+
+@pytest.mark.parametrize(
+    ("steps", "number"),
+    [
+        ([CONNECTED, READ, TOO_LONG, LINE], 0),
+        ([CONNECTED, READ, MOST, LINE, MOST, LINE, MOST, LINE, TOO_LONG, LINE], 3),
+        # Neither a reconcile nor a reconnection is something that came.
+        ([CONNECTED, READ, MOST, READ, CONNECTED, MOST, LINE], 0),
+        # As long as history is read nothing is silent.
+        ([CONNECTED, TOO_LONG, LINE, TOO_LONG, LINE, READ, MOST, LINE, TOO_LONG, LINE], 3),
+    ],
+)
+async def test_silence_ends_it_counted_from_what_was_printed_last(
+    steps: list[Step], number: int
+) -> None:
+    assert await printed(steps, idle=IDLE) == number
+
+
+async def test_without_a_history_silence_counts_from_the_subscription_on() -> None:
+    steps: list[Step] = [CONNECTED, MOST, LINE, TOO_LONG, LINE]
+    assert await printed(steps, has_history=False, idle=IDLE) == 1
+
+
+async def test_a_slow_output_is_no_silence() -> None:
+    steps: list[Step] = [CONNECTED, READ, LINE, LINE, TOO_LONG, LINE]
+    assert await printed(steps, writing=TOO_LONG, idle=IDLE) == 2
+
+
+@pytest.mark.parametrize("ends", [{"idle": IDLE}, {"follows": False}])
+async def test_a_count_that_is_not_reached_is_not_met(ends: dict[str, Any]) -> None:
+    steps: list[Step] = [CONNECTED, LINE, READ, TOO_LONG, LINE]
+    with pytest.raises(ExpectationNotMet, match="Only 1 came, 1 more were waited for"):
+        await printed(steps, count=2, **ends)
+    assert await printed(steps, count=1, **ends) == 1
+
+
+async def test_it_ends_with_history_once_its_mistakes_were_told() -> None:
+    told: list[str] = []
+
+    async def tell() -> None:
+        for _ in range(9):
+            await asyncio.sleep(0)
+        told.append("a mistake")
+
+    steps: list[Step] = [CONNECTED, LINE, LINE, READ, LINE]
+    assert await printed(steps, follows=False, when_read=tell) == 2
+    assert told == ["a mistake"]
