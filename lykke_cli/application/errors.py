@@ -36,6 +36,10 @@ class SchemaMismatch(ServerUnavailable):
     """The database has no audit log table that can be read."""
 
 
+class BrokenOff(ServerUnavailable):
+    """The database broke a transaction off in the middle, which is worth another attempt."""
+
+
 class CommitUncertain(ServerUnavailable):
     """The database did not answer the COMMIT: it may have been done, and it may not."""
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from lykke_cli.application.errors import (
     BadInput,
+    BrokenOff,
     LoginRefused,
     ReferenceMissing,
     SchemaMismatch,
@@ -50,6 +51,12 @@ _LOGIN = Situation(
     "The database at {url} refused the login ({reason}).",
     "Check the user and the password in DATABASE_URL.",
 )
+_NOT_LET_IN = Situation(
+    LoginRefused,
+    "The database at {url} refused the login ({reason}).",
+    "Check the user in DATABASE_URL, and its sslmode: where the server demands TLS it is require "
+    "or verify-full.",
+)
 _RIGHT = Situation(
     LoginRefused,
     "The database at {url} does not permit this user to do that ({reason}).",
@@ -71,6 +78,12 @@ _BUSY = Situation(
     ServerUnavailable,
     "The database at {url} is busy ({reason}).",
     "Try again, and look for a transaction that stays open.",
+)
+_BROKEN_OFF = Situation(
+    BrokenOff,
+    "The database at {url} broke the transaction off ({reason}).",
+    "Try again. A standby does that to what reads rows which its primary has removed: there a "
+    "longer max_standby_streaming_delay, or hot_standby_feedback = on, keeps it from it.",
 )
 _NO_FILE = Situation(
     ServerUnavailable,
@@ -103,9 +116,11 @@ _SQLSTATES: dict[str, Situation] = {
     "23505": _TWICE,
     "25006": _READ_ONLY,
     "28": _LOGIN,
+    "28000": _NOT_LET_IN,
     "3D": _UNREACHABLE,
     "3F": _SCHEMA,
     "40": _BUSY,
+    "40001": _BROKEN_OFF,
     "42501": _RIGHT,
     "42703": _SCHEMA,  # undefined column
     "42704": _SCHEMA,
@@ -141,6 +156,14 @@ _SQLITE_CODES: dict[str, Situation] = {
 
 # The connection was lost, the server went down, or it does not know itself.
 _UNANSWERED = ("08", "57P", "40003")
+
+# After these, too, another attempt may get on, where a transaction had begun.
+_LOST = ("08", "40001", "57P01", "57P02")
+_LOST_CLASSES = {
+    "asyncpg.InterfaceError",
+    "asyncpg.InternalClientError",
+    "builtins.ConnectionError",
+}
 
 # Errors without a code, by package and name of their class and its bases; the most derived decides.
 _CLASSES: dict[str, Situation] = {
@@ -187,6 +210,22 @@ def is_unanswered(error: BaseException) -> bool:
     return False
 
 
+def broken_off(error: BaseException, url_for_display: str) -> BrokenOff | None:
+    """What to raise for an error within a transaction that was lost, for now; else None.
+
+    Where the server says farewell to a connection that is idle, asyncpg knows no more of it than
+    that it does not work.
+    """
+    for cause in reversed(list(_chain(error))):
+        sqlstate = getattr(cause, "sqlstate", None)
+        classes = {_name(kind) for kind in type(cause).__mro__}
+        lost = sqlstate.startswith(_LOST) if isinstance(sqlstate, str) else classes & _LOST_CLASSES
+        if lost:
+            text = _BROKEN_OFF.text.format(url=url_for_display, reason=_reason(cause))
+            return BrokenOff(text, remedy=_BROKEN_OFF.remedy)
+    return None
+
+
 @contextmanager
 def unreadable_rows(url_for_display: str) -> Iterator[None]:
     """Raises BadInput where a row has an id that is not a UUID, or no time at all."""
@@ -224,10 +263,14 @@ def _by_code(chain: list[BaseException]) -> tuple[Situation, BaseException] | No
 def _by_class(chain: list[BaseException]) -> tuple[Situation, BaseException] | None:
     for error in reversed(chain):
         for kind in type(error).__mro__:
-            situation = _CLASSES.get(f"{kind.__module__.partition('.')[0]}.{kind.__name__}")
+            situation = _CLASSES.get(_name(kind))
             if situation is not None:
                 return situation, error
     return None
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
 def _longest_prefix(table: dict[str, Situation], code: str) -> Situation:

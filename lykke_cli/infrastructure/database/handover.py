@@ -12,10 +12,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from typing import Generic, TypeVar
 
 from lykke_cli.application.backoff import Backoff
-from lykke_cli.application.errors import LoginRefused, SchemaMismatch, ServerUnavailable
+from lykke_cli.application.errors import (
+    BrokenOff,
+    LoginRefused,
+    SchemaMismatch,
+    ServerUnavailable,
+)
 
 STALL = 5.0  # seconds in all that one transaction may wait for its reader
 ATTEMPTS = 3  # in a row that the server breaks off before anything more was read
+BROKEN_ATTEMPTS = 20  # in a row where it had let the transaction begin
 CANCEL_AGAIN = 0.2  # seconds
 LENGTH = 2  # items that wait for the reader
 
@@ -89,7 +95,8 @@ async def in_transactions(handover: Handover[T], read: Callable[[], Awaitable[bo
     """Call `read`, which reads in a transaction of its own, until it says that it is done.
 
     It is called again when its reader kept it waiting. It is called again, too, when the server
-    broke off in the middle of it: the server may be back, and `read` knows how far it came.
+    broke off in the middle of it: the server may be back, and `read` knows how far it came. A
+    standby may do that time and again, to what reads what its primary has removed.
     """
     backoff, failures = Backoff(), 0
     while True:
@@ -101,12 +108,29 @@ async def in_transactions(handover: Handover[T], read: Callable[[], Awaitable[bo
             pass
         except (LoginRefused, SchemaMismatch):
             raise
-        except ServerUnavailable:
-            failures = 1 if handover.given > given else failures + 1
-            if failures >= ATTEMPTS or not handover.given:
+        except ServerUnavailable as error:
+            if handover.given > given:
+                failures = 0
+                backoff.reset()
+            failures += 1
+            had_begun = isinstance(error, BrokenOff)
+            if failures >= (BROKEN_ATTEMPTS if had_begun else ATTEMPTS):
+                raise
+            if not (had_begun or handover.given):
                 raise
             await asyncio.sleep(backoff.next())
         await handover.room()
+
+
+async def persistently(read: Callable[[], Awaitable[T]]) -> T:
+    """What `read` returns, which is called again where the server broke it off."""
+    backoff = Backoff()
+    for _ in range(BROKEN_ATTEMPTS - 1):
+        try:
+            return await read()
+        except BrokenOff:
+            await asyncio.sleep(backoff.next())
+    return await read()
 
 
 async def handed_over(read: Callable[[Handover[T]], Awaitable[None]]) -> AsyncGenerator[T]:

@@ -51,6 +51,7 @@ from lykke_cli.infrastructure.database.handover import (
     Stalled,
     handed_over,
     in_transactions,
+    persistently,
 )
 from lykke_cli.infrastructure.database.regions import Region, SortKey, just_before_key
 from lykke_cli.infrastructure.database.runs import Runs
@@ -120,7 +121,7 @@ class PostgresHistory:
         self._snapshots.close()
 
     async def identify(self) -> str:
-        return await self._snapshots.identify()
+        return await persistently(self._snapshots.identify)
 
     def begin(
         self,
@@ -130,7 +131,8 @@ class PostgresHistory:
         last: int | None = None,
         wanted: Wanted | None = None,
     ) -> AsyncGenerator[HistoryChunk]:
-        async def read(handover: Handover[HistoryChunk]) -> None:
+        async def first() -> HistoryChunk:
+            """A cursor to go on from, before the first row is printed."""
             async with self._snapshots.take(partial(known_ended, None)) as (connection, snapshot):
                 start = None if since is None else regions.just_before(since)
                 if last is not None:
@@ -142,17 +144,19 @@ class PostgresHistory:
                 witnesses = await self._newest(connection, selection, snapshot)
             group = Group(snapshot.relations, (begun,))
             cursor = make_cursor(snapshot, [group], snapshot.at - self._look_back, witnesses)
-            # A cursor to go on from, before the first row is printed.
-            first = HistoryChunk(
+            return HistoryChunk(
                 rows=(),
                 cursor=cursor,
                 last=start is None,
                 authoritative=not snapshot.origin.in_recovery,
                 notice=self._snapshots.limits(),
             )
-            await handover.give(first)
-            if start is not None:
-                await self._read_changes(handover, selection, cursor, recent_only=False)
+
+        async def read(handover: Handover[HistoryChunk]) -> None:
+            chunk = await persistently(first)
+            await handover.give(chunk)
+            if not chunk.last:
+                await self._read_changes(handover, selection, chunk.cursor, recent_only=False)
 
         return handed_over(read)
 
@@ -323,9 +327,12 @@ class PostgresHistory:
     async def count(
         self, selection: Selection, *, since: datetime | None = None, until: datetime | None = None
     ) -> int:
-        async with self._snapshots.take() as (connection, _):
-            total = await connection.fetchval(statements.COUNT, *in_range(selection, since, until))
-            return int(total)
+        async def read() -> int:
+            async with self._snapshots.take() as (connection, _):
+                arguments = in_range(selection, since, until)
+                return int(await connection.fetchval(statements.COUNT, *arguments))
+
+        return await persistently(read)
 
     async def _oldest_of_newest(
         self,

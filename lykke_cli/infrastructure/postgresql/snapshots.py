@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from lykke_cli.application.errors import SchemaMismatch
-from lykke_cli.infrastructure.database.errors import database_errors
+from lykke_cli.infrastructure.database.errors import broken_off, database_errors
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
 from lykke_cli.infrastructure.postgresql.connection import LOCAL_SETTINGS, connect
@@ -88,6 +88,7 @@ class Snapshots:
         With `known`, the transactions that are known to have ended, it is found out which of the
         others had, where there are many: `Snapshot.ended`.
         """
+        has_begun = False
         async with self._lock:
             with database_errors(self._display):
                 try:
@@ -102,12 +103,15 @@ class Snapshots:
                         if (then.database, then.server) == (now.database, now.server):
                             ended = ended.starting(snapshot.xmin)
                             snapshot = msgspec.structs.replace(snapshot, ended=ended)
+                    has_begun = True
                     yield connection, snapshot
                     await transaction.commit()
                 except BaseException as error:
                     # What is left half-read is not used again. It is not even rolled back: that
                     # would wait until the server has noticed, and hold its locks as long.
                     self.close()
+                    if has_begun and (lost := broken_off(error, self._display)) is not None:
+                        raise lost from error
                     kind = _KINDS.get(self._offer.kind)
                     if kind is not None and getattr(error, "sqlstate", None) in _NO_COLUMN:
                         raise SchemaMismatch(

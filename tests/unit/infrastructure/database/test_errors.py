@@ -13,6 +13,7 @@ import sqlalchemy.exc
 
 from lykke_cli.application.errors import (
     BadInput,
+    BrokenOff,
     LoginRefused,
     ReferenceMissing,
     SchemaMismatch,
@@ -20,7 +21,7 @@ from lykke_cli.application.errors import (
     UsageMistake,
 )
 from lykke_cli.domain.errors import LykkeError
-from lykke_cli.infrastructure.database.errors import database_errors
+from lykke_cli.infrastructure.database.errors import broken_off, database_errors
 
 URL = "postgresql://ann@db:5432/app"
 REMEDY = "DATABASE_URL"
@@ -39,7 +40,8 @@ SQLSTATES = [
     ("28P01", LoginRefused, "refused the login"),
     ("3D000", ServerUnavailable, "Cannot reach"),
     ("3F000", SchemaMismatch, "does not fit"),
-    ("40001", ServerUnavailable, "busy"),
+    ("40001", BrokenOff, "broke the transaction off"),
+    ("40P01", ServerUnavailable, "busy"),
     ("42501", LoginRefused, "GRANT SELECT"),
     ("42601", ServerUnavailable, "failed"),
     ("42703", SchemaMismatch, "migrations"),
@@ -131,6 +133,30 @@ def test_each_error_becomes_a_situation_with_a_remedy(
     assert URL in str(ours)
     assert "secret" not in str(ours)
     assert "\n" not in str(ours)
+
+
+@pytest.mark.parametrize(
+    ("error", "may_get_on"),
+    [
+        (_postgres("40001"), True),
+        (_postgres("57P01"), True),
+        (_postgres("08006"), True),
+        (asyncpg.InternalClientError("cannot switch to state 12"), True),
+        (asyncpg.InterfaceError("connection is closed"), True),
+        (ConnectionResetError(), True),
+        (_postgres("57014"), False),
+        (_postgres("42P01"), False),
+        (TimeoutError(), False),
+        (KeyError("x"), False),
+    ],
+    ids=repr,
+)
+def test_a_transaction_that_was_lost_is_told_from_one_that_cannot_be_done(
+    error: BaseException, may_get_on: bool
+) -> None:
+    found = broken_off(error, URL)
+    assert (found is not None) is may_get_on
+    assert found is None or (URL in str(found) and "Try again" in str(found))
 
 
 def test_every_known_code_is_in_the_tables_above() -> None:
