@@ -8,7 +8,7 @@ LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := check
 .PHONY: demo test coverage check lint types layers completions man api picture bench soak fuzz lowest nemesis \
-	shells install clean
+	tools install clean
 
 install: $(STAMP)
 
@@ -29,15 +29,15 @@ demo: $(VENV)/.embedded
 	$(BIN)/lykke demo $(ARGS)
 
 # No wheel brings these. As root they are installed; elsewhere what needs them is skipped, and says so.
-shells:
-	@set -e; missing=; for shell in fish zsh; do command -v $$shell >/dev/null || missing="$$missing $$shell"; done; \
+tools:
+	@set -e; missing=; for tool in fish zsh pgbouncer; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing for the tests:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
 		{ apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null; } \
 		|| [ "$$CI" != true ]; \
 	fi
 
-test: $(STAMP) shells
+test: $(STAMP) tools
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 lint: $(STAMP)
@@ -51,7 +51,7 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 # The suite once more, and which lines and branches of the application layer no test reaches.
-coverage: $(STAMP) shells
+coverage: $(STAMP) tools
 	$(BIN)/python -m pytest -n 3 --dist worksteal --cov $(ARGS)
 
 check: lint types layers coverage
@@ -69,7 +69,7 @@ fuzz: $(STAMP)
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit/test_fuzz.py tests/integration/test_sql.py --timeout 0 $(ARGS)
 
 # The suite on the oldest releases that pyproject.toml promises to work with.
-lowest: $(LOWEST)/.installed shells
+lowest: $(LOWEST)/.installed tools
 	$(LOWEST)/bin/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 $(LOWEST)/.installed: pyproject.toml

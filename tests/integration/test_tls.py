@@ -108,6 +108,12 @@ def postgres_ports(
             server.use_tls(own.certificate, own.key, certificates.ours.file)
         except asyncpg.PostgresError:  # built without TLS
             with_tls = False
+        if with_tls:
+            server.execute(f"CREATE ROLE demanding LOGIN PASSWORD '{READER_PASSWORD}'")
+            server.execute("GRANT SELECT ON audit_logs TO demanding", "app")
+            server.let_in(
+                "hostssl all demanding all scram-sha-256", "hostnossl all demanding all reject"
+            )
         login = "hostssl all certified all cert" if with_tls else "host all certified all trust"
         server.let_in(login)
         server.stop()
@@ -266,6 +272,25 @@ def test_postgres_where_this_side_alone_speaks_tls(
 ) -> None:
     url = postgres_url(postgres_server.port, sslrootcert=certificates.ours.file)
     assert_refused(backfill(url), "rejected SSL upgrade", "speaks TLS")
+
+
+@pytest.mark.parametrize("mode", ["", "require", "allow", "disable"])
+def test_postgres_that_demands_tls(
+    postgres_ports: Ports, redis_server: RedisServer, mode: str
+) -> None:
+    """It is spoken unless that is forbidden, and then the line says where."""
+    if postgres_ports.open != postgres_ports.plain:
+        pytest.skip("this PostgreSQL was built without TLS")
+    login = f"demanding:{READER_PASSWORD}@localhost:{postgres_ports.open}"
+    url = f"postgresql://{login}/app" + (f"?sslmode={mode}" if mode else "")
+    if mode == "disable":
+        assert_refused(backfill(url), "sslmode", "require")
+        return
+    assert backfill(url).status == ExitCode.DONE
+    tail = ("tail", USER, "--timeout", "1s", "--since", "1h")
+    env = {"DATABASE_URL": url, "REDIS_URL": redis_server.url}
+    assert "following" in run_lykke(*tail, env=env).stderr
+    assert "in use, TLS" in examined_tls("database", env)
 
 
 @pytest.mark.parametrize("kind", ["redis", "postgres"])
