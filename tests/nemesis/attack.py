@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.nemesis import oracle
-from tests.nemesis.cluster import Cluster, NemesisServer, end_readers
+from tests.nemesis.cluster import CONFLICT, Cluster, NemesisServer, end_readers
 from tests.nemesis.oracle import Consumer, Fact, Line, Run, Violation
 from tests.nemesis.oracle import World as Truth
 from tests.nemesis.plan import (
@@ -592,6 +592,10 @@ class Attack:
             if cluster.standby is not None and "lag" not in self._postgres_faults:
                 cluster.standby.execute("SELECT pg_wal_replay_pause()")
                 self._postgres_faults.add("lag")
+        elif fault == "conflict":
+            cluster.primary.execute(CONFLICT, cluster.database)
+            cluster.primary.execute("VACUUM removed", cluster.database)
+            self._told_of_fault(database=True)
         elif fault == "unlink":
             cluster.unlink()
         elif fault == "failover":

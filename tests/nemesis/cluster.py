@@ -27,7 +27,13 @@ SETTINGS = {
     "wal_receiver_status_interval": "1s",
     "wal_retrieve_retry_interval": "100ms",
     "wal_receiver_timeout": "10s",
+    "max_standby_streaming_delay": "0",  # who reads what the primary removes is cancelled at once
 }
+CONFLICT = """
+    CREATE TABLE IF NOT EXISTS removed (n int);
+    INSERT INTO removed VALUES (1);
+    DELETE FROM removed
+"""
 
 
 class NemesisServer(PostgresServer):

@@ -35,6 +35,7 @@ PostgresFault = Literal[
     "unlink",
     "failover",
     "lag",
+    "conflict",
     "to_standby",
     "to_primary",
 ]
@@ -401,6 +402,22 @@ def _lagging_standby(draft: Draft) -> Iterator[AnyStep]:
         yield from draft.meanwhile()
 
 
+def _recovery_conflict(draft: Draft) -> Iterator[AnyStep]:
+    """A standby cancels who reads what its primary removes."""
+    yield Postgres("to_standby")
+    yield Fill(draft.rng.choice([500, 5_000]))
+    yield from draft.polled()
+    for _ in range(draft.rng.randint(2, 5)):
+        yield Postgres("conflict")
+        yield draft.write()
+    yield from draft.meanwhile()
+    yield Redis("cut")
+    yield Postgres("conflict")
+    if draft.rng.random() < 0.5:
+        yield Postgres("to_primary")
+        yield from draft.meanwhile()
+
+
 def _open_transaction(draft: Draft) -> Iterator[AnyStep]:
     rng = draft.rng
     name = draft.session()
@@ -595,6 +612,7 @@ MOTIFS: dict[str, tuple[Motif, int, Literal["shared", "own", "pair"]]] = {
     "failover": (_failover, 4, "pair"),
     "restored-backup": (_restored_backup, 2, "own"),
     "lagging-standby": (_lagging_standby, 4, "pair"),
+    "recovery-conflict": (_recovery_conflict, 3, "pair"),
     "open-transaction": (_open_transaction, 6, "shared"),
     "killed-reader": (_killed_reader, 5, "shared"),
     "frozen-reader": (_frozen_reader, 2, "shared"),
