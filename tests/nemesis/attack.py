@@ -31,6 +31,7 @@ from tests.nemesis.oracle import World as Truth
 from tests.nemesis.plan import (
     Alter,
     AnyStep,
+    Attach,
     Clock,
     Close,
     Expect,
@@ -79,12 +80,19 @@ _INSERT = """
     VALUES ($1, $2, $3, $4, $5)
 """
 _FILL = """
-    INSERT INTO audit_logs (id, user_id, activity_type, occurred_at, meta)
+    INSERT INTO {table} (id, user_id, activity_type, occurred_at, meta)
     SELECT gen_random_uuid(), $1, 'FILLED', $2::timestamp - n * interval '1 millisecond',
         jsonb_build_object('n', $4 + n, 'pad', repeat('x', $5))
     FROM generate_series(1, $3::int) n
     RETURNING id::text, occurred_at, (meta->>'n')::int
 """
+
+
+_APART = """
+    CREATE TABLE {table} (LIKE audit_logs INCLUDING ALL);
+    GRANT SELECT ON {table} TO reader
+"""
+_APART_ROWS = "SELECT id::text, occurred_at, (meta->>'n')::int FROM {table}"
 
 
 class Servers:
@@ -185,6 +193,7 @@ class Attack:
         self._late: list[Fact] = []
         self._connection: Any = None
         self._n = 0
+        self._apart: list[str] = []  # tables that are not attached yet
         self._redis_faults: set[str] = set()
         self._postgres_faults: set[str] = set()
         self._loose = False
@@ -239,6 +248,8 @@ class Attack:
                 self._write(step)
             case Fill():
                 self._fill(step)
+            case Attach():
+                self._attach()
             case Open():
                 self._open(step)
             case Close():
@@ -402,7 +413,11 @@ class Attack:
         async def fill() -> list[Any]:
             connection = await self._writer()
             arguments = (self._user, latest, step.rows, self._n, step.pad)
-            return list(await connection.fetch(_FILL, *arguments))
+            table = f"apart_{self._n}" if step.apart else "audit_logs"
+            if step.apart:
+                await connection.execute(_APART.format(table=table))
+                self._apart.append(table)
+            return list(await connection.fetch(_FILL.format(table=table), *arguments))
 
         try:
             records = self._call(fill, 30)
@@ -411,10 +426,37 @@ class Attack:
             self._drop_connection()
             return
         self._n += step.rows
+        if not step.apart:
+            self._note_filled(records, begun)
+
+    def _note_filled(self, records: list[Any], begun: float) -> None:
         now = time.monotonic()
         for id, occurred, n in records:
             moment = occurred.replace(tzinfo=UTC)
             self._truth.facts[id] = Fact(id, moment, n, begun=begun, committed=now)
+
+    def _attach(self) -> None:
+        if not self._can_write:
+            return
+        begun = time.monotonic()
+
+        async def attach() -> list[Any]:
+            connection = await self._writer()
+            records: list[Any] = []
+            for table in self._apart:
+                await connection.execute(f"ALTER TABLE IF EXISTS {table} INHERIT audit_logs")
+                if await connection.fetchval("SELECT to_regclass($1)::text", table):
+                    records += await connection.fetch(_APART_ROWS.format(table=table))
+            return records
+
+        try:
+            records = self._call(attach, 30)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._log(f"    not attached: {error!r}")
+            self._drop_connection()
+            return
+        self._apart.clear()
+        self._note_filled(records, begun)
 
     def _open(self, step: Open) -> None:
         if not self._can_write or step.name in self._sessions:

@@ -58,6 +58,12 @@ class Fill(msgspec.Struct, frozen=True, tag_field="do", tag="fill", omit_default
     age: int = 90 * MINUTE
     pad: int = 0
     """So many bytes more in each."""
+    apart: bool = False
+    """Into a table of its own, which `Attach` makes a part of the application's."""
+
+
+class Attach(msgspec.Struct, frozen=True, tag_field="do", tag="attach", omit_defaults=True):
+    """What was filled in apart is in the table all at once."""
 
 
 class Open(msgspec.Struct, frozen=True, tag_field="do", tag="open", omit_defaults=True):
@@ -174,6 +180,7 @@ class Expect(msgspec.Struct, frozen=True, tag_field="do", tag="expect", omit_def
 AnyStep = (
     Write
     | Fill
+    | Attach
     | Open
     | Close
     | Forge
@@ -418,6 +425,21 @@ def _recovery_conflict(draft: Draft) -> Iterator[AnyStep]:
         yield from draft.meanwhile()
 
 
+def _attached(draft: Draft) -> Iterator[AnyStep]:
+    """Committed before the last read, and in the table only since."""
+    rng = draft.rng
+    for _ in range(rng.randint(1, 2)):
+        age = rng.choice([MINUTE, 90 * MINUTE, 3 * DAY])
+        yield Fill(rng.choice([1, 20, 2_000]), age=age, apart=True)
+        yield from draft.meanwhile()
+        yield Redis("cut")
+        yield from draft.polled()
+        yield Wait(rng.choice([0.3, 1.5]))
+        yield Attach()
+        yield from draft.meanwhile()
+        yield from draft.polled()
+
+
 def _open_transaction(draft: Draft) -> Iterator[AnyStep]:
     rng = draft.rng
     name = draft.session()
@@ -613,6 +635,7 @@ MOTIFS: dict[str, tuple[Motif, int, Literal["shared", "own", "pair"]]] = {
     "restored-backup": (_restored_backup, 2, "own"),
     "lagging-standby": (_lagging_standby, 4, "pair"),
     "recovery-conflict": (_recovery_conflict, 3, "pair"),
+    "attached": (_attached, 3, "shared"),
     "open-transaction": (_open_transaction, 6, "shared"),
     "killed-reader": (_killed_reader, 5, "shared"),
     "frozen-reader": (_frozen_reader, 2, "shared"),
