@@ -154,6 +154,26 @@ def test_what_a_lagging_standby_lacks_is_not_written_twice_when_the_state_is_los
     assert sorted(found) == sorted(written | new)
 
 
+async def test_one_address_leads_to_the_primary_and_to_its_standby_in_turns(
+    own_postgres: PostgresServer, database: str, standby: Standby
+) -> None:
+    """As a load balancer does; the standby is behind by what it has not replayed yet."""
+    both = [reader_url(server, database) for server in (own_postgres, standby)]
+    cursor = await begin(both[0])
+    committed: set[str] = set()
+    found: list[str] = []
+    for turn in range(7):
+        committed |= await record(own_postgres, database, 4)
+        if turn % 3 == 0:
+            standby.catch_up()
+        chunks = await changes(both[turn % 2], cursor, recent=turn % 4 > 1)
+        found += ids(chunks)
+        cursor = chunks[-1].cursor
+        assert "lost" not in str(chunks[0].notice)
+    found += ids(await changes(both[0], cursor))
+    assert sorted(found) == sorted(committed)
+
+
 async def test_a_crash_that_loses_commits_which_were_not_waited_for(
     own_postgres: PostgresServer, database: str
 ) -> None:
