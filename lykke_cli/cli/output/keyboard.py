@@ -60,7 +60,7 @@ class Keyboard:
 
     def listen(self) -> None:
         """Begin to, unless the terminal is another process's; to be called from time to time."""
-        if self.is_listening or not self._is_in_foreground():
+        if self.is_listening or not self.is_in_foreground:
             return
         try:
             modes = termios.tcgetattr(self._descriptor)
@@ -75,7 +75,7 @@ class Keyboard:
 
     def _read(self) -> None:
         data = b""
-        if self._is_in_foreground():
+        if self.is_in_foreground:
             with suppress(OSError):
                 data = os.read(self._descriptor, _AT_ONCE)
         if data:
@@ -112,11 +112,13 @@ class Keyboard:
             self._loop.remove_reader(self._descriptor)
 
     def _restore(self) -> None:
-        if self._before is not None and self._is_in_foreground():
+        if self._before is not None and self.is_in_foreground:
             with suppress(termios.error):
                 termios.tcsetattr(self._descriptor, termios.TCSANOW, self._before)
 
-    def _is_in_foreground(self) -> bool:
+    @property
+    def is_in_foreground(self) -> bool:
+        """Whether the terminal is ours to read from, and not another process's."""
         try:
             return os.tcgetpgrp(self._descriptor) == os.getpgrp()
         except OSError:  # it controls no processes of ours: nobody else reads from it

@@ -79,6 +79,8 @@ class Reporter:
         """What is being typed to be sought."""
         self.sought = ""
         self.hint = ""
+        self.is_behind = False
+        """Whether another process has the terminal."""
 
     def line(self, text: str) -> None:
         """One line for the person."""
@@ -187,7 +189,7 @@ class Reporter:
 
     def draw(self) -> None:
         """Draw the status line, where the terminal may be drawn on."""
-        if not self.draws:
+        if not self.draws or self.is_behind:
             return
         width = self.terminal.err.width - 1
         text = self._status(width) if self.typed is None else f"/{self.typed}"[-width:]

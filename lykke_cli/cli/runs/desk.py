@@ -43,7 +43,7 @@ class Desk:
     async def attend(self, events: AsyncGenerator[Event]) -> AsyncGenerator[Event | Tick]:
         """The events of a tail, and a Tick now and then; they end when that is asked for."""
         async with aclosing(self._attended.of(events)) as happenings:
-            with self._telling_what_waits(), self._keyboard() as listen:
+            with self._telling_what_waits(), self._keyboard() as look:
                 async for one in happenings:
                     match one:
                         case Key.QUIT:
@@ -52,7 +52,7 @@ class Desk:
                             self._obey(one)
                             self._reporter.draw()
                         case Tick():
-                            listen()
+                            look()
                             self._tell_state()
                             yield one
                         case _:
@@ -97,7 +97,12 @@ class Desk:
 
         with Keyboard(sys.stdin.fileno(), heard, leaving=self._reporter.clear) as keyboard:
             self._reporter.hint = "? keys"
-            yield keyboard.listen
+
+            def look() -> None:
+                keyboard.listen()
+                self._reporter.is_behind = not keyboard.is_in_foreground
+
+            yield look
 
     @contextmanager
     def _telling_what_waits(self) -> Iterator[None]:

@@ -243,7 +243,8 @@ class Shell:
     """A shell with job control at a terminal of its own, that leaves the modes as they are."""
 
     def __init__(self, env: dict[str, str]) -> None:
-        self.screen = b""
+        self.shown = b""
+        self.screen = b""  # of that, what came since something was typed
         self.pid, self.terminal = pty.fork()
         if not self.pid:
             os.execvpe("sh", ["sh", "-i"], {**environment(env), "PS1": "$ ", "ENV": ""})
@@ -258,7 +259,8 @@ class Shell:
         while text.encode() not in self.screen:
             ready, _, _ = select.select([self.terminal], [], [], max(0, end - time.monotonic()))
             assert ready, (text, self.screen)
-            self.screen += os.read(self.terminal, 65_536)
+            more = os.read(self.terminal, 65_536)
+            self.shown, self.screen = self.shown + more, self.screen + more
 
     def echoes(self) -> bool:
         return bool(termios.tcgetattr(self.terminal)[3] & termios.ECHO)
@@ -318,6 +320,7 @@ def test_in_the_background_it_leaves_the_terminal_to_the_shell(
     shell.wait_for("SHOWN")
     shell.type("jobs\n")
     shell.wait_for("Running")
+    assert b"\x1b[2K" not in shell.shown  # no status line over what the shell shows
     shell.type("fg\n")
     wait_until(lambda: not shell.echoes(), "it hears keys")
     shell.type("q")
