@@ -51,6 +51,8 @@ def test_several_users_come_in_one_sequence(
     # The place belongs to both, in whichever order.
     resumed = run_lykke("tail", BEA, ANNA, "--resume", "--count", 1, "-o", "ndjson", env=env)
     assert [row["id"] for row in resumed.rows] == [str(missed.id)]
+    alone = run_lykke("tail", BEA, "--resume", "--timeout", "100ms", "-o", "ndjson", env=env)
+    assert "no place is stored yet" in alone.stderr
 
 
 def test_each_of_several_channels_is_answered_on_its_own(
@@ -210,6 +212,7 @@ def test_at_a_terminal_a_bare_tail_offers_users(env: dict[str, str], sqlite_url:
             tail.type(f"{answer}\n")
             tail.wait_for(f"following auditlog:{user}")
             tail.stop()
+        assert all(len(line) < 80 for line in tail.stdout.decode().splitlines()[:3])
         screen = [line.split() for line in tail.stdout.decode().splitlines()]
         assert [(line[0], line[1]) for line in screen[:3]] == [
             ("1", str(ANNA if user == BEA else BEA)),

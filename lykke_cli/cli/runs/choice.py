@@ -3,10 +3,12 @@
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from shutil import get_terminal_size
 from uuid import UUID
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments.values import parse_user
+from lykke_cli.cli.output.cells import cut, steady
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.runs.users import ids_of
 from lykke_cli.domain.errors import LykkeError
@@ -17,7 +19,6 @@ MOST_RECENT = 5  # users met lately
 MOST_ACTIVE = 5  # users with the most entries
 ACTIVE_WITHIN = timedelta(hours=24)
 MOST_COUNTED = 1_000  # users who were active last, of whom the most active are taken
-LONGEST_EMAIL = 30  # characters
 
 
 def choose_user(settings: Settings) -> UUID:
@@ -33,9 +34,10 @@ def choose_user(settings: Settings) -> UUID:
         }
     if not offered:
         raise UsageMistake("Give either a USER_ID, or --all for every user.")
+    width = get_terminal_size().columns
     for number, (user, label) in enumerate(offered.items(), 1):
-        sys.stderr.write(f"{number:3}  {user}  {visible(label)}\n")
-    sys.stderr.write("lykke: which user? a number, an id, its start, or an e-mail address: ")
+        sys.stderr.write(cut(f"{number:3}  {user}  {steady(visible(label))}", width - 1) + "\n")
+    sys.stderr.write("lykke: which user? (number, USER_ID or e-mail address) ")
     sys.stderr.flush()
     try:
         answer = sys.stdin.readline().strip()
@@ -63,6 +65,6 @@ async def _most_active(settings: Settings) -> Mapping[str, str]:
     except LykkeError:
         return {}
     return {
-        user.user_id: f"{user.entries:,} in 24 h  {(user.email or '')[:LONGEST_EMAIL]}".rstrip()
+        user.user_id: f"{user.email or ''}  {user.entries:,} in 24 h".strip()
         for user in sorted(found, key=lambda user: -user.entries)[:MOST_ACTIVE]
     }
