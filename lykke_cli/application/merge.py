@@ -133,6 +133,11 @@ class Merge:
         return len(self._printed) + len(self._doubtful) + len(self._held or ())
 
     @property
+    def is_holding(self) -> bool:
+        """True when live messages are held back, until the read under way is complete."""
+        return self._held is not None
+
+    @property
     def will_read(self) -> bool:
         """True when history is being read, or will be without waiting for anything else."""
         return isinstance(self._under_way, Read) or self._wanted is not None
@@ -140,7 +145,7 @@ class Merge:
     @property
     def caught_up(self) -> bool:
         """True when nothing is being read, waited for or in doubt."""
-        waiting = self._held is not None or self.is_failing
+        waiting = self.is_holding or self.is_failing
         return not (waiting or self._under_way or self._wanted or self._doubtful)
 
     def checkpoint(self) -> Checkpoint | None:

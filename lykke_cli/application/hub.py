@@ -1,0 +1,427 @@
+"""Many readers, one promise: decides for all of them together what each is sent.
+
+Pure decisions, as in `merge.py`: something happens (a method is called), and the hub answers with
+what to do. A driver does the waiting.
+
+The words:
+
+* member: a user who has a reader. Each has a journal (`journal.py`).
+* trunk: one `Merge` for all members together. What it prints goes into the journals.
+* pass: a read of the trunk's; it reads all who were members when it was asked for.
+* mark: the end of a pass, a position in the journals with the trunk's cursor.
+* checkpoint: as in `merge.py`. With one, a reader goes on, on this hub or on another.
+* beyond a mark: sent to a reader, and not covered by the mark's cursor.
+
+Why each reader is sent every entry once:
+
+1. To the trunk it is as if everybody had always been a member. So the merge's own promise holds:
+   of what its cursor did not cover when a user became a member, each entry comes into the journal
+   once. Only a pass that had been asked for by then leaves the user out, and its cursor says that
+   it did not: the reader waits until no such pass is under way.
+2. Then it reads from its own checkpoint, as any merge does on starting (READING), to a snapshot
+   that is later than that of the newest mark and of every pass that left its user out. So what
+   they cover it has been sent, or it is from before it began.
+3. Now it is brought to the mark. Of what the mark's cursor does not cover (MEASURING), and of what
+   the trunk printed that it may not cover, the reader's own cursor tells what it was sent
+   (CHECKING). These few ids are skipped in the journal, and everything else after the mark is new
+   to it. So nothing falls between its own read and the passes, or into both. What a standby lacks
+   that the trunk printed, it is sent from the journal; where that has it no more, it waits for a
+   later mark. It does so, too, where there is too much beyond this one.
+4. From then on it is sent what the journal has after its position. Its checkpoint is the newest
+   mark, and beside it what it was sent beyond: what the trunk had printed at the mark and the mark
+   does not cover, what came after it, and what is still to be skipped.
+5. One that is too slow falls off the journal, and begins again with its checkpoint: nobody waits
+   for it. One that comes back soon has a mark's cursor and ids: it needs no database, if all that
+   its user's journal has since is known to be new.
+6. A late or repeated broadcast of what a reader was sent from elsewhere is unknown to the trunk.
+   It did not occur later than the latest of these, which is the member's floor: such a message
+   goes to the trunk marked as replayed, and is looked up. What the trunk holds back during a read
+   had no such mark yet: who would come to a position then waits for the read to end.
+
+The database may be a standby that lags; but no answer may be older than one before it. Lost commits
+(`witnesses.py`) are the merge's matter. It knows the rows that it read, but not what only a reader
+of its own did: after a crash of the database before the next pass, such a row may come twice.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence, Set
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from lykke_cli.application import merge
+from lykke_cli.application.gateways.history_protocol import HistoryChunk
+from lykke_cli.application.gateways.pubsub_protocol import channel_name
+from lykke_cli.application.journal import Journal, Line, Mark
+from lykke_cli.application.member import Member
+from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save, Verify
+from lykke_cli.application.messages import (
+    Arrival,
+    Entry,
+    OtherMessage,
+    UnreadableEntry,
+    to_line,
+)
+from lykke_cli.application.reader import MOST_BEYOND, Reader, Stage
+
+JOURNAL_LINES = 256
+JOURNAL_BYTES = 256 << 10
+"""For each user; a single line may be longer."""
+MARKS = 64
+"""How many passes ago a reader may have left, to come back without the database."""
+_BROUGHT_FORWARD = (ReadKind.RECENT, ReadKind.FULL)
+
+
+class Subscribe(msgspec.Struct, frozen=True):
+    """Follow the user's channel; answer with `confirmed`."""
+
+    user_id: UUID
+
+
+class Unsubscribe(msgspec.Struct, frozen=True):
+    """Follow it no longer."""
+
+    user_id: UUID
+
+
+class Request(msgspec.Struct, frozen=True, eq=False):
+    """Ask history about these users; answer with `chunk`, `verified` or `failed`."""
+
+    users: Sequence[UUID]
+    what: Read | Verify
+    reader: Reader | None = None
+    """Who asks; None: the hub, for all. With a cursor of None the reader's `since` and `last`
+    count."""
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """There may be something for the reader to `take`."""
+
+    reader: Reader
+
+
+Action = Subscribe | Unsubscribe | Request | Wake
+
+
+class Hub:
+    """Serves the readers of one channel type; see the module's docstring.
+
+    `lines` and `line_bytes` bound each journal; `keep` and `hold` are the merge's.
+    """
+
+    def __init__(
+        self,
+        channel_type: str = "auditlog",
+        *,
+        lines: int = JOURNAL_LINES,
+        line_bytes: int = JOURNAL_BYTES,
+        keep: int = merge.KEPT_IDS,
+        hold: int = merge.HELD_MESSAGES,
+    ) -> None:
+        self._channel_type = channel_type
+        self._bounds = (lines, line_bytes)
+        self._trunk = Merge(keep=keep, hold=hold)
+        self._members: dict[str, Member] = {}
+        self._waiting: dict[Reader, None] = {}  # in the order in which they came
+        self._requests: dict[Reader | None, Request] = {}
+        self._marks: deque[Mark] = deque(maxlen=MARKS)
+        self._passes = 0
+        self._position = 0
+        # By user, what the trunk printed and the newest mark does not cover.
+        self._unsettled: dict[str, dict[str, str]] = {}
+        self._wanted: ReadKind | None = None
+
+    @property
+    def is_failing(self) -> bool:
+        """The last pass failed: `tick` tries again."""
+        return self._trunk.is_failing
+
+    # Readers
+
+    def join(
+        self,
+        user_id: UUID,
+        resume: Checkpoint | None = None,
+        *,
+        since: datetime | None = None,
+        last: int | None = None,
+    ) -> tuple[Reader, list[Action]]:
+        """A reader of one user's entries.
+
+        It goes on from `resume`, or begins as `HistoryProtocol.begin` says.
+        """
+        reader = Reader(user_id, resume, since, last)
+        actions = list[Action]()
+        member = self._members.get(reader.user)
+        if member is None:
+            member = self._members[reader.user] = self._new_member(user_id)
+            actions.append(Subscribe(user_id))
+        member.readers.add(reader)
+        self._waiting[reader] = None
+        return reader, [*actions, *self._proceed()]
+
+    def leave(self, reader: Reader) -> list[Action]:
+        """The reader has gone. What it asked for need not be answered."""
+        self._waiting.pop(reader, None)
+        self._requests.pop(reader, None)
+        member = self._members[reader.user]
+        member.readers.discard(reader)
+        if member.readers:
+            return []
+        del self._members[reader.user]
+        return [Unsubscribe(reader.user_id)]
+
+    def take(self, reader: Reader) -> tuple[list[bytes], list[Action]]:
+        """What the reader is to be sent next, each on a line of its own; `checkpoint` after it."""
+        if reader.has_parcels:
+            wake = [Wake(reader)] if reader.stage is Stage.FOLLOWING else []
+            return reader.take_parcels(), list(wake)
+        if reader.stage is not Stage.FOLLOWING:
+            return [], []
+        journal = self._members[reader.user].journal
+        lines = reader.take_lines(journal, self._marks[-1], self._position)
+        if lines is not None:
+            return lines, []
+        self._waiting[reader] = None
+        return [], self._proceed()
+
+    # The channels
+
+    def confirmed(self, user_ids: Iterable[UUID]) -> list[Action]:
+        """The server has confirmed that these users' channels are followed.
+
+        While there is no connection they count as such, if all are followed once there is one.
+        """
+        for user_id in user_ids:
+            if member := self._members.get(str(user_id)):
+                member.is_confirmed = True
+        if self._passes:
+            return self._proceed()
+        return [*self._carry_out(self._trunk.subscribed()), *self._proceed()]
+
+    def disconnected(self) -> list[Action]:
+        """The connection broke."""
+        return self._carry_out(self._trunk.disconnected()) if self._passes else []
+
+    def reconnected(self) -> list[Action]:
+        """The server has confirmed all channels again."""
+        return self._carry_out(self._trunk.subscribed()) if self._passes else []
+
+    def live(self, arrivals: Sequence[Arrival]) -> list[Action]:
+        """Take messages that arrived on the channels."""
+        known = [(arrival, self._by_channel(arrival)) for arrival in arrivals]
+        admitted = [member.own(arrival) for arrival, member in known if member is not None]
+        return [*self._carry_out(self._trunk.live(admitted)), *self._proceed(attach=False)]
+
+    # The database
+
+    def tick(self, kind: ReadKind = ReadKind.RECENT) -> list[Action]:
+        """Time for a pass, or to try again what failed."""
+        if not self._passes or not self._members:
+            return []
+        for reader in self._waiting:
+            reader.has_failed = False
+        return [*self._carry_out(self._trunk.tick(kind)), *self._proceed()]
+
+    def chunk(self, request: Request, chunk: HistoryChunk) -> list[Action]:
+        """Take some of a read's answer."""
+        if self._requests.get(request.reader) is not request:
+            return []
+        if chunk.last:
+            del self._requests[request.reader]
+        if request.reader is not None:
+            return self._chunk_for(request.reader, chunk)
+        told = self._trunk.chunk(chunk)
+        actions = self._carry_out(one for one in told if isinstance(one, Print))
+        if chunk.last:
+            self._set_mark(chunk)
+        actions += self._carry_out(one for one in told if not isinstance(one, Print))
+        return [*actions, *self._proceed()] if chunk.last else actions
+
+    def verified(self, request: Request, uncovered: Set[str]) -> list[Action]:
+        """Take a look-up's answer: the ids that are not covered, or not in the database."""
+        if self._requests.get(request.reader) is not request:
+            return []
+        del self._requests[request.reader]
+        if request.reader is not None:
+            return self._attach(request.reader, uncovered)
+        return [*self._carry_out(self._trunk.verified(uncovered)), *self._proceed()]
+
+    def failed(self, request: Request) -> list[Action]:
+        """It could not be answered. `tick` tries again."""
+        if self._requests.get(request.reader) is not request:
+            return []
+        del self._requests[request.reader]
+        if request.reader is not None:
+            self._wait(request.reader, failed=True)
+            return []
+        return [*self._carry_out(self._trunk.read_failed()), *self._proceed()]
+
+    def _new_member(self, user_id: UUID) -> Member:
+        # What is printed from now on comes into the journal. Before, it may have had another.
+        whole_from = self._passes if self._is_passing else self._passes + 1
+        return Member(
+            user_id,
+            Journal(*self._bounds),
+            is_included=not self._is_passing,
+            whole_from=whole_from,
+        )
+
+    @property
+    def _is_passing(self) -> bool:
+        request = self._requests.get(None)
+        return request is not None and isinstance(request.what, Read)
+
+    def _carry_out(self, told: Iterable[merge.Action]) -> list[Action]:
+        """Do what the trunk says."""
+        actions = list[Action]()
+        for one in told:
+            if isinstance(one, Print):
+                actions += self._append(one.arrivals)
+            elif not isinstance(one, Save):
+                self._passes += isinstance(one, Read)
+                users = [member.user_id for member in self._members.values()]
+                self._requests[None] = request = Request(users, one)
+                actions.append(request)
+        return actions
+
+    def _append(self, arrivals: Iterable[Arrival]) -> list[Action]:
+        """Put into the journals what the trunk prints."""
+        woken: dict[Reader, None] = {}
+        for arrival in arrivals:
+            member, message = self._by_owner(arrival), arrival.message
+            if member is None:
+                continue
+            self._position += 1
+            id, at = None, ""
+            if isinstance(message, Entry | UnreadableEntry):
+                id, at = message.id, message.occurred_at
+                unsettled = self._unsettled.setdefault(member.user, {})
+                unsettled[id] = at
+                if len(unsettled) > MOST_BEYOND:
+                    self._want(ReadKind.RECENT)
+            member.journal.append(Line(self._position, to_line(message), id, at))
+            woken |= dict.fromkeys(member.readers)
+        return [Wake(reader) for reader in woken if reader.stage is Stage.FOLLOWING]
+
+    def _set_mark(self, chunk: HistoryChunk) -> None:
+        """A pass has ended."""
+        checkpoint = self._trunk.checkpoint()
+        assert checkpoint is not None
+        left = checkpoint.pending.keys()
+        pending = {
+            user: {id: at for id, at in ids.items() if id in left}
+            for user, ids in self._unsettled.items()
+            if not left.isdisjoint(ids)
+        }
+        self._unsettled = {user: dict(ids) for user, ids in pending.items()}
+        if chunk.covered_from and any(len(ids) > MOST_BEYOND for ids in pending.values()):
+            self._want(ReadKind.FULL)
+        mark = Mark(
+            number=self._passes,
+            position=self._position,
+            cursor=chunk.cursor,
+            pending=pending,
+            floor=checkpoint.floor,
+            authoritative=chunk.authoritative,
+            covered_from=chunk.covered_from,
+        )
+        self._marks.append(mark)
+
+    def _want(self, kind: ReadKind) -> None:
+        self._wanted = max(self._wanted or kind, kind)
+
+    def _proceed(self, *, attach: bool = True) -> list[Action]:
+        """Start what was waited with."""
+        actions = list[Action]()
+        if self._wanted is not None and None not in self._requests and not self.is_failing:
+            kind, self._wanted = self._wanted, None
+            actions += self._carry_out(self._trunk.tick(kind))
+        if attach:
+            if not self._is_passing:
+                for member in self._members.values():
+                    member.is_included = True
+            for reader in list(self._waiting):
+                actions += self._try_to_attach(reader)
+        return actions
+
+    # Attaching
+
+    def _try_to_attach(self, reader: Reader) -> list[Action]:
+        member = self._members[reader.user]
+        may_ask = member.is_confirmed and member.is_included and not reader.has_failed
+        if not may_ask or not self._marks or self._marks[-1].number <= reader.after:
+            return []
+        del self._waiting[reader]
+        for mark in self._marks:
+            is_there = mark.number >= member.whole_from and reader.stands_at(mark, member.journal)
+            if is_there and self._take_position(reader, mark):
+                return [Wake(reader)]
+        return self._ask(reader, reader.begin_reading(self._marks[-1]))
+
+    def _ask(self, reader: Reader, what: Read | Verify) -> list[Action]:
+        self._requests[reader] = request = Request([reader.user_id], what, reader)
+        return [request]
+
+    def _wait(self, reader: Reader, *, failed: bool = False) -> None:
+        reader.wait(failed=failed)
+        self._waiting[reader] = None
+
+    def _chunk_for(self, reader: Reader, chunk: HistoryChunk) -> list[Action]:
+        if reader.stage is Stage.READING:
+            reader.read_chunk(chunk)
+            next_step = self._ask(reader, reader.begin_measuring()) if chunk.last else []
+            return [Wake(reader), *next_step]
+        reader.measured(chunk)
+        if not chunk.last:
+            return []
+        if reader.has_too_much or self._trunk.is_holding:
+            return self._wait_for_later_mark(reader)  # also for what is held, which nobody has seen
+        member = self._members[reader.user]
+        member.raise_floor(reader.latest)
+        check = reader.begin_checking(member.journal, self._unsettled.get(reader.user, {}))
+        return self._attach(reader, set()) if check is None else self._ask(reader, check)
+
+    def _attach(self, reader: Reader, uncovered: Set[str]) -> list[Action]:
+        assert reader.mark is not None
+        if self._take_position(reader, reader.mark, uncovered):
+            return [Wake(reader)]
+        return self._wait_for_later_mark(reader)
+
+    def _take_position(self, reader: Reader, mark: Mark, uncovered: Set[str] = frozenset()) -> bool:
+        """True when the journal still has all that is needed of it."""
+        member = self._members[reader.user]
+        skip = reader.sent_beyond(uncovered)
+        unsettled = self._unsettled.get(reader.user, {}).keys()
+        unsent = reader.unsent(mark, skip) | (unsettled - skip.keys())
+        has_unsent = len(member.journal.of(unsent)) == len(unsent)
+        if not member.journal.has_all_after(mark.position) or not has_unsent:
+            return False
+        member.raise_floor(reader.latest)
+        reader.attach(mark, skip, member.journal, self._passes + 1)
+        return True
+
+    def _wait_for_later_mark(self, reader: Reader) -> list[Action]:
+        """Too much came since the newest one."""
+        assert reader.mark is not None
+        if reader.attempts < len(_BROUGHT_FORWARD):  # then there is none that helps before its time
+            self._want(_BROUGHT_FORWARD[reader.attempts])
+        reader.attempts += 1
+        reader.after = reader.mark.number
+        self._wait(reader)
+        return self._proceed()
+
+    # Whose an arrival is
+
+    def _by_channel(self, arrival: Arrival) -> Member | None:
+        prefix = channel_name(self._channel_type, None).removesuffix("*")
+        return self._members.get(arrival.channel.removeprefix(prefix))
+
+    def _by_owner(self, arrival: Arrival) -> Member | None:
+        message = arrival.message
+        if isinstance(message, Entry):
+            return self._members.get(message.user_id)
+        if isinstance(message, UnreadableEntry):
+            return self._members.get(OtherMessage(message.raw).to_dict()["user_id"])
+        return self._by_channel(arrival)

@@ -1,0 +1,79 @@
+"""What a hub printed lately, one journal for each user; a reader is a position in it.
+
+Positions are counted for all users together: so a mark, which is the same for all, is one number.
+"""
+
+from collections import deque
+from collections.abc import Set
+
+import msgspec
+
+from lykke_cli.application.gateways.history_protocol import Cursor
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """A message as it is sent to every reader, encoded once."""
+
+    position: int
+    data: bytes
+    """Without its newline."""
+    id: str | None
+    """Of an entry; what else came on the channel has none."""
+    occurred_at: str
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a pass: whatever `cursor` covers stands at or before `position`."""
+
+    number: int
+    """Of the pass."""
+    position: int
+    cursor: Cursor
+    pending: dict[str, dict[str, str]]
+    """By user, the entries at or before `position` that `cursor` does not cover."""
+    floor: str | None
+    """The latest occurred_at of those that it covers."""
+    authoritative: bool
+    covered_from: str | None
+    """As in HistoryChunk."""
+
+
+class Journal:
+    """The last lines of one user: at most `limit`, and `limit_bytes` or a single line."""
+
+    def __init__(self, limit: int, limit_bytes: int) -> None:
+        self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._lines: deque[Line] = deque()
+        self._bytes = 0
+        self._dropped = 0  # the position of the last line that is no longer here
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def append(self, line: Line) -> None:
+        self._lines.append(line)
+        self._bytes += len(line.data)
+        while len(self._lines) > self._limit or (
+            self._bytes > self._limit_bytes and len(self._lines) > 1
+        ):
+            oldest = self._lines.popleft()
+            self._bytes -= len(oldest.data)
+            self._dropped = oldest.position
+
+    def has_all_after(self, position: int) -> bool:
+        """False once a line after `position` was dropped."""
+        return position >= self._dropped
+
+    def after(self, position: int) -> list[Line]:
+        """The lines after `position`, as far as they are here."""
+        found = []
+        for line in reversed(self._lines):
+            if line.position <= position:
+                break
+            found.append(line)
+        return found[::-1]
+
+    def of(self, ids: Set[str]) -> list[Line]:
+        """The lines of these entries, as far as they are here."""
+        return [line for line in self._lines if line.id in ids] if ids else []

@@ -1,0 +1,240 @@
+"""One reader of a hub: how it comes to a position in its user's journal, and what it takes there.
+
+`hub.py` explains the words, and why nothing is taken twice or passed over.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence, Set
+from datetime import datetime
+from enum import Enum, auto
+from uuid import UUID
+
+import msgspec
+
+from lykke_cli.application.gateways.history_protocol import HistoryChunk
+from lykke_cli.application.journal import Journal, Line, Mark
+from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
+from lykke_cli.application.messages import to_line
+from lykke_cli.application.printed_ids import PrintedIds
+
+KEPT_IDS = 1_000
+"""How many ids a reader keeps while it catches up, against what the journal repeats."""
+MOST_BEYOND = 32
+"""How many entries a reader may have beyond a mark; of more the hub makes a later mark first."""
+
+
+class Stage(Enum):
+    """Where a reader stands on its way to the journal."""
+
+    WAITING = auto()
+    """For a mark, for its user's channel, or for another try."""
+    READING = auto()
+    """What it has not been sent, from its own cursor."""
+    MEASURING = auto()
+    """What of its user's the mark does not cover."""
+    CHECKING = auto()
+    """Which of that it has been sent."""
+    FOLLOWING = auto()
+    """It has a position."""
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """Lines for one reader alone, and its checkpoint once it has been sent them."""
+
+    lines: Sequence[bytes]
+    checkpoint: Checkpoint
+
+
+class Reader:
+    """What a hub knows of one reader; of use to others are `user_id` and `checkpoint` alone."""
+
+    def __init__(
+        self, user_id: UUID, resume: Checkpoint | None, since: datetime | None, last: int | None
+    ) -> None:
+        self.user_id = user_id
+        self.user = str(user_id)
+        self.since = since
+        self.last = last
+        self.stage = Stage.WAITING
+        self.has_failed = False
+        """It waits for the next tick."""
+        self.after = -1
+        """It waits for the mark of a later pass than this one."""
+        self.attempts = 0
+        """How many marks did not do."""
+        self.mark: Mark | None = None
+        self._sent: Checkpoint | None = resume
+        self._outbox: deque[Parcel] = deque()
+        self._go_on_from(resume)
+
+    def _go_on_from(self, checkpoint: Checkpoint | None) -> None:
+        self._cursor = checkpoint.cursor if checkpoint else None
+        pending = checkpoint.pending if checkpoint else None
+        floor = checkpoint.floor if checkpoint else None
+        self._printed = PrintedIds(pending, floor, keep=KEPT_IDS)
+        self._beyond: dict[str, str] = {}
+        self._needed: Set[str] = set()  # what a journal has, or had, that others may lack
+        self._has_too_much = False
+        # In the journal:
+        self._position = 0
+        self._ids: dict[str, str] = {}  # sent, and perhaps not covered by the mark
+        self._recent: list[Line] = []  # those of them that were taken since the mark
+        self._skip: dict[str, str] = {}  # sent from elsewhere; the journal may have them later
+        self._settles_from = 0
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """From where another hub would go on, once what was taken has been sent.
+
+        None before anything is known of where the reader began.
+        """
+        if self.stage is not Stage.FOLLOWING or self._outbox or self.mark is None:
+            return self._sent
+        return self._beyond_mark(self.mark, self._ids | self._skip)
+
+    @property
+    def latest(self) -> str | None:
+        """No entry that it was sent while it caught up, or before, occurred later."""
+        return self._printed.latest
+
+    @property
+    def has_parcels(self) -> bool:
+        return bool(self._outbox)
+
+    # Catching up
+
+    def begin_reading(self, mark: Mark) -> Read:
+        """The first step, with the newest mark."""
+        self.stage, self.mark = Stage.READING, mark
+        self._printed.read_begins()
+        return Read(ReadKind.FULL, self._cursor)
+
+    def read_chunk(self, chunk: HistoryChunk) -> None:
+        """Some of what it has not been sent."""
+        unknown = self._printed.read_returned(chunk.rows)
+        self._cursor = chunk.cursor
+        if chunk.last:
+            self._printed.read_ended(chunk)
+        checkpoint = Checkpoint(chunk.cursor, self._printed.unsettled, self._printed.latest)
+        self._outbox.append(Parcel([to_line(row) for row in unknown], checkpoint))
+
+    def begin_measuring(self) -> Read:
+        assert self.mark is not None
+        self.stage, self._has_too_much = Stage.MEASURING, False
+        return Read(ReadKind.FULL, self.mark.cursor)
+
+    def measured(self, chunk: HistoryChunk) -> None:
+        """Some of what the mark does not cover."""
+        if len(self._beyond) + len(chunk.rows) > MOST_BEYOND:
+            self._has_too_much, self._beyond = True, {}
+        elif not self._has_too_much:
+            self._beyond |= {row.id: row.occurred_at for row in chunk.rows}
+
+    @property
+    def has_too_much(self) -> bool:
+        """It may have been sent more beyond the mark than a checkpoint should name."""
+        return self._has_too_much
+
+    def begin_checking(self, journal: Journal, unsettled: Mapping[str, str]) -> Verify | None:
+        """The last step, where there is something to ask.
+
+        What is `unsettled` may have been printed into a journal that its user had before.
+        """
+        assert self.mark is not None and self._cursor is not None
+        self.stage = Stage.CHECKING
+        lines = journal.after(self.mark.position)
+        self._needed = self.mark.pending.get(self.user, {}).keys() | unsettled.keys()
+        self._beyond |= self.mark.pending.get(self.user, {}) | {**unsettled}
+        self._beyond |= {line.id: line.occurred_at for line in lines if line.id is not None}
+        return Verify(list(self._beyond), self._cursor) if self._beyond else None
+
+    def sent_beyond(self, uncovered: Iterable[str]) -> dict[str, str]:
+        """Of the entries it may have beyond the mark those it was sent."""
+        sent = dict(self._beyond)
+        for id in uncovered:
+            sent.pop(id, None)
+        return sent | self._printed.unsettled
+
+    def unsent(self, mark: Mark, skip: Mapping[str, str]) -> Set[str]:
+        """Of what the trunk printed and the mark does not cover, that it was not sent."""
+        return (self._needed | mark.pending.get(self.user, {}).keys()) - skip.keys()
+
+    def wait(self, *, failed: bool = False) -> None:
+        """Start over, from as far as it has come."""
+        if self.stage is Stage.READING and failed:
+            self._printed.read_failed()
+        self.stage, self.has_failed = Stage.WAITING, failed
+        self._beyond, self._needed = {}, set()
+
+    def stands_at(self, mark: Mark, journal: Journal) -> bool:
+        """True when it has been sent all up to the mark, and nothing since but what it knows.
+
+        What it does not know may be a repetition of what it was sent from elsewhere.
+        """
+        if self._cursor is None or self._cursor != mark.cursor:
+            return False
+        sent, latest = self._printed.unsettled, self.latest or ""
+        return mark.pending.get(self.user, {}).keys() <= sent.keys() and all(
+            line.id is None or line.id in sent or line.occurred_at > latest
+            for line in journal.after(mark.position)
+        )
+
+    # In the journal
+
+    def attach(self, mark: Mark, skip: dict[str, str], journal: Journal, settles_from: int) -> None:
+        """Take a position: `skip` is what it was sent beyond the mark.
+
+        A pass from `settles_from` on sees all of that.
+        """
+        self.mark, self._position, self._settles_from = mark, mark.position, settles_from
+        self._printed = PrintedIds(None, self.latest, keep=KEPT_IDS)
+        pending = mark.pending.get(self.user, {})
+        unsent = journal.of(pending.keys() - skip.keys())
+        self._ids = skip | {line.id: line.occurred_at for line in unsent if line.id is not None}
+        self._skip = {id: at for id, at in skip.items() if id not in pending}
+        self._recent = []
+        checkpoint = self._beyond_mark(mark, self._ids)
+        self._outbox.append(Parcel([line.data for line in unsent], checkpoint))
+        self.stage, self.attempts = Stage.FOLLOWING, 0
+
+    def take_parcels(self) -> list[bytes]:
+        """What was read for it alone."""
+        taken: list[bytes] = []
+        while self._outbox:
+            parcel = self._outbox.popleft()
+            taken += parcel.lines
+            self._sent = parcel.checkpoint
+        return taken
+
+    def take_lines(self, journal: Journal, newest: Mark, head: int) -> list[bytes] | None:
+        """All that is new in the journal, up to the position `head`; None when it fell off."""
+        if not journal.has_all_after(self._position):
+            self._sent = self.checkpoint
+            self._go_on_from(self._sent)
+            self.stage = Stage.WAITING
+            return None
+        taken = []
+        for line in journal.after(self._position):
+            if line.id is None or self._skip.pop(line.id, None) is None:
+                taken.append(line.data)
+            if line.id is not None:
+                self._ids[line.id] = line.occurred_at
+                self._recent.append(line)
+        self._position = head
+        if newest is not self.mark:
+            self._reached(newest)
+        return taken
+
+    def _reached(self, mark: Mark) -> None:
+        """It has been sent all that stands at or before a later mark."""
+        self.mark = mark
+        self._recent = [line for line in self._recent if line.position > mark.position]
+        recent = {line.id: line.occurred_at for line in self._recent if line.id is not None}
+        self._ids = mark.pending.get(self.user, {}) | recent
+        if mark.authoritative and mark.number >= self._settles_from:
+            since = mark.covered_from
+            self._skip = {id: at for id, at in self._skip.items() if since and at < since}
+
+    def _beyond_mark(self, mark: Mark, ids: dict[str, str]) -> Checkpoint:
+        floors = [at for at in (self.latest, mark.floor) if at is not None]
+        return Checkpoint(mark.cursor, ids, max(floors, default=None))

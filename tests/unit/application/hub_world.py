@@ -1,0 +1,268 @@
+"""A model of the world that hubs live in: clients that come and go, hubs that die."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from lykke_cli.application.gateways.history_protocol import HistoryChunk
+from lykke_cli.application.gateways.pubsub_protocol import Unreadable
+from lykke_cli.application.hub import Action, Hub, Request, Subscribe, Unsubscribe, Wake
+from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
+from lykke_cli.application.messages import Arrival, Entry, decode
+from lykke_cli.application.reader import Reader
+from lykke_cli.infrastructure.database import regions
+from tests.unit.application.model_database import ModelDatabase
+
+USERS = [str(uuid.UUID(int=number)) for number in (1, 2, 3)]
+KEPT = 50  # ids, which no schedule comes to
+
+
+@dataclass(eq=False)
+class Client:
+    """Somebody who is to be sent every entry of a user once, from one hub or another."""
+
+    user: str
+    from_the_first: bool
+    """It wants what was there before it began, too."""
+    checkpoint: Checkpoint | None = None
+    received: Counter[str] = field(default_factory=Counter)
+    at_begin: set[str] = field(default_factory=set)
+    heard: set[str] = field(default_factory=set)
+    """What was broadcast since it first came. It counts as new, as in any merge."""
+    running: Running | None = None
+    reader: Reader | None = None
+
+
+@dataclass(eq=False)
+class Asked:
+    """A request that the database has begun to answer, once there are chunks."""
+
+    request: Request
+    chunks: Iterator[HistoryChunk] | None = None
+
+
+@dataclass(eq=False)
+class Running:
+    """A hub, and what its driver has to do for it."""
+
+    hub: Hub
+    is_connected: bool = True
+    subscribing: list[uuid.UUID] = field(default_factory=list)
+    channels: set[str] = field(default_factory=set)
+    wire: list[Arrival] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    woken: set[Reader] = field(default_factory=set)
+
+
+class HubWorld(ModelDatabase):
+    """The database, the server with the channels, two hubs at most and their clients."""
+
+    def __init__(self, *, lines: int, keep: int = KEPT, replica: bool = False) -> None:
+        super().__init__(replica=replica)
+        self.lines = lines
+        self.keep = keep
+        self.hubs = [self._new_hub(), self._new_hub()]
+        self.clients: list[Client] = []
+
+    # The application
+
+    def commit(self, index: int, *, publish: bool) -> None:
+        for entry in self.end(index):
+            if publish:
+                self.publish(entry)
+
+    def write_and_commit(self, user: str, *, age: timedelta, publish: bool) -> None:
+        self.begin()
+        self.write(len(self.open) - 1, savepoint=False, age=age, user=user)
+        self.commit(len(self.open) - 1, publish=publish)
+
+    def publish_again(self, index: int, *, replayed: bool) -> None:
+        if self.committed:
+            self.publish(self.committed[index % len(self.committed)].entry, replayed=replayed)
+
+    def publish(self, entry: Entry, *, replayed: bool = False, channel: str | None = None) -> None:
+        channel = channel or entry.user_id
+        for running in self.hubs:
+            if running.is_connected and channel in running.channels:
+                arrival = Arrival(entry, "live", f"auditlog:{channel}", entry.to_json(), replayed)
+                running.wire.append(arrival)
+
+    # The hubs
+
+    def disconnect(self, index: int) -> None:
+        running = self.hubs[index]
+        if running.is_connected:
+            running.is_connected = False
+            running.wire.clear()
+            self.carry_out(running, running.hub.disconnected())
+
+    def reconnect(self, index: int) -> None:
+        running = self.hubs[index]
+        if not running.is_connected:
+            running.is_connected = True
+            self.carry_out(running, running.hub.reconnected())
+
+    def confirm(self, index: int) -> None:
+        running = self.hubs[index]
+        confirmed, running.subscribing = running.subscribing, []
+        running.channels |= {str(user) for user in confirmed}
+        if confirmed:
+            self.carry_out(running, running.hub.confirmed(confirmed))
+
+    def deliver(self, index: int, count: int) -> None:
+        running = self.hubs[index]
+        taken, running.wire = running.wire[:count], running.wire[count:]
+        for client in self.clients:
+            client.heard |= {a.message.id for a in taken if isinstance(a.message, Entry)}
+        self.carry_out(running, running.hub.live(taken))
+
+    def deliver_junk(self, index: int, user: str) -> None:
+        junk = Arrival(Unreadable(b"?", "junk"), "live", f"auditlog:{user}", b"?")
+        self.carry_out(self.hubs[index], self.hubs[index].hub.live([junk]))
+
+    def tick(self, index: int, kind: ReadKind) -> None:
+        self.carry_out(self.hubs[index], self.hubs[index].hub.tick(kind))
+
+    def answer(self, index: int, which: int) -> None:
+        """The database makes one step of one of the things that were asked of it."""
+        running = self.hubs[index]
+        if not running.asked:
+            return
+        asked = running.asked[which % len(running.asked)]
+        request = asked.request
+        if isinstance(request.what, Verify):
+            running.asked.remove(asked)
+            uncovered = self.look_up(request.what)
+            self.carry_out(running, running.hub.verified(request, uncovered))
+            return
+        if asked.chunks is None:
+            asked.chunks = self._begin_answer(request, request.what)
+        chunk = next(asked.chunks)
+        if chunk.last:
+            running.asked.remove(asked)
+        self.carry_out(running, running.hub.chunk(request, chunk))
+
+    def fail(self, index: int, which: int) -> None:
+        running = self.hubs[index]
+        if running.asked:
+            asked = running.asked.pop(which % len(running.asked))
+            self.carry_out(running, running.hub.failed(asked.request))
+
+    def die(self, index: int) -> None:
+        """The process ends, and another begins with nothing."""
+        for client in self.clients:
+            if client.running is self.hubs[index]:
+                client.running = client.reader = None
+        self.hubs[index] = self._new_hub()
+
+    # The clients
+
+    def come(self, user: str, index: int, *, from_the_first: bool) -> Client:
+        client = Client(user, from_the_first)
+        self.clients.append(client)
+        self.join(client, index)
+        return client
+
+    def join(self, client: Client, index: int) -> None:
+        if client.running is not None:
+            return
+        running = client.running = self.hubs[index]
+        since = regions.START_OF_TIME if client.from_the_first else None
+        client.reader, actions = running.hub.join(
+            uuid.UUID(client.user), client.checkpoint, since=since
+        )
+        self.carry_out(running, actions)
+
+    def leave(self, client: Client) -> None:
+        if client.running is not None and client.reader is not None:
+            self.carry_out(client.running, client.running.hub.leave(client.reader))
+            client.running = client.reader = None
+
+    def take(self, client: Client, *, lost: bool = False) -> bool:
+        """The client is sent what is there for it; with `lost` it breaks off before it has it."""
+        if client.running is None or client.reader is None:
+            return False
+        lines, actions = client.running.hub.take(client.reader)
+        checkpoint = client.reader.checkpoint
+        self.carry_out(client.running, actions)
+        if lost:
+            self.leave(client)
+            return False
+        self._received(client, lines)
+        client.checkpoint = checkpoint
+        return bool(lines)
+
+    def work(self) -> None:
+        """All that can be done is done, until nothing is left to do."""
+        for _ in range(200):
+            for index, running in enumerate(self.hubs):
+                self.reconnect(index)
+                self.confirm(index)
+                self.deliver(index, len(running.wire))
+                while running.asked:
+                    self.answer(index, 0)
+            before = [client.checkpoint for client in self.clients]
+            taken = [self.take(client) for client in self.clients]
+            is_idle = not any(running.asked for running in self.hubs)
+            if is_idle and not any(taken) and before == [c.checkpoint for c in self.clients]:
+                return
+        raise AssertionError("it never comes to an end")
+
+    def end_transactions(self) -> None:
+        while self.open:
+            self.commit(0, publish=False)
+        self.replicate(len(self.commits))
+
+    def owed(self, client: Client) -> set[str]:
+        """What the client must have been sent in the end."""
+        theirs = {row.entry.id for row in self.committed if row.entry.user_id == client.user}
+        return theirs - client.at_begin
+
+    def carry_out(self, running: Running, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Subscribe(user_id):
+                    running.subscribing.append(user_id)
+                case Unsubscribe(user_id):
+                    running.channels.discard(str(user_id))
+                    if user_id in running.subscribing:
+                        running.subscribing.remove(user_id)
+                case Request(reader=reader):
+                    under_way = [one.request.reader for one in running.asked]
+                    assert reader not in under_way, "one request at a time for each"
+                    running.asked.append(Asked(action))
+                case Wake(reader):
+                    running.woken.add(reader)
+
+    def _received(self, client: Client, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            entry = decode(line)
+            if not isinstance(entry, Entry) or entry.user_id != client.user:
+                continue
+            client.received[entry.id] += 1
+            assert client.received[entry.id] == 1, "sent twice"
+            assert entry.id in self.committed_ids, "not committed"
+            assert entry.id not in client.at_begin - client.heard, "from before it began"
+
+    def _begin_answer(self, request: Request, read: Read) -> Iterator[HistoryChunk]:
+        users = {str(user) for user in request.users}
+        is_first = read.cursor is None
+        client = next(
+            (c for c in self.clients if request.reader and c.reader is request.reader), None
+        )
+        from_the_first = client is not None and client.from_the_first
+        if client is not None and is_first:
+            visible = {row.entry.id for row in self.committed[: self.replicated]}
+            client.at_begin = set() if from_the_first else visible
+        return self.read(
+            read,
+            lambda entry: entry.user_id in users,
+            begin_before_all=is_first and from_the_first,
+        )
+
+    def _new_hub(self) -> Running:
+        return Running(Hub(lines=self.lines, keep=self.keep))

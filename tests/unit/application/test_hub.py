@@ -1,0 +1,236 @@
+"""The promise for many readers, against a model world: each is sent every entry exactly once."""
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+import pytest
+
+from lykke_cli.application.merge import ReadKind
+from tests.unit.application.hub_world import USERS, HubWorld
+
+T = TypeVar("T")
+SCHEDULES = 1_000  # of each kind, the same ones every time
+STEPS = 30
+AGES = [timedelta(0)] * 4 + [
+    timedelta(seconds=5),
+    timedelta(minutes=20),
+    timedelta(days=30),
+    timedelta(hours=-1),
+]
+
+
+class Schedule:
+    """Anything that can happen, in any order; at the end everybody must have been sent everything.
+
+    The world itself fails when anything is sent twice, or before it is committed. The steps are
+    drawn by `seed`, and told where one fails.
+    """
+
+    def __init__(self, seed: int, *, replica: bool) -> None:
+        self.random = random.Random(seed)
+        keep, lines = self.pick([0, 3, 50]), self.pick([1, 2, 50, 50])
+        self.hubs, self.users = self.pick([1, 2]), USERS[: self.pick([1, 2, 3])]
+        self.world = HubWorld(lines=lines, keep=keep, replica=replica)
+        self.story = [f"lines={lines}, keep={keep}, replica={replica}"]
+        self.steps: dict[Callable[[], object], int] = {
+            self.write: 2,
+            self.begin: 1,
+            self.commit: 2,
+            self.write_and_commit: 4,
+            self.roll_back: 1,
+            self.publish_again: 2,
+            self.replicate: 3 if replica else 0,
+            self.disconnect: 1,
+            self.reconnect: 1,
+            self.confirm: 2,
+            self.deliver: 3,
+            self.deliver_junk: 1,
+            self.deliver_as_another: 1,
+            self.tick: 4,
+            self.answer: 8,
+            self.answer_last: 4,
+            self.fail: 1,
+            self.die: 1,
+            self.work: 1,
+            self.come: 2,
+            self.come_to_read: 3,
+            self.join: 4,
+            self.leave: 2,
+            self.take: 5,
+            self.lose: 1,
+        }
+
+    def run(self) -> None:
+        try:
+            if self.flip():
+                self.world.come(USERS[0], 0, from_the_first=False)
+                self.world.work()
+                self.story.append("begun")
+            steps = self.random.choices([*self.steps], [*self.steps.values()], k=STEPS)
+            for step in steps:
+                self.story.append(f"{step.__name__} -> {step()}")
+            self.end()
+        except Exception as error:
+            error.add_note("\n".join(self.story))
+            raise
+
+    def end(self) -> None:
+        world = self.world
+        world.end_transactions()
+        for number, client in enumerate(world.clients):
+            world.join(client, number % 2)
+        # The first tries again what failed, and where a journal is too short it takes another.
+        for kind in (ReadKind.RECENT, ReadKind.FULL, ReadKind.RECENT):
+            for index in range(2):
+                world.tick(index, kind)
+            world.work()
+        for client in world.clients:
+            assert world.owed(client) <= client.received.keys(), "passed over"
+
+    # The application
+
+    def write(self) -> object:
+        index, savepoint, age, user = (
+            self.index(),
+            self.flip(),
+            self.pick(AGES),
+            self.pick(self.users),
+        )
+        self.world.write(index, savepoint=savepoint, age=age, user=user)
+        return index, savepoint, age, user
+
+    def begin(self) -> None:
+        self.world.begin()
+
+    def commit(self) -> object:
+        index, publish = self.index(), self.flip()
+        self.world.commit(index, publish=publish)
+        return index, publish
+
+    def write_and_commit(self) -> object:
+        user, age, publish = self.pick(self.users), self.pick(AGES), self.flip()
+        self.world.write_and_commit(user, age=age, publish=publish)
+        return user, age, publish
+
+    def roll_back(self) -> None:
+        self.world.roll_back(self.index())
+
+    def publish_again(self) -> object:
+        index, replayed = self.random.randrange(100), self.flip()
+        self.world.publish_again(index, replayed=replayed)
+        return index, replayed
+
+    def replicate(self) -> None:
+        self.world.replicate(self.random.randint(1, 3))
+
+    # The hubs
+
+    def disconnect(self) -> None:
+        self.world.disconnect(self.hub())
+
+    def reconnect(self) -> None:
+        self.world.reconnect(self.hub())
+
+    def confirm(self) -> None:
+        self.world.confirm(self.hub())
+
+    def deliver(self) -> None:
+        self.world.deliver(self.hub(), self.random.randint(1, 4))
+
+    def deliver_junk(self) -> None:
+        self.world.deliver_junk(self.hub(), self.pick(self.users))
+
+    def deliver_as_another(self) -> None:
+        if self.world.committed:
+            entry = self.pick(self.world.committed).entry
+            self.world.publish(entry, channel=self.pick(self.users))
+
+    def tick(self) -> object:
+        hub, kind = self.hub(), self.pick([*ReadKind])
+        self.world.tick(hub, kind)
+        return hub, kind
+
+    def answer(self) -> object:
+        hub, which = self.hub(), self.index()
+        for _ in range(self.random.randint(1, 4)):
+            self.world.answer(hub, which)
+        return hub, which
+
+    def answer_last(self) -> object:
+        """What was asked last overtakes the others."""
+        hub, steps = self.hub(), self.random.randint(1, 6)
+        for _ in range(steps):
+            self.world.answer(hub, -1)
+        return hub, steps
+
+    def fail(self) -> object:
+        hub, which = self.hub(), self.index()
+        self.world.fail(hub, which)
+        return hub, which
+
+    def die(self) -> object:
+        hub = self.hub()
+        self.world.die(hub)
+        return hub
+
+    def work(self) -> None:
+        self.world.work()
+
+    # The clients
+
+    def come(self) -> object:
+        user, hub, from_the_first = self.pick(self.users), self.hub(), self.flip()
+        if len(self.world.clients) < 6:
+            self.world.come(user, hub, from_the_first=from_the_first)
+        return user, hub, from_the_first
+
+    def come_to_read(self) -> object:
+        """While something else may be under way."""
+        told = self.come()
+        for hub in range(self.hubs):
+            self.world.confirm(hub)
+        return told, self.answer_last()
+
+    def join(self) -> object:
+        which, hub = self.index(), self.hub()
+        if self.world.clients:
+            self.world.join(self.world.clients[which % len(self.world.clients)], hub)
+        return which, hub
+
+    def leave(self) -> object:
+        which = self.index()
+        if self.world.clients:
+            self.world.leave(self.world.clients[which % len(self.world.clients)])
+        return which
+
+    def take(self, *, lost: bool = False) -> object:
+        which = self.index()
+        if self.world.clients:
+            self.world.take(self.world.clients[which % len(self.world.clients)], lost=lost)
+        return which
+
+    def lose(self) -> object:
+        return self.take(lost=True)
+
+    def hub(self) -> int:
+        return self.random.randrange(self.hubs)
+
+    def index(self) -> int:
+        return self.random.randrange(8)
+
+    def flip(self) -> bool:
+        return self.random.random() < 0.5
+
+    def pick(self, values: Sequence[T]) -> T:
+        return self.random.choice(values)
+
+
+@pytest.mark.parametrize("replica", [False, True])
+def test_every_reader_is_sent_every_entry_once(replica: bool) -> None:
+    for seed in range(SCHEDULES):
+        Schedule(seed, replica=replica).run()
+
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
