@@ -9,7 +9,8 @@ _SHAPE = """
     SELECT string_agg(attname || format_type(atttypid, -1) || attnotnull, ',' ORDER BY attnum)
         || (SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles
             WHERE has_table_privilege(rolname, 'audit_logs', 'SELECT') AND NOT rolsuper)
-        || (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+        || (SELECT string_agg(relname || relkind::text, ',' ORDER BY relname)
+            FROM pg_class WHERE relnamespace = 'public'::regnamespace)
         || (SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
             WHERE d.datname = current_database())
     FROM pg_attribute WHERE attrelid = to_regclass('audit_logs') AND attnum > 0

@@ -44,7 +44,7 @@ EVERY_TEXT = os.environ.get("HYPOTHESIS_PROFILE") == "fuzz"  # for every paramet
 UNSTORABLE = "nul\x00'; DROP TABLE audit_logs; --"
 # What lets each command run to its end at once.
 BASE: dict[str, dict[str, object]] = {
-    "tail": {"user": USER, "--since": "1h", "--timeout": "20ms", "--output": "ndjson"},
+    "tail": {"user": USER, "--since": "1h", "--idle": "20ms", "--output": "ndjson"},
     "backfill": {"user": USER, "--since": "1h", "--output": "ndjson"},
     "expect": {"user": USER, "--timeout": "20ms"},
     "stats": {"user": USER, "--output": "json"},

@@ -42,8 +42,8 @@ All that are given must hold. With any of them only entries are shown.
                            true; texts stand in '...', numbers in `...`
 
   lykke backfill USER_ID --activity-type 'TASK_*' --since 7d
-  lykke backfill USER_ID --query "meta.priority=='high'"
-  lykke backfill USER_ID --query 'meta.minutes > `30`' --grep '(?i)invoice'
+  lykke backfill USER_ID --since 30d --query "meta.priority=='high'"
+  lykke backfill USER_ID --since 7d --query 'meta.minutes > `30`' --grep invoice
 
 The database decides on types, entities and times. --grep, --not-grep, --query
 and patterns with [] look at every entry that is left: with a --since they have

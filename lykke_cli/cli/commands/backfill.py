@@ -12,7 +12,7 @@ LEADING = ("--since", "--last", "--activity-type", "--grep", "--output")
 EPILOG = options.examples(
     "lykke backfill USER_ID",
     "lykke backfill USER_ID --since 2h -o csv",
-    "lykke backfill USER_ID --grep invoice",
+    "lykke backfill USER_ID --since 30d --grep invoice",
 )
 
 
