@@ -354,7 +354,7 @@ class Hub:
         if not may_ask or not self._marks or self._marks[-1].number <= reader.after:
             return []
         del self._waiting[reader]
-        for mark in self._marks:
+        for mark in () if self._trunk.is_holding else self._marks:
             is_there = mark.number >= member.whole_from and reader.stands_at(mark, member.journal)
             if is_there and self._take_position(reader, mark):
                 return [Wake(reader)]

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from lykke_cli.application.merge import ReadKind
-from tests.unit.application.hub_world import USERS, HubWorld
+from tests.unit.application.hub_world import USERS, Client, HubWorld
 
 T = TypeVar("T")
 SCHEDULES = 1_000  # of each kind, the same ones every time
@@ -231,6 +231,41 @@ class Schedule:
 def test_every_reader_is_sent_every_entry_once(replica: bool) -> None:
     for seed in range(SCHEDULES):
         Schedule(seed, replica=replica).run()
+
+
+def has_read_its_past(world: HubWorld) -> Client:
+    """A client from the first on, whose hub has read for it, and it has taken nothing yet."""
+    world.write_and_commit(USERS[0], age=timedelta(0), publish=False)
+    client = world.come(USERS[0], 0, from_the_first=True)
+    world.confirm(0)
+    for _ in range(4):  # the hub's beginning, the reader's, a row, and the end
+        world.answer(0, 0)
+    return client
+
+
+def test_a_checkpoint_covers_what_was_taken_and_no_more() -> None:
+    world = HubWorld(lines=50)
+    client = has_read_its_past(world)
+    assert client.reader is not None
+    while world.hubs[0].asked:
+        world.answer(0, 0)
+    assert client.reader.checkpoint is None
+    assert world.take(client)
+    assert client.checkpoint is not None
+
+
+def test_a_repetition_that_is_held_back_is_known_when_it_is_let_go() -> None:
+    """Rare among the schedules, so shown on its own."""
+    world = HubWorld(lines=50)
+    client = has_read_its_past(world)
+    world.disconnect(0)
+    world.reconnect(0)
+    world.answer(0, 1)
+    world.publish_again(0, replayed=False)
+    world.deliver(0, 1)
+    world.answer(0, 0)  # for the reader, while the hub's own read goes on
+    world.work()  # fails when anything is sent twice
+    assert client.received.keys() == world.committed_ids
 
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
