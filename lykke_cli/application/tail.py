@@ -63,7 +63,7 @@ class Connected(msgspec.Struct, frozen=True):
     channel: str
     """What is followed, in words."""
     gap: Gap | None
-    """The time without one before it, if this is not the first."""
+    """The time without one before it, if this is not the first to be told of."""
 
 
 class Disconnected(msgspec.Struct, frozen=True):
@@ -279,7 +279,8 @@ class Tail:
         self._waiting: asyncio.Timeout | None = None  # for the link
         self._link_came_last = False
         self._answers: asyncio.Queue[_Answer] = asyncio.Queue(QUEUE_LENGTH)
-        self._unannounced: Connected | None = None
+        self._has_begun = history is None  # where there is one, with its first snapshot
+        self._has_connected = False  # as was told
         self._merge: Merge | LiveOnly = LiveOnly()
         self._beside = _Beside(request.filters) if request.is_mixed else None
         self._reader: _Reader | None = None
@@ -368,18 +369,20 @@ class Tail:
             case ReadKind():
                 yield from self._carry_out(self._merge.tick(happened))
             case HistoryChunk() | _Verified() | _Failed() if self._reader is not None:
-                if self._unannounced is not None and isinstance(happened, HistoryChunk):
-                    yield self._unannounced
-                    self._unannounced = None
+                if isinstance(happened, HistoryChunk) and not self._has_begun:
+                    self._has_begun = True
+                    if self._link.is_connected:
+                        yield self._connected(None)
                 yield from self._carry_out(self._reader.heard(happened))
 
     def _subscribed(self, gap: Gap | None) -> Iterator[Event]:
-        connected = Connected(in_words(self._channels), gap)
-        if self._reader is None or self._reader.has_worked:
-            yield connected
-        else:
-            self._unannounced = connected
+        if self._has_begun:
+            yield self._connected(gap)
         yield from self._carry_out(self._merge.subscribed())
+
+    def _connected(self, gap: Gap | None) -> Connected:
+        is_first, self._has_connected = not self._has_connected, True
+        return Connected(in_words(self._channels), None if is_first else gap)
 
     def _carry_out(self, told: Iterable[Told]) -> Iterator[Event]:
         for one in told:

@@ -137,7 +137,9 @@ class Scene:
 
     def _connected(self, event: Connected, now: float) -> Iterator[Step]:
         gap = event.gap
-        if gap is None:
+        if gap is None:  # a break before it is none of what is followed
+            yield from self.release()
+            self._outage = None
             yield Line(f"following {event.channel}")
             if self._warning is not None:
                 yield Line(self._warning)

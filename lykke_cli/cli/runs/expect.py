@@ -237,7 +237,7 @@ class Expecting:
                         if matching:
                             self._countdown.clear()
                             await self.terminal.send(renderer.render(matching))
-                    case Connected(_, None):
+                    case Connected() if not self._seen.connected:
                         self._seen.connected = True
                     case HistoryRead():
                         self._seen.reads += 1

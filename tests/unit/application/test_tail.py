@@ -111,6 +111,34 @@ async def test_a_break_is_told_with_its_gap() -> None:
     assert isinstance(again, Connected) and again.gap is not None
 
 
+@pytest.mark.parametrize(
+    ("is_back", "then"),
+    [(True, [Connected, HistoryRead]), (False, [HistoryRead, Connected])],
+    ids=["back", "away"],
+)
+async def test_a_break_before_history_has_begun_is_no_gap(
+    is_back: bool, then: list[type[Event]]
+) -> None:
+    class Slow(History):
+        """Begins with a break, and answers when the connection is back, or before."""
+
+        async def begin(self, *args: Any, **options: Any) -> AsyncGenerator[HistoryChunk]:
+            gateway.disconnect()
+            if is_back:
+                gateway.restore()
+                while not gateway.publish(CHANNEL, b"{}"):  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            for _ in range(10):  # until that was heard of
+                await asyncio.sleep(0)
+            yield CHUNK
+            gateway.restore()
+
+    async with MemoryPubSubGateway() as gateway:
+        told = await take(a_tail(gateway, cast(History, Slow())), 3)
+    assert [type(event) for event in told] == [Disconnected, *then]
+    assert Connected(CHANNEL, None) in told
+
+
 async def test_a_read_during_which_the_connection_came_back_goes_on() -> None:
     class Slow(History):
         """Waits with every answer after the first."""

@@ -85,6 +85,13 @@ def test_a_short_outage_is_a_rule_the_rows_and_the_end() -> None:
     ]
 
 
+def test_an_outage_before_anything_was_followed_ends_when_it_is() -> None:
+    scene = Scene(Clock(UTC), with_history=True, is_among_rows=True)
+    assert told(scene, LOST, Connected("c", None), READ, recovered(), READ, HOLD_TIME, READ) == [
+        *("Redis is gone; trying again", "following c", "1 recovered"),
+    ]
+
+
 def test_nothing_is_told_every_two_seconds() -> None:
     scene = a_scene()
     told(scene, LOST)
