@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -74,34 +74,40 @@ class Follower:
             await self._finish()
 
     async def _follow(self) -> None:
-        try:
-            async with aclosing(self._events()) as events:
-                async for event in events:
-                    for step in self._reporter.heard(event):
-                        await self._carry_out(step)
-                        if self._left == 0:
-                            return
-                        if self._has_read and not self._follows:
-                            if self._explaining is not None:
-                                await self._explaining
-                            self._require_count()
-                            return
-                    self._reporter.draw()
-            await self._print_rest()
-        except asyncio.CancelledError:
-            with suppress(OutputClosed):  # it may have been cancelled in the middle of a line
-                await self._print_rest()
-            raise
+        async with aclosing(self._events()) as events:
+            while True:
+                try:
+                    event = await anext(events, None)
+                except asyncio.CancelledError:
+                    with suppress(OutputClosed):
+                        await self._carry_out_all(self._reporter.rest())
+                    raise
+                steps = self._reporter.rest() if event is None else self._reporter.heard(event)
+                if await self._carry_out_all(steps) or event is None:
+                    return
+                self._reporter.draw()
+
+    async def _carry_out_all(self, steps: Iterator[Event]) -> bool:
+        """Each in its turn, up to one that ends the run: then True.
+
+        None follows it, nor one that is cancelled: a Save would cover what was not printed.
+        """
+        for step in steps:
+            await self._carry_out(step)
+            if self._left == 0:
+                return True
+            if self._has_read and not self._follows:
+                if self._explaining is not None:
+                    await self._explaining
+                self._require_count()
+                return True
+        return False
 
     def _require_count(self) -> None:
         if self._left:
             raise ExpectationNotMet(
                 f"Only {self._reporter.entries} came, {self._left} more were waited for."
             ) from None
-
-    async def _print_rest(self) -> None:
-        for step in self._reporter.rest():
-            await self._carry_out(step)
 
     def _events(self) -> AsyncGenerator[Event | Tick]:
         events = self._tail.events()

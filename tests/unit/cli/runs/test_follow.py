@@ -3,15 +3,18 @@
 import asyncio
 import io
 from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 
 from lykke_cli.application.errors import ExpectationNotMet
-from lykke_cli.application.merge import Print
+from lykke_cli.application.gateways.history_protocol import Cursor
+from lykke_cli.application.gateways.pubsub_protocol import Gap
+from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, decode
 from lykke_cli.application.place import NoPlace
-from lykke_cli.application.tail import Connected, Event, HistoryRead, Tail
+from lykke_cli.application.tail import Connected, Disconnected, Event, HistoryRead, Tail
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.sink import NoSink
 from lykke_cli.cli.output.terminal import Terminal
@@ -22,6 +25,11 @@ from tests.builders import entity, wire
 IDLE = 60.0  # seconds
 LINE = Print([Arrival(decode(wire(entity())), "live")])
 CONNECTED, READ = Connected("auditlog:x", None), HistoryRead(0, after_failure=False)
+LOST_AT = datetime(2026, 11, 24, 15, 6, 19, tzinfo=UTC)
+LOST = Disconnected("Redis is gone.", LOST_AT)
+AGAIN = Connected("auditlog:x", Gap(LOST_AT, LOST_AT))
+RECOVERED = Print([Arrival(decode(wire(entity())), "recovered") for _ in range(3)])
+SAVE = Save(Checkpoint(Cursor({}), {}, None))
 Step = Event | float
 
 
@@ -69,20 +77,41 @@ class Count(NoSink):
         self.written += len(arrivals)
 
 
+class Saves(NoPlace):
+    """Counts how often the place was reached."""
+
+    number = 0
+
+    def reached(self, checkpoint: Checkpoint) -> None:
+        self.number += 1
+
+
+class Screen(io.BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
 async def printed(
-    steps: Sequence[Step], *, has_history: bool = True, writing: float = 0.0, **ends: Any
+    steps: Sequence[Step],
+    *,
+    has_history: bool = True,
+    writing: float = 0.0,
+    place: NoPlace | None = None,
+    at_terminal: bool = False,
+    timeout: float | None = None,
+    **ends: Any,
 ) -> int:
     """How many messages are printed before the run ends."""
     sink = Count(writing)
-    terminal = Terminal(io.BytesIO(), io.BytesIO())
+    stream = Screen if at_terminal else io.BytesIO
     follower = Follower(
         cast(Tail, Events(steps, has_history=has_history)),
         sink,
-        Reporter(terminal, quiet=True, with_history=has_history),
-        Keeper(NoPlace(), sink, lambda _: None),
+        Reporter(Terminal(stream(), stream()), quiet=not at_terminal, with_history=has_history),
+        Keeper(place or NoPlace(), sink, lambda _: None),
         **ends,
     )
-    await follower.run()
+    await follower.run(timeout)
     return sink.written
 
 
@@ -135,3 +164,22 @@ async def test_it_ends_with_history_once_its_mistakes_were_told() -> None:
     steps: list[Step] = [CONNECTED, LINE, LINE, READ, LINE]
     assert await printed(steps, follows=False, when_read=tell) == 2
     assert told == ["a mistake"]
+
+
+@pytest.mark.parametrize(("count", "number", "saves"), [(None, 3, 1), (2, 2, 0)])
+async def test_a_place_covers_none_of_the_held_rows_that_a_count_left_out(
+    count: int | None, number: int, saves: int
+) -> None:
+    place = Saves()
+    steps: list[Step] = [CONNECTED, READ, LOST, RECOVERED, SAVE, TOO_LONG]
+    ends: dict[str, Any] = {"count": count, "timeout": IDLE}
+    assert await printed(steps, at_terminal=True, place=place, **ends) == number
+    assert place.number == saves
+
+
+async def test_a_place_covers_none_of_the_rows_that_were_being_written_when_it_ended() -> None:
+    place = Saves()
+    steps: list[Step] = [CONNECTED, READ, LOST, AGAIN, RECOVERED, SAVE, LINE, SAVE, READ]
+    ends: dict[str, Any] = {"writing": TOO_LONG, "timeout": IDLE}
+    assert await printed(steps, at_terminal=True, place=place, **ends) == 0
+    assert place.number == 0
