@@ -82,6 +82,11 @@ class Reporter:
         self.is_behind = False
         """Whether another process has the terminal."""
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it is connected, and not paused."""
+        return self._connected_at is not None and self.paused is None
+
     def line(self, text: str) -> None:
         """One line for the person."""
         self._tell(Line(text))

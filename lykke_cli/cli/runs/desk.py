@@ -50,7 +50,7 @@ class Desk:
                             break
                         case Key() | Typing() | Seek():
                             self._obey(one)
-                            self._reporter.draw()
+                            yield Tick()  # for what it changes
                         case Tick():
                             look()
                             self._tell_state()

@@ -11,7 +11,7 @@ from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
 from lykke_cli.application.gateways.pubsub_protocol import AUDIT_LOG, PubSubGatewayProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
-from lykke_cli.application.tail import Connected, Event, HistoryRead, Tail
+from lykke_cli.application.tail import Connected, Event, HistoryAway, HistoryRead, Tail
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.scene import Tick
 from lykke_cli.cli.output.sink import Sink
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Follower:
     """Writes what `tail` yields to `sink`, for ever, or until one of these ends it.
 
-    `count` messages were written; none was for `idle` seconds, once the history was printed; or,
+    `count` messages were written; for `idle` seconds none was, though one would have been; or,
     unless it `follows`, the history was. Then `when_read` is run beside it, once. At a terminal the
     person may ask for something by a key, such as the end.
     """
@@ -50,6 +50,7 @@ class Follower:
         self._acknowledger: Acknowledger | None = None
         self._idle = idle
         self._silence = asyncio.timeout(None)
+        self._is_caught_up = False  # with what came while nothing could come live
         self._follows = follows
         self._has_read = False
         self._when_read = when_read
@@ -85,6 +86,7 @@ class Follower:
                 steps = self._reporter.rest() if event is None else self._reporter.heard(event)
                 if await self._carry_out_all(steps) or event is None:
                     return
+                self._count_silence()
                 self._reporter.draw()
 
     async def _carry_out_all(self, steps: Iterator[Event]) -> bool:
@@ -119,28 +121,34 @@ class Follower:
                 await self._print(arrivals)
             case Save(checkpoint):
                 self._keeper.reached(checkpoint)
-            case HistoryRead():
+            case HistoryRead(goes_on=goes_on):
                 self._keeper.caught_up()
+                self._is_caught_up = not goes_on
                 self._wait_for_more()
             case Connected():
                 self._reporter.clear()
                 await self._sink.begin()
-                if not self._tail.has_history:
+                self._is_caught_up = not self._tail.has_history
+                if self._is_caught_up:
                     self._wait_for_more()
+            case HistoryAway():
+                self._is_caught_up = False
 
     def _wait_for_more(self) -> None:
         """What there was is printed."""
         if not self._has_read:
             self._has_read = True
-            self._count_silence()
             if self._when_read is not None:
                 self._explaining = asyncio.create_task(self._when_read())
 
     def _count_silence(self, *, writing: bool = False) -> None:
-        """Begin to from now on; a write takes its time."""
-        if self._idle is not None and self._has_read and not self._silence.expired():
-            now = asyncio.get_running_loop().time()
-            self._silence.reschedule(None if writing else now + self._idle)
+        """From now on, or as before; but only while what comes is printed at once."""
+        if self._idle is None or self._silence.expired():
+            return
+        if writing or not (self._is_caught_up and self._reporter.is_live):
+            self._silence.reschedule(None)
+        elif self._silence.when() is None:
+            self._silence.reschedule(asyncio.get_running_loop().time() + self._idle)
 
     async def _print(self, arrivals: Sequence[Arrival]) -> None:
         if self._acknowledger is not None:
@@ -163,7 +171,6 @@ class Follower:
             self._left -= len(batch)
         if self._acknowledger is not None:
             await self._acknowledger.answer(batch)
-        self._count_silence()
 
     async def _finish(self) -> None:
         self._reporter.clear()

@@ -14,7 +14,14 @@ from lykke_cli.application.gateways.pubsub_protocol import Gap
 from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, decode
 from lykke_cli.application.place import NoPlace
-from lykke_cli.application.tail import Connected, Disconnected, Event, HistoryRead, Tail
+from lykke_cli.application.tail import (
+    Connected,
+    Disconnected,
+    Event,
+    HistoryAway,
+    HistoryRead,
+    Tail,
+)
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.sink import NoSink
 from lykke_cli.cli.output.terminal import Terminal
@@ -28,9 +35,10 @@ CONNECTED, READ = Connected("auditlog:x", None), HistoryRead(0, after_failure=Fa
 LOST_AT = datetime(2026, 11, 24, 15, 6, 19, tzinfo=UTC)
 LOST = Disconnected("Redis is gone.", LOST_AT)
 AGAIN = Connected("auditlog:x", Gap(LOST_AT, LOST_AT))
+AWAY, GOES_ON = HistoryAway("gone"), HistoryRead(0, after_failure=False, goes_on=True)
 RECOVERED = Print([Arrival(decode(wire(entity())), "recovered") for _ in range(3)])
 SAVE = Save(Checkpoint(Cursor({}), {}, None))
-Step = Event | float
+Step = Event | float | Callable[[], None]
 
 
 class Clock:
@@ -49,7 +57,10 @@ class Clock:
 
 
 class Events:
-    """A tail that yields these, lets seconds pass where a number stands, and then waits."""
+    """A tail that yields these, lets seconds pass where a number stands, and then waits.
+
+    A function is called.
+    """
 
     def __init__(self, steps: Sequence[Step], *, has_history: bool) -> None:
         self._steps = steps
@@ -60,6 +71,8 @@ class Events:
         for step in self._steps:
             if isinstance(step, float):
                 await clock.passes(step)
+            elif callable(step):
+                step()
             else:
                 yield step
         await asyncio.Event().wait()
@@ -97,6 +110,7 @@ async def printed(
     has_history: bool = True,
     writing: float = 0.0,
     place: NoPlace | None = None,
+    reporter: Reporter | None = None,
     at_terminal: bool = False,
     timeout: float | None = None,
     **ends: Any,
@@ -104,10 +118,11 @@ async def printed(
     """How many messages are printed before the run ends."""
     sink = Count(writing)
     stream = Screen if at_terminal else io.BytesIO
+    terminal = Terminal(stream(), stream())
     follower = Follower(
         cast(Tail, Events(steps, has_history=has_history)),
         sink,
-        Reporter(Terminal(stream(), stream()), quiet=not at_terminal, with_history=has_history),
+        reporter or Reporter(terminal, quiet=not at_terminal, with_history=has_history),
         Keeper(place or NoPlace(), sink, lambda _: None),
         **ends,
     )
@@ -123,8 +138,12 @@ MOST, TOO_LONG = 0.9 * IDLE, 1.1 * IDLE
     [
         ([CONNECTED, READ, TOO_LONG, LINE], 0),
         ([CONNECTED, READ, MOST, LINE, MOST, LINE, MOST, LINE, TOO_LONG, LINE], 3),
-        # Neither a reconcile nor a reconnection is something that came.
-        ([CONNECTED, READ, MOST, READ, CONNECTED, MOST, LINE], 0),
+        # A reconcile is nothing that came.
+        ([CONNECTED, READ, MOST, READ, MOST, LINE], 0),
+        # Nor is there silence as long as nothing can come, or what was missed has not been read.
+        ([CONNECTED, READ, LOST, TOO_LONG, READ, TOO_LONG, LINE, AGAIN, READ, TOO_LONG, LINE], 1),
+        ([CONNECTED, READ, LOST, AGAIN, GOES_ON, TOO_LONG, LINE, READ, TOO_LONG, LINE], 1),
+        ([CONNECTED, READ, AWAY, TOO_LONG, LINE, TOO_LONG, LINE, READ, TOO_LONG, LINE], 2),
         # As long as history is read nothing is silent.
         ([CONNECTED, TOO_LONG, LINE, TOO_LONG, LINE, READ, MOST, LINE, TOO_LONG, LINE], 3),
     ],
@@ -136,8 +155,22 @@ async def test_silence_ends_it_counted_from_what_was_printed_last(
 
 
 async def test_without_a_history_silence_counts_from_the_subscription_on() -> None:
-    steps: list[Step] = [CONNECTED, MOST, LINE, TOO_LONG, LINE]
-    assert await printed(steps, has_history=False, idle=IDLE) == 1
+    steps: list[Step] = [CONNECTED, MOST, LINE, LOST, TOO_LONG, AGAIN, MOST, LINE, TOO_LONG, LINE]
+    assert await printed(steps, has_history=False, idle=IDLE) == 2
+
+
+async def test_a_pause_is_no_silence() -> None:
+    reporter = Reporter(Terminal(io.BytesIO(), io.BytesIO()), quiet=True, with_history=True)
+
+    def pause() -> None:
+        reporter.paused = "paused"
+
+    def go_on() -> None:
+        reporter.paused = None
+
+    steps: list[Step] = [CONNECTED, READ, pause, READ, TOO_LONG, LINE]
+    steps += [pause, TOO_LONG, go_on, READ, MOST, LINE, TOO_LONG, LINE]
+    assert await printed(steps, reporter=reporter, idle=IDLE) == 2
 
 
 async def test_a_slow_output_is_no_silence() -> None:
