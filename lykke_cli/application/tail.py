@@ -257,8 +257,8 @@ def _parts(deliveries: Deliveries) -> Iterator[tuple[bool, Deliveries]]:
 class Tail:
     """Follows channels; `events()` yields what to print and what happened, for ever.
 
-    Every Print must have left the process before the next event is asked for: a Save that follows
-    it says that it may be recorded as done. Without a `history` gaps are only announced.
+    They are carried out in order, if later: a Save says that what was printed before it may be
+    recorded as done, once it has left the process. Without a `history` gaps are only announced.
     Raises ServerUnavailable when a server cannot be reached at the start; later it tries again.
     """
 

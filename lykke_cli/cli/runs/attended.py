@@ -6,12 +6,13 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
 
 from lykke_cli.application.batches import as_batch
-from lykke_cli.application.merge import Print
+from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.tail import Event
 from lykke_cli.cli.output.keys import Command
 from lykke_cli.cli.output.scene import Tick
 
 TICK = 1.0  # seconds
+MOST_EVENTS = 20_000
 MOST_ROWS = 20_000
 MOST_BYTES = 64 << 20
 
@@ -19,9 +20,10 @@ MOST_BYTES = 64 << 20
 class Attended:
     """Takes events as they come, and gives them on in order; while it `is_paused` up to a row.
 
-    At most MOST_ROWS rows and MOST_BYTES of them wait, and one event more. Then the tail is asked
-    for nothing until there is room, as by an output that takes nothing: what comes meanwhile waits
-    with the server, or is read from the database later.
+    At most MOST_EVENTS with MOST_ROWS rows and MOST_BYTES of them wait, and one event more; of the
+    Saves between two rows only the last does. Then the tail is asked for nothing until there is
+    room, as by an output that takes nothing: what comes meanwhile waits with the server, or is read
+    from the database later.
     """
 
     def __init__(self) -> None:
@@ -36,7 +38,8 @@ class Attended:
 
     @property
     def is_full(self) -> bool:
-        return self.rows > MOST_ROWS or self._bytes > MOST_BYTES
+        has_most = self.rows > MOST_ROWS or len(self._events) > MOST_EVENTS
+        return has_most or self._bytes > MOST_BYTES
 
     @property
     def _is_held_up(self) -> bool:
@@ -77,12 +80,23 @@ class Attended:
     async def _take(self, events: AsyncGenerator[Event]) -> None:
         async with aclosing(events):
             async for event in events:
+                if isinstance(event, Save):
+                    self._drop_save()
                 self._events.append(event)
                 self._count(event, 1)
                 self._news.set()
                 while self.is_full:
                     self._room.clear()
                     await self._room.wait()
+
+    def _drop_save(self) -> None:
+        """The one that waits after the last row, if any: a later one says more."""
+        for index in reversed(range(len(self._events))):
+            if isinstance(self._events[index], Print):
+                return
+            if isinstance(self._events[index], Save):
+                del self._events[index]
+                return
 
     def _next(self) -> Event:
         event = self._events.popleft()

@@ -6,9 +6,10 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from lykke_cli.application.merge import Print
+from lykke_cli.application.gateways.history_protocol import Cursor
+from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, decode
-from lykke_cli.application.tail import Event, Notice
+from lykke_cli.application.tail import Event, HistoryRead, Notice
 from lykke_cli.cli.output.keys import Command, Key
 from lykke_cli.cli.output.scene import Tick
 from lykke_cli.cli.runs import attended as module
@@ -102,6 +103,29 @@ async def test_a_pause_holds_so_much_and_then_asks_for_no_more(
         assert (source.given, attended.is_full) == (1, True)
         attended.is_paused = False
         assert await take(stream, 3) == source.events
+
+
+async def test_other_events_of_a_pause_do_not_pile_up_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_EVENTS", 3)
+    attended, source = Attended(), Source([Print([ROW]), *[Notice("trying")] * 9])
+    attended.is_paused = True
+    async with attending(attended, source) as stream:
+        await anext(stream)
+        await until_idle()
+        assert (source.given, attended.is_full) == (4, True)
+        attended.is_paused = False
+        assert await take(stream, 10) == source.events
+
+
+async def test_of_the_places_between_two_rows_the_last_is_kept() -> None:
+    row, read = Print([ROW]), HistoryRead(0, after_failure=False)
+    saves = [Save(Checkpoint(Cursor({"n": n}), {}, None)) for n in range(4)]
+    events: list[Event] = [row, saves[0], saves[1], read, saves[2], row, saves[3]]
+    attended, source = Attended(), Source(events)
+    async with attending(attended, source) as stream:
+        assert await take(stream, 5) == [row, read, saves[2], row, saves[3]]
 
 
 async def test_an_error_comes_after_what_was_before_it_also_in_a_pause() -> None:
