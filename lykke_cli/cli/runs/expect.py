@@ -20,6 +20,7 @@ from lykke_cli.cli.output.countdown import Countdown
 from lykke_cli.cli.output.palette import painted
 from lykke_cli.cli.output.renderers import NdjsonRenderer
 from lykke_cli.cli.output.reporter import Reporter
+from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.child import Child, running
 from lykke_cli.cli.runs.silence import LIVE_ONLY, probable_mistakes
@@ -229,14 +230,18 @@ class Expecting:
 
     async def _watch(self, tail: Tail) -> None:
         renderer = NdjsonRenderer(to_terminal=self.terminal.stdout_is_tty)
+        has_reader = True
         async with aclosing(tail.events()) as events:
             async for event in events:
                 match event:
                     case Print(arrivals):
                         matching = self.expectation.take(arrivals)
-                        if matching:
+                        if matching and has_reader:
                             self._countdown.clear()
-                            await self.terminal.send(renderer.render(matching))
+                            try:
+                                await self.terminal.send(renderer.render(matching))
+                            except OutputClosed:
+                                has_reader = False  # the verdict is wanted all the same
                     case Connected() if not self._seen.connected:
                         self._seen.connected = True
                     case HistoryRead():

@@ -168,6 +168,24 @@ def test_entries_come_in_an_order(
     assert ("TASK_PUNTED did not come after TASK_COMPLETED" in result.stderr) == bool(status)
 
 
+@pytest.mark.parametrize(("number", "status"), [(3, 0), (4, 4)])
+def test_the_verdict_does_not_need_anybody_to_read_what_matches(
+    env: dict[str, str], user: uuid.UUID, tmp_path: Path, number: int, status: int
+) -> None:
+    report = tmp_path / "report.xml"
+    publishes = (*program("publishes"), env["REDIS_URL"], f"auditlog:{user}")
+    messages = [wire(entity(user)).decode() for _ in range(3)]
+    options = ("--count", number, "--timeout", "4s", "--live-only", "--junit", report)
+    command = ("expect", user, *options, "--", *publishes, *messages)
+    with LykkeProcess(*command, env=env, reading=False) as process:
+        process._stdout.close()
+        result = process.finish()
+    assert result.status == status, result.stderr
+    assert f"3 of {number}" in result.stderr
+    [suite] = ElementTree.parse(report).getroot()
+    assert suite.get("failures") == str(number - 3)
+
+
 @pytest.mark.parametrize(("ending", "status"), [("exit 7", 7), ("kill -9 $$", 137), ("true", 4)])
 def test_the_status_of_a_command_that_fails_is_handed_on(
     env: dict[str, str], user: uuid.UUID, ending: str, status: int
