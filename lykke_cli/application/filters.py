@@ -19,6 +19,7 @@ _WILD = re.compile(r"[*?[]")
 # A set, as fnmatch reads it: the first ] is one of its characters. What never closes is none.
 _SET = re.compile(r"\[!?+\]?+[^\]]*+\]")
 _LONGEST_LIKE = 1_000  # characters; SQLite refuses more than 50,000
+_MOST_KNOWN, _LONGEST_KNOWN = 1_000, 1_000  # types whose verdict is kept; characters of each
 _LIKE = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": "\\\\"}
 
 Event = Entry | ChannelEvent
@@ -65,9 +66,8 @@ class Filters:
             object.__setattr__(self, "_grep", _search("--grep", self.grep))
         if self.not_grep is not None:
             object.__setattr__(self, "_not_grep", _search("--not-grep", self.not_grep))
-        if self._has_patterns or self.excluded_types:
-            is_wanted = type_matcher(self.activity_types, self.excluded_types)
-            object.__setattr__(self, "_is_wanted_type", lru_cache(1_000)(is_wanted))
+        is_wanted_type = type_matcher(self.activity_types, self.excluded_types)
+        object.__setattr__(self, "_is_wanted_type", is_wanted_type)
 
     @property
     def selects_all(self) -> bool:
@@ -133,18 +133,15 @@ class Filters:
     def _wanted(self, entries: Sequence[Event]) -> list[bool]:
         """Tell for each entry whether it is wanted; each part of the filter looks at all."""
         wanted = [True] * len(entries)
-        if self._is_wanted_type is not None:
+        if self.activity_types or self.excluded_types:
             wanted = [self._is_wanted_type(entry.activity_type) for entry in entries]
-        elif self.activity_types:
-            wanted = [entry.activity_type in self.activity_types for entry in entries]
         for _, part in self._parts():
             wanted = [yes and part(entry) for yes, entry in zip(wanted, entries, strict=True)]
         return wanted
 
     def why_not(self, entry: Event) -> str | None:
         """Say in a few words what of the entry is not as wanted; None when all of it is."""
-        is_wanted = type_matcher(self.activity_types, self.excluded_types)
-        if not is_wanted(entry.activity_type):
+        if not self._is_wanted_type(entry.activity_type):
             return f"its activity_type is {entry.activity_type}"
         for name, part in self._parts():
             if not part(entry):
@@ -192,15 +189,18 @@ def type_matcher(
 
     Without `activity_types` every type is; none that is `excluded` is.
     """
-    is_one = _any_of(activity_types or ("*",))
-    if not excluded:
-        return lambda name: is_one(name) is not None
-    is_excluded = _any_of(excluded)
-    return lambda name: is_one(name) is not None and is_excluded(name) is None
+    is_one, is_excluded = _any_of(activity_types or ("*",)), _any_of(excluded)
+
+    def is_wanted(name: str) -> bool:
+        return bool(is_one(name)) and not is_excluded(name)
+
+    known = lru_cache(_MOST_KNOWN)(is_wanted)
+    return lambda name: known(name) if len(name) <= _LONGEST_KNOWN else is_wanted(name)
 
 
 def _any_of(patterns: Sequence[str]) -> Callable[[str], object]:
-    return re.compile("|".join(map(fnmatch.translate, patterns))).match
+    either = "|".join(map(fnmatch.translate, patterns))
+    return re.compile(either).match if patterns else lambda _: None
 
 
 def _search(option: str, pattern: str) -> Callable[[str], object]:

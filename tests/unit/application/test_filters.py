@@ -2,6 +2,7 @@
 
 import fnmatch
 import sqlite3
+import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
@@ -206,6 +207,15 @@ def test_a_pattern_too_long_for_a_database_is_left_to_the_filter() -> None:
     excluding = Filters(excluded_types=filters.activity_types)
     assert excluding.selection(None).excluded_likes == []
     assert not (filters.is_all_sql or excluding.is_all_sql)
+
+
+@pytest.mark.parametrize("names", [("A",), ("A*",), ()])
+def test_a_type_of_any_length_is_not_kept(names: tuple[str, ...]) -> None:
+    filters = Filters(activity_types=names, excluded_types=("B*",))
+    name = "A" * 10_000
+    held = sys.getrefcount(name)
+    filters.select([arrival(activity_type=name)])
+    assert sys.getrefcount(name) == held
 
 
 NOTHING = "entity_type=None, entity_id=None, until=None"
