@@ -14,6 +14,7 @@ from tests.cli_process import LykkeProcess, call_lykke, command, run_lykke
 from tests.servers import RedisServer
 
 ANNA, BEA, CARL = (uuid.UUID(f"{n}{n}aabbcc-0000-4000-8000-{n * 12}") for n in "123")
+DORA = uuid.UUID("00212345-0000-4000-8000-444444444444")
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
@@ -190,8 +191,8 @@ def test_without_a_database_the_start_is_of_a_user_met_lately(env: dict[str, str
 def test_what_is_no_start_of_an_id_is_told(text: str) -> None:
     result = call_lykke("tail", text)
     assert result.status == 2
-    assert f"{text!r} is not a UUID" in result.stderr
-    assert "six characters" in result.stderr
+    assert f"{text!r} is no user" in result.stderr
+    assert "at least its first six characters" in result.stderr
 
 
 def test_a_file_holds_the_entries_of_one_channel(tmp_path: Any, env: dict[str, str]) -> None:
@@ -220,6 +221,16 @@ def test_at_a_terminal_a_bare_tail_offers_users(env: dict[str, str], sqlite_url:
             ("3", str(CARL)),
         ]
         assert user == CARL or "3 in 24 h" in tail.stdout.decode()
+
+
+def test_the_start_of_an_id_is_no_number_of_the_list(env: dict[str, str], sqlite_url: str) -> None:
+    store(sqlite_url, entity(DORA, "A", NOON))
+    recent.remember([ANNA, BEA], "tail")
+    with LykkeProcess("tail", env=env | {"DATABASE_URL": sqlite_url}, terminal=80) as tail:
+        tail.wait_for("which user?")
+        tail.type("00212345\n")
+        tail.wait_for(f"following auditlog:{DORA}")
+        tail.stop()
 
 
 def test_who_chooses_nobody_follows_nobody(env: dict[str, str]) -> None:

@@ -35,8 +35,10 @@ def choose_user(settings: Settings) -> UUID:
     if not offered:
         raise UsageMistake("Give either a USER_ID, or --all for every user.")
     width = get_terminal_size().columns
-    for number, (user, label) in enumerate(offered.items(), 1):
-        sys.stderr.write(cut(f"{number:3}  {user}  {steady(visible(label))}", width - 1) + "\n")
+    numbered = {str(number): user for number, user in enumerate(offered, 1)}
+    for number, user in numbered.items():
+        label = steady(visible(offered[user]))
+        sys.stderr.write(cut(f"{number:>3}  {user}  {label}", width - 1) + "\n")
     sys.stderr.write("lykke: which user? (number, USER_ID or e-mail address) ")
     sys.stderr.flush()
     try:
@@ -46,8 +48,8 @@ def choose_user(settings: Settings) -> UUID:
         raise
     if not answer:
         raise UsageMistake("No user was chosen.")
-    if answer.isascii() and answer.isdigit() and 0 < int(answer[:3]) <= len(offered):
-        return UUID(list(offered)[int(answer[:3]) - 1])
+    if answer in numbered:
+        return UUID(numbered[answer])
     [chosen] = ids_of([parse_user(answer)], settings)
     return chosen
 
