@@ -35,9 +35,7 @@ class Showing:
             except SeveralFound as several:
                 for each in several.entries:
                     fields = fields_of(each)
-                    told = [
-                        str(fields.get(name)) for name in ("id", "occurred_at", "activity_type")
-                    ]
+                    told = [str(fields.get(name))[:MOST_TOLD] for name in TOLD]
                     sys.stderr.write(visible("  ".join(told)) + "\n")
                 raise
             if self.as_json:

@@ -71,6 +71,14 @@ def test_several_are_listed_and_a_usage_mistake(env: dict[str, str]) -> None:
     assert last.startswith("lykke: Several entries have an id that begins with '4a1d6cc53b'")
 
 
+def test_of_several_no_more_is_told_than_a_person_reads(env: dict[str, str]) -> None:
+    path = env["DATABASE_URL"].removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE audit_logs SET activity_type = ?", ["X" * 100_000])
+        connection.commit()
+    assert len(call_lykke("show", "4a1d6cc5-3b", env=env).stderr) < 1_000
+
+
 def test_none_is_bad_input(env: dict[str, str]) -> None:
     shown = call_lykke("show", "ffff", env=env)
     assert (shown.status, shown.stdout) == (ExitCode.BAD_INPUT, b"")
