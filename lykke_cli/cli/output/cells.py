@@ -50,6 +50,13 @@ def beginning(text: str, width: int) -> str:
     return text[:width].rstrip(" ")
 
 
+def ending(text: str, width: int) -> str:
+    """As much of the end of a short `visible` text as fits into `width` cells."""
+    while cells_of(text) > width:
+        text = text[1:]
+    return text
+
+
 def _simple(text: str) -> str:
     """As wide: rich is slow where an ellipsis stands."""
     return text.replace("…", ".")

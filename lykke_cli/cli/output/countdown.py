@@ -9,10 +9,9 @@ from contextlib import suppress
 
 from lykke_cli.cli.output.palette import DIM, painted
 from lykke_cli.cli.output.standard_streams import write_all
-from lykke_cli.cli.output.terminal import Terminal
+from lykke_cli.cli.output.terminal import CLEAR_LINE, Terminal
 
 MARK = "│ "
-_CLEAR = "\r\x1b[2K"
 
 
 class Countdown:
@@ -42,13 +41,15 @@ class Countdown:
         if self.is_seen and not self._is_mid_line:
             width = self._terminal.err.width - 1
             text = text[:width]
-            self._write(_CLEAR + (painted(text, DIM) if self._terminal.stderr_in_color else text))
+            self._write(
+                CLEAR_LINE + (painted(text, DIM) if self._terminal.stderr_in_color else text)
+            )
             self._is_drawn = True
 
     def clear(self) -> None:
         """Give the foot of the terminal free for something else."""
         if self._is_drawn or self._is_mid_line:
-            self._write("\n" if self._is_mid_line else _CLEAR)
+            self._write("\n" if self._is_mid_line else CLEAR_LINE)
             self._is_drawn = self._is_mid_line = False
 
     def relay(self, output: bytes) -> None:

@@ -17,12 +17,11 @@ from lykke_cli.cli.output.clock import Clock, length
 from lykke_cli.cli.output.palette import BOLD, PLAIN, Color, painted
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.scene import Line, Scene, Step, Tick, Tone
-from lykke_cli.cli.output.terminal import Terminal
+from lykke_cli.cli.output.terminal import CLEAR_LINE, Terminal
 from lykke_cli.infrastructure.files import recent
 
 MOST_GAPS = 20  # that are told again at the end
 _WIDE = 120  # columns from which the status line names the channel
-_CLEAR = "\r\x1b[2K"
 _CODES = {
     Tone.PLAIN: PLAIN,
     Tone.BAD: Color.RED.code,
@@ -188,7 +187,7 @@ class Reporter:
     def clear(self) -> None:
         """Take the status line away, before something else is written."""
         if self._drawn:
-            sys.stderr.write(_CLEAR)
+            sys.stderr.write(CLEAR_LINE)
             sys.stderr.flush()
             self._drawn = False
 
@@ -196,13 +195,20 @@ class Reporter:
         """Draw the status line, where the terminal may be drawn on."""
         if not self.draws or self.is_behind:
             return
+        from lykke_cli.cli.output.cells import cut, ending  # rich: only who draws pays for it
+
         width = self.terminal.err.width - 1
-        text = self._status(width) if self.typed is None else f"/{self.typed}"[-width:]
-        sys.stderr.write(f"{_CLEAR}{visible(text)[:width]}")
+        if self.typed is None:
+            text = cut(visible(self._status(width)), width)
+        else:
+            text = ending(visible(f"/{self.typed}"), width)
+        sys.stderr.write(f"{CLEAR_LINE}{text}")
         sys.stderr.flush()
         self._drawn = True
 
     def _status(self, width: int) -> str:
+        from lykke_cli.cli.output.cells import cells_of
+
         lag = "" if self._lag is None else f" · lag {max(self._lag, 0):.1f}s"
         printed = "1 entry" if self.entries == 1 else f"{self.entries} entries"
         recovered = ""
@@ -211,7 +217,7 @@ class Reporter:
         sought = f" · /{self.sought}" if self.sought else ""
         text = f"{self._state(width)} · {printed}{recovered}{lag}{sought}"
         hint = f" · {self.hint}" if self.hint else ""
-        return text + hint if len(text + hint) <= width else text
+        return text + hint if cells_of(text + hint) <= width else text
 
     def _state(self, width: int) -> str:
         if self.paused is not None:

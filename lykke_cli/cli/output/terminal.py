@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # rich is slow to import; most commands never need a console
 
 TERMINAL_COLUMNS = 80  # when a terminal does not tell its width
 PIPE_COLUMNS = 120
+CLEAR_LINE = "\r\x1b[2K"
+"""Takes away what stands in the line of a terminal."""
 _FORCING = ("FORCE_COLOR", "CLICOLOR_FORCE")
 _NOT_FORCED = ("", "0", "false")
 

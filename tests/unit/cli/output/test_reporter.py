@@ -5,6 +5,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.cells import cell_len
 
 from lykke_cli.application.batches import live_arrivals
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Gap
@@ -57,6 +58,21 @@ def test_the_status_line_tells_of_a_pause_and_of_what_is_sought(
     assert drawn().startswith("paused · 0 entries")
     reporter.typed = "\x1b[31mmil"
     assert drawn() == r"/\x1b[31mmil"
+
+
+def test_the_status_line_fits_where_what_is_sought_is_wide(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def drawn() -> str:
+        reporter.draw()
+        return capsys.readouterr().err.rpartition("\r\x1b[2K")[2]
+
+    reporter = a_reporter()
+    reporter.typed = "検索" * 30 + "-"
+    assert drawn() == "索" + "検索" * 19 + "-"
+    reporter.typed = None
+    reporter.sought = "検索" * 30
+    assert cell_len(drawn()) <= 79
 
 
 def test_nothing_is_recovered_where_there_is_no_history(
