@@ -47,19 +47,20 @@ def parse_user(text: str) -> User:
             parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
             return User("-".join(filter(None, parts)))
         raise UsageMistake(
-            f"{text!r} is not a UUID, such as 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10, nor six "
-            "characters of one or more from its start, nor an e-mail address."
+            f"{text!r} is no user: give {_NAMING_ONE}. "
+            "A UUID is like 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10."
         ) from None
 
 
 _START = re.compile("[0-9a-f]{6,31}")
-USER_HELP = "The user: a UUID, the first six characters of one or more, or an e-mail address."
+_NAMING_ONE = "a UUID, at least its first six characters, or an e-mail address"
+USER_HELP = f"The user: {_NAMING_ONE}."
 UserIds = Annotated[
     list[User] | None,
     typer.Argument(
         metavar="USER_ID",
         parser=parse_user,
-        help="The users: each a UUID, six characters of its start or more, or an e-mail address.",
+        help=f"The users: each {_NAMING_ONE}.",
         show_default=False,
     ),
 ]

@@ -59,7 +59,9 @@ def tail(
     follow: Annotated[
         bool,
         options.range_option(
-            "--follow/--no-follow", "-f", help="Go on live, as without it; or end with history."
+            "--follow/--no-follow",
+            "-f",
+            help="Go on live after history, the default, or end there.",
         ),
     ] = True,
     ack: Annotated[
