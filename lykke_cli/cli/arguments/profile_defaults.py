@@ -136,7 +136,8 @@ def _value(parameter: TyperOption, value: Any) -> Any:
             raise ValueError("it is true or false")
         return value
     several: Sequence[Any] = value if isinstance(value, list) else [value]
-    if any(isinstance(each, bool) for each in several) or len(several) != 1 > parameter.multiple:
+    is_fit = len(several) == 1 or parameter.multiple
+    if any(isinstance(each, bool) for each in several) or not is_fit:
         raise ValueError("it is a text in quotes")
     texts = [str(each) for each in several]
     if (possible := choices(parameter)) and not {*texts} <= {*possible}:

@@ -12,13 +12,13 @@ _ESCAPE = "\x1b"
 
 class Key(Enum):
     PAUSE = auto()
-    OLDER = auto()
+    IN_FULL = auto()
     MARK = auto()
     HELP = auto()
     QUIT = auto()
 
 
-class Typing(msgspec.Struct, frozen=True):
+class Typed(msgspec.Struct, frozen=True):
     """Something to seek is being typed; `text` is what there is of it, None: nothing any more."""
 
     text: str | None
@@ -30,9 +30,9 @@ class Seek(msgspec.Struct, frozen=True):
     text: str
 
 
-Command = Key | Typing | Seek
+Command = Key | Typed | Seek
 
-HELP = (
+LEGEND = (
     "space   pause, and go on",
     "/       mark a word from here on; / and Enter: no more",
     "e       the newest entry in full; again: the one before",
@@ -41,7 +41,7 @@ HELP = (
 )
 _KEYS = {
     " ": Key.PAUSE,
-    "e": Key.OLDER,
+    "e": Key.IN_FULL,
     "\r": Key.MARK,
     "\n": Key.MARK,
     "?": Key.HELP,
@@ -96,6 +96,6 @@ class Keys:
             case _ if character.isprintable():
                 yield self._typing((typed + character)[:MOST_SOUGHT])
 
-    def _typing(self, text: str | None) -> Typing:
+    def _typing(self, text: str | None) -> Typed:
         self._typed = text
-        return Typing(text)
+        return Typed(text)

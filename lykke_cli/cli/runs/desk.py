@@ -13,7 +13,7 @@ from lykke_cli.application.tail import Event
 from lykke_cli.cli.output.cells import size_in_words
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE
 from lykke_cli.cli.output.json_text import indented
-from lykke_cli.cli.output.keys import HELP, Command, Key, Keys, Seek, Typing
+from lykke_cli.cli.output.keys import LEGEND, Command, Key, Keys, Seek, Typed
 from lykke_cli.cli.output.live_table import LiveTable
 from lykke_cli.cli.output.renderers import Renderer
 from lykke_cli.cli.output.reporter import Reporter
@@ -48,7 +48,7 @@ class Desk:
                     match one:
                         case Key.QUIT:
                             break
-                        case Key() | Typing() | Seek():
+                        case Key() | Typed() | Seek():
                             self._obey(one)
                             yield Tick()  # for what it changes
                         case Tick():
@@ -63,13 +63,13 @@ class Desk:
             case Key.PAUSE:
                 self._attended.is_paused = not self._attended.is_paused
                 self._tell_state()
-            case Key.OLDER:
-                self._show_older()
+            case Key.IN_FULL:
+                self._show_in_full()
             case Key.MARK:
                 self._reporter.mark()
             case Key.HELP:
-                self._reporter.block("".join(f"  {line}\n" for line in HELP))
-            case Typing(text):
+                self._reporter.block("".join(f"  {line}\n" for line in LEGEND))
+            case Typed(text):
                 self._reporter.typed = text
             case Seek(text):
                 self._reporter.typed = None
@@ -118,7 +118,7 @@ class Desk:
         paused = f"■ paused · {attended.rows:,}{more} new"
         self._reporter.paused = paused if attended.is_paused else None
 
-    def _show_older(self) -> None:
+    def _show_in_full(self) -> None:
         if self._shown == len(self._kept):
             older = "older entry is kept here" if self._shown else "entry has been printed yet"
             self._reporter.line(f"no {older}")

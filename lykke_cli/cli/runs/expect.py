@@ -17,7 +17,7 @@ from lykke_cli.application.tail import Connected, HistoryRead, Notice, Tail, Tai
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.cli.output.countdown import Countdown
-from lykke_cli.cli.output.palette import painted
+from lykke_cli.cli.output.palette import Color, painted
 from lykke_cli.cli.output.renderers import NdjsonRenderer
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.standard_streams import OutputClosed
@@ -161,7 +161,7 @@ class Expecting:
         return _Verdict(is_met, seconds, None, ExitCode.DONE if is_met else failed)
 
     def _tell(self, verdict: _Verdict) -> None:
-        sign, code, how = ("✓", "32", "in") if verdict.is_met else ("✗", "31", "after")
+        sign, color, how = ("✓", Color.GREEN, "in") if verdict.is_met else ("✗", Color.RED, "after")
         text = f"{sign} {self.expectation.progress} {how} {_shown(verdict.seconds)}"
         if verdict.reason is not None:
             text += f": {verdict.reason}"
@@ -169,7 +169,7 @@ class Expecting:
             for line in self.expectation.explain():
                 self._line(line)
         if not (self.quiet and verdict.is_met):
-            text = painted(text, code) if self.terminal.stderr_in_color else text
+            text = painted(text, color.code) if self.terminal.stderr_in_color else text
             sys.stderr.write(f"lykke: {text}\n")
 
     def _write_junit(self, verdict: _Verdict | None) -> None:

@@ -47,11 +47,14 @@ _WITH_EMAIL = """
 """
 
 # One look-up in an index for each user, however many entries there are.
-_AFTER = """
+_FIRST = """
+    SELECT user_id::text FROM audit_logs
+    WHERE user_id >= $1::text::uuid AND user_id <= $2::text::uuid ORDER BY user_id LIMIT 1
+"""
+_NEXT = """
     SELECT user_id::text FROM audit_logs
     WHERE user_id > $1::text::uuid AND user_id <= $2::text::uuid ORDER BY user_id LIMIT 1
 """
-_FROM = _AFTER.replace("user_id > ", "user_id >= ")
 
 
 class PostgresUsers(PostgresReader):
@@ -81,9 +84,8 @@ class PostgresUsers(PostgresReader):
 
     async def with_start(self, start: str, limit: int) -> Sequence[str]:
         digits = start.replace("-", "")
-        low, high, query = digits.ljust(32, "0"), digits.ljust(32, "f"), _FROM
-        found: list[str] = []
-        while len(found) < limit and (records := await self.fetch(query, low, high)):
-            [[low]], query = records, _AFTER
-            found.append(low)
+        lowest, highest = digits.ljust(32, "0"), digits.ljust(32, "f")
+        found = [user for (user,) in await self.fetch(_FIRST, lowest, highest)]
+        while 0 < len(found) < limit and (records := await self.fetch(_NEXT, found[-1], highest)):
+            found.append(records[0][0])
         return found

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lykke_cli.cli.output.keys import MOST_SOUGHT, Command, Key, Keys, Seek, Typing
+from lykke_cli.cli.output.keys import MOST_SOUGHT, Command, Key, Keys, Seek, Typed
 
 
 def asked(*typed: bytes) -> list[Command]:
@@ -16,7 +16,7 @@ def asked(*typed: bytes) -> list[Command]:
     ("typed", "key"),
     [
         (b" ", Key.PAUSE),
-        (b"e", Key.OLDER),
+        (b"e", Key.IN_FULL),
         (b"\r", Key.MARK),
         (b"\n", Key.MARK),
         (b"?", Key.HELP),
@@ -34,14 +34,14 @@ def test_what_is_no_key_of_ours_is_passed_over(typed: bytes) -> None:
 
 def test_what_is_sought_is_shown_as_it_is_typed() -> None:
     assert asked(b"/", b"q", b" ?", b"\r", b"q") == [
-        *(Typing(""), Typing("q"), Typing("q "), Typing("q ?"), Seek("q ?"), Key.QUIT)
+        *(Typed(""), Typed("q"), Typed("q "), Typed("q ?"), Seek("q ?"), Key.QUIT)
     ]
 
 
 def test_what_is_typed_can_be_taken_back() -> None:
-    assert asked(b"/ab\x7f\b\x08", b"q")[-3:] == [Typing(""), Typing(None), Key.QUIT]
-    assert asked(b"/ab\x15\n")[-2:] == [Typing(""), Seek("")]
-    assert asked(b"/ab", b"\x1b", b"q")[-2:] == [Typing(None), Key.QUIT]
+    assert asked(b"/ab\x7f\b\x08", b"q")[-3:] == [Typed(""), Typed(None), Key.QUIT]
+    assert asked(b"/ab\x15\n")[-2:] == [Typed(""), Seek("")]
+    assert asked(b"/ab", b"\x1b", b"q")[-2:] == [Typed(None), Key.QUIT]
 
 
 def test_arrows_do_not_give_up_what_is_typed() -> None:
@@ -59,5 +59,5 @@ def test_what_is_sought_has_an_end() -> None:
 @given(st.lists(st.binary()))
 def test_whatever_is_typed_nothing_that_is_sought_moves_the_cursor(typed: list[bytes]) -> None:
     for command in asked(*typed):
-        if isinstance(command, Seek | Typing):
+        if isinstance(command, Seek | Typed):
             assert (command.text or "").isprintable()
