@@ -52,6 +52,8 @@ class ProfileDefaults:
             beaten |= some if others & given.keys() else set()
         if given.get("output") in _WITHOUT_COLUMNS:
             beaten.add("columns")
+        if os.environ.get("NO_COLOR"):  # as it beats the colour of the profile itself
+            beaten.add("color")
         values = {name: value for name, value in self.values.items() if name not in beaten}
         return ProfileDefaults(self.profile, self.section, self.keys, values)
 
