@@ -109,6 +109,7 @@ def tail(
     redis_url: options.RedisUrl = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
+    yes: options.Yes = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Follow users' channels live.
@@ -159,6 +160,8 @@ def tail(
             raise UsageMistake("--to-file holds the entries of one channel: give one --channel.")
 
     user_ids = ids_of(users, settings)
+    if ack:
+        options.confirm(settings, "acknowledge each entry", yes=yes)
 
     from lykke_cli.application.tail import TailRequest
     from lykke_cli.cli.runs.tail import Tailing
