@@ -175,7 +175,8 @@ def add_profile(
     ] = False,
     use: Annotated[bool, typer.Option("--use", help="Make it the current one.")] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace one of the same name.")
+        bool,
+        typer.Option("--replace", help="Change one of the same name; what is not given stays."),
     ] = False,
 ) -> None:
     """Add a profile to the configuration file."""
@@ -183,7 +184,7 @@ def add_profile(
         raise UsageMistake(f"No profile was added: {bad_name(name)}.")
     profiles = Profiles.read()
     if name in profiles.by_name and not replace:
-        raise UsageMistake(f"There is a profile {name!r} already: give --replace to replace it.")
+        raise UsageMistake(f"There is a profile {name!r} already: give --replace to change it.")
     given = {
         "redis_url": redis_url,
         "database_url": database_url,

@@ -183,15 +183,21 @@ class Profiles:
         raise UsageMistake(f"{chosen_by}: there is no profile {name!r} in {self.path}; {remedy}")
 
     def add(self, name: str, values: Mapping[str, str | bool]) -> None:
-        """Write a profile, in place of one of the same name; raises UsageMistake, OutputFailed."""
+        """Write a profile, or change one; raises UsageMistake, OutputFailed.
+
+        What else it has stays, but what belongs to a URL that is changed.
+        """
         import tomlkit
 
         document = tomlkit.parse(self.text)
         if "profiles" not in document:
             document["profiles"] = tomlkit.table(is_super_table=True)
-        table = tomlkit.table()
+        table = document["profiles"].setdefault(name, tomlkit.table())
+        for server in ("redis", "database"):
+            if f"{server}_url" in values:
+                for key in (f"{server}_url_file", f"{server}_password_file"):
+                    table.pop(key, None)
         table.update(values)
-        document["profiles"][name] = table
         self._write(document)
 
     def remove(self, name: str) -> None:
@@ -306,15 +312,18 @@ class _Reader:
         return UsageMistake(f"{where}: {key or section}: {text}{end}")
 
     def _line(self, section: str, key: str) -> int:
-        """Where a key of a section is written; the section itself where that cannot be told."""
-        header, found = "", 1
+        """Where a key of a section is written, or the section itself, or what holds it."""
+        header, found = "", 0
         for number, line in enumerate(self._text.splitlines(), 1):
             if line.lstrip().startswith("["):
                 header = re.sub(r"[\[\s\"']", "", line.partition("]")[0])
                 found = number if header == re.sub(r"[\s\"']", "", section) else found
             elif header == section and line.partition("=")[0].strip(" \t\"'") == key:
                 return number
-        return found
+        if not found and section:
+            above, _, name = section.rpartition(".")
+            return self._line(above, name)
+        return found or 1
 
 
 def bad_name(name: str) -> str:

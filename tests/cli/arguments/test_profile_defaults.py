@@ -92,6 +92,23 @@ def test_a_mistake_is_told_with_its_line(file: Path, options: str, told: str) ->
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_mistake_in_an_inline_table_is_told_with_its_line(file: Path) -> None:
+    file.write_text('current = "s"\n[profiles.s]\nutc = true\nbackfill = { sinc = "1h" }\n')
+    assert f"{file}, line 4: sinc: " in call_lykke("backfill", USER).stderr
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("section", ["[profiles.s]", "[profiles.s.backfill]"])
+def test_no_color_beats_a_profiles_colour_and_not_the_command_lines(
+    file: Path, section: str
+) -> None:
+    file.write_text(f'current = "s"\n{section}\ncolor = "always"\n')
+    table, no_color = ("backfill", USER, "--limit", 9, "-o", "table"), {"NO_COLOR": "1"}
+    assert b"\x1b[" in run_lykke(*table, env={"NO_COLOR": ""}).stdout
+    assert b"\x1b[" not in run_lykke(*table, env=no_color).stdout
+    assert b"\x1b[" in run_lykke(*table, "--color", "always", env=no_color).stdout
+
+
 def test_a_command_that_there_is_not_is_told_of_and_help_goes_on(file: Path) -> None:
     write(file, 'since = "1h"', command="tial")
     result = call_lykke("backfill", USER)

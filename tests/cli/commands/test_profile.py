@@ -254,6 +254,28 @@ def test_add_use_and_remove_keep_what_a_person_wrote(config: Path) -> None:
     assert [file.name for file in config.parent.iterdir() if file.name[0] == "."] == []
 
 
+def test_what_is_not_given_anew_stays(config: Path) -> None:
+    tail = "[profiles.a.tail]\nsince = '15m'\n"
+    write(config, f"[profiles.a]\nredis_url = 'redis://a'\nprotected = true\n\n{tail}")
+    change = ("profile", "add", "a", "--redis-url", "redis://b")
+    assert_mistake(call_lykke(*change), "--replace")
+    assert call_lykke(*change, "--replace", "--use").status == 0
+    settings = shown()
+    assert settings["redis_url"]["value"] == "redis://b:6379"
+    assert settings["protected"]["value"] is True
+    assert settings["tail.since"]["value"] == "15m"
+    assert tail in config.read_text()
+
+
+def test_the_secrets_of_another_server_do_not_stay(config: Path) -> None:
+    (config.parent / "password").write_text("s3cret")
+    write(config, "[profiles.a]\nredis_url_file = 'url'\nredis_password_file = 'password'\n")
+    change = ("profile", "add", "a", "--redis-url", "redis://b", "--replace", "--use")
+    assert call_lykke(*change).status == 0
+    assert shown()["redis_url"]["value"] == "redis://b:6379"
+    assert "_file" not in config.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -272,7 +294,12 @@ def test_what_cannot_be_done_leaves_no_file(arguments: list[str], part: str) -> 
 
 @pytest.mark.parametrize(
     "command",
-    [["publish", USER], ["record", USER, "X"], ["backfill", USER, "--since", "1h", "--replay"]],
+    [
+        ["publish", USER],
+        ["record", USER, "X"],
+        ["backfill", USER, "--since", "1h", "--replay"],
+        ["tail", USER, "--ack", "--timeout", "10ms"],
+    ],
 )
 def test_a_protected_profile_is_not_written_to_without_consent(
     config: Path, redis_server: RedisServer, sqlite_url: str, command: list[object]
