@@ -4,6 +4,7 @@ import asyncio
 import os
 import select
 import stat
+import sys
 import threading
 import weakref
 
@@ -26,7 +27,8 @@ _END_WAIT = 1.0  # seconds for those that were just being written when a write i
 class Outlet:
     """Writes to a descriptor and leaves the event loop free while its reader takes nothing.
 
-    A pipe or a terminal is opened anew, non-blocking: the new description is ours alone. Where
+    A pipe or a terminal is opened anew, non-blocking: the new description is ours alone. (One that
+    no other process has may be made so by its owner, who is to be the only one to close it.) Where
     that cannot be done (a socket, a terminal of another user, no /proc) what is written is
     written in a thread. A file takes everything at once, through the descriptor itself, whose
     position and O_APPEND are the caller's.
@@ -34,11 +36,12 @@ class Outlet:
 
     def __init__(self, descriptor: int) -> None:
         """Raises OSError where there is no such descriptor."""
-        anew = open_anew(descriptor)
+        is_own = _is_own(descriptor)
+        anew = None if is_own else open_anew(descriptor)
         self._descriptor = descriptor if anew is None else anew
         if anew is not None:
             weakref.finalize(self, os.close, anew)
-        self._is_ours = anew is not None
+        self._is_ours = is_own or anew is not None
         self._never_blocks = self._is_ours or _is_file(descriptor)
         self._has_ended = False
         self._writing = threading.Lock()
@@ -104,6 +107,13 @@ class Outlet:
             await writable.wait()
         finally:
             loop.remove_writer(self._descriptor)
+
+
+def _is_own(descriptor: int) -> bool:
+    """True for what no other process has and does not block."""
+    if sys.platform == "win32":
+        return False
+    return not (os.get_inheritable(descriptor) or os.get_blocking(descriptor))
 
 
 def _is_file(descriptor: int) -> bool:

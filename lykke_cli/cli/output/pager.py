@@ -39,6 +39,8 @@ def paged(*, wanted: bool = True) -> Iterator[None]:
         yield
         return
     reading, writing = os.pipe()
+    if sys.platform != "win32":
+        os.set_blocking(writing, False)  # nobody shares it
     environ = {**_SETTINGS, **os.environ}
     try:
         pager = subprocess.Popen(command, stdin=reading, env=environ)
@@ -95,6 +97,9 @@ class _Paged(io.RawIOBase):
         self._is_data = is_data
         self.is_over = False
         """Whether nobody reads on; what is left in buffers must not complain."""
+
+    def fileno(self) -> int:
+        return self._descriptor if self._is_data else super().fileno()
 
     def isatty(self) -> bool:
         return self._is_data

@@ -1,15 +1,19 @@
 """A pager for what may be longer than a screen: there for a person only, and never in the way."""
 
 import asyncio
+import io
 import os
 import re
 import signal
+import sys
 import uuid
 from pathlib import Path
 
 import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
+from lykke_cli.cli.output.pager import paged
+from lykke_cli.cli.output.terminal import Terminal
 from tests.builders import entity, insert
 from tests.cli_process import LykkeProcess, Result, run_lykke
 from tests.servers import RedisServer
@@ -85,6 +89,32 @@ def test_a_pager_that_is_left_early_ends_the_command(env: dict[str, str]) -> Non
     result = on_a_terminal("backfill", USER, "--limit", 60, env=env)
     assert result.status == ExitCode.DONE
     assert len(lines(result)) == 2
+
+
+class Screen(io.BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_the_event_loop_goes_on_while_a_person_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pager, next_page, shown = tmp_path / "pager", tmp_path / "next-page", tmp_path / "shown"
+    os.mkfifo(next_page)
+    pager.write_text(f"#!/bin/sh\ncat {next_page}\ncat > {shown}\n")
+    pager.chmod(0o755)
+    monkeypatch.setenv("LYKKE_PAGER", str(pager))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(Screen()))
+    much = b"0123456789abcde\n" * 100_000
+    with paged():
+        terminal = Terminal.of_process()
+        assert terminal.stdout_is_tty
+        sending = asyncio.create_task(terminal.send(much))
+        done, _ = await asyncio.wait({sending}, timeout=0.1)
+        assert not done  # and the loop got here
+        await asyncio.to_thread(next_page.write_text, "")
+        await sending
+    assert shown.read_bytes() == much
 
 
 def test_ctrl_c_is_the_pagers_when_all_is_said(env: dict[str, str], tmp_path: Path) -> None:

@@ -49,10 +49,18 @@ def socket_pair() -> Iterator[tuple[int, int]]:
 def non_blocking_socket_pair() -> Iterator[tuple[int, int]]:
     with socket_pair() as (read, write):
         os.set_blocking(write, False)
+        os.set_inheritable(write, True)  # somebody may have it too
         yield read, write
 
 
-ALL = [pipe, pseudo_terminal, socket_pair, non_blocking_socket_pair]
+@contextlib.contextmanager
+def non_blocking_pipe() -> Iterator[tuple[int, int]]:
+    with pipe() as (read, write):
+        os.set_blocking(write, False)
+        yield read, write
+
+
+ALL = [pipe, non_blocking_pipe, pseudo_terminal, socket_pair, non_blocking_socket_pair]
 Pair = Callable[[], contextlib.AbstractContextManager[tuple[int, int]]]
 
 
