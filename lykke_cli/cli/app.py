@@ -96,6 +96,10 @@ def lykke(
             show_default=False,
         ),
     ] = None,
+    no_defaults: Annotated[
+        bool,
+        typer.Option("--no-defaults", help="Take no option of a command from its profile."),
+    ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),

@@ -20,6 +20,7 @@ from lykke_cli.infrastructure.configuration.settings import choose_profile
 
 _NOT_HERE = {"redis_url", "database_url", "profile", "yes", "help"}
 _EXCLUSIVE = (
+    ({"all_users"}, {"user", "users"}),
     ({"resume"}, {"since", "last"}),
     ({"live_only"}, {"since", "last", "resume"}),
     ({"first"}, {"last"}),
@@ -110,9 +111,11 @@ class ProfiledCommand(PlainCommand):
     _defaults = ProfileDefaults()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        given, *_ = self.make_parser(ctx).parse_args(list(args))
+        parsed, *_ = self.make_parser(ctx).parse_args(list(args))
+        given = {name: value for name, value in parsed.items() if value is not None}
         takes_a_profile = any(parameter.name == "profile" for parameter in self.params)
-        if takes_a_profile and not given.get("help"):
+        is_unwanted = given.get("help") or ctx.find_root().params.get("no_defaults")
+        if takes_a_profile and not is_unwanted:
             defaults = read_defaults(self, ctx.info_name, given.get("profile"))
             self._defaults = defaults.without(given)
             ctx.default_map = self._defaults.values

@@ -57,6 +57,7 @@ def test_an_option_of_the_profile_stands_for_one_that_is_not_given(file: Path) -
         ('template = "{id}"', ["-o", "csv", "--columns", "activity_type"]),
         ('columns = "id"\nquiet = true', ["-o", "ndjson"]),
         ("utc = true", ["--tz", "Europe/Berlin"]),
+        ("all = true", []),
     ],
 )
 def test_what_is_on_the_command_line_drives_out_what_it_excludes(
@@ -90,6 +91,15 @@ def test_a_mistake_is_told_with_its_line(file: Path, options: str, told: str) ->
     assert result.status == ExitCode.USAGE
     assert f"{file}, {told}" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("database")
+def test_one_call_goes_without_the_options_of_the_profile(file: Path) -> None:
+    write(file, 'since = "soon"\nexclude = "A"\nquiet = true')
+    assert call_lykke("backfill", USER).status == ExitCode.USAGE
+    result = run_lykke("--no-defaults", "backfill", USER, "--limit", 9)
+    assert types(result) == ["A", "B", "A", "C"]
+    assert "4 printed" in result.stderr
 
 
 def test_a_mistake_in_an_inline_table_is_told_with_its_line(file: Path) -> None:
