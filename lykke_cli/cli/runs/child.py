@@ -15,6 +15,7 @@ ENDING = 5.0  # seconds for the command to end when it is asked to
 LOOK_INTERVAL = 0.05  # seconds between looks at whether it has
 _LINES = 24  # of its terminal, where it has one
 _READ = 65_536  # bytes of its output at a time
+_HELD = 1 << 20  # bytes, more than a terminal holds when the command has ended
 
 
 class Child:
@@ -60,7 +61,8 @@ async def running(
 def _told_apart(countdown: Countdown) -> Iterator[int]:
     """What the command may write to: our stderr, or a terminal whose output is marked on ours.
 
-    It is a terminal because the command would write differently into a pipe, and later.
+    It is a terminal because the command would write differently into a pipe, and later. What is
+    left in the background keeps it: `cat` passes on what is written there when nobody marks it.
     """
     if not countdown.is_seen:
         yield sys.stderr.fileno()
@@ -68,20 +70,25 @@ def _told_apart(countdown: Countdown) -> Iterator[int]:
     ours, its = _terminal_of(countdown.columns)
     loop = asyncio.get_running_loop()
 
-    def relay() -> bool:
-        with suppress(OSError):  # for now there is nothing
-            countdown.relay(os.read(ours, _READ))
-            return True
-        return False
+    def relay() -> int:
+        output = b""
+        with suppress(BlockingIOError):  # for now there is nothing
+            output = os.read(ours, _READ)
+        if output:
+            countdown.relay(output)
+        return len(output)
 
     loop.add_reader(ours, relay)
     try:
         yield its
     finally:
         loop.remove_reader(ours)
-        while relay():
-            pass
         os.close(its)
+        held = _HELD
+        with suppress(OSError):  # nobody has it any more
+            while held > 0 and (size := relay()):
+                held -= size
+            _pass_on(ours)
         os.close(ours)
 
 
@@ -96,6 +103,17 @@ def _terminal_of(columns: int) -> tuple[int, int]:
     termios.tcsetattr(its, termios.TCSANOW, attributes)
     os.set_blocking(ours, False)
     return ours, its
+
+
+def _pass_on(terminal: int) -> None:
+    """Let what is written to it reach our stderr, also when we are gone; raises OSError."""
+    os.set_blocking(terminal, True)
+    actions = [
+        (os.POSIX_SPAWN_DUP2, terminal, 0),
+        (os.POSIX_SPAWN_DUP2, sys.stderr.fileno(), 1),
+        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),  # it complains of its end
+    ]
+    os.posix_spawnp("cat", ["cat"], os.environ, file_actions=actions)
 
 
 async def _start(command: Sequence[str], output: int) -> Process:

@@ -353,6 +353,21 @@ def test_what_a_command_that_succeeds_leaves_in_the_background_goes_on(
     os.kill(child, signal.SIGKILL)
 
 
+def test_what_is_left_in_the_background_can_still_write_to_the_terminal(
+    env: dict[str, str], user: uuid.UUID, tmp_path: Path
+) -> None:
+    is_over, outcome = tmp_path / "is-over", tmp_path / "outcome"
+    os.mkfifo(is_over)
+    os.mkfifo(outcome)
+    left = f"(cat {is_over}; echo still here; echo $? > {outcome}) & true"
+    options = ("--none", "--timeout", "0.5s", "--live-only", "--", "sh", "-c", left)
+    with LykkeProcess("expect", user, *options, env=env, terminal=80) as process:
+        assert process.process.wait(20) == ExitCode.DONE
+        is_over.write_text("")
+        assert outcome.read_text() == "0\n"
+        assert "still here" in process.finish().stdout.decode()
+
+
 @pytest.mark.timeout(1800)
 def test_run_after_run_succeeds(env: dict[str, str], user: uuid.UUID) -> None:
     """As often as EXPECT_RUNS says: `make soak` does it 200 times."""
