@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.database.urls import is_sqlite
 
@@ -79,7 +80,7 @@ def make_users(settings: Settings) -> "UsersProtocol":
 
 
 def make_unit_of_work(
-    settings: Settings, gateway: "PubSubGatewayProtocol", *, channel_type: str = "auditlog"
+    settings: Settings, gateway: "PubSubGatewayProtocol", *, channel_type: str = AUDIT_LOG
 ) -> "SqlAlchemyUnitOfWork":
     """A unit of work on the database that broadcasts through `gateway`; close it after use."""
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork

@@ -51,6 +51,7 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application import merge
+from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.gateways.history_protocol import HistoryChunk
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.application.journal import Journal, Line, Mark
@@ -112,7 +113,7 @@ class Hub:
 
     def __init__(
         self,
-        channel_type: str = "auditlog",
+        channel_type: str = AUDIT_LOG,
         *,
         lines: int = JOURNAL_LINES,
         line_bytes: int = JOURNAL_BYTES,

@@ -24,11 +24,11 @@ import msgspec
 
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.batches import LiveBatch, live_arrivals
+from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryProtocol
 from lykke_cli.application.gateways.pubsub_protocol import (
-    AUDIT_LOG,
     Channel,
     Deliveries,
     Gap,

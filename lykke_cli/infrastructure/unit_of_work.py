@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import (
     CommitUncertain,
     ServerUnavailable,
@@ -69,7 +70,7 @@ class SqlAlchemyUnitOfWork:
         database: AsyncEngine | str,
         gateway: PubSubGatewayProtocol,
         *,
-        channel_type: str = "auditlog",
+        channel_type: str = AUDIT_LOG,
         broadcast_timeout: float = BROADCAST_TIMEOUT,
         statement_cache: bool = True,
     ) -> None:

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import msgspec
 
-AUDIT_LOG = "auditlog"
-"""The type of the channels that entries travel on, and the only one with a history."""
+from lykke_cli.application.channel_types import AUDIT_LOG
+
 MOST_NAMED = 3  # channels, where all of them are told of
 
 
@@ -208,7 +208,8 @@ class PubSubGatewayProtocol(Protocol):
         `on_gap` and delivered by `get_message(gaps=True)`; without it `get_message` raises
         SubscriptionLost and the caller decides.
         """
-        ...
+        channel = Channel(user_id, channel_type)
+        return self.subscribe_to_channels([channel], reconnect=reconnect, on_gap=on_gap)
 
     def subscribe_to_channels(
         self,

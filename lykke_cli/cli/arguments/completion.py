@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
+from lykke_cli.application.channel_types import CHANNEL_TYPES
+
 TABLE = Path(__file__).with_name("completion_table.json")
-CHANNEL_TYPES = ("auditlog", "notification", "domain-events")
 ACTIVITY_TYPES = ("TASK_COMPLETED", "TASK_PUNTED", "MESSAGE_SENT", "MESSAGE_RECEIVED")
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"?|'[^']*'?)+""", re.DOTALL)
 _HARMLESS_IN_ZSH = str.maketrans({**dict.fromkeys("\\\"'`$"), ":": "\\\\:"})

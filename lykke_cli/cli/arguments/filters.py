@@ -4,10 +4,10 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
+from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.times import parse_moment
 from lykke_cli.cli.arguments.help_texts import filter_option, range_option
-from lykke_cli.cli.arguments.servers import AUDIT_LOG
 from lykke_cli.cli.arguments.values import parse_uuid
 
 if TYPE_CHECKING:
@@ -82,16 +82,16 @@ NotGrep = Annotated[
 
 
 def filters(
+    *,
     activity_types: list[str] | None,
+    excluded: list[str] | None,
     entity_type: str | None,
     entity_id: UUID | None,
     until: datetime | None,
     query: str | None,
     grep: str | None,
+    not_grep: str | None,
     channel: str = AUDIT_LOG,
-    *,
-    excluded: list[str] | None = None,
-    not_grep: str | None = None,
 ) -> "Filters":
     """On a `channel` of another type than the audit log's they hold for any JSON object."""
     from lykke_cli.application.filters import Filters

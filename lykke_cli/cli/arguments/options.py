@@ -1,5 +1,6 @@
 """All that commands take from `arguments`, under one name: `options.Since`, `options.filters()`."""
 
+from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.cli.arguments.filters import (
     NEWEST,
     ActivityTypes,
@@ -45,7 +46,6 @@ from lykke_cli.cli.arguments.output import (
     zone,
 )
 from lykke_cli.cli.arguments.servers import (
-    AUDIT_LOG,
     Channel,
     Channels,
     DatabaseUrl,

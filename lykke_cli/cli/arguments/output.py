@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Annotated
 
+from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.times import parse_zone
 from lykke_cli.cli.arguments.help_texts import env, output_option
-from lykke_cli.cli.arguments.servers import AUDIT_LOG
 from lykke_cli.cli.arguments.values import size
 from lykke_cli.cli.output.terminal import ColorChoice, Output, Terminal
 from lykke_cli.infrastructure.configuration.settings import Settings

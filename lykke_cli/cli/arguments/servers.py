@@ -40,8 +40,6 @@ ProfileName = Annotated[
 Yes = Annotated[
     bool, server_option("--yes", "-y", help="Do not ask, though the profile is protected.")
 ]
-AUDIT_LOG = "auditlog"
-"""The type of the channels that entries travel on; on any other one every JSON object is shown."""
 Channel = Annotated[
     str,
     server_option(

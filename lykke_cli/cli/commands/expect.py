@@ -125,15 +125,15 @@ def expect(
         quiet=quiet,
     )
     filters = options.filters(
-        order or activity_type,
-        entity_type,
-        entity_id,
-        None,
-        query,
-        grep,
-        channel,
+        activity_types=order or activity_type,
         excluded=exclude,
+        entity_type=entity_type,
+        entity_id=entity_id,
+        until=None,
+        query=query,
+        grep=grep,
         not_grep=not_grep,
+        channel=channel,
     )
 
     from lykke_cli.application.expect import Expectation

@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from lykke_cli.application.backoff import Backoff
+from lykke_cli.application.channel_types import CHANNEL_TYPES
 from lykke_cli.application.channels import changes, describe
 from lykke_cli.application.errors import ServerUnavailable
 from lykke_cli.application.gateways.channels_protocol import Census, ChannelsProtocol
 from lykke_cli.application.messages import encode, format_time
 from lykke_cli.bootstrap import make_channels
-from lykke_cli.cli.arguments.completion import CHANNEL_TYPES
 from lykke_cli.cli.output.cells import harmless
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal

@@ -7,8 +7,9 @@ from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
-from lykke_cli.application.gateways.pubsub_protocol import AUDIT_LOG, PubSubGatewayProtocol
+from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
 from lykke_cli.application.tail import Connected, Event, HistoryAway, HistoryRead, Tail

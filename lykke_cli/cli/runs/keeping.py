@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from lykke_cli.application.backoff import Backoff
+from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import OutputFailed, ServerUnavailable
-from lykke_cli.application.gateways.pubsub_protocol import AUDIT_LOG
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry
 from lykke_cli.application.place import SAVE_INTERVAL, Place

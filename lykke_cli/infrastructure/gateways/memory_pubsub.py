@@ -17,7 +17,7 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     Delivery,
     Gap,
     MultiplexedSubscription,
-    PubSubSubscription,
+    PubSubGatewayProtocol,
     channel_name,
 )
 from lykke_cli.application.messages import encode
@@ -29,7 +29,7 @@ MOST_AT_ONCE = 1_000  # deliveries
 LOOK = 0.01  # seconds, at most, between attempts to come back while it is disconnected
 
 
-class MemoryPubSubGateway:
+class MemoryPubSubGateway(PubSubGatewayProtocol):
     """Nothing leaves the process. `published` keeps (channel, payload) of all that was sent."""
 
     def __init__(self) -> None:
@@ -77,17 +77,6 @@ class MemoryPubSubGateway:
         for subscription in reached:
             subscription.deliver(Delivery(channel, payload))
         return len(reached)
-
-    def subscribe_to_user_channel(
-        self,
-        user_id: UUID | None,
-        channel_type: str,
-        *,
-        reconnect: bool = True,
-        on_gap: Callable[[Gap], None] | None = None,
-    ) -> PubSubSubscription:
-        channel = Channel(user_id, channel_type)
-        return self.subscribe_to_channels([channel], reconnect=reconnect, on_gap=on_gap)
 
     def subscribe_to_channels(
         self,

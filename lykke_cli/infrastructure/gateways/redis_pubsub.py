@@ -15,7 +15,7 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     Deliveries,
     Gap,
     MultiplexedSubscription,
-    PubSubSubscription,
+    PubSubGatewayProtocol,
     channel_name,
 )
 from lykke_cli.application.messages import encode
@@ -43,7 +43,7 @@ _STEPS_TO_HEAR = 2  # of the event loop, in which it hears that the server has c
 logger = logging.getLogger(__name__)
 
 
-class RedisPubSubGateway:
+class RedisPubSubGateway(PubSubGatewayProtocol):
     """One pooled client, made on first use, and used on one event loop.
 
     `url` (REDIS_URL, or redis://localhost:6379) may be redis://, rediss:// or unix://. A connection
@@ -192,17 +192,6 @@ class RedisPubSubGateway:
         except (exceptions.ConnectionError, OSError):
             await connection.disconnect(nowait=True)
             await connection.connect()  # type: ignore[no-untyped-call]
-
-    def subscribe_to_user_channel(
-        self,
-        user_id: UUID | None,
-        channel_type: str,
-        *,
-        reconnect: bool = True,
-        on_gap: Callable[[Gap], None] | None = None,
-    ) -> PubSubSubscription:
-        channel = Channel(user_id, channel_type)
-        return self.subscribe_to_channels([channel], reconnect=reconnect, on_gap=on_gap)
 
     def subscribe_to_channels(
         self,
