@@ -7,7 +7,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from lykke_cli.application.backoff import CAP, Backoff
-from lykke_cli.application.errors import ServerUnavailable, SubscriptionClosed, SubscriptionLost
+from lykke_cli.application.errors import (
+    LoginRefused,
+    ServerUnavailable,
+    SubscriptionClosed,
+    SubscriptionLost,
+)
 from lykke_cli.application.gateways.pubsub_protocol import (
     Channel,
     Deliveries,
@@ -46,6 +51,7 @@ class Reconnecting(Subscription):
         self._steady_from = 0.0  # by the loop's clock
         self._connected_at = self._lost_at = datetime.now(UTC)
         self._told: type[ServerUnavailable] = ServerUnavailable
+        self._dropped: dict[Channel, LoginRefused] = {}  # until `next` has told
 
     def __del__(self) -> None:
         """The subscription inside, where one is open, warns that it was not closed."""
@@ -58,10 +64,12 @@ class Reconnecting(Subscription):
         """What happens next, in order; a cancelled call leaves everything as it was.
 
         SubscriptionLost is the break, any other ServerUnavailable a new reason why it lasts, and a
-        Gap its end.
+        Gap its end. LoginRefused after it names channels that were added meanwhile and dropped.
         """
         if self._attempt is not None:
             return await self._resume(self._attempt)
+        if self._dropped:
+            return self._refusal()
         assert self._current is not None
         try:
             return await self._current.get_deliveries()
@@ -109,12 +117,13 @@ class Reconnecting(Subscription):
                 await self._current.close()
 
     async def _connect(self) -> None:
-        subscription = self._gateway.subscribe_to_channels(self._channels, reconnect=False)
+        before = self._channels if self._current is None else self._current.channels
+        subscription = self._gateway.subscribe_to_channels(self._channels & before, reconnect=False)
         await subscription.__aenter__()
         try:
             while subscription.channels != self._channels:  # which have changed meanwhile
                 await subscription.remove(subscription.channels - self._channels)
-                await subscription.add(self._channels)
+                await self._add_permitted(subscription, self._channels - subscription.channels)
         except BaseException:
             await subscription.close()
             raise
@@ -122,8 +131,32 @@ class Reconnecting(Subscription):
         self._steady_from = asyncio.get_running_loop().time() + STEADY
         self._current = subscription
 
+    async def _add_permitted(
+        self, subscription: MultiplexedSubscription, channels: Set[Channel]
+    ) -> None:
+        """One refusal is for all that are asked for together, so then each is asked for alone."""
+        try:
+            await subscription.add(channels)
+        except LoginRefused as error:
+            if len(channels) > 1:
+                for channel in channels:
+                    await self._add_permitted(subscription, {channel})
+            else:
+                self._channels -= channels
+                self._dropped |= dict.fromkeys(channels, error)
+
+    def _refusal(self) -> LoginRefused:
+        dropped, self._dropped = self._dropped, {}
+        error = next(iter(dropped.values()))
+        return LoginRefused(
+            f"Not followed: {in_words(dropped)}. {error.problem}", remedy=error.remedy
+        )
+
     async def _resume(self, attempt: "asyncio.Task[None]") -> Gap | ServerUnavailable:
-        """Wait until there is something to tell; the attempts go on when the caller does not."""
+        """Wait until there is something to tell.
+
+        When the caller gives up, the attempt goes on; after it the next call makes another.
+        """
         while True:
             await asyncio.wait({attempt})
             self._check_open()

@@ -159,8 +159,9 @@ class MultiplexedSubscription(PubSubSubscription, Protocol):
         """Follow these too; returns when the server has confirmed each of them.
 
         Nothing published on them from then on is missed, but within a Gap: while the connection is
-        broken nothing is waited for, and they are taken up with the others. A call that fails or
-        is cancelled adds none. Raises LoginRefused where the server does not permit one of them,
+        broken nothing is waited for, and they are taken up after the others. One that the server
+        then does not permit is dropped, with a warning in the log. A call that fails or is
+        cancelled adds none. Raises LoginRefused where the server does not permit one of them,
         and SubscriptionLost when the subscription was made with `reconnect=False`.
         """
         ...

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 
 import pytest
@@ -106,6 +106,34 @@ async def test_channels_that_come_and_go_while_it_subscribes_again_are_no_except
         came = await next_of(link)
     assert isinstance(came, Deliveries)
     assert came.payloads == [b"2"]
+
+
+async def test_a_channel_added_in_a_break_that_is_refused_is_dropped_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, other = Server(), Channel(uuid.UUID(int=8))
+    secret, follow = Channel(USER, "secret"), MemorySubscription._follow
+
+    async def permitted(subscription: MemorySubscription, channels: Set[Channel]) -> None:
+        if secret in channels:
+            raise LoginRefused("no", remedy="Ask.")
+        await follow(subscription, channels)
+
+    async with following(server) as link:
+        monkeypatch.setattr(MemorySubscription, "_follow", permitted)
+        server.disconnect()
+        assert isinstance(await next_of(link), SubscriptionLost)
+        await link.add([secret, other])
+        server.restore()
+        assert isinstance(await next_of(link), Gap)
+        refused = await next_of(link)
+        assert isinstance(refused, LoginRefused)
+        assert str(refused) == f"Not followed: secret:{USER}. no Ask."
+        assert link.channels == {Channel(USER), other}
+        assert server.publish(CHANNEL, b"1") == server.publish(other.name, b"2") == 1
+        came = await next_of(link)
+    assert isinstance(came, Deliveries)
+    assert came.payloads == [b"1", b"2"]
 
 
 async def test_closing_while_it_is_broken_leaves_nothing_open() -> None:

@@ -457,6 +457,25 @@ async def test_a_channel_that_is_refused_leaves_the_others_as_they_are(
             assert client["sub"] == "2"
 
 
+async def test_a_channel_that_is_refused_after_a_break_leaves_the_others_as_they_are(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with own_redis.client() as admin:
+        rights = "on >s3cret resetchannels -@all +subscribe +unsubscribe +ping &auditlog:*"
+        admin.execute_command("ACL", "SETUSER", "watcher", *rights.split())
+        url = f"redis://watcher:s3cret@127.0.0.1:{own_redis.port}"
+        async with RedisPubSubGateway(url) as gateway:
+            async with gateway.subscribe_to_channels([Channel(USER)]) as subscription:
+                admin.client_kill_filter(_type="pubsub")
+                await until(lambda: not clients(own_redis, sub="1"))
+                await subscription.add([Channel(OTHER), Channel(USER, "notification")])
+                assert isinstance(await subscription.get_message(SOON, gaps=True), Gap)
+                assert subscription.channels == {Channel(USER), Channel(OTHER)}
+                publish(own_redis)
+                assert await subscription.get_message(SOON, gaps=True) == {}
+    assert f"Not followed: notification:{USER}. Redis at redis://watcher@" in caplog.text
+
+
 async def test_all_channels_share_one_connection(own_redis: RedisServer) -> None:
     async with RedisPubSubGateway(own_redis.url, health_interval=SHORT) as gateway:
         async with gateway.subscribe_to_channels([]) as subscription:
