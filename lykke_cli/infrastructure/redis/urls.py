@@ -219,6 +219,8 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     if parts.scheme == "unix":
         if not parts.path.strip("/") or parts.hostname:
             raise _malformed()
+        if ":" in parts.path.rpartition("@")[0]:  # it may be a password, and a path is shown
+            raise _malformed("a user stands before the path, and an @ in the path is written %40")
     elif parts.scheme in ("redis", "rediss"):
         database = parts.path.strip("/")
         if not parts.hostname:
