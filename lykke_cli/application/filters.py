@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from lykke_cli.application.batches import as_batch
 from lykke_cli.application.channel_event import ChannelEvent, event_of
 from lykke_cli.application.errors import UsageMistake
@@ -162,9 +164,9 @@ class Filters:
             end = format_time(until)
             yield "occurred_at", lambda entry: entry.occurred_at < end
         if self._grep is not None:
-            yield "--grep", lambda entry: bool(self._grep(entry.to_json().decode()))
+            yield "--grep", lambda entry: any(map(self._grep, _searched(entry)))
         if self._not_grep is not None:
-            yield "--not-grep", lambda entry: not self._not_grep(entry.to_json().decode())
+            yield "--not-grep", lambda entry: not any(map(self._not_grep, _searched(entry)))
         if self._query is not None:
             yield "--query", self._answers
 
@@ -201,6 +203,22 @@ def type_matcher(
 def _any_of(patterns: Sequence[str]) -> Callable[[str], object]:
     either = "|".join(map(fnmatch.translate, patterns))
     return re.compile(either).match if patterns else lambda _: None
+
+
+def _searched(event: Event) -> Iterator[str]:
+    """The texts in which a regular expression is looked for.
+
+    The database writes an entry's JSON with other spaces than the application, and no escapes. So
+    it is searched without spaces between its parts, and, where it has escapes, also without those.
+    """
+    line = event.to_json()
+    try:
+        line = msgspec.json.format(line, indent=-1)
+    except (msgspec.MsgspecError, RecursionError):
+        pass  # it is searched as it is
+    yield line.decode("utf-8", "replace")
+    if b"\\u" in line:
+        yield msgspec.json.encode(event.to_dict()).decode()
 
 
 def _search(option: str, pattern: str) -> Callable[[str], object]:

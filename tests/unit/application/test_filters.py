@@ -93,6 +93,23 @@ def test_an_entry_that_lacks_something_is_not(fields: dict[str, Any]) -> None:
     assert list(filters.select([Arrival(OtherMessage(b"{}"), "live")])) == []
 
 
+@pytest.mark.parametrize("pattern", ['"n":2', '"title":"Læs', r"^\{.*\[1,2\]", "9[.]90"])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        '{"title":"Læs","n":2,"at":[1,2],"price":9.90}',
+        '{ "title" : "Læs", "n": 2, "at": [1, 2], "price": 9.90}',
+        r'{"title": "L\u00e6s", "n": 2, "at": [1, 2], "price": 9.90}',
+    ],
+)
+def test_a_regular_expression_finds_the_same_however_the_json_is_written(
+    pattern: str, meta: str
+) -> None:
+    one = arrival(meta=msgspec.Raw(meta.encode()))
+    assert list(Filters(grep=pattern).select([one])) == [one]
+    assert list(Filters(not_grep=pattern).select([one])) == []
+
+
 @pytest.mark.parametrize("fields", [{"query": "meta["}, {"grep": "("}, {"not_grep": "("}])
 def test_what_is_no_expression_is_a_usage_mistake(fields: dict[str, Any]) -> None:
     option = next(iter(fields)).replace("_", "-")
