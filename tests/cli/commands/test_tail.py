@@ -311,7 +311,7 @@ def test_quiet_says_nothing(redis_server: RedisServer, env: dict[str, str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["not-a-uuid"], "'not-a-uuid' is not a UUID"),
+        (["not-a-uuid"], "'not-a-uuid' is no user"),
         ([], "Give either a USER_ID, or --all"),
         ([uuid.UUID(int=1), "--all"], "Give either a USER_ID, or --all"),
         ([uuid.UUID(int=1), "--since", "soon"], "'soon' is not a time"),
