@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from lykke_cli.application.errors import (
         BadInput,
         CommitUncertain,
+        CursorBusy,
         LoginRefused,
+        OutputFailed,
         SchemaMismatch,
         ServerUnavailable,
         SubscriptionClosed,
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
         UnitOfWorkFailed,
         UsageMistake,
     )
+    from lykke_cli.application.following import Following
+    from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
     from lykke_cli.application.gateways.pubsub_protocol import (
         Channel,
         Deliveries,
@@ -27,6 +31,15 @@ if TYPE_CHECKING:
         PubSubSubscription,
         Unreadable,
     )
+    from lykke_cli.application.messages import Entry
+    from lykke_cli.application.tail import (
+        Connected,
+        Disconnected,
+        HistoryAway,
+        HistoryRead,
+        Notice,
+    )
+    from lykke_cli.bootstrap import follow
     from lykke_cli.domain.audit_log import ActivityType, AuditLogEntity
     from lykke_cli.domain.errors import (
         DomainError,
@@ -50,16 +63,26 @@ _HOMES = {
     "BadInput": "application.errors",
     "Channel": "application.gateways.pubsub_protocol",
     "CommitUncertain": "application.errors",
+    "Connected": "application.tail",
+    "CursorBusy": "application.errors",
+    "CursorStoreProtocol": "application.gateways.cursor_protocol",
     "Deliveries": "application.gateways.pubsub_protocol",
     "Delivery": "application.gateways.pubsub_protocol",
+    "Disconnected": "application.tail",
     "DomainError": "domain.errors",
+    "Entry": "application.messages",
+    "Following": "application.following",
     "Gap": "application.gateways.pubsub_protocol",
+    "HistoryAway": "application.tail",
+    "HistoryRead": "application.tail",
     "ImmutableEntityError": "domain.errors",
     "InvalidEntityError": "domain.errors",
     "LoginRefused": "application.errors",
     "LykkeError": "domain.errors",
     "MemoryPubSubGateway": "infrastructure.gateways.memory_pubsub",
     "MultiplexedSubscription": "application.gateways.pubsub_protocol",
+    "Notice": "application.tail",
+    "OutputFailed": "application.errors",
     "PubSubGatewayProtocol": "application.gateways.pubsub_protocol",
     "PubSubSubscription": "application.gateways.pubsub_protocol",
     "RedisPubSubGateway": "infrastructure.gateways.redis_pubsub",
@@ -71,6 +94,7 @@ _HOMES = {
     "UnitOfWorkFailed": "application.errors",
     "Unreadable": "application.gateways.pubsub_protocol",
     "UsageMistake": "application.errors",
+    "follow": "bootstrap",
 }
 
 __all__ = [
@@ -81,16 +105,26 @@ __all__ = [
     "BadInput",
     "Channel",
     "CommitUncertain",
+    "Connected",
+    "CursorBusy",
+    "CursorStoreProtocol",
     "Deliveries",
     "Delivery",
+    "Disconnected",
     "DomainError",
+    "Entry",
+    "Following",
     "Gap",
+    "HistoryAway",
+    "HistoryRead",
     "ImmutableEntityError",
     "InvalidEntityError",
     "LoginRefused",
     "LykkeError",
     "MemoryPubSubGateway",
     "MultiplexedSubscription",
+    "Notice",
+    "OutputFailed",
     "PubSubGatewayProtocol",
     "PubSubSubscription",
     "RedisPubSubGateway",
@@ -103,6 +137,7 @@ __all__ = [
     "Unreadable",
     "UsageMistake",
     "__version__",
+    "follow",
 ]
 
 

@@ -3,22 +3,31 @@
 Each is imported only when it is asked for: start-up pays for what the command needs.
 """
 
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from lykke_cli.application.channel_types import AUDIT_LOG
-from lykke_cli.infrastructure.configuration.settings import Settings
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
 from lykke_cli.infrastructure.database.urls import is_sqlite
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from lykke_cli.application.doctor import Check
+    from lykke_cli.application.filters import FilterOptions
+    from lykke_cli.application.following import Following
     from lykke_cli.application.gateways.channels_protocol import ChannelsProtocol
+    from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
     from lykke_cli.application.gateways.history_protocol import HistoryProtocol
-    from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+    from lykke_cli.application.gateways.pubsub_protocol import Gap, PubSubGatewayProtocol
     from lykke_cli.application.gateways.statistics_protocol import StatisticsProtocol
     from lykke_cli.application.gateways.users_protocol import UsersProtocol
+    from lykke_cli.application.tail import Status
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
 
 
@@ -158,3 +167,95 @@ async def make_checks(
         end_to_end_check(parts, channel_type, needs=needs, timeout=timeout, user_id=user_id)
     )
     return checks
+
+
+def follow(
+    user_ids: UUID | Collection[UUID] | None,
+    *,
+    place: "str | CursorStoreProtocol | None" = None,
+    on_demand: bool = False,
+    since: datetime | None = None,
+    last: int | None = None,
+    redis_url: str | None = None,
+    database_url: str | None = None,
+    gateway: "PubSubGatewayProtocol | None" = None,
+    history: "HistoryProtocol | None" = None,
+    live_only: bool = False,
+    reconcile_interval: float = 30.0,
+    on_gap: "Callable[[Gap], None] | None" = None,
+    on_status: "Callable[[Status], None] | None" = None,
+    **filters: "Unpack[FilterOptions]",
+) -> "Following":
+    """Follow a user's audit log, several users' or with None everybody's.
+
+    Use it with `async with`, then `async for`.
+
+    Every entry that is committed from the start on comes exactly once, whatever happens to Redis
+    or the connection between. It starts now, at `since` (which names a time zone), or with the
+    newest `last` entries; with a `place`, where the one of that name ended. Filters are
+    `activity_types`, `excluded_types`, `entity_type`, `entity_id`, `until`, `query`, `grep` and
+    `not_grep`, as on the command line.
+
+    A place is a name, for a file in the user's state folder, or an object of your own that has the
+    methods of `CursorStoreProtocol`. An entry counts as taken when the next one is asked for. It is
+    stored within a second: a process that dies may get its last entries again. With `on_demand`
+    an entry counts only when `acknowledge` is called, and is stored by then. A store that writes
+    into the transaction of what you do with the entry makes that happen exactly once. After a
+    rollback leave the block, and begin again; and see to it that one process at a time uses your
+    store. Another set of users, or other filters, go on from the same place: what was passed over
+    before does not come.
+
+    The servers are those of `redis_url` (REDIS_URL) and `database_url` (DATABASE_URL), or a
+    `gateway` and a `history` of your own, which stay open. With `live_only` there is no database:
+    `on_gap` is called with each time in which entries may have been missed. `on_status` is called
+    with whatever happens: Connected, Disconnected, HistoryAway, HistoryRead, Notice. Both are
+    logged too. The database is looked at every `reconcile_interval` seconds for entries that were
+    not broadcast.
+
+    Raises UsageMistake where the arguments do not fit; on entering the block ServerUnavailable
+    where a server cannot be reached, and CursorBusy where another process uses the named place.
+    Once the database was read, what fails is tried again.
+    """
+    from lykke_cli.application.filters import Filters
+    from lykke_cli.application.following import Following, Parts, checked_request
+
+    request = checked_request(user_ids, Filters.of(filters), since, last)
+    settings = Settings(
+        redis_url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL,
+        database_url or os.environ.get("DATABASE_URL") or None,
+    )
+    if live_only and any(given is not None for given in (place, since, last, history)):
+        raise UsageMistake("live_only goes without place, since, last and history.")
+    if not live_only and history is None and settings.database_url is None:
+        raise UsageMistake(
+            "follow() needs the database: set DATABASE_URL, or give database_url or a history; "
+            "with live_only=True there is none, and gaps are only told of."
+        )
+    if on_demand and place is None:
+        raise UsageMistake("on_demand is about a place: give one.")
+
+    @asynccontextmanager
+    async def parts() -> AsyncGenerator[Parts]:
+        async with AsyncExitStack() as stack:
+            used = gateway
+            if used is None:
+                used = make_gateway(settings)
+                stack.push_async_callback(used.close)
+            truth = history
+            if truth is None and not live_only:
+                truth = await stack.enter_async_context(make_history(settings))
+            store = None if isinstance(place, str) else place
+            if isinstance(place, str) and truth is not None:
+                from lykke_cli.infrastructure.files.cursor_file import named_place
+
+                store = stack.enter_context(named_place(place, await truth.identify()))
+            yield Parts(used, truth, store)
+
+    return Following(
+        parts,
+        request,
+        on_demand=on_demand,
+        reconcile_interval=reconcile_interval,
+        on_gap=on_gap,
+        on_status=on_status,
+    )

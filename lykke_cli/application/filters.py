@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 import msgspec
@@ -25,6 +25,19 @@ _MOST_KNOWN, _LONGEST_KNOWN = 1_000, 1_000  # types whose verdict is kept; chara
 _LIKE = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": "\\\\"}
 
 Event = Entry | ChannelEvent
+
+
+class FilterOptions(TypedDict, total=False):
+    """The filters as keyword arguments; `Filters` says what each means."""
+
+    activity_types: Sequence[str]
+    excluded_types: Sequence[str]
+    entity_type: str | None
+    entity_id: UUID | None
+    until: datetime | None
+    query: str | None
+    grep: str | None
+    not_grep: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +83,16 @@ class Filters:
             object.__setattr__(self, "_not_grep", _search("--not-grep", self.not_grep))
         is_wanted_type = type_matcher(self.activity_types, self.excluded_types)
         object.__setattr__(self, "_is_wanted_type", is_wanted_type)
+
+    @classmethod
+    def of(cls, options: FilterOptions) -> "Filters":
+        """Those that an application gave; raises UsageMistake where they make no sense."""
+        given: dict[str, Any] = {**options}
+        for name in ("activity_types", "excluded_types"):
+            if isinstance(given.get(name), str):
+                raise UsageMistake(f"{name} is a list of names or patterns.")
+            given[name] = tuple(given.get(name, ()))
+        return cls(**given)
 
     @property
     def selects_all(self) -> bool:

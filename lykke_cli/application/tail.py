@@ -18,6 +18,8 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
+from types import TracebackType
+from typing import Self
 from uuid import UUID
 
 import msgspec
@@ -276,6 +278,10 @@ class Tail:
         self._full_interval = full_interval
         self._channels = request.channels
         self._link = Reconnecting(gateway, self._channels)
+        self._opened = AsyncExitStack()
+        self._begun: Iterator[Event] | None = None  # what is to be told first
+        self._pace: object = None
+        self._deadline = self._last_full = 0.0  # by the loop's clock
         self._waiting: asyncio.Timeout | None = None  # for the link
         self._link_came_last = False
         self._answers: asyncio.Queue[_Answer] = asyncio.Queue(QUEUE_LENGTH)
@@ -293,27 +299,49 @@ class Tail:
         return self._reader is not None
 
     async def events(self) -> AsyncGenerator[Event]:
-        loop = asyncio.get_running_loop()
-        last_full = deadline = loop.time()
-        pace: object = None
+        async with self:
+            while True:
+                for event in await self.next():
+                    yield event
+
+    async def __aenter__(self) -> Self:
+        """Subscribe; raises ServerUnavailable."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._link)
             if self._reader is not None:
                 stack.push_async_callback(self._reader.stop)
-            for event in self._subscribed(None):
-                yield event
-            while True:
-                before, pace = pace, (self._merge.is_failing, self._link.is_connected)
-                if pace != before:
-                    deadline = loop.time() + self._interval()
-                happened = await self._next(deadline)
-                if happened is None:
-                    full = loop.time() - last_full >= self._full_interval
-                    last_full = loop.time() if full else last_full
-                    happened = ReadKind.FULL if full else ReadKind.RECENT
-                    pace = None  # the next deadline is set anew
-                for event in self._handle(happened):
-                    yield event
+            self._opened = stack.pop_all()
+        self._last_full = self._deadline = asyncio.get_running_loop().time()
+        self._begun = self._subscribed(None)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._opened.aclose()
+
+    async def next(self) -> Iterator[Event]:
+        """What happens next, as `events()` yields it, to be taken to its end before the next call.
+
+        A cancelled call leaves everything as it was.
+        """
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            return begun
+        loop = asyncio.get_running_loop()
+        before, self._pace = self._pace, (self._merge.is_failing, self._link.is_connected)
+        if self._pace != before:
+            self._deadline = loop.time() + self._interval()
+        happened = await self._next(self._deadline)
+        if happened is None:
+            full = loop.time() - self._last_full >= self._full_interval
+            self._last_full = loop.time() if full else self._last_full
+            happened = ReadKind.FULL if full else ReadKind.RECENT
+            self._pace = None  # the next deadline is set anew
+        return self._handle(happened)
 
     async def _next(self, deadline: float) -> _Happened | None:
         """What happens next; None at `deadline`.

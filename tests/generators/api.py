@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -20,11 +21,13 @@ Each name is imported from `lykke_cli` itself, such as `from lykke_cli import Au
 A method without a text does what its protocol says.
 This page is made from the docstrings by `make api`."""
 _GROUPS = {
-    "Entries": "domain.audit_log",
-    "Writing and reading": "infrastructure",
-    "The gateways' protocol": "application.gateways",
-    "Errors": "errors",
+    "Entries": ("domain.audit_log",),
+    "Following": ("bootstrap", "application.following", "application.messages", "application.tail"),
+    "Writing and reading": ("infrastructure",),
+    "The gateways' protocol": ("application.gateways",),
+    "Errors": ("errors",),
 }
+_MADE_BY_FUNCTIONS = {"Following"}
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -32,10 +35,11 @@ def files() -> dict[Path, str]:
     """What the page should hold."""
     parts = [_INTRODUCTION]
     left = dict(lykke_cli._HOMES)
-    for title, part in _GROUPS.items():
+    for title, homes in _GROUPS.items():
         parts.append(f"## {title}")
-        for name in [name for name, home in left.items() if part in home]:
-            parts += _class(name, importlib.import_module(f"lykke_cli.{left.pop(name)}"))
+        found = {part: [name for name, home in left.items() if part in home] for part in homes}
+        for name in chain.from_iterable(found.values()):
+            parts += _section(name, importlib.import_module(f"lykke_cli.{left.pop(name)}"))
     assert not left, f"in no group: {left}"
     testing = _TESTING.search(Path("docs/library.md").read_text("utf-8"))
     assert testing is not None
@@ -43,10 +47,17 @@ def files() -> dict[Path, str]:
     return {PAGE: "\n\n".join(parts) + "\n"}
 
 
-def _class(name: str, module: ModuleType) -> Iterator[str]:
+def _section(name: str, module: ModuleType) -> Iterator[str]:
     tree = ast.parse(inspect.getsource(getattr(module, name))).body[0]
-    assert isinstance(tree, ast.ClassDef)
     yield f"### {name}"
+    if isinstance(tree, ast.ClassDef):
+        yield from _class(name, tree, module)
+    elif isinstance(tree, _Function):
+        yield f"```python\n{_call(name, tree, module)}\n```"
+        yield ast.get_docstring(tree) or ""
+
+
+def _class(name: str, tree: ast.ClassDef, module: ModuleType) -> Iterator[str]:
     methods = [
         member
         for member in tree.body
@@ -56,7 +67,7 @@ def _class(name: str, module: ModuleType) -> Iterator[str]:
     yield from (
         f"```python\n{_call(name, method, module)}\n```"
         for method in methods
-        if method.name == "__init__"
+        if method.name == "__init__" and name not in _MADE_BY_FUNCTIONS
     )
     yield ast.get_docstring(tree) or ""
     bases = [ast.unparse(base) for base in tree.bases]
@@ -105,7 +116,9 @@ def _arguments(method: _Function, module: ModuleType) -> list[str]:
     """Each as it is declared, without self; a default that has a name as its value."""
     arguments = method.args
     defaults = [None] * (len(arguments.args) - len(arguments.defaults)) + arguments.defaults
-    pairs = [*zip(arguments.args, defaults, strict=True)][1:]
+    pairs = [*zip(arguments.args, defaults, strict=True)]
+    if pairs and pairs[0][0].arg in ("self", "cls"):
+        del pairs[0]
     shown = [_argument(argument, default, module) for argument, default in pairs]
     if arguments.kwonlyargs:
         shown.append("*")

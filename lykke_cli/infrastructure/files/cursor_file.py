@@ -6,6 +6,7 @@ added when the process was killed: it does not count.
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +27,17 @@ from lykke_cli.infrastructure.files.whole_file import replace_file
 
 VERSION = 2
 
+logger = logging.getLogger(__name__)
+
+
+def named_place(name: str, database: str) -> "CursorFile":
+    """The place that an application gave a name, in this database."""
+    return CursorFile(
+        {"name": name, "database": database},
+        notice=logger.warning,
+        remedy="End it first, or give this one another name.",
+    )
+
 
 def state_folder() -> Path:
     """Where places are kept: the user's state folder; raises OSError where there is none."""
@@ -36,7 +48,8 @@ class CursorFile:
     """CursorStoreProtocol in a file of `folder`, named after `key`.
 
     Used as a context manager it holds the lock; entering raises CursorBusy when another process
-    does. `notice` is called with a line for the person when a damaged file is set aside.
+    does, with the `remedy`. `notice` is called with a line for the person when a damaged file is
+    set aside.
     """
 
     def __init__(
@@ -45,6 +58,7 @@ class CursorFile:
         *,
         folder: Path | None = None,
         notice: Callable[[str], None] = lambda _: None,
+        remedy: str = "End it first, or go without --resume or --to-file.",
     ) -> None:
         name = hashlib.sha256(orjson.dumps(key, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
         try:
@@ -54,6 +68,7 @@ class CursorFile:
         self._key = key
         self._path = folder / f"{name}.json"
         self._notice = notice
+        self._remedy = remedy
         self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -68,8 +83,8 @@ class CursorFile:
             holder = lock.read(20).decode("ascii", "replace").strip()
             lock.close()
             raise CursorBusy(
-                f"Another lykke (process {holder or 'unknown'}) is using this place: end it first, "
-                "or go without --resume or --to-file."
+                f"Another lykke (process {holder or 'unknown'}) is using this place.",
+                remedy=self._remedy,
             )
         with suppress(OSError):  # on a full disk nobody is told who holds it
             lock.truncate(0)
@@ -131,5 +146,5 @@ class CursorFile:
     def _failure(self, error: OSError) -> OutputFailed:
         return OutputFailed(
             f"Cannot save the place in {self._path}: {error.strerror}. Free some space; "
-            "nothing is lost, and a run with --resume goes on from the last place saved."
+            "nothing is lost: resuming goes on from the last place saved."
         )

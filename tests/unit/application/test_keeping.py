@@ -5,16 +5,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from lykke_cli.application import keeping
 from lykke_cli.application.gateways.history_protocol import Cursor
+from lykke_cli.application.keeping import PlaceKeeper
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.place import Place
-from lykke_cli.cli.output.sink import NoSink
-from lykke_cli.cli.runs import keeping
-from lykke_cli.cli.runs.keeping import Keeper
 
 
-def a_keeper(opening: Callable[[], Awaitable[None]]) -> Keeper:
-    keeper = Keeper(Place(), NoSink(), lambda _: None, opening=opening)
+def a_keeper(opening: Callable[[], Awaitable[None]]) -> PlaceKeeper:
+    keeper = PlaceKeeper(Place(), lambda _: None, opening=opening)
     keeper.reached(Checkpoint(Cursor({}), {}, None))
     return keeper
 
