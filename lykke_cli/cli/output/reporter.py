@@ -17,6 +17,7 @@ from lykke_cli.cli.output.clock import Clock, length
 from lykke_cli.cli.output.palette import BOLD, PLAIN, Color, painted
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.scene import Line, Scene, Step, Tick, Tone
+from lykke_cli.cli.output.standard_streams import until_said
 from lykke_cli.cli.output.terminal import CLEAR_LINE, Terminal
 from lykke_cli.infrastructure.files import recent
 
@@ -102,11 +103,13 @@ class Reporter:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
-    def block(self, text: str) -> None:
-        """Lines that were asked for and are harmless as they are."""
-        self.clear()
-        sys.stderr.write(text)
-        sys.stderr.flush()
+    async def block(self, text: str) -> None:
+        """Lines that were asked for and are harmless as they are, among what is printed.
+
+        There may be many: they wait for the terminal as rows do. Raises what its `send` does.
+        """
+        await self.step_aside()
+        await self.terminal.send(text.encode("utf-8", "replace"))
 
     def mark(self) -> None:
         """A line across the screen, with the time."""
@@ -190,6 +193,12 @@ class Reporter:
             sys.stderr.write(CLEAR_LINE)
             sys.stderr.flush()
             self._drawn = False
+
+    async def step_aside(self) -> None:
+        """Before rows are printed: clear, and let what was told stand before them."""
+        self.clear()
+        if self.terminal.is_one_screen:
+            await until_said()
 
     def draw(self) -> None:
         """Draw the status line, where the terminal may be drawn on."""

@@ -16,6 +16,8 @@ from typing import IO, TYPE_CHECKING
 from lykke_cli.application.errors import OutputFailed
 
 if TYPE_CHECKING:
+    import asyncio
+
     from _typeshed import ReadableBuffer
 
 MAX_UNSAID = 1 << 20  # bytes kept for a stderr that takes nothing; what comes after is dropped
@@ -43,9 +45,14 @@ def install() -> None:
 
 def finish() -> None:
     """Before the process ends: give what stderr has not taken so far another moment."""
-    raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
-    if isinstance(raw, _Stderr):
-        raw.drain(LAST_WORDS)
+    if (stderr := _our_stderr()) is not None:
+        stderr.drain(LAST_WORDS)
+
+
+async def until_said() -> None:
+    """Wait until stderr has taken what was written to it, however long that lasts."""
+    if (stderr := _our_stderr()) is not None:
+        await stderr.until_said()
 
 
 def open_anew(descriptor: int) -> int | None:
@@ -110,19 +117,25 @@ class _Stdout(io.FileIO):
 
 
 class _Stderr(io.FileIO):
-    """Holds nothing up and never fails; what is not taken at once is offered again later."""
+    """Holds nothing up and never fails; what is not taken at once is offered again.
+
+    While an event loop runs, as soon as it can be taken; else with what is written next.
+    """
 
     def __init__(self, descriptor: int, mode: str, closefd: bool) -> None:
         super().__init__(descriptor, mode, closefd)
         anew = open_anew(descriptor)
         self._descriptor = descriptor if anew is None else anew
         self._unsaid = bytearray()
+        self._waiting: list[asyncio.Future[None]] = []
 
     def write(self, data: "ReadableBuffer", /) -> int:
         view = memoryview(data)
         if len(self._unsaid) < MAX_UNSAID:
             self._unsaid += view
         self._offer()
+        if self._unsaid:
+            self._watch()
         return len(view)
 
     def drain(self, seconds: float) -> None:
@@ -131,12 +144,43 @@ class _Stderr(io.FileIO):
             wait_until_writable(self._descriptor, left)
             self._offer()
 
+    async def until_said(self) -> None:
+        if self._unsaid and (loop := self._watch()) is not None:
+            self._waiting.append(loop.create_future())
+            await self._waiting[-1]
+
+    def _watch(self) -> "asyncio.AbstractEventLoop | None":
+        """Offer it when it can be taken; None where there is no loop that tells."""
+        import asyncio  # only who is held up pays for it
+
+        try:
+            loop = asyncio.get_running_loop()
+            loop.add_writer(self._descriptor, self._offer_again, loop)
+        except (RuntimeError, NotImplementedError, OSError):
+            return None
+        return loop
+
+    def _offer_again(self, loop: "asyncio.AbstractEventLoop") -> None:
+        self._offer()
+        if self._unsaid:
+            return
+        loop.remove_writer(self._descriptor)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
     def _offer(self) -> None:
         try:
             while self._unsaid and (taken := write_some(self._descriptor, self._unsaid)):
                 del self._unsaid[:taken]
         except OSError:
             self._unsaid.clear()
+
+
+def _our_stderr() -> _Stderr | None:
+    raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
+    return raw if isinstance(raw, _Stderr) else None
 
 
 def _is_closed(name: str) -> bool:

@@ -147,6 +147,15 @@ class Terminal:
         """
         return self.stderr_is_tty and (self.stdout_is_tty or _is_file(self.stdout))
 
+    @cached_property
+    def is_one_screen(self) -> bool:
+        """Whether stdout and stderr are the same terminal."""
+        try:
+            are_same = os.path.sameopenfile(self.stdout.fileno(), self.stderr.fileno())
+        except (OSError, ValueError):
+            return False
+        return self.stdout_is_tty and are_same
+
     @property
     def stdout_in_color(self) -> bool:
         return self._in_color(is_tty=self.stdout_is_tty)

@@ -42,6 +42,11 @@ class Attended:
         return has_most or self._bytes > MOST_BYTES
 
     @property
+    def is_asked(self) -> bool:
+        """Whether something is asked for that was not given on yet."""
+        return bool(self._commands)
+
+    @property
     def _is_held_up(self) -> bool:
         return self.is_paused and isinstance(self._events[0], Print)
 

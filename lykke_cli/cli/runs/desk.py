@@ -49,8 +49,9 @@ class Desk:
                         case Key.QUIT:
                             break
                         case Key() | Typed() | Seek():
-                            self._obey(one)
-                            yield Tick()  # for what it changes
+                            await self._obey(one)
+                            if not self._attended.is_asked:
+                                yield Tick()  # for what all that was typed at once changes
                         case Tick():
                             look()
                             self._tell_state()
@@ -58,17 +59,17 @@ class Desk:
                         case _:
                             yield one
 
-    def _obey(self, command: Command) -> None:
+    async def _obey(self, command: Command) -> None:
         match command:
             case Key.PAUSE:
                 self._attended.is_paused = not self._attended.is_paused
                 self._tell_state()
             case Key.IN_FULL:
-                self._show_in_full()
+                await self._show_in_full()
             case Key.MARK:
                 self._reporter.mark()
             case Key.HELP:
-                self._reporter.block("".join(f"  {line}\n" for line in LEGEND))
+                await self._reporter.block("".join(f"  {line}\n" for line in LEGEND))
             case Typed(text):
                 self._reporter.typed = text
             case Seek(text):
@@ -118,19 +119,19 @@ class Desk:
         paused = f"■ paused · {attended.rows:,}{more} new"
         self._reporter.paused = paused if attended.is_paused else None
 
-    def _show_in_full(self) -> None:
+    async def _show_in_full(self) -> None:
         if self._shown == len(self._kept):
             older = "older entry is kept here" if self._shown else "entry has been printed yet"
             self._reporter.line(f"no {older}")
             return
         self._shown += 1
-        self._reporter.block(self._in_full(self._kept[-self._shown].message) + "\n")
+        await self._reporter.block(self._in_full(self._kept[-self._shown].message) + "\n")
 
     def _in_full(self, message: Message) -> str:
         line = to_line(message)
         if len(line) > MAX_MESSAGE_SIZE:
             return f"  {size_in_words(len(line))} are too much to be shown here\n"
-        in_color = self._reporter.terminal.stderr_in_color
+        in_color = self._reporter.terminal.stdout_in_color
         if not isinstance(message, Entry | UnreadableEntry):
             return indented(line, in_color=in_color).decode() + "\n"
         zone, now = self._reporter.clock.zone, datetime.now(UTC)

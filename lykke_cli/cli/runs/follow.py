@@ -127,7 +127,7 @@ class Follower:
                 self._is_caught_up = not goes_on
                 self._wait_for_more()
             case Connected():
-                self._reporter.clear()
+                await self._reporter.step_aside()
                 await self._sink.begin()
                 self._is_caught_up = not self._tail.has_history
                 if self._is_caught_up:
@@ -158,8 +158,8 @@ class Follower:
         batch = arrivals if self._left is None else arrivals[: self._left]
         if not batch:
             return
-        self._reporter.clear()
         self._count_silence(writing=True)
+        await self._reporter.step_aside()
         try:
             await self._keeper.write(batch)
         except OutputClosed:

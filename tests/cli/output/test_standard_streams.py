@@ -4,12 +4,15 @@ import array
 import asyncio
 import fcntl
 import os
+import pty
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import termios
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -137,6 +140,25 @@ def test_a_stalled_stderr_stops_neither_data_nor_end(
     os.close(read)
     os.close(write)
     assert (process.returncode, stdout) == (0, b'{"n":1}\n')
+
+
+def test_what_is_told_stands_whole_before_what_is_shown_next() -> None:
+    """Also on a terminal that takes less than that at once."""
+    told, telling = os.pipe()
+    ours, theirs = pty.openpty()
+    read = b""
+    with subprocess.Popen(
+        program("says_much"), stdin=telling, stdout=theirs, stderr=theirs, env=environment()
+    ):
+        os.close(telling)
+        os.close(theirs)
+        assert os.read(told, 1) == b""
+        with suppress(OSError):  # a terminal ends so
+            while data := os.read(ours, 10_000):
+                read += data
+    os.close(told)
+    os.close(ours)
+    assert re.fullmatch(rb"lykke: x{500000}\r\nshown\r\n", read)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])

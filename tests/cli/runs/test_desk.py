@@ -148,6 +148,33 @@ def test_whatever_came_is_shown_in_full_and_harms_nothing(
         assert not re.search(rb"\x1b(?!\[2K)|\x07", tail.finish().stdout)
 
 
+def test_a_long_entry_is_shown_whole_and_what_comes_next_stands_under_it(
+    redis_server: RedisServer, env: dict[str, str]
+) -> None:
+    user = uuid.uuid4()
+    meta = {f"key_{number}": number for number in range(40_000)}
+    with tailing(user, env=env | {"NO_COLOR": "1"}) as tail:
+        with redis_server.client() as client:
+            client.publish(f"auditlog:{user}", wire(entity(user, meta=meta)))
+        tail.wait_for("1 entry")
+        tail.type("e")
+        publish(redis_server, user, "NEXT")
+        tail.wait_for("2 entries")
+        tail.type("q")
+        screen = tail.finish().stdout
+    *lines, last = re.findall(rb' "(key_\d+": \d+)', screen)
+    assert len(lines) == 39_999
+    assert re.search(re.escape(last) + rb".*NEXT.*2 printed", screen, re.DOTALL)
+
+
+def test_what_is_pasted_is_drawn_once_not_with_each_letter(env: dict[str, str]) -> None:
+    with tailing(uuid.uuid4(), env=env) as tail:
+        tail.type("/" + "x" * 1_000)
+        tail.wait_for("x" * 90)
+        tail.type("\rq")
+        assert tail.finish().stdout.count(b"\x1b[2K/") < 50
+
+
 def test_a_word_is_marked_from_then_on(redis_server: RedisServer, env: dict[str, str]) -> None:
     user = uuid.uuid4()
     with tailing(user, env=env) as tail:
