@@ -111,9 +111,11 @@ def expect(
     if settle is not None and exactly is None:
         raise UsageMistake("--settle goes with --exactly.")
     if all_users:  # the first word is the command's
-        command, user = [*filter(None, [user]), *(command or ())], None
+        command, user = [*([] if user is None else [user]), *(command or ())], None
     options.require_users(user, all_users=all_users)
     wanted = None if user is None else options.parse_user(user)
+    if command and not command[0]:
+        raise UsageMistake("The command after -- is empty.")
     if pass_status and not command:
         raise UsageMistake("--pass-status is about a command: give one after --.")
     order = _steps(in_order, activity_type)

@@ -18,6 +18,16 @@ _READ = 65_536  # bytes of its output at a time
 _HELD = 1 << 20  # bytes, more than a terminal holds when the command has ended
 
 
+class CannotRun(UsageMistake):
+    """The command cannot be started."""
+
+    def __init__(self, name: str, error: OSError | ValueError) -> None:
+        reason = error.strerror if isinstance(error, OSError) else error
+        super().__init__(f"Cannot run {name}: {reason}.")
+        self.status = 127 if isinstance(error, FileNotFoundError) else 126
+        """What a shell's exit status is then."""
+
+
 class Child:
     """The command while it is there; without a process it is one that has succeeded."""
 
@@ -39,7 +49,7 @@ async def running(
     """Run the command, and call `ended` when it has.
 
     It leads a session of its own. Unless it `may_leave` something everything in it is ended, as
-    nobody would look after it. Raises UsageMistake where the command cannot be started.
+    nobody would look after it. Raises CannotRun.
     """
     if not command:
         yield Child(None)
@@ -126,8 +136,7 @@ async def _start(command: Sequence[str], output: int) -> Process:
     try:
         return await asyncio.shield(starting)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageMistake(f"Cannot run {command[0]}: {reason}.") from error
+        raise CannotRun(command[0], error) from error
     except asyncio.CancelledError:
         await asyncio.wait({starting})
         if starting.exception() is None:

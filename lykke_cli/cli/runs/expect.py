@@ -20,9 +20,10 @@ from lykke_cli.cli.output.countdown import Countdown
 from lykke_cli.cli.output.palette import Color, painted
 from lykke_cli.cli.output.renderers import NdjsonRenderer
 from lykke_cli.cli.output.reporter import Reporter
+from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.cli.output.terminal import Terminal
-from lykke_cli.cli.runs.child import Child, running
+from lykke_cli.cli.runs.child import CannotRun, Child, running
 from lykke_cli.cli.runs.silence import LIVE_ONLY, probable_mistakes
 from lykke_cli.infrastructure.configuration.settings import Settings
 
@@ -90,6 +91,15 @@ class Expecting:
 
     async def run(self) -> int:
         """Wait for what is expected, and tell the verdict; returns the exit status."""
+        try:
+            return await self._run()
+        except CannotRun as error:
+            if not self.pass_status:
+                raise
+            sys.stderr.write(f"lykke: {visible(str(error))}\n")
+            return error.status
+
+    async def _run(self) -> int:
         self._write_junit(None)
         async with self._watching() as watching:
             await self._until(lambda: self._seen.connected, None, watching)
@@ -104,8 +114,8 @@ class Expecting:
                     await self._wait(child, started, watching)
                     verdict = self._judge(child, self._now - started)
                     child.may_leave = verdict.is_met
-        self._write_junit(verdict)
         self._tell(verdict)
+        self._write_junit(verdict)
         return verdict.status
 
     async def _tell_mistakes(self) -> None:

@@ -113,6 +113,25 @@ def test_a_command_that_is_not_there(env: dict[str, str], user: uuid.UUID) -> No
     assert "Cannot run /nowhere/at-all: No such file or directory." in result.stderr
 
 
+def test_a_command_that_cannot_run_has_a_shells_status_with_pass_status(
+    env: dict[str, str], user: uuid.UUID, tmp_path: Path
+) -> None:
+    for command, status in [("/nowhere/at-all", 127), (tmp_path, 126)]:
+        arguments = ("expect", user, "--live-only", "-q", "--pass-status", "--", command)
+        result = run_lykke(*arguments, env=env)
+        assert result.status == status
+        assert result.stderr.startswith(f"lykke: Cannot run {command}: ")
+
+
+@pytest.mark.parametrize("whose", ["--all", str(uuid.UUID(int=7))])
+def test_a_command_that_is_empty_is_told_of(whose: str) -> None:
+    result = run_lykke("expect", whose, "--", "")
+    assert (result.status, result.stderr) == (
+        ExitCode.USAGE,
+        "lykke: The command after -- is empty.\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -227,6 +246,19 @@ def test_a_report_replaces_no_file_of_somebody_else(user: uuid.UUID, tmp_path: P
     result = run_lykke("expect", user, "--junit", report)
     assert result.status == ExitCode.BAD_INPUT
     assert report.read_text() == "print()"
+
+
+def test_a_report_that_cannot_be_written_hides_no_verdict(
+    env: dict[str, str], user: uuid.UUID, tmp_path: Path
+) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    options = ("--junit", folder / "report.xml", "--live-only", "--none", "--timeout", "1s")
+    result = run_lykke("expect", user, *options, "--", "rm", "-r", folder, env=env)
+    assert result.status == ExitCode.BAD_INPUT
+    verdict, failure = result.stderr.splitlines()[-2:]
+    assert "✓ none came in " in verdict
+    assert failure.startswith("lykke: Cannot write ")
 
 
 def test_on_a_terminal_the_time_left_is_counted_and_the_command_is_told_apart(
