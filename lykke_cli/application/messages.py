@@ -193,7 +193,8 @@ def encode(message: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(message, default=_plain)
     except TypeError as error:
-        raise BadInput(f"The message cannot be written as JSON: {error}") from error
+        reason = str(error).replace("Recursion limit reached", "it is nested too deeply")
+        raise BadInput(f"The message cannot be written as JSON: {reason}") from error
 
 
 def parse_object(payload: bytes) -> dict[str, Any]:
@@ -221,7 +222,8 @@ def acknowledgment(event_id: str, received_at: datetime) -> dict[str, Any]:
 
 def replay_message(entry: Entry) -> dict[str, Any]:
     """Return the message that is published for an entry that is replayed."""
-    return {**parse_object(entry.to_json()), "replayed": True}
+    meta = orjson.Fragment(bytes(entry.meta))  # undecoded, however deep it is
+    return msgspec.structs.asdict(entry) | {"meta": meta, "replayed": True}
 
 
 def entity_message(entity: AuditLogEntity) -> dict[str, Any]:

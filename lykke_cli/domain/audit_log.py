@@ -65,7 +65,11 @@ class AuditLogEntity:
             meta = {}
         if not isinstance(meta, Mapping):
             raise InvalidEntityError("meta must be a mapping")
-        object.__setattr__(self, "meta", MappingProxyType(deepcopy(dict(meta))))
+        try:
+            copy = deepcopy(dict(meta))
+        except RecursionError as error:
+            raise InvalidEntityError("meta is nested too deeply") from error
+        object.__setattr__(self, "meta", MappingProxyType(copy))
 
     @classmethod
     def create_task_completed(

@@ -88,11 +88,12 @@ def record(
         meta=details,
         occurred_at=options.moment(occurred_at or "now", options.zone(settings, None, None)),
     )
+    message = encode(entity_message(entity))  # what cannot be sent is not stored either
     options.confirm(settings, f"record an entry of {user_id}", yes=yes)
     recent.remember([user_id], "record", [activity_type])
     run_async(_record(settings, entity, channel))
     if not quiet:
-        options.terminal().write_json(encode(entity_message(entity)))
+        options.terminal().write_json(message)
 
 
 def _fields(text: str) -> dict[str, Any]:
@@ -102,10 +103,10 @@ def _fields(text: str) -> dict[str, Any]:
     name, is_pair, value = text.partition("=")
     try:
         if text.lstrip().startswith("{"):
-            fields: dict[str, Any] = orjson.loads(text.encode("utf-8", "surrogateescape"))
+            fields: dict[str, Any] = _value(text)
             return fields
         if is_pair and name.endswith(":") and name != ":":
-            return {name[:-1]: orjson.loads(value.encode("utf-8", "surrogateescape"))}
+            return {name[:-1]: _value(value)}
         text.encode()  # what is no UTF-8 could not be sent
     except orjson.JSONDecodeError as error:
         raise BadInput(f"--meta {text!r} is not JSON: {error}.") from error
@@ -114,6 +115,36 @@ def _fields(text: str) -> dict[str, Any]:
     if not is_pair or not name.rstrip(":"):
         raise BadInput(f"--meta {text!r} is neither key=value, nor key:=JSON, nor a JSON object.")
     return {name: value}
+
+
+def _value(text: str) -> Any:
+    """What JSON means; raises BadInput where a number of it cannot be kept."""
+    import json
+
+    import orjson
+
+    value = orjson.loads(text.encode("utf-8", "surrogateescape"))
+    try:
+        json.loads(text, parse_int=_require_kept, parse_float=_require_kept)
+    except RecursionError as error:
+        raise BadInput("--meta is nested too deeply.") from error
+    return value
+
+
+def _require_kept(number: str) -> None:
+    from decimal import Decimal, InvalidOperation
+
+    import orjson
+
+    kept = repr(orjson.loads(number))
+    try:
+        is_kept = Decimal(kept) == Decimal(number)
+    except InvalidOperation:
+        is_kept = False  # its exponent is beyond even Decimal's
+    if not is_kept:
+        raise BadInput(
+            f"--meta: the number {number[:40]} would become {kept}; give it as a text, in quotes."
+        )
 
 
 async def _record(settings: "Settings", entity: "AuditLogEntity", channel: str) -> None:

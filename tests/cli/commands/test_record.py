@@ -26,11 +26,13 @@ def test_record_commits_then_broadcasts(owner_env: dict[str, str]) -> None:
 
 
 def test_details_are_given_one_by_one(owner_env: dict[str, str]) -> None:
-    given = ["title=a=b: {c}", "zip=0123", "n:=3", "tags:=[1]", '{"n": 4, "x": null}']
+    given = ["title=a=b: {c}", "zip=0123", "n:=3", "tags:=[1, 0.10, 18446744073709551615, 1e20]"]
+    given += ['{"n": 4, "x": null}']
     words = [word for text in given for word in ("--meta", text)]
     result = run_lykke("record", uuid.uuid4(), "X", *words, env=owner_env)
     assert result.status == 0, result.stderr
-    meta = {"title": "a=b: {c}", "zip": "0123", "n": 4, "tags": [1], "x": None}
+    tags = [1, 0.1, 2**64 - 1, 1e20]
+    meta = {"title": "a=b: {c}", "zip": "0123", "n": 4, "tags": tags, "x": None}
     assert result.rows[0]["meta"] == meta
 
 
@@ -54,6 +56,12 @@ def test_record_without_redis_is_committed_and_says_so(owner_env: dict[str, str]
         (["X", "--meta", "=1"], 5, "'=1' is neither key=value"),
         (["X", "--meta", "n:=x"], 5, "'n:=x' is not JSON"),
         (["X", "--meta", "t=\udcff"], 5, "is not UTF-8"),
+        (["X", "--meta", "n:=123456789012345678901234567890"], 5, "1.2345678901234568e+29"),
+        (["X", "--meta", '{"a": [3.141592653589793238]}'], 5, "3.141592653589793;"),
+        (["X", "--meta", "n:=1e-400"], 5, "the number 1e-400 would become 0.0"),
+        (["X", "--meta", "n:=1e-99999999999999999999"], 5, "would become 0.0"),
+        (["X", "--meta", "n:=" + "[" * 300 + "]" * 300], 5, "nested too deeply"),
+        (["X", "--meta", "n:=" + "[" * 600 + "]" * 600], 5, "nested too deeply"),
         ([""], 5, "activity_type"),
         (["X", "--entity-id", "7"], 2, "'7' is not a UUID"),
     ],

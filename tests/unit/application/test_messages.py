@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.messages import Entry, OtherMessage, decode
+from lykke_cli.application.messages import Entry, OtherMessage, decode, encode, replay_message
 
 ID = "11111111-1111-4111-8111-11111111111a"
 ENTRY = {
@@ -51,3 +52,11 @@ def test_what_is_no_object_is_unreadable(payload: bytes) -> None:
 
 def test_an_object_of_another_kind_is_passed_on() -> None:
     assert decode(b'{"type":"test"}') == OtherMessage(b'{"type":"test"}')
+
+
+def test_an_entry_is_replayed_as_it_is_however_deep_its_meta_is() -> None:
+    meta = msgspec.Raw(b"[" * 100_000 + b"]" * 100_000)
+    message = decode(json.dumps(ENTRY).encode())
+    assert isinstance(message, Entry)
+    replayed = encode(replay_message(msgspec.structs.replace(message, meta=meta)))
+    assert replayed == message.to_json().replace(b'{"n": 1}', bytes(meta) + b',"replayed":true')
