@@ -120,6 +120,13 @@ def test_a_malformed_database_url(url: str) -> None:
     assert_one_line(result, ExitCode.USAGE, "The database URL", "://")
 
 
+@pytest.mark.parametrize("type", ["", "*", "a b", "a\n", "a?", "a[b]", "a\\", "\x1b", "\u00a0"])
+def test_what_is_no_type_of_channels(type: str) -> None:
+    for command in (["tail", USER], ["publish", USER], ["expect", USER], ["channels"]):
+        result = call_lykke(*command, "--channel", type)
+        assert_one_line(result, ExitCode.USAGE, " is no type of channels: write a name such as")
+
+
 def test_debug_shows_the_traceback_without_the_password() -> None:
     result = run_lykke("--debug", "publish", USER, "--redis-url", f"redis://:s3cret@{NOWHERE}")
     assert result.status == ExitCode.UNAVAILABLE

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments.help_texts import env, server_option
+from lykke_cli.cli.arguments.values import parse_channel_type
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
 
@@ -45,6 +46,7 @@ Channel = Annotated[
     server_option(
         "--channel",
         metavar="TYPE",
+        parser=parse_channel_type,
         help="The channel's type: auditlog, notification, domain-events.",
         show_default=True,
     ),
@@ -54,6 +56,7 @@ Channels = Annotated[
     server_option(
         "--channel",
         metavar="TYPE",
+        parser=parse_channel_type,
         help="The channel's type, auditlog unless given; repeat it for several.",
     ),
 ]

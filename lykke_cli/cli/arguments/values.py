@@ -67,6 +67,16 @@ UserIds = Annotated[
 UserId = Annotated[User, typer.Argument(metavar="USER_ID", parser=parse_user, help=USER_HELP)]
 
 
+def parse_channel_type(text: str) -> str:
+    """A type of channels; raises UsageMistake for what could only be a slip, or is a pattern."""
+    if not text or not text.isprintable() or set(text) & set(" *?[\\"):
+        raise UsageMistake(
+            f"{text!r} is no type of channels: write a name such as auditlog, "
+            "without spaces and patterns."
+        )
+    return text
+
+
 def require_users(users: Collection[object] | None, *, all_users: bool) -> None:
     """Raise UsageMistake unless there is either a user or --all."""
     if bool(users) == all_users:

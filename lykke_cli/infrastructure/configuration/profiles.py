@@ -149,6 +149,8 @@ class Profiles:
         """The file's profiles, none where it does not exist; raises UsageMistake."""
         path = config_path() if path is None else path
         try:
+            if not stat.S_ISREG(path.stat().st_mode) and not path.samefile(os.devnull):
+                raise UsageMistake(f"{path} is not a regular file: name one that is.")
             text = path.read_text("utf-8")
         except FileNotFoundError:
             return cls(path)

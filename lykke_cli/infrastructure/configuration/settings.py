@@ -168,7 +168,7 @@ def choose_profile(environ: Mapping[str, str], flag: str | None) -> Profile | No
     """The profile that a flag, else LYKKE_PROFILE, else the configuration file names."""
     profiles = Profiles.read()
     if environ.get(CONFIG) and not profiles.path.exists():
-        raise UsageMistake(f"{CONFIG}: there is no file {profiles.path}.")
+        raise UsageMistake(f"--config or {CONFIG}: there is no file {profiles.path}.")
     if flag is not None:
         return profiles.get(flag, "--profile")
     if name := environ.get("LYKKE_PROFILE"):

@@ -1,6 +1,7 @@
 """Options from a profile stand for what is not on the command line, and are told apart from it."""
 
 import asyncio
+import os
 import uuid
 from pathlib import Path
 
@@ -138,4 +139,14 @@ def test_a_file_is_named_on_the_command_line(tmp_path: Path) -> None:
     assert ["backfill.limit", "profile", "s", "1"] in [line.split() for line in shown]
     missing = call_lykke("--config", tmp_path / "none", "backfill", USER)
     assert missing.status == ExitCode.USAGE
-    assert "there is no file" in missing.stderr
+    assert f"--config or LYKKE_CONFIG: there is no file {tmp_path / 'none'}." in missing.stderr
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for named in (pipe, "/dev/zero", tmp_path):
+        result = call_lykke("--config", named, "profile", "list")
+        assert result.status == ExitCode.USAGE
+        assert result.stderr == f"lykke: {named} is not a regular file: name one that is.\n"
+    assert call_lykke("--config", os.devnull, "profile", "list").status == ExitCode.DONE
