@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 DEFAULT = "less"
-_SETTINGS = {"LESS": "FRX", "LV": "-c"}  # it ends by itself after one screen, and passes colours
+_SETTINGS = {"LESS": "FX", "LV": "-c"}  # it ends by itself after one screen, and passes colours
+_SHELLS = set("|&;<>()$`*?[#~=")  # what only a shell understands
 
 
 @contextmanager
@@ -42,6 +43,7 @@ def paged(*, wanted: bool = True) -> Iterator[None]:
     if sys.platform != "win32":
         os.set_blocking(writing, False)  # nobody shares it
     environ = {**_SETTINGS, **os.environ}
+    environ["LESS"] = f"-R {environ['LESS']}"  # colours, whatever else the person has set
     try:
         pager = subprocess.Popen(command, stdin=reading, env=environ)
     except OSError:  # it is there and cannot be run
@@ -70,12 +72,18 @@ def paged(*, wanted: bool = True) -> Iterator[None]:
 
 
 def _command(environ: Mapping[str, str]) -> list[str]:
-    """The pager's words; none where none is wanted, or it is not installed."""
+    """The pager's words, a shell's where it takes one, as with git and man.
+
+    None where none is wanted, or it is not installed.
+    """
     told = environ.get("LYKKE_PAGER", environ.get("PAGER", DEFAULT))
     with suppress(ValueError):  # a quotation mark is missing
         words = shlex.split(told)
-        if words and words != ["cat"] and shutil.which(words[0]) is not None:
-            return words
+        program = next((word for word in words if "=" not in word), None)
+        if program is None or words == ["cat"]:
+            return []
+        if shutil.which(os.path.expanduser(os.path.expandvars(program))) is not None:
+            return ["sh", "-c", told] if _SHELLS & set(told) else words
     return []
 
 

@@ -84,6 +84,20 @@ def test_the_pager_is_lykkes_own_or_that_of_all_programs(
     assert lines(on_a_terminal("users", env=env))[0].startswith("PAGED:")
 
 
+def test_the_pager_may_be_a_shells_command(env: dict[str, str]) -> None:
+    env |= {"LYKKE_PAGER": "MARK=SHELL sed -u s/^/PAGED:/ | sed -u s/^/AGAIN:/"}
+    assert lines(on_a_terminal("users", env=env))[0].startswith("AGAIN:PAGED:")
+
+
+@pytest.mark.parametrize(("theirs", "passed"), [({}, "-R FX"), ({"LESS": "-S"}, "-R -S")])
+def test_less_passes_colours_whatever_else_is_set(
+    theirs: dict[str, str], passed: str, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LESS", raising=False)
+    env |= theirs | {"LYKKE_PAGER": 'cat > /dev/null; echo "$LESS"'}
+    assert lines(on_a_terminal("users", env=env)) == [passed]
+
+
 def test_a_pager_that_is_left_early_ends_the_command(env: dict[str, str]) -> None:
     env |= {"LYKKE_PAGER": "head -n 2"}
     result = on_a_terminal("backfill", USER, "--limit", 60, env=env)
