@@ -122,7 +122,7 @@ def test_a_malformed_database_url(url: str) -> None:
 
 @pytest.mark.parametrize("type", ["", "*", "a b", "a\n", "a?", "a[b]", "a\\", "\x1b", "\u00a0"])
 def test_what_is_no_type_of_channels(type: str) -> None:
-    for command in (["tail", USER], ["publish", USER], ["expect", USER], ["channels"]):
+    for command in (["tail", USER], ["publish", USER], ["expect", USER]):
         result = call_lykke(*command, "--channel", type)
         assert_one_line(result, ExitCode.USAGE, " is no type of channels: write a name such as")
 

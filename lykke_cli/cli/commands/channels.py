@@ -26,7 +26,6 @@ def channels(
         options.filter_option(
             "--channel",
             metavar="TYPE",
-            parser=options.parse_channel_type,
             help="Only this type of channel; all known ones unless given.",
         ),
     ] = None,
