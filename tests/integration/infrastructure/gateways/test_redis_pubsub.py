@@ -29,6 +29,7 @@ USER, OTHER, NOBODY = uuid.UUID(int=7), uuid.UUID(int=8), uuid.UUID(int=9)
 CHANNEL = f"auditlog:{USER}"
 SOON = 10.0  # seconds in which what is expected must come
 SHORT = 0.2  # seconds: a health interval for tests
+MAJOR = int(redis.__version__.partition(".")[0])
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -76,7 +77,7 @@ async def test_the_pool_is_reused_and_released(own_redis: RedisServer) -> None:
         for _ in range(3):
             await gateway.publish_to_user_channel(USER, "auditlog", {})
         [client] = clients(own_redis)
-        if int(redis.__version__.partition(".")[0]) >= 5:  # before that it did not tell
+        if MAJOR >= 5:  # before that it did not tell
             assert client["lib-name"] == "lykke"
     assert_none_left(own_redis)
     with pytest.raises(Exception, match="The gateway was closed"):
@@ -453,8 +454,7 @@ async def test_a_channel_that_is_refused_leaves_the_others_as_they_are(
             await subscription.add([Channel(OTHER)])
             publish(own_redis)
             assert await subscription.get_message(SOON, gaps=True) == {}
-            [client] = clients(own_redis)
-            assert client["sub"] == "2"
+            assert len(clients(own_redis, sub="2")) == 1
 
 
 async def test_a_channel_that_is_refused_after_a_break_leaves_the_others_as_they_are(
@@ -642,8 +642,10 @@ async def test_a_connection_that_was_closed_meanwhile_is_made_anew(
             assert await gateway.publish_many("auditlog", [(USER, {})] * 3) == [0] * 3
             assert await gateway.publish_to_user_channel(USER, "auditlog", {}) == 0
         await gateway.close()
+        await client.connection_pool.disconnect()  # redis-py 4 leaves it open
 
 
+@pytest.mark.skipif(MAJOR < 5, reason="redis-py 4 loses a connection whose making is cancelled")
 @pytest.mark.parametrize("turns", range(16))
 async def test_a_cancellation_is_heard_at_every_step_of_a_given_client(
     own_redis: RedisServer, turns: int
