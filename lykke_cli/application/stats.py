@@ -140,10 +140,10 @@ async def read_activity(
             types=(),
             hours=_days({}),
         )
-    since, until = max(since, EARLIEST), min(until, LATEST)
-    clock = WallClock(zone, since, until)
-    start = clock.local(since.timestamp())
-    end = max(start, clock.local((until - _INSTANT).timestamp()))
+    first, last = max(since, EARLIEST), min(until, LATEST)
+    clock = WallClock(zone, first, last)
+    start = clock.local(first.timestamp())
+    end = max(start, clock.local((last - _INSTANT).timestamp()))
     bucket = bucket_for(start, end, MOST_BARS)
     counts = await statistics.by_bucket(scope, bucket, clock)
     return Activity(
@@ -151,7 +151,7 @@ async def read_activity(
         since=since,
         until=until,
         zone=zone,
-        time_zone=until.astimezone(zone).tzname() or "",
+        time_zone=last.astimezone(zone).tzname() or "",
         summary=summary,
         bucket=bucket.name,
         bars=[

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from lykke_cli.application.stats import Activity
 from lykke_cli.application.times import age
+from lykke_cli.application.wall_clock import EARLIEST, LATEST
 from lykke_cli.cli.output.cells import harmless
 from lykke_cli.cli.output.palette import color_of_type
 from lykke_cli.cli.reports import charts
@@ -59,7 +60,7 @@ def period(activity: Activity) -> str:
     if activity.since is None or activity.until is None:
         return ""
     since, until = (
-        _formatted(moment.astimezone(activity.zone), "%Y-%m-%d %H:%M")
+        _formatted(min(max(moment, EARLIEST), LATEST).astimezone(activity.zone), "%Y-%m-%d %H:%M")
         for moment in (activity.since, activity.until)
     )
     return f"{since} to {until} {activity.time_zone}"

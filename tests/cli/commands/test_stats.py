@@ -121,6 +121,27 @@ def test_the_drawing_fits_and_its_columns_are_straight(
     assert len(days) == 7
 
 
+def test_the_range_that_is_told_is_the_one_that_was_asked_for(
+    env: dict[str, str], sqlite_url: str
+) -> None:
+    store(sqlite_url, ("A", 0))
+    edges = "0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z"
+    arguments = (
+        "stats",
+        USER,
+        "--since",
+        edges[0],
+        "--until",
+        edges[1],
+        "--tz",
+        "Pacific/Auckland",
+    )
+    report = orjson.loads(call_lykke(*arguments, env=env).stdout)
+    assert report["entries"] == 1
+    assert (report["since"], report["until"]) == tuple(e.replace("Z", ".000000Z") for e in edges)
+    assert call_lykke(*arguments, "-o", "table", env=env).status == ExitCode.DONE
+
+
 def test_no_entries_are_told_of(env: dict[str, str]) -> None:
     result = call_lykke("stats", USER, "-o", "table", env=env)
     assert result.status == ExitCode.DONE
