@@ -20,5 +20,6 @@ class Pace:
         """Wait until the next one may go."""
         if self._pause:
             clock = asyncio.get_running_loop().time
+            self._next = self._next or clock()  # nothing was held up before the first
             await asyncio.sleep(max(0.0, self._next - clock()))
             self._next = max(self._next, clock() - MADE_UP) + self._pause

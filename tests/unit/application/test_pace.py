@@ -2,7 +2,7 @@
 
 import asyncio
 
-from lykke_cli.application.pace import MADE_UP, Pace
+from lykke_cli.application.pace import Pace
 
 
 async def waits(pace: Pace, number: int) -> float:
@@ -18,6 +18,6 @@ async def test_without_a_rate_nobody_waits() -> None:
     assert await waits(Pace(None), 1000) < 1
 
 
-async def test_a_rate_is_kept_but_for_what_may_be_made_up() -> None:
-    rate, number = 100.0, 40
-    assert await waits(Pace(rate), number) >= number / rate - 2 * MADE_UP
+async def test_a_rate_is_kept_from_the_first_on() -> None:
+    rate, number = 100.0, 20
+    assert await waits(Pace(rate), number) >= (number - 1) / rate
