@@ -15,8 +15,6 @@ from uuid import UUID
 
 import msgspec
 
-from lykke_cli.infrastructure.database.regions import Region
-
 TWICE = "entries may be printed a second time"
 Witness = tuple[int, str]
 """A position, and the id of the row that has it."""
@@ -62,7 +60,6 @@ class Proven(msgspec.Struct, frozen=True):
 
     position: int
     """Up to here history is the same."""
-    covered: tuple[Region, ...]
     witnesses: Witnesses
     is_all: bool
     """All that was read is still there."""
@@ -92,12 +89,7 @@ def _thin(rows: Iterable[Witness], start: int) -> tuple[Witness, ...]:
     return tuple(sorted(kept, reverse=True))
 
 
-def prove(
-    happened: str,
-    covered: Iterable[Region],
-    witnesses: Witnesses,
-    found: Collection[Witness],
-) -> Proven | None:
+def prove(happened: str, witnesses: Witnesses, found: Collection[Witness]) -> Proven | None:
     """What of a cursor still holds after something `happened`; `found` are rows that are there.
 
     None where no witness is left to tell. A cursor without witnesses has read nothing: all there
@@ -112,5 +104,4 @@ def prove(
     notice = f"{happened}: going on after the last entry that it still has; {TWICE}"
     if is_all:
         notice = f"{happened}: all that was read before is still there"
-    up_to = tuple(region.up_to(position) for region in covered)
-    return Proven(position, up_to, left, is_all, notice)
+    return Proven(position, left, is_all, notice)

@@ -184,7 +184,7 @@ def understand(
         if moved
         else "the database has lost its last commits (a crash, or a restored backup)"
     )
-    proven = prove(happened, (), stored.witnesses, found)
+    proven = prove(happened, stored.witnesses, found)
     if proven is None:
         return _by_time(happened, stored.at, snapshot)
     return Understood(

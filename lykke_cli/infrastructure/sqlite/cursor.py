@@ -107,12 +107,12 @@ def understand(
     if not is_moved and not is_ahead and set(found) <= set(stored.witnesses.rows):
         return Understood(stored.covered, stored.witnesses, stored.unreadable)
     happened = "the database file was replaced" if is_moved else "the database was restored"
-    proven = prove(happened, stored.covered, stored.witnesses, found)
+    proven = prove(happened, stored.witnesses, found)
     if proven is None:
         return _nothing(happened)
     unreadable = stored.unreadable
     return Understood(
-        proven.covered,
+        tuple(region.up_to(proven.position) for region in stored.covered),
         proven.witnesses,
         Unreadables(unreadable.region.up_to(proven.position), unreadable.since),
         proven.notice,

@@ -32,7 +32,7 @@ def test_what_was_there_at_the_start_is_proven_whatever_is_lost_after_it(
         witnesses = Witnesses.load(witnesses.joined_by(new).dump())
     start, newest = witnesses.start, there[-1][0] if there else 0
     kept = [row for row in there if row[0] <= max(start, left)]
-    proven = prove("something happened", (), witnesses, kept)
+    proven = prove("something happened", witnesses, kept)
     if proven is None:
         assert start == -1 and there
         return
