@@ -68,35 +68,6 @@ def add(regions: Iterable[Region], new: Region) -> tuple[Region, ...]:
     return kept if any(r.includes(new) for r in kept) else (*kept, new)
 
 
-class Reading:
-    """What a read covers as it goes on, in (occurred_at, id) order from `low`.
-
-    `covered` is what was covered before it. Its snapshot sees all below the position `before`; of
-    the positions from there on, the transactions of those in `ended` had ended when it was taken.
-    What an earlier region with bounds as wide knows to be visible is visible still.
-    """
-
-    def __init__(
-        self, covered: Iterable[Region], before: int, low: datetime, ended: Runs = runs.NONE
-    ) -> None:
-        self._covered = tuple(covered)
-        self._before = before
-        self._low = low
-        self._visible = ended
-        for region in self._covered:
-            if region.spans(low, END):
-                self._visible |= region.visible.starting(before)
-
-    def reached(self, key: SortKey, positions: Iterable[int]) -> tuple[Region, ...]:
-        """The read came to `key`; `positions` are those of the rows since the last call."""
-        new = [p for p in positions if p >= self._before and p not in self._visible]
-        if new:
-            self._visible |= Runs.of(new)
-        region = Region(self._before, self._low, key, self._visible)
-        self._covered = add(self._covered, region)
-        return self._covered
-
-
 def horizon(regions: Iterable[Region]) -> int | None:
     """Below it every row is covered; None when there is no such position."""
     return max((r.before for r in regions if r.is_whole), default=None)

@@ -197,7 +197,7 @@ class PostgresHistory:
                     async for reached, part in rows:
                         written = [(xid, row.id) for row, xid in part if xid is not None]
                         witnesses = witnesses.joined_by(written)
-                        covered = reading.reached(reached, [xid for xid, _ in written])
+                        covered = reading.reached(reached, (xid for xid, _ in written))
                         cursor = make_cursor(
                             snapshot, covered, known.recent_from, witnesses, known.origin
                         )

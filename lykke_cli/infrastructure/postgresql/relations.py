@@ -8,7 +8,7 @@ which the same is covered: it is one group but for what has come or gone.
 https://www.postgresql.org/docs/current/ddl-partitioning.html
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -71,23 +71,34 @@ def joined(groups: Iterable[Group]) -> Groups:
 
 
 class Reading:
-    """What a read of all relations covers as it goes on, as `regions.Reading` does for one."""
+    """What a read of all relations covers as it goes on, in (occurred_at, id) order from `low`.
+
+    `known` is what was covered before it. Its snapshot sees all below the position `before`; of
+    the positions from there on, the transactions of those in `ended` had ended when it was taken.
+    What an earlier region with bounds as wide knows to be visible is visible still, in every
+    relation.
+    """
 
     def __init__(self, known: Split, before: int, low: datetime, ended: Runs) -> None:
-        self._known = known
+        self._present, self._absent = known.present, known.absent
+        self._before = before
+        self._low = low
+        self._visible = ended
         for group in known.present:
             for region in group.covered:
-                if region.spans(low, regions.END):  # so for every relation
-                    ended |= region.visible.starting(before)
-        self._readings = [
-            regions.Reading(group.covered, before, low, ended) for group in known.present
-        ]
+                if region.spans(low, regions.END):
+                    self._visible |= region.visible.starting(before)
 
-    def reached(self, key: regions.SortKey, positions: Sequence[int]) -> Groups:
+    def reached(self, key: regions.SortKey, positions: Iterable[int]) -> Groups:
         """The read came to `key`; `positions` are those of the rows since the last call."""
-        groups = zip(self._known.present, self._readings, strict=True)
-        covered = [Group(g.relations, reading.reached(key, positions)) for g, reading in groups]
-        return joined([*self._known.absent, *covered])
+        new = [p for p in positions if p >= self._before and p not in self._visible]
+        if new:
+            self._visible |= Runs.of(new)
+        region = Region(self._before, self._low, key, self._visible)
+        self._present = tuple(
+            Group(group.relations, regions.add(group.covered, region)) for group in self._present
+        )
+        return joined([*self._absent, *self._present])
 
 
 def dump(groups: Iterable[Group]) -> list[list[Any]]:

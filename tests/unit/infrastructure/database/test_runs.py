@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lykke_cli.infrastructure.database import regions
-from lykke_cli.infrastructure.database.regions import Reading, Region
+from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.witnesses import Witnesses
 from lykke_cli.infrastructure.postgresql.cursor import Origin, Snapshot, make_cursor, parse
-from lykke_cli.infrastructure.postgresql.relations import Group
+from lykke_cli.infrastructure.postgresql.relations import Group, Reading, split
 
 UNIVERSE = range(-3, 42)
 numbers = st.sets(st.integers(0, 35))
@@ -71,15 +71,19 @@ def test_a_read_covers_what_came_and_what_had_ended(
     """Chunk by chunk, as a plain set would."""
     moments = [NOW + timedelta(minutes=n) for n in range(len(rows))]
     had_ended = Runs.of(ended).starting(10)
-    reading = Reading([Region(5)], 10, regions.START_OF_TIME, had_ended)
+    table = frozenset({1})
+    known = split([Group(table, (Region(5),))], table)
+    reading = Reading(known, 10, regions.START_OF_TIME, had_ended)
     expected = members(had_ended)
     for (position, is_visible), moment in zip(rows, moments, strict=True):
         if is_visible:
             expected.add(position)
-        covered = reading.reached((moment, regions.LAST_ID), [position] if is_visible else [])
-        found = {p for p in UNIVERSE if any(r.covers(p, (NOW, "")) for r in covered)}
+        key = (moment, regions.LAST_ID)
+        [group] = reading.reached(key, [position] if is_visible else [])
+        found = {p for p in UNIVERSE if any(r.covers(p, (NOW, "")) for r in group.covered)}
         assert found == expected | set(range(-3, 10))
-    assert len(reading.reached(regions.END, ())) == 1
+    [group] = reading.reached(regions.END, ())
+    assert len(group.covered) == 1
 
 
 def test_a_cursor_is_read_again() -> None:
