@@ -21,20 +21,18 @@ than that; it is covered by any cursor that fits.
 https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
 https://www.postgresql.org/docs/current/subxacts.html
 
-Transaction ids are given out again where commits were lost; see `witnesses.py`.
+Transaction ids are given out again where commits were lost; see `database/witnesses.py`.
 
 There is one connection (`snapshots.py`), and some more for as long as `lines` reads.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import compress
 from typing import Any, Self
 from uuid import UUID
-
-import msgspec
 
 from lykke_cli.application.gateways.history_protocol import (
     Cursor,
@@ -55,7 +53,6 @@ from lykke_cli.infrastructure.database.handover import (
 )
 from lykke_cli.infrastructure.database.regions import Region, SortKey, just_before_key
 from lykke_cli.infrastructure.database.runs import Runs
-from lykke_cli.infrastructure.database.witnesses import Witness, Witnesses
 from lykke_cli.infrastructure.postgresql import statements
 from lykke_cli.infrastructure.postgresql.calendar import (
     AFTER,
@@ -67,30 +64,20 @@ from lykke_cli.infrastructure.postgresql.calendar import (
 )
 from lykke_cli.infrastructure.postgresql.cursor import (
     Snapshot,
-    Stored,
-    Understood,
-    is_doubtful,
     known_ended,
     make_cursor,
     parse,
-    understand,
 )
 from lykke_cli.infrastructure.postgresql.lines import LineReader, Progress
 from lykke_cli.infrastructure.postgresql.relations import Group, Groups, Reading, split
-from lykke_cli.infrastructure.postgresql.rights import RELATION_SIZE
 from lykke_cli.infrastructure.postgresql.rows import META, XMIN, read_row
 from lykke_cli.infrastructure.postgresql.selection import in_range, selected
 from lykke_cli.infrastructure.postgresql.snapshots import Snapshots
+from lykke_cli.infrastructure.postgresql.witnesses import newest, understood
 
 LOOK_BACK = timedelta(hours=1)
 """How far back a periodic read looks; a full one has no bound."""
 CHUNK_ROWS = 1_000
-WITNESSES = 8
-"""How many rows bear witness for a cursor that has read none yet."""
-LAST_PAGES = 8
-"""On how many pages at the end of a relation more of them are looked for."""
-MOST_RELATIONS = 256
-"""In how many relations, the newest first."""
 MOST_RUNS = 10_000
 """Of more runs of ids than that in a cursor the person is told: it is large, and slow."""
 _GROWING = (
@@ -141,7 +128,7 @@ class PostgresHistory:
                     start = None if oldest is None else just_before_key(oldest)
                 visible = await self._visible(connection, selection, snapshot, start)
                 begun = Region(snapshot.xmin, high=start or regions.END, visible=visible)
-                witnesses = await self._newest(connection, selection, snapshot)
+                witnesses = await newest(connection, selection, snapshot, self._snapshots.may_call)
             group = Group(snapshot.relations, (begun,))
             cursor = make_cursor(snapshot, [group], snapshot.at - self._look_back, witnesses)
             return HistoryChunk(
@@ -181,7 +168,9 @@ class PostgresHistory:
             nonlocal cursor, notice, recent_only
             stored = parse(cursor)
             async with self._snapshots.take(partial(known_ended, stored)) as (connection, snapshot):
-                known = await self._understand(connection, selection, stored, snapshot)
+                known = await understood(
+                    connection, selection, stored, snapshot, self._snapshots.may_call
+                )
                 notice = notice or known.notice or self._snapshots.limits()
                 groups = split(known.groups, snapshot.relations)
                 if _runs_of(groups.present) > MOST_RUNS:
@@ -222,7 +211,9 @@ class PostgresHistory:
 
     async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
         async with self._snapshots.take() as (connection, snapshot):
-            known = await self._understand(connection, selection, parse(cursor), snapshot)
+            known = await understood(
+                connection, selection, parse(cursor), snapshot, self._snapshots.may_call
+            )
             groups = split(known.groups, snapshot.relations)
             query, arguments = statements.covered_of(groups.present)
             records = await connection.fetch(query, *selected(selection), list(ids), *arguments)
@@ -378,31 +369,6 @@ class PostgresHistory:
         positions = (snapshot.position(xmin) for (xmin,) in records)
         return snapshot.ended | Runs.of(xid for xid in positions if xid is not None)
 
-    async def _newest(self, connection: Any, selection: Selection, snapshot: Snapshot) -> Witnesses:
-        """Rows to bear witness for a cursor that has read none.
-
-        No row that is there already may be beyond them: after a restart it would count as new.
-        """
-        records = await connection.fetch(statements.NEWEST, *selected(selection), WITNESSES)
-        if self._snapshots.may_call(RELATION_SIZE):
-            bounds = LAST_PAGES, MOST_RELATIONS
-            if last := await connection.fetchval(statements.WRITTEN_LAST, *bounds):
-                records += await connection.fetch(last)
-        return Witnesses.at_start(_witnesses(records, snapshot))
-
-    async def _understand(
-        self, connection: Any, selection: Selection, stored: Stored | None, snapshot: Snapshot
-    ) -> Understood:
-        found: set[Witness] | None = None
-        if stored is not None and is_doubtful(stored, snapshot):
-            ids = [id for _, id in stored.witnesses.rows]
-            found = set(_witnesses(await connection.fetch(statements.FOUND, ids), snapshot))
-        known = understand(stored, snapshot, found)
-        if known.rereads and not known.witnesses.rows:
-            witnesses = await self._newest(connection, selection, snapshot)
-            known = msgspec.structs.replace(known, witnesses=witnesses)
-        return known
-
     async def _uncovered(
         self,
         connection: Any,
@@ -441,8 +407,3 @@ class PostgresHistory:
 
 def _runs_of(groups: Groups) -> int:
     return sum(len(region.visible) for group in groups for region in group.covered)
-
-
-def _witnesses(records: Iterable[Any], snapshot: Snapshot) -> list[Witness]:
-    positions = ((snapshot.position(xmin), id) for xmin, id in records)
-    return [(position, id) for position, id in positions if position is not None]
