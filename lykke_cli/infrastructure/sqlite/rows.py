@@ -36,9 +36,14 @@ class Found(NamedTuple):
 
     seq: int
     row: HistoryRow
-    key: StoredKey
     place: tuple[Any, str]
-    """The same, where a time may also be a number."""
+    """`occurred_at` as it is stored, also a number, and the id without dashes."""
+
+    @property
+    def key(self) -> StoredKey:
+        """The place as texts; SQLite sorts numbers, such as milliseconds, before every text."""
+        occurred_at, id = self.place
+        return ("" if isinstance(occurred_at, int | float) else _text(occurred_at), id)
 
 
 def read_row(record: Any) -> Found:
@@ -58,15 +63,13 @@ def read_row(record: Any) -> Found:
     }
     if occurred_at is None:
         raise ValueError("occurred_at is NULL")
-    # SQLite stores numbers there too, such as milliseconds, and sorts them before every text.
     place = (occurred_at, id.replace("-", ""))
-    key = ("" if isinstance(occurred_at, int | float) else _text(occurred_at), place[1])
     try:
         fields["occurred_at"] = format_time(parse_wire_time(_text(occurred_at)))
     except (ValueError, OverflowError):
         told = fields | {"occurred_at": _text(occurred_at)}
-        return Found(seq, unreadable_entry(told), key, place)
-    return Found(seq, Entry(**fields), key, place)
+        return Found(seq, unreadable_entry(told), place)
+    return Found(seq, Entry(**fields), place)
 
 
 def _meta(stored: Any) -> msgspec.Raw:
