@@ -275,8 +275,8 @@ class _Reader:
         }
         values = {key: value for key, value in values.items() if key not in options}
         for key, value in values.items():
-            if key not in _TEXTS | _SWITCHES:
-                raise self._unknown(section, key, (*_TEXTS, *_SWITCHES))
+            if key not in known:
+                raise self._unknown(section, key, tuple(known))
             if key in _SWITCHES and not isinstance(value, bool):
                 raise self._mistake(section, key, "it is true or false")
             if key in _TEXTS and not (isinstance(value, str) and value.strip()):
