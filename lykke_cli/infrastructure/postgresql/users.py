@@ -33,14 +33,12 @@ _ID_TYPE = """
     SELECT atttypid::regtype::text FROM pg_attribute
     WHERE attrelid = to_regclass('users') AND attname = 'id'
 """
-_EMAILS_ANYHOW = """
-    SELECT id::text, email::text FROM users
-    WHERE id::text = ANY($1::text[]) AND email IS NOT NULL
-"""
-_EMAILS = {  # with the index on the id
-    "uuid": _EMAILS_ANYHOW.replace("id::text = ANY($1::text[])", "id = ANY($1::text[]::uuid[])"),
-    "text": _EMAILS_ANYHOW.replace("id::text =", "id ="),
-    "character varying": _EMAILS_ANYHOW.replace("id::text =", "id ="),
+_EMAILS = "SELECT id::text, email::text FROM users WHERE email IS NOT NULL AND "
+_EMAILS_ANYHOW = f"{_EMAILS} id::text = ANY($1::text[])"
+_EMAILS_BY_INDEX = {  # on the id
+    "uuid": f"{_EMAILS} id = ANY($1::text[]::uuid[])",
+    "text": f"{_EMAILS} id = ANY($1::text[])",
+    "character varying": f"{_EMAILS} id = ANY($1::text[])",
 }
 _WITH_EMAIL = """
     SELECT id::text FROM users WHERE lower(email::text) = lower($1) ORDER BY 1 LIMIT $2::int8
@@ -77,7 +75,8 @@ class PostgresUsers(PostgresReader):
 
     async def emails(self, user_ids: Collection[str]) -> Mapping[str, str]:
         [[type]] = await self.fetch(_ID_TYPE)
-        return dict(await self.fetch(_EMAILS.get(type, _EMAILS_ANYHOW), list(user_ids)))
+        query = _EMAILS_BY_INDEX.get(type, _EMAILS_ANYHOW)
+        return dict(await self.fetch(query, list(user_ids)))
 
     async def with_email(self, email: str, limit: int) -> Sequence[str]:
         return [id for (id,) in await self.fetch(_WITH_EMAIL, email, limit)]
