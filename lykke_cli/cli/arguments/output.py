@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 from lykke_cli.application.channel_types import AUDIT_LOG
@@ -21,6 +22,21 @@ LISTED_AS = output_option(
     "--output", "-o", metavar="FORM", help="table on a terminal, ndjson in a pipe, unless given."
 )
 OutputOption = Annotated[Output | None, LISTED_AS]
+
+
+class ReportForm(StrEnum):
+    """The forms in which one thing is told of as a whole."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+ReportOutput = Annotated[
+    ReportForm | None,
+    output_option(
+        "--output", "-o", metavar="FORM", help="table on a terminal, json in a pipe, unless given."
+    ),
+]
 Utc = Annotated[
     bool | None,
     output_option("--utc/--local", help="Times in UTC, as in a pipe, or local, as on a terminal."),
@@ -95,6 +111,11 @@ def own_name(word: str) -> str:
 def terminal(color: ColorChoice = ColorChoice.AUTO) -> Terminal:
     """The process's own terminal."""
     return Terminal.of_process(color=color)
+
+
+def is_drawn(form: ReportForm | None, terminal: Terminal) -> bool:
+    """Whether a report has the form of a table."""
+    return form is ReportForm.TABLE or (form is None and terminal.stdout_is_tty)
 
 
 @dataclass(frozen=True, slots=True)

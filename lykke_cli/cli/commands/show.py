@@ -1,7 +1,6 @@
 """`lykke show`: one entry in full."""
 
 import re
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -17,26 +16,11 @@ EPILOG = options.examples(
 )
 
 
-class Form(StrEnum):
-    """The forms in which an entry is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 def show(
     entry_id: Annotated[
         str, typer.Argument(metavar="ENTRY_ID", help="The entry's id, or the beginning of it.")
     ],
-    output: Annotated[
-        Form | None,
-        options.output_option(
-            "--output",
-            "-o",
-            metavar="FORM",
-            help="table on a terminal, json in a pipe, unless given.",
-        ),
-    ] = None,
+    output: options.ReportOutput = None,
     utc: options.Utc = None,
     tz: options.TimeZone = None,
     color: options.Color = None,
@@ -64,7 +48,7 @@ def show(
         showing = Showing(
             settings=settings,
             prefix=prefix,
-            as_json=output is Form.JSON or (output is None and not terminal.stdout_is_tty),
+            as_json=not options.is_drawn(output, terminal),
             terminal=terminal,
             zone=printing.zone,
         )

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -28,13 +27,6 @@ EPILOG = options.examples(
 )
 
 
-class Form(StrEnum):
-    """The forms in which statistics are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 def stats(
     users: options.UserIds = None,
     all_users: options.AllUsers = False,
@@ -43,15 +35,7 @@ def stats(
     activity_type: options.ActivityTypes = None,
     entity_type: options.EntityType = None,
     entity_id: options.EntityId = None,
-    output: Annotated[
-        Form | None,
-        options.output_option(
-            "--output",
-            "-o",
-            metavar="FORM",
-            help="table on a terminal, json in a pipe, unless given.",
-        ),
-    ] = None,
+    output: options.ReportOutput = None,
     svg: Annotated[
         Path | None,
         options.output_option(
@@ -111,7 +95,7 @@ def stats(
     for path in _pictures(activity, svg, png):
         if not quiet:
             sys.stderr.write(f"lykke: wrote {visible(str(path))}\n")
-    if output is Form.TABLE or (output is None and terminal.stdout_is_tty):
+    if options.is_drawn(output, terminal):
         from lykke_cli.cli.reports.activity_report import draw
 
         draw(activity, terminal.out, datetime.now(UTC))
