@@ -4,7 +4,6 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.times import parse_moment
 from lykke_cli.cli.arguments.help_texts import filter_option, range_option
@@ -91,9 +90,9 @@ def filters(
     query: str | None,
     grep: str | None,
     not_grep: str | None,
-    channel: str = AUDIT_LOG,
+    any_message: bool = False,
 ) -> "Filters":
-    """On a `channel` of another type than the audit log's they hold for any JSON object."""
+    """With `any_message` they hold for any JSON object, not for entries alone."""
     from lykke_cli.application.filters import Filters
 
     return Filters(
@@ -105,7 +104,7 @@ def filters(
         query=query,
         grep=grep,
         not_grep=not_grep,
-        any_message=channel != AUDIT_LOG,
+        any_message=any_message,
     )
 
 

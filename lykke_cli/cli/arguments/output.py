@@ -7,7 +7,6 @@ from datetime import UTC, tzinfo
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
-from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.times import parse_zone
 from lykke_cli.cli.arguments.help_texts import env, output_option
@@ -201,7 +200,7 @@ def printing(
     columns: str | None = None,
     template: str | None = None,
     max_message_size: str = MAX_MESSAGE_SIZE,
-    channel: str = AUDIT_LOG,
+    any_message: bool = False,
 ) -> Printing:
     """How messages are shown: what was given as flags, else the profile's."""
     defaults = {} if settings.profile is None else settings.profile.values
@@ -220,5 +219,5 @@ def printing(
         columns=None if columns is None else tuple(map(str.strip, columns.split(","))),
         template=template,
         max_message_size=size(max_message_size),
-        any_message=channel != AUDIT_LOG,
+        any_message=any_message,
     )

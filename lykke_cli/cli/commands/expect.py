@@ -135,7 +135,7 @@ def expect(
         query=query,
         grep=grep,
         not_grep=not_grep,
-        channel=channel,
+        any_message=channel != options.AUDIT_LOG,
     )
 
     from lykke_cli.application.expect import Expectation

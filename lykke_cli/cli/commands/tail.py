@@ -120,7 +120,6 @@ def tail(
     """
     types = list(dict.fromkeys(channels or [options.AUDIT_LOG]))
     has_log = options.AUDIT_LOG in types
-    other = next((each for each in types if each != options.AUDIT_LOG), options.AUDIT_LOG)
     is_known = all(user.is_id for user in users or ())
     needs = ("redis_url",) if live_only and is_known else ("redis_url", "database_url")
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
@@ -137,7 +136,7 @@ def tail(
         columns=columns,
         template=template,
         max_message_size=max_message_size,
-        channel=other,
+        any_message=types != [options.AUDIT_LOG],
     )
     start, end = options.time_range(since, until, printing.zone)
     limit = options.seconds(timeout)
@@ -181,7 +180,7 @@ def tail(
                 query=query,
                 grep=grep,
                 not_grep=not_grep,
-                channel=options.AUDIT_LOG if has_log else other,
+                any_message=not has_log,
             ),
             since=start,
             last=last,
