@@ -1,12 +1,16 @@
 """Looking up users whom the command line names by e-mail address, or by the start of their id."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments.values import User
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.files import recent
+
+if TYPE_CHECKING:
+    from lykke_cli.application.gateways.users_protocol import UsersProtocol
 
 
 def id_of(user: User, settings: Settings) -> UUID:
@@ -30,23 +34,25 @@ def ids_of(users: Sequence[User] | None, settings: Settings) -> list[UUID]:
 
 
 async def _find(settings: Settings, users: Sequence[User]) -> list[UUID]:
-    return [await _found(settings, user.named) for user in users]
-
-
-async def _found(settings: Settings, named: UUID | str) -> UUID:
-    if isinstance(named, UUID):
-        return named
-    from lykke_cli.application.users import find_user, the_only, users_with_start
     from lykke_cli.bootstrap import make_users
 
     if settings.database_url is None:
-        if "@" in named:
-            raise UsageMistake(
-                f"{named!r} is an e-mail address, which is looked up in the database: set "
-                "DATABASE_URL, or give the user's id."
-            )
-        return the_only(await users_with_start(None, recent.users(), named), named)
+        return [await _found(None, user.named) for user in users]
     async with make_users(settings) as known:
-        if "@" in named:
-            return await find_user(known, named)
+        return [await _found(known, user.named) for user in users]
+
+
+async def _found(known: "UsersProtocol | None", named: UUID | str) -> UUID:
+    """None is for no database."""
+    from lykke_cli.application.users import find_user, the_only, users_with_start
+
+    if isinstance(named, UUID):
+        return named
+    if "@" not in named:
         return the_only(await users_with_start(known, recent.users(), named), named)
+    if known is None:
+        raise UsageMistake(
+            f"{named!r} is an e-mail address, which is looked up in the database: set "
+            "DATABASE_URL, or give the user's id."
+        )
+    return await find_user(known, named)
