@@ -84,6 +84,17 @@ def may_ask() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def ask(question: str) -> str:
+    """What the person at the terminal answers."""
+    sys.stderr.write(f"lykke: {visible(question)} ")
+    sys.stderr.flush()
+    try:
+        return sys.stdin.readline().strip()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
+
+
 def confirm(settings: Settings, action: str, *, yes: bool) -> None:
     """Ask the person before `action`, where the profile is protected.
 
@@ -94,13 +105,6 @@ def confirm(settings: Settings, action: str, *, yes: bool) -> None:
         return
     if not may_ask():
         raise UsageMistake(f"The profile {profile.name} is protected: give --yes to {action}.")
-    question = f"the profile {profile.name} is protected: {action}? [{profile.name}, or y]"
-    sys.stderr.write(f"lykke: {visible(question)} ")
-    sys.stderr.flush()
-    try:
-        answer = sys.stdin.readline().strip().lower()
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        raise
-    if answer not in ("y", "yes", profile.name.lower()):
+    answer = ask(f"the profile {profile.name} is protected: {action}? [{profile.name}, or y]")
+    if answer.lower() not in ("y", "yes", profile.name.lower()):
         raise UsageMistake("Not confirmed: nothing was done.")

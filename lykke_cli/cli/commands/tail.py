@@ -143,7 +143,7 @@ def tail(
     if not (users or all_users) and options.may_ask():
         from lykke_cli.cli.runs.choice import choose_user
 
-        users = [options.User(choose_user(settings))]
+        users = choose_user(settings)
     options.require_users(users, all_users=all_users)
     has_history = not live_only and has_log and settings.database_url is not None
     begins = since is not None or last is not None or resume

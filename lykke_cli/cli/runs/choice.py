@@ -4,13 +4,12 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from shutil import get_terminal_size
-from uuid import UUID
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli.arguments.values import parse_user
+from lykke_cli.cli.arguments.servers import ask
+from lykke_cli.cli.arguments.values import User, parse_user
 from lykke_cli.cli.output.cells import cut, steady
 from lykke_cli.cli.output.sanitize import visible
-from lykke_cli.cli.runs.users import ids_of
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.files import recent
@@ -21,8 +20,11 @@ ACTIVE_WITHIN = timedelta(hours=24)
 MOST_COUNTED = 1_000  # users who were active last, of whom the most active are taken
 
 
-def choose_user(settings: Settings) -> UUID:
-    """Offer those met lately and the most active ones; raises UsageMistake where none is chosen."""
+def choose_user(settings: Settings) -> list[User]:
+    """Offer those met lately and the most active ones, and return the one that is chosen.
+
+    Returns none where there is none to offer; raises UsageMistake where none is chosen.
+    """
     from lykke_cli.cli.runtime import run_async
 
     offered = dict(list(recent.users().items())[:MOST_RECENT])
@@ -33,25 +35,16 @@ def choose_user(settings: Settings) -> UUID:
             if user not in offered
         }
     if not offered:
-        raise UsageMistake("Give either a USER_ID, or --all for every user.")
+        return []
     width = get_terminal_size().columns
     numbered = {str(number): user for number, user in enumerate(offered, 1)}
     for number, user in numbered.items():
         label = steady(visible(offered[user]))
         sys.stderr.write(cut(f"{number:>3}  {user}  {label}", width - 1) + "\n")
-    sys.stderr.write("lykke: which user? (number, USER_ID or e-mail address) ")
-    sys.stderr.flush()
-    try:
-        answer = sys.stdin.readline().strip()
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        raise
+    answer = ask("which user? (number, USER_ID or e-mail address)")
     if not answer:
         raise UsageMistake("No user was chosen.")
-    if answer in numbered:
-        return UUID(numbered[answer])
-    [chosen] = ids_of([parse_user(answer)], settings)
-    return chosen
+    return [parse_user(numbered.get(answer, answer))]
 
 
 async def _most_active(settings: Settings) -> Mapping[str, str]:
