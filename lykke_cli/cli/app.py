@@ -125,18 +125,25 @@ _PLAIN_WORDS = {  # for those of Typer and Pydantic
 
 def run(arguments: list[str]) -> int:
     """Run one command; every way it can end becomes an exit code, and at most one line."""
-    if arguments[:1] == ["help"] and {*arguments[1:2]} <= COMMANDS.keys():
-        arguments = [*arguments[1:], "--help"]
+    at = _place_of_command(arguments)
+    if arguments[at : at + 1] == ["help"] and {*arguments[at + 1 : at + 2]} <= COMMANDS.keys():
+        arguments = [*arguments[:at], *arguments[at + 1 :], "--help"]
     status = _status_of(lambda: _run_command(arguments), arguments)
     return _status_of(sys.stdout.flush, arguments) or status
 
 
+def _place_of_command(arguments: list[str]) -> int:
+    """Behind the options of every command, of which --config has a value."""
+    at = 0
+    while at < len(arguments) and arguments[at].startswith("-"):
+        at += 2 if arguments[at] == "--config" else 1
+    return at
+
+
 def _run_command(arguments: list[str]) -> int | None:
-    pairs = zip(["", *arguments], arguments, strict=False)
-    named = next(
-        (word for before, word in pairs if not word.startswith("-") and before != "--config"), None
-    )
-    command = typer.main.get_command(make_app([named] if named in COMMANDS else COMMANDS))
+    at = _place_of_command(arguments)
+    named = [word for word in arguments[at : at + 1] if word in COMMANDS]
+    command = typer.main.get_command(make_app(named or COMMANDS))
     quicken(command)
     status: int | None = command(arguments, prog_name="lykke", standalone_mode=False)
     return status  # typer gives one for Ctrl-C outside our own handling

@@ -135,6 +135,12 @@ def test_help_of_a_command_is_its_help(words: list[str]) -> None:
     assert result.stdout == call_lykke(*words, "--help").stdout
 
 
+@pytest.mark.parametrize("before", [["--no-defaults"], ["--config", "help"]])
+def test_help_of_a_command_may_follow_options(before: list[str]) -> None:
+    for words in (["tail"], []):
+        assert call_lykke(*before, "help", *words).stdout == call_lykke(*words, "--help").stdout
+
+
 def test_help_on_what_does_not_exist_names_the_topics() -> None:
     result = call_lykke("help", "time\x1b[31m")
     assert result.status == ExitCode.USAGE
