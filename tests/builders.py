@@ -85,6 +85,15 @@ async def insert(url: str, entities: Iterable[AuditLogEntity]) -> None:
         await connection.close()
 
 
+def add_users(url: str, *users: tuple[uuid.UUID, str]) -> None:
+    """The application's table of users in a SQLite database: ids with e-mail addresses."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("CREATE TABLE users (id TEXT, email TEXT)")
+        rows = [(user.hex, email) for user, email in users]
+        connection.executemany("INSERT INTO users VALUES (?, ?)", rows)
+        connection.commit()
+
+
 def _insert_sqlite(path: str, entities: list[AuditLogEntity]) -> None:
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute("SELECT name FROM pragma_table_info('audit_logs')")

@@ -4,11 +4,9 @@ import asyncio
 import json
 import re
 import socketserver
-import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import asyncpg
 import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
-from tests.builders import entity, insert, wire
+from tests.builders import add_users, entity, insert, wire
 from tests.cli_process import LykkeProcess, Result, call_lykke, run_lykke
 from tests.hostile import CORPUS, OBEYED
 from tests.servers import RedisServer
@@ -44,7 +42,6 @@ def metas() -> list[dict[str, object]]:
 @pytest.fixture
 def sqlite_env(env: dict[str, str], sqlite_url: str) -> dict[str, str]:
     """With a database whose every text is hostile."""
-    path = sqlite_url.removeprefix("sqlite:///")
     now = datetime.now(UTC)
     rows = [
         entity(USER, text or "X", now, meta, entity_id=USER, entity_type=text)
@@ -52,11 +49,7 @@ def sqlite_env(env: dict[str, str], sqlite_url: str) -> dict[str, str]:
     ]
     rows += [entity(uuid.UUID(int=n), "A", now) for n in range(2, 30)]
     asyncio.run(insert(sqlite_url, rows))
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE users (id TEXT, email TEXT)")
-        addresses = [(uuid.UUID(int=n).hex, f"{TEXT[8 * n :]}") for n in range(1, 30)]
-        connection.executemany("INSERT INTO users VALUES (?, ?)", addresses)
-        connection.commit()
+    add_users(sqlite_url, *((uuid.UUID(int=n), TEXT[8 * n :]) for n in range(1, 30)))
     return env | PLAIN | {"DATABASE_URL": sqlite_url}
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
-from tests.builders import entity, insert
+from tests.builders import add_users, entity, insert
 from tests.cli_process import LykkeProcess, call_lykke
 
 USER, TASK = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -29,11 +29,15 @@ def env(sqlite_url: str) -> dict[str, str]:
         entity(USER, "OLD", NOON - timedelta(hours=5), entity_id=TASK),
     ]
     asyncio.run(insert(sqlite_url, rows))
-    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
-        connection.execute("CREATE TABLE users (id TEXT, email TEXT)")
-        connection.execute("INSERT INTO users VALUES (?, ?)", (USER.hex, EMAIL))
-        connection.commit()
+    add_users(sqlite_url, (USER, EMAIL))
     return {"DATABASE_URL": sqlite_url, "TZ": "Asia/Tokyo"}
+
+
+def change(env: dict[str, str], sql: str, *values: str) -> None:
+    path = env["DATABASE_URL"].removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(sql, values)
+        connection.commit()
 
 
 def test_in_a_pipe_it_is_the_line_that_every_command_prints(env: dict[str, str]) -> None:
@@ -72,10 +76,7 @@ def test_several_are_listed_and_a_usage_mistake(env: dict[str, str]) -> None:
 
 
 def test_of_several_no_more_is_told_than_a_person_reads(env: dict[str, str]) -> None:
-    path = env["DATABASE_URL"].removeprefix("sqlite:///")
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE audit_logs SET activity_type = ?", ["X" * 100_000])
-        connection.commit()
+    change(env, "UPDATE audit_logs SET activity_type = ?", "X" * 100_000)
     assert len(call_lykke("show", "4a1d6cc5-3b", env=env).stderr) < 1_000
 
 
@@ -93,10 +94,7 @@ def test_what_is_no_id_is_a_usage_mistake(env: dict[str, str], text: str) -> Non
 
 
 def test_an_entry_outside_of_the_calendar_is_shown_as_it_is_stored(env: dict[str, str]) -> None:
-    path = env["DATABASE_URL"].removeprefix("sqlite:///")
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE audit_logs SET occurred_at = '0044-03-15 12:00:00 BC'")
-        connection.commit()
+    change(env, "UPDATE audit_logs SET occurred_at = '0044-03-15 12:00:00 BC'")
     shown = call_lykke("show", ID, "-o", "table", env=env)
     text = shown.stdout.decode()
     assert (shown.status, shown.stderr) == (ExitCode.DONE, "")
@@ -104,10 +102,7 @@ def test_an_entry_outside_of_the_calendar_is_shown_as_it_is_stored(env: dict[str
 
 
 def test_without_the_table_of_users_there_is_just_no_address(env: dict[str, str]) -> None:
-    path = env["DATABASE_URL"].removeprefix("sqlite:///")
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TABLE users")
-        connection.commit()
+    change(env, "DROP TABLE users")
     shown = call_lykke("show", ID, "-o", "table", env=env)
     assert (shown.status, shown.stderr) == (ExitCode.DONE, "")
     assert b"e-mail" not in shown.stdout

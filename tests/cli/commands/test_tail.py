@@ -5,17 +5,15 @@ import csv
 import io
 import os
 import signal
-import sqlite3
 import subprocess
 import uuid
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.builders import entity, insert, wire
+from tests.builders import add_users, entity, insert, wire
 from tests.cli_process import LykkeProcess, Result, call_lykke, command, environment, run_lykke
 from tests.servers import RedisServer
 
@@ -401,10 +399,7 @@ def test_addresses_stand_for_users_where_there_are_several(
     redis_url: str, sqlite_url: str, form: str, has_emails: bool
 ) -> None:
     anna, bea = uuid.uuid4(), uuid.uuid4()
-    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
-        connection.execute("CREATE TABLE users (id TEXT, email TEXT)")
-        connection.execute("INSERT INTO users VALUES (?, ?)", (anna.hex, "anna@example.com"))
-        connection.commit()
+    add_users(sqlite_url, (anna, "anna@example.com"))
     store(sqlite_url, entity(anna), entity(bea))
     env = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "COLUMNS": "200"}
     shown = run_lykke("tail", "--all", "-n", 2, "--count", 2, "-o", form, env=env).stdout.decode()

@@ -3,16 +3,14 @@
 import asyncio
 import csv
 import io
-import sqlite3
 import uuid
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.cells import cell_len
 
 from lykke_cli.cli.exit_codes import ExitCode
-from tests.builders import entity, insert
+from tests.builders import add_users, entity, insert
 from tests.cli_process import call_lykke
 
 ANNA, BEA = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -23,14 +21,9 @@ EMAIL = "=Anna\x1b[31m[/]日本@example.com"
 @pytest.fixture
 def env(redis_url: str, sqlite_url: str) -> dict[str, str]:
     """With two users active, of whom one has an address."""
-    path = sqlite_url.removeprefix("sqlite:///")
     rows = [entity(ANNA, "A", NOW), entity(BEA, "B", NOW - timedelta(hours=2))]
     asyncio.run(insert(sqlite_url, rows))
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE users (id TEXT, email TEXT)")
-        connection.execute("INSERT INTO users VALUES (?, ?)", (ANNA.hex, EMAIL))
-        connection.execute("INSERT INTO users VALUES (?, ?)", (ANNA.hex, "anna@example.com"))
-        connection.commit()
+    add_users(sqlite_url, (ANNA, EMAIL), (ANNA, "anna@example.com"))
     return {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url}
 
 
