@@ -1,7 +1,7 @@
 """The details of a message on one line: `key=value key=value`, what one looks for first."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from lykke_cli.cli.output.sanitize import visible
 _LEADING = {key: n for n, key in enumerate(("title", "text", "name", "error", "reason"))}
 
 _OPENING = b"{["
+_UNCLEAR = frozenset(' "=')  # what a string has quotation marks for
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str).decode
@@ -45,6 +46,8 @@ class Details(NamedTuple):
 
     def painted(self, base: str) -> str:
         """With escape sequences; `base` is the code of what no span says anything about."""
+        if not self.spans:
+            return painted(self.text, base)
         parts: list[str] = []
         at = 0
         for start, end, code in self.spans:
@@ -93,9 +96,9 @@ def details_of(
     parts: list[str] = []
     spans: list[Span] = []
     at = 0
-    for key, value in _in_order(fields):
+    for is_nested, _, key, value in _in_order(fields):
         name = f"{steady(visible(key[:room]))}="
-        if value[0] not in _OPENING or whole or _has(value, sought):
+        if not is_nested or whole or _has(value, sought):
             text = steady(_value(value, room))
         else:
             text = _size(value)
@@ -108,11 +111,13 @@ def details_of(
     return Details(" ".join(parts), spans)
 
 
-def _in_order(fields: dict[str, msgspec.Raw]) -> Iterable[tuple[str, bytes]]:
+def _in_order(fields: dict[str, msgspec.Raw]) -> list[tuple[bool, int, str, bytes]]:
+    """Each key and value, behind whether it is an object or a list, and the key's rank."""
     last = len(_LEADING)
     found = [(key, bytes(value)) for key, value in fields.items()]
-    ranked = [(value[0] in _OPENING, _LEADING.get(key, last), key, value) for key, value in found]
-    return [(key, value) for _, _, key, value in sorted(ranked)]
+    return sorted(
+        [(value[0] in _OPENING, _LEADING.get(key, last), key, value) for key, value in found]
+    )
 
 
 def _has(raw: bytes, sought: re.Pattern[str] | None) -> bool:
@@ -135,7 +140,7 @@ def _value(raw: bytes, room: int) -> str:
     try:
         if raw.startswith(b'"'):
             text = _string(raw)
-            bare = text and len(text) <= room and not any(c in text for c in ' "=')
+            bare = text and len(text) <= room and _UNCLEAR.isdisjoint(text)
             return visible(text if bare else msgspec.json.encode(text[:room]).decode())
         if raw.startswith((b"{", b"[")) and len(raw) <= 4 * room:
             raw = msgspec.json.format(raw, indent=-1)
