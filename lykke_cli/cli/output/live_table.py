@@ -8,7 +8,7 @@ that comes in is taken for markup or reaches the terminal unescaped.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 import msgspec
@@ -89,7 +89,7 @@ class LiveTable:
         )
         self._look_ups = {name: look_up_of(name) for name in self._columns or ()}
         self._layout = self._layout_for(terminal.width)
-        self._day = ""
+        self._day: tuple[date, timedelta | None] | None = None  # with the zone's offset
 
     def header(self) -> bytes:
         """The names of the columns."""
@@ -102,11 +102,12 @@ class LiveTable:
         if self._terminal.width != self._layout.width:
             self._layout = self._layout_for(self._terminal.width)
             lines.append(self.header().decode())
+        has_time = bool(self._layout.width_of("time"))
         for shown in messages:
             moment = self._moment(shown)
-            if moment and self._layout.width_of("time") and self._day != (day := _day(moment)):
+            if moment and has_time and self._day != (day := (moment.date(), moment.utcoffset())):
                 self._day = day
-                text = cut(f"--- {day} ---", self._layout.width)
+                text = cut(f"--- {day[0]} {zone_of(moment)} ---", self._layout.width)
                 lines.append(self._painted(Details(text), DIM) + "\n")
             lines.append(self._row(shown, moment))
         return "".join(lines).encode("utf-8", "replace")
@@ -225,9 +226,10 @@ class LiveTable:
                 cell = next(more, cell)
             elif self._sought is not None and column.name == "details":
                 cell = _scrolled(cell, column.width)
-            cell = _fitted(cell, column.width)
-            padding = column.width - cells_of(cell.text) + GAP
-            parts += (self._painted(cell, style), " " * padding)
+            if (taken := cells_of(cell.text)) > column.width:
+                cell = _fitted(cell, column.width)
+                taken = cells_of(cell.text)
+            parts += (self._painted(cell, style), " " * (column.width - taken + GAP))
             at += column.width + GAP
         lines = ["".join(parts).rstrip(" ") + "\n"]
         lines += [" " * indent + self._painted(line, PLAIN) + "\n" for line in more]
@@ -274,11 +276,6 @@ def _kind(message: OtherMessage) -> tuple[str, bytes | dict[str, msgspec.Raw]]:
     return "message", fields
 
 
-def _day(moment: datetime) -> str:
-    """The day, and the zone that its times are in."""
-    return f"{moment.date().isoformat()} {zone_of(moment)}"
-
-
 def _time(moment: datetime, width: int) -> str:
     precision = "milliseconds" if width >= WITH_MILLISECONDS else "seconds"
     return moment.time().isoformat(precision)
@@ -319,9 +316,7 @@ def _entity(message: Entry | OtherMessage | Unreadable, width: int) -> Details:
 
 
 def _fitted(cell: Details, width: int) -> Details:
-    """As much of it as fits into `width` cells, with an ellipsis when something was left out."""
-    if cells_of(cell.text) <= width:
-        return cell
+    """As much of what is too wide as fits into `width` cells with an ellipsis."""
     if width <= 0:
         return Details("")
     return cell.part(0, len(beginning(cell.text, width - 1)), after="…")
