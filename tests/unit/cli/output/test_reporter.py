@@ -2,6 +2,7 @@
 
 import io
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,54 +26,52 @@ def a_reporter(*, with_history: bool = True) -> Reporter:
     return Reporter(terminal, quiet=False, with_history=with_history, zone=UTC)
 
 
-def test_the_status_line_follows_what_happens(capsys: pytest.CaptureFixture[str]) -> None:
-    def drawn() -> str:
+Drawn = Callable[[Reporter], str]
+
+
+@pytest.fixture
+def drawn(capsys: pytest.CaptureFixture[str]) -> Drawn:
+    """Draws the status line, and gives what stands in it then."""
+
+    def draw(reporter: Reporter) -> str:
         reporter.draw()
         return capsys.readouterr().err.rpartition("\r\x1b[2K")[2]
 
+    return draw
+
+
+def test_the_status_line_follows_what_happens(drawn: Drawn) -> None:
     user = uuid.uuid4()
     message = Deliveries([f"auditlog:{user}".encode()], [wire(entity(user))])
     reporter = a_reporter()
-    assert drawn() == "○ connecting · 0 entries · 0 recovered"
+    assert drawn(reporter) == "○ connecting · 0 entries · 0 recovered"
     reporter.happened(Connected("auditlog:1", None))
     reporter.count(live_arrivals(message))
-    assert " · 1 entry · 0 recovered · lag " in drawn()
+    assert " · 1 entry · 0 recovered · lag " in drawn(reporter)
     reporter.happened(Disconnected("gone", datetime.now(UTC) - timedelta(seconds=90)))
-    assert "○ not connected for 1 min 30 s, trying again · 1 entry" in drawn()
+    assert "○ not connected for 1 min 30 s, trying again · 1 entry" in drawn(reporter)
 
 
-def test_the_status_line_tells_of_a_pause_and_of_what_is_sought(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def drawn() -> str:
-        reporter.draw()
-        return capsys.readouterr().err.rpartition("\r\x1b[2K")[2]
-
+def test_the_status_line_tells_of_a_pause_and_of_what_is_sought(drawn: Drawn) -> None:
     reporter = a_reporter()
     reporter.happened(Connected("auditlog:1", None))
     reporter.sought, reporter.hint = "milk", "? keys"
-    assert drawn().endswith("0 recovered · /milk · ? keys")
+    assert drawn(reporter).endswith("0 recovered · /milk · ? keys")
     reporter.hint = "x" * 80
-    assert drawn().endswith(" · /milk")  # as it would not fit
+    assert drawn(reporter).endswith(" · /milk")  # as it would not fit
     reporter.paused = "paused"
-    assert drawn().startswith("paused · 0 entries")
+    assert drawn(reporter).startswith("paused · 0 entries")
     reporter.typed = "\x1b[31mmil"
-    assert drawn() == r"/\x1b[31mmil"
+    assert drawn(reporter) == r"/\x1b[31mmil"
 
 
-def test_the_status_line_fits_where_what_is_sought_is_wide(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def drawn() -> str:
-        reporter.draw()
-        return capsys.readouterr().err.rpartition("\r\x1b[2K")[2]
-
+def test_the_status_line_fits_where_what_is_sought_is_wide(drawn: Drawn) -> None:
     reporter = a_reporter()
     reporter.typed = "検索" * 30 + "-"
-    assert drawn() == "索" + "検索" * 19 + "-"
+    assert drawn(reporter) == "索" + "検索" * 19 + "-"
     reporter.typed = None
     reporter.sought = "検索" * 30
-    assert cell_len(drawn()) <= 79
+    assert cell_len(drawn(reporter)) <= 79
 
 
 def test_nothing_is_recovered_where_there_is_no_history(
