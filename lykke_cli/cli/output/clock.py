@@ -24,6 +24,14 @@ class Clock:
         return " UTC" if self.zone is UTC else ""
 
 
+def in_zone(moment: datetime, zone: tzinfo | None) -> datetime:
+    """The moment in `zone`, with None in this machine's; as it is where no clock shows it."""
+    try:
+        return moment.astimezone(zone)
+    except (OverflowError, ValueError, OSError):  # at either end of the calendar
+        return moment
+
+
 def length(seconds: float) -> str:
     """A length of time: 3 s, 3.4 s, 11 s, 2 min 5 s, 1 h 20 min."""
     if seconds < 60:

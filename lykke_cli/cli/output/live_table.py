@@ -19,6 +19,7 @@ from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
 from lykke_cli.application.times import age, zone_of
 from lykke_cli.cli.output.cells import beginning, cells_of, cut, size_in_words, steady
+from lykke_cli.cli.output.clock import in_zone
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.output.details import Details, details_of
 from lykke_cli.cli.output.fields import fields_of, look_up_of, text_of
@@ -136,13 +137,8 @@ class LiveTable:
         message = shown.message
         if isinstance(message, UnreadableEntry):
             return None
-        return self._local(message.moment if isinstance(message, Entry) else self._now())
-
-    def _local(self, moment: datetime) -> datetime:
-        try:
-            return moment.astimezone(self._zone)
-        except (OverflowError, ValueError, OSError):  # at either end of the calendar
-            return moment
+        moment = message.moment if isinstance(message, Entry) else self._now()
+        return in_zone(moment, self._zone)
 
     def _row(self, shown: Arrival, moment: datetime | None) -> str:
         layout = self._layout

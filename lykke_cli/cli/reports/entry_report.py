@@ -10,6 +10,7 @@ from lykke_cli.application.gateways.history_protocol import HistoryRow
 from lykke_cli.application.messages import Arrival, Entry
 from lykke_cli.application.show import AROUND
 from lykke_cli.application.times import age, zone_of
+from lykke_cli.cli.output.clock import in_zone
 from lykke_cli.cli.output.fields import fields_of, text_of
 from lykke_cli.cli.output.json_text import indented
 from lykke_cli.cli.output.live_table import LiveTable
@@ -95,10 +96,7 @@ def _times(
     if not isinstance(row, Entry):
         return [fields.get("occurred_at", ""), f"({visible(row.reason)})"]
     moment = row.moment
-    try:
-        local = moment.astimezone(zone)
-    except (OverflowError, ValueError, OSError):  # at either end of the calendar
-        local = moment
+    local = in_zone(moment, zone)
     clocks = [_clock(local), _clock(moment)] if zone_of(local) != "UTC" else [_clock(moment)]
     clocks[0] += f", {age(moment, now)}"
     return clocks

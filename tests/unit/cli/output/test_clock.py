@@ -1,11 +1,11 @@
 """Times in the words of a line."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from lykke_cli.cli.output.clock import Clock, length
+from lykke_cli.cli.output.clock import Clock, in_zone, length
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -20,6 +20,13 @@ def test_a_span_names_its_days_unless_they_are_one() -> None:
     assert clock.span(NOON, NOON + timedelta(hours=1)) == "12:00:00 to 13:00:00 UTC"
     night = clock.span(NOON, NOON + timedelta(hours=12))
     assert night == "2026-11-24 12:00:00 to 2026-11-25 00:00:00 UTC"
+
+
+@pytest.mark.parametrize(("end", "hours"), [(datetime.min, -12), (datetime.max, 12)])
+def test_a_moment_that_no_clock_of_the_zone_shows_stays_as_it_is(end: datetime, hours: int) -> None:
+    moment, zone = end.replace(tzinfo=UTC), timezone(timedelta(hours=hours))
+    assert in_zone(moment, zone) is moment
+    assert in_zone(NOON, zone).tzinfo is zone
 
 
 @pytest.mark.parametrize(
