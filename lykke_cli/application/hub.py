@@ -120,7 +120,7 @@ class Hub:
         keep: int = merge.KEPT_IDS,
         hold: int = merge.HELD_MESSAGES,
     ) -> None:
-        self._channel_type = channel_type
+        self._channel_prefix = channel_name(channel_type, None).removesuffix("*")
         self._bounds = (lines, line_bytes)
         self._trunk = Merge(keep=keep, hold=hold)
         self._members: dict[str, Member] = {}
@@ -416,8 +416,7 @@ class Hub:
     # Whose an arrival is
 
     def _by_channel(self, arrival: Arrival) -> Member | None:
-        prefix = channel_name(self._channel_type, None).removesuffix("*")
-        return self._members.get(arrival.channel.removeprefix(prefix))
+        return self._members.get(arrival.channel.removeprefix(self._channel_prefix))
 
     def _by_owner(self, arrival: Arrival) -> Member | None:
         message = arrival.message
