@@ -160,7 +160,7 @@ class Hub:
             actions.append(Subscribe(user_id))
         member.readers.add(reader)
         self._waiting[reader] = None
-        return reader, [*actions, *self._proceed()]
+        return reader, [*actions, *self._try_to_attach(reader)]
 
     def leave(self, reader: Reader) -> list[Action]:
         """The reader has gone. What it asked for need not be answered."""
@@ -185,7 +185,7 @@ class Hub:
         if lines is not None:
             return lines, []
         self._waiting[reader] = None
-        return [], self._proceed()
+        return [], self._try_to_attach(reader)
 
     # The channels
 
