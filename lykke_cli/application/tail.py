@@ -306,11 +306,9 @@ class Tail:
 
     async def __aenter__(self) -> Self:
         """Subscribe; raises ServerUnavailable."""
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._link)
-            if self._reader is not None:
-                stack.push_async_callback(self._reader.stop)
-            self._opened = stack.pop_all()
+        await self._opened.enter_async_context(self._link)
+        if self._reader is not None:
+            self._opened.push_async_callback(self._reader.stop)
         self._last_full = self._deadline = asyncio.get_running_loop().time()
         self._begun = self._subscribed(None)
         return self
