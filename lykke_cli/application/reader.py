@@ -145,7 +145,7 @@ class Reader:
         lines = journal.after(self.mark.position)
         self._needed = self.mark.pending.get(self.user, {}).keys() | unsettled.keys()
         self._beyond |= self.mark.pending.get(self.user, {}) | {**unsettled}
-        self._beyond |= {line.id: line.occurred_at for line in lines if line.id is not None}
+        self._beyond |= _entries(lines)
         return Verify(list(self._beyond), self._cursor) if self._beyond else None
 
     def sent_beyond(self, uncovered: Iterable[str]) -> dict[str, str]:
@@ -190,7 +190,7 @@ class Reader:
         self._printed = PrintedIds(None, self.latest, keep=KEPT_IDS)
         pending = mark.pending.get(self.user, {})
         unsent = journal.of(pending.keys() - skip.keys())
-        self._ids = skip | {line.id: line.occurred_at for line in unsent if line.id is not None}
+        self._ids = skip | _entries(unsent)
         self._skip = {id: at for id, at in skip.items() if id not in pending}
         self._recent = []
         checkpoint = self._beyond_mark(mark, self._ids)
@@ -229,8 +229,7 @@ class Reader:
         """It has been sent all that stands at or before a later mark."""
         self.mark = mark
         self._recent = [line for line in self._recent if line.position > mark.position]
-        recent = {line.id: line.occurred_at for line in self._recent if line.id is not None}
-        self._ids = mark.pending.get(self.user, {}) | recent
+        self._ids = mark.pending.get(self.user, {}) | _entries(self._recent)
         if mark.authoritative and mark.number >= self._settles_from:
             since = mark.covered_from
             self._skip = {id: at for id, at in self._skip.items() if since and at < since}
@@ -238,3 +237,8 @@ class Reader:
     def _beyond_mark(self, mark: Mark, ids: dict[str, str]) -> Checkpoint:
         floors = [at for at in (self.latest, mark.floor) if at is not None]
         return Checkpoint(mark.cursor, ids, max(floors, default=None))
+
+
+def _entries(lines: Iterable[Line]) -> dict[str, str]:
+    """Those of the lines that are entries: the id of each, and when it occurred."""
+    return {line.id: line.occurred_at for line in lines if line.id is not None}
