@@ -1,18 +1,18 @@
 """Storing a place while a run lasts: soon after something was taken, and at the end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from lykke_cli.application.backoff import Backoff
+from lykke_cli.application.ending import end
 from lykke_cli.application.errors import OutputFailed, ServerUnavailable
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.place import SAVE_INTERVAL, Place
 from lykke_cli.domain.errors import LykkeError
 
-CANCEL_AGAIN = 0.1  # seconds
 END_WAIT = 2.0  # seconds at the end of a run for tasks that were cancelled
 OPENING_WAIT = 2.0  # seconds at the end of a run for a place that is still being opened
 
@@ -63,7 +63,8 @@ class PlaceKeeper:
                 if not isinstance(exc, OutputFailed):  # which says it already
                     raise
             finally:
-                await _end([task for task in (self._timer, self._opener) if task is not None])
+                tasks = [task for task in (self._timer, self._opener) if task is not None]
+                await end(tasks, timeout=END_WAIT)
 
     def reached(self, checkpoint: Checkpoint) -> None:
         """Everything that `checkpoint` covers has been taken."""
@@ -115,16 +116,3 @@ class PlaceKeeper:
             else:
                 self.save_if_due()
                 return
-
-
-async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    """Cancel the tasks and wait until they have ended, for END_WAIT seconds at most.
-
-    Before Python 3.12 asyncio.wait_for may swallow a cancellation, so it is repeated.
-    """
-    loop = asyncio.get_running_loop()
-    give_up = loop.time() + END_WAIT
-    while (running := [task for task in tasks if not task.done()]) and loop.time() < give_up:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=CANCEL_AGAIN)

@@ -8,10 +8,11 @@ transaction and waits outside of one. Then it goes on in another, after the last
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Generic, TypeVar
 
 from lykke_cli.application.backoff import Backoff
+from lykke_cli.application.ending import end
 from lykke_cli.application.errors import (
     BrokenOff,
     LoginRefused,
@@ -22,7 +23,6 @@ from lykke_cli.application.errors import (
 STALL = 5.0  # seconds in all that one transaction may wait for its reader
 ATTEMPTS = 3  # in a row that the server breaks off before anything more was read
 BROKEN_ATTEMPTS = 20  # in a row where it had let the transaction begin
-CANCEL_AGAIN = 0.2  # seconds
 LENGTH = 2  # items that wait for the reader
 
 T = TypeVar("T")
@@ -77,18 +77,6 @@ class Handover(Generic[T]):
         item = self._items.popleft()
         self._changed.set()
         return item
-
-
-async def end(tasks: Collection["asyncio.Task[None]"]) -> None:
-    """Cancel the tasks, and wait until they have ended.
-
-    Once may not be enough: asyncio.wait_for, which asyncpg uses, may swallow a cancellation that
-    comes in the moment in which what it waits for is done (before Python 3.12).
-    """
-    while running := [task for task in tasks if not task.done()]:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=CANCEL_AGAIN)
 
 
 async def in_transactions(handover: Handover[T], read: Callable[[], Awaitable[bool]]) -> None:

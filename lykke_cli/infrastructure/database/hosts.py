@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from lykke_cli.infrastructure.database.handover import end
+from lykke_cli.application.ending import end
 
 PATIENCE = 1.0
 """Seconds until the next host is tried while the one before it has not answered."""

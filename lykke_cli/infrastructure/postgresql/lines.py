@@ -15,11 +15,11 @@ from uuid import UUID
 
 import msgspec
 
+from lykke_cli.application.ending import end
 from lykke_cli.application.gateways.history_protocol import Selection
 from lykke_cli.application.messages import format_time
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.database import regions
-from lykke_cli.infrastructure.database.handover import end
 from lykke_cli.infrastructure.postgresql.selection import (
     REST_AS_SET,
     SET_SELECTION,
