@@ -27,6 +27,7 @@ import msgspec
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.batches import LiveBatch, live_arrivals
 from lykke_cli.application.channel_types import AUDIT_LOG
+from lykke_cli.application.ending import end
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryProtocol
@@ -175,8 +176,7 @@ class _Reader:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await end({self._task})
 
     def heard(self, answer: _Answer) -> Iterator[Told]:
         """What an answer means. Raises ServerUnavailable while it has never worked."""

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, cast
 
 import pytest
@@ -109,6 +109,25 @@ async def test_a_break_is_told_with_its_gap() -> None:
     assert first == Connected(CHANNEL, None)
     assert isinstance(lost, Disconnected)
     assert isinstance(again, Connected) and again.gap is not None
+
+
+async def test_a_read_that_does_not_heed_its_first_cancellation_ends_all_the_same() -> None:
+    class Stubborn(History):
+        has_begun = asyncio.Event()
+
+        async def begin(self, *args: Any, **options: Any) -> AsyncGenerator[HistoryChunk]:
+            self.has_begun.set()
+            with suppress(asyncio.CancelledError):  # as asyncio.wait_for may, before Python 3.12
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+            yield CHUNK
+
+    async with MemoryPubSubGateway() as gateway:
+        following = asyncio.create_task(take(a_tail(gateway, Stubborn()), 1))
+        await Stubborn.has_begun.wait()
+        following.cancel()
+        await asyncio.wait({following}, timeout=SOON / 2)  # before it gives up by itself
+    assert following.cancelled()
 
 
 @pytest.mark.parametrize(
