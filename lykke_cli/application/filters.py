@@ -3,6 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -198,8 +199,9 @@ class Filters:
 
         try:
             return bool(self._query.search(entry.to_dict()))
-        except (jmespath.exceptions.JMESPathError, TypeError):  # the second of number > text
-            return False  # the expression does not apply to this entry's types
+        except (jmespath.exceptions.JMESPathError, TypeError, RecursionError):
+            # It does not apply to what this entry has: a TypeError is of number > text.
+            return False
 
 
 def has_patterns(activity_types: Sequence[str]) -> bool:
@@ -235,13 +237,12 @@ def _searched(event: Event) -> Iterator[str]:
     it is searched without spaces between its parts, and, where it has escapes, also without those.
     """
     line = event.to_json()
-    try:
+    with suppress(msgspec.MsgspecError, RecursionError):  # then it is searched as it is
         line = msgspec.json.format(line, indent=-1)
-    except (msgspec.MsgspecError, RecursionError):
-        pass  # it is searched as it is
     yield line.decode("utf-8", "replace")
     if b"\\u" in line:
-        yield msgspec.json.encode(event.to_dict()).decode()
+        with suppress(RecursionError):  # then it is not
+            yield msgspec.json.encode(event.to_dict()).decode()
 
 
 def _search(option: str, pattern: str) -> Callable[[str], object]:

@@ -110,6 +110,16 @@ def test_a_regular_expression_finds_the_same_however_the_json_is_written(
     assert list(Filters(not_grep=pattern).select([one])) == []
 
 
+@pytest.mark.parametrize("depth", range(900, 1_100, 10))
+def test_no_depth_of_the_json_ends_the_reading(depth: int) -> None:
+    """A decoder gives up at another depth than an encoder does."""
+    meta = "[" * depth + r'"\u0001 milk"' + "]" * depth
+    one = arrival(meta=msgspec.Raw(meta.encode()))
+    assert list(Filters(grep="milk").select([one])) == [one]
+    assert list(Filters(grep="bread", not_grep="milk").select([one])) == []
+    assert list(Filters(query="to_string(meta) == 'bread'").select([one])) == []
+
+
 @pytest.mark.parametrize("fields", [{"query": "meta["}, {"grep": "("}, {"not_grep": "("}])
 def test_what_is_no_expression_is_a_usage_mistake(fields: dict[str, Any]) -> None:
     option = next(iter(fields)).replace("_", "-")
