@@ -48,10 +48,10 @@ class _Quick:
     def _taken(self, value: Any) -> Any:
         descriptor = self._parameter.type_descriptor
         info, annotation = descriptor.parameter_info, descriptor.annotation
+        is_list = self._parameter.multiple or self._parameter.nargs == -1
         if value is None:
-            return () if self._parameter.multiple or self._parameter.nargs == -1 else None
+            return () if is_list else None
         if info.parser is not None:
-            is_list = self._parameter.multiple or self._parameter.nargs == -1
             return list(map(info.parser, value)) if is_list else info.parser(value)
         if annotation == list[str] and all(isinstance(item, str) for item in value):
             return list(value)
