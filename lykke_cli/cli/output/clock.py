@@ -1,11 +1,11 @@
 """Times of the day and lengths of time, as a line on the screen tells them."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
+import msgspec
 
-@dataclass(frozen=True)
-class Clock:
+
+class Clock(msgspec.Struct, frozen=True):
     """Tells times in `zone`, with None in this machine's."""
 
     zone: tzinfo | None = None

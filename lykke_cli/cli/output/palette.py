@@ -35,12 +35,12 @@ class Color(IntEnum):
 
 
 DIM, BOLD, MARKED, PLAIN = "2", "1", "7", ""
-_MEANINGS = (
-    (re.compile("FAILED|ERROR|DENIED|DELETED", re.IGNORECASE), Color.RED),
-    (re.compile("TASK_?COMPLETED", re.IGNORECASE), Color.GREEN),
-    (re.compile("TASK_?PUNTED", re.IGNORECASE), Color.YELLOW),
-    (re.compile("MESSAGE_?SENT", re.IGNORECASE), Color.CYAN),
-    (re.compile("MESSAGE_?RECEIVED", re.IGNORECASE), Color.BLUE),
+_MEANINGS = (  # in any case; compiled when first needed, not at every start
+    ("FAILED|ERROR|DENIED|DELETED", Color.RED),
+    ("TASK_?COMPLETED", Color.GREEN),
+    ("TASK_?PUNTED", Color.YELLOW),
+    ("MESSAGE_?SENT", Color.CYAN),
+    ("MESSAGE_?RECEIVED", Color.BLUE),
 )
 _OTHER_TYPES = (Color.MAGENTA, Color.BRIGHT_BLUE, Color.BRIGHT_MAGENTA, Color.CYAN, Color.BLUE)
 _USERS = (*_OTHER_TYPES, Color.GREEN, Color.YELLOW)
@@ -50,7 +50,7 @@ _USERS = (*_OTHER_TYPES, Color.GREEN, Color.YELLOW)
 def color_of_type(activity_type: str) -> Color:
     """The colour of an activity type: red is for what went wrong or is gone."""
     for pattern, color in _MEANINGS:
-        if pattern.search(activity_type):
+        if re.search(pattern, activity_type, re.IGNORECASE):
             return color
     return _one_of(_OTHER_TYPES, activity_type)
 

@@ -13,7 +13,6 @@ from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import Arrival, Entry, Message, UnreadableEntry
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.output.fields import fields_of, look_up_of, text_of
-from lykke_cli.cli.output.json_text import array_of
 from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
 from lykke_cli.cli.output.terminal import Output, Terminal
 
@@ -150,6 +149,8 @@ class PrettyJsonRenderer(JsonRenderer):
         self._in_color = in_color
 
     def _elements(self, lines: bytes) -> bytes:
+        from lykke_cli.cli.output.json_text import array_of
+
         return array_of(lines.split(b"\n"), in_color=self._in_color)
 
 
