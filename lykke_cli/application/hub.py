@@ -57,13 +57,7 @@ from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.application.journal import Journal, Line, Mark
 from lykke_cli.application.member import Member
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save, Verify
-from lykke_cli.application.messages import (
-    Arrival,
-    Entry,
-    OtherMessage,
-    UnreadableEntry,
-    to_line,
-)
+from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry, to_line
 from lykke_cli.application.reader import MOST_BEYOND, Reader, Stage
 
 JOURNAL_LINES = 256
@@ -420,8 +414,6 @@ class Hub:
 
     def _by_owner(self, arrival: Arrival) -> Member | None:
         message = arrival.message
-        if isinstance(message, Entry):
+        if isinstance(message, Entry | UnreadableEntry):
             return self._members.get(message.user_id)
-        if isinstance(message, UnreadableEntry):
-            return self._members.get(OtherMessage(message.raw).to_dict()["user_id"])
         return self._by_channel(arrival)

@@ -87,6 +87,7 @@ class UnreadableEntry(Unreadable, frozen=True):
     """A committed entry that cannot be shown as one: it occurred outside of the calendar."""
 
     id: str
+    user_id: str
 
     @property
     def occurred_at(self) -> str:
@@ -117,7 +118,10 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
 def unreadable_entry(fields: Mapping[str, Any]) -> UnreadableEntry:
     """A row whose `occurred_at` is no time of the calendar; `fields` are an entry's."""
     return UnreadableEntry(
-        _encoder.encode(fields), "occurred_at is not within the years 1 to 9999", id=fields["id"]
+        _encoder.encode(fields),
+        "occurred_at is not within the years 1 to 9999",
+        id=fields["id"],
+        user_id=fields["user_id"],
     )
 
 

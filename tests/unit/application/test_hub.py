@@ -1,13 +1,18 @@
 """The promise for many readers, against a model world: each is sent every entry exactly once."""
 
 import random
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
+import msgspec
 import pytest
 
+from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
+from lykke_cli.application.hub import Hub, Request, Wake
 from lykke_cli.application.merge import ReadKind
+from lykke_cli.application.messages import unreadable_entry
 from tests.unit.application.hub_world import USERS, Client, HubWorld
 
 T = TypeVar("T")
@@ -266,6 +271,21 @@ def test_a_repetition_that_is_held_back_is_known_when_it_is_let_go() -> None:
     world.answer(0, 0)  # for the reader, while the hub's own read goes on
     world.work()  # fails when anything is sent twice
     assert client.received.keys() == world.committed_ids
+
+
+def test_a_row_without_a_time_is_sent_to_its_user_however_deep_its_meta_is() -> None:
+    deep = msgspec.Raw(b"[" * 2_000 + b"]" * 2_000)
+    fields = {"id": "an id", "user_id": USERS[0], "occurred_at": "infinity", "meta": deep}
+    row, user, hub = unreadable_entry(fields), uuid.UUID(USERS[0]), Hub()
+    reader, _ = hub.join(user)
+    actions = hub.confirmed([user])
+    while asked := [action for action in actions if isinstance(action, Request)]:
+        actions = hub.chunk(asked[0], HistoryChunk(rows=(), cursor=Cursor({}), last=True))
+    hub.take(reader)
+    [request] = hub.tick()
+    assert isinstance(request, Request)
+    assert Wake(reader) in hub.chunk(request, HistoryChunk(rows=[row], cursor=Cursor({"n": 1})))
+    assert hub.take(reader)[0] == [row.to_json()]
 
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]

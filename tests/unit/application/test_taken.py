@@ -47,7 +47,7 @@ class World:
     def pass_over(self) -> None:
         id = _entry(len(self.handed_out)).id
         self.handed_out.append(Passed(id))
-        message = UnreadableEntry(b"{}", "no time", id=id)
+        message = UnreadableEntry(b"{}", "no time", id=id, user_id=id)
         self.note(self.taken.passed(Arrival(message, "history")))
 
     def save(self, covered: int) -> None:

@@ -416,7 +416,7 @@ def test_what_is_packed_replaces_no_file(run: Opener, path: Path) -> None:
 def test_a_row_that_cannot_be_shown_as_an_entry_counts_as_written_too(tmp_path: Path) -> None:
     """It is printed as unreadable with its id, and is in the file once like every other."""
     id = str(uuid.uuid4())
-    row = unreadable_entry({"id": id, "occurred_at": "infinity", "meta": EMPTY_META})
+    row = unreadable_entry({"id": id, "user_id": id, "occurred_at": "infinity", "meta": EMPTY_META})
     nested = b'{"id":"%b","meta":' % id.encode() + b"[" * 5_000 + b"]" * 5_000 + b"}"
     for line in (row.to_json(), nested):
         (tmp_path / "log").write_bytes(line + b"\n")
