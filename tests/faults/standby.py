@@ -4,10 +4,12 @@ from tests.servers import PostgresServer, wait_until
 
 
 class Standby(PostgresServer):
-    """Follows `primary`, which has to be stopped while this is made, and to run afterwards."""
+    """Follows `primary`, which runs, and is stopped while its data are copied."""
 
     def __init__(self, primary: PostgresServer) -> None:
+        primary.stop()
         super().__init__(primary)
+        primary.start()
         self._primary = primary
         signal = self._data / "standby.signal"
         signal.touch()

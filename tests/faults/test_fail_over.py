@@ -58,10 +58,7 @@ def database(own_postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def standby(own_postgres: PostgresServer, database: str) -> Iterator[Standby]:
-    own_postgres.stop()
-    made = Standby(own_postgres)
-    own_postgres.start()
-    with made:
+    with Standby(own_postgres) as made:
         yield made
 
 

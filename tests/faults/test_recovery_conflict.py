@@ -36,10 +36,7 @@ def database(own_postgres: PostgresServer) -> str:
 def standby(own_postgres: PostgresServer, database: str) -> Iterator[Standby]:
     """Waits for nobody."""
     own_postgres.execute("CREATE TABLE removed (n int)", database)
-    own_postgres.stop()
-    made = Standby(own_postgres)
-    own_postgres.start()
-    with made:
+    with Standby(own_postgres) as made:
         made.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0")
         made.execute("SELECT pg_reload_conf()")
         yield made

@@ -105,10 +105,7 @@ async def test_the_kind_of_server_that_is_asked_for_is_found(
     own_postgres: PostgresServer, silent: int, kind: str, in_recovery: bool
 ) -> None:
     database = own_postgres.make_database()
-    own_postgres.stop()
-    standby = Standby(own_postgres)
-    own_postgres.start()
-    with standby:
+    with Standby(own_postgres) as standby:
         ports = silent, own_postgres.port, standby.port
         for order in (ports, ports[::-1]):
             async with PostgresHistory(
