@@ -245,6 +245,11 @@ class RedisServer(Server):
     def client(self) -> "redis.Redis":
         return redis.Redis(port=self.port, password=self._password, socket_timeout=DEADLINE)
 
+    def cut_subscribers(self) -> None:
+        """End the connection of everyone that is subscribed; who comes again is let in."""
+        with self.client() as client:
+            client.client_kill_filter(_type="pubsub")
+
     def _command(self, port: int) -> tuple[list[str], dict[str, Any]]:
         secret = ["--requirepass", self._password] if self._password else []
         arguments = [

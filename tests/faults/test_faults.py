@@ -87,8 +87,7 @@ def test_the_connection_cut_by_client_kill(
         tail.wait_for("following")
         for number in range(3):
             writer.wait_for(20)
-            with own_redis.client() as client:
-                client.client_kill_filter(_type="pubsub")
+            own_redis.cut_subscribers()
             tail.wait_for("connected again", times=number + 1)
         writer.wait_for(20)
         writer.assert_printed_exactly_once(tail)
@@ -188,12 +187,10 @@ def test_lost_broadcasts_are_found_while_connected(
         tail.wait_for("recovered from the database", times=2)
         # Those back-dated beyond the look-back window wait for a full read: a reconnect makes one.
         writer.wait_for(20)
-        with own_redis.client() as client:
-            client.client_kill_filter(_type="pubsub")
+        own_redis.cut_subscribers()
         tail.wait_for("connected again")
         writer.stop()
-        with own_redis.client() as client:
-            client.client_kill_filter(_type="pubsub")
+        own_redis.cut_subscribers()
         writer.assert_printed_exactly_once(tail)
 
 

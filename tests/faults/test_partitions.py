@@ -72,7 +72,6 @@ def test_partitions_come_and_go_while_a_tail_follows(
             writer.wait_for(30)
             execute("ALTER TABLE audit_logs DETACH PARTITION archive")
             writer.wait_for(30)
-            with own_redis.client() as client:
-                client.client_kill_filter(_type="pubsub")
+            own_redis.cut_subscribers()
         execute(ATTACH.format(**table))
         writer.assert_printed_exactly_once(tail)

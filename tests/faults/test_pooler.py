@@ -39,8 +39,7 @@ def test_it_is_restarted_while_a_tail_follows(
                 pooler.start()
                 tail.wait_for("database is back", times=number + 1)
             writer.wait_for(30)
-            with own_redis.client() as client:  # those back-dated wait for a full read
-                client.client_kill_filter(_type="pubsub")
+            own_redis.cut_subscribers()  # those back-dated wait for a full read
             writer.assert_printed_exactly_once(tail)
 
 

@@ -114,12 +114,10 @@ def test_a_tail_goes_on_by_its_place(
                 tail.wait_for("following")
                 for number in range(2):
                     writer.wait_for(50)
-                    with own_redis.client() as client:
-                        client.client_kill_filter(_type="pubsub")
+                    own_redis.cut_subscribers()
                     tail.wait_for("connected again", times=number + 1)
                 wait_until(lambda: cancelled(standby, database), "some read is cancelled")
             writer.stop()
             standby.catch_up()
-            with own_redis.client() as client:  # those back-dated wait for a full read
-                client.client_kill_filter(_type="pubsub")
+            own_redis.cut_subscribers()  # those back-dated wait for a full read
             writer.assert_printed_exactly_once(tail)

@@ -43,8 +43,7 @@ async def test_a_client_gets_what_is_published_is_told_of_a_gap_and_answers(
         while not await gateway.publish_to_user_channel(USER, "auditlog", {"n": 1}):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert await socket.sent.get() == {"n": 1}
-        with own_redis.client() as client:
-            client.client_kill_filter(_type="pubsub")
+        own_redis.cut_subscribers()
         gap = await socket.sent.get()
         assert gap["type"] == "gap" and gap["since"].endswith("+00:00")
         await socket.received.put({"type": "acknowledgment"})
