@@ -15,7 +15,7 @@ from tests.builders import INSERT, entity, row, wire
 from tests.cli_process import LykkeProcess
 from tests.faults.proxy import Proxy
 from tests.faults.writer import Writer
-from tests.servers import PostgresServer, RedisServer, run_apart
+from tests.servers import PostgresServer, RedisServer, Server, run_apart
 
 FAST = ("--reconcile", "1s", "--health-interval", "500ms")
 
@@ -50,19 +50,29 @@ def everything(writer: Writer, env: dict[str, str], **options: Any) -> LykkeProc
     return LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env, **options)
 
 
+def outages(
+    number: int, server: Server, writer: Writer, tail: LykkeProcess, *, down: str, up: str
+) -> None:
+    """So many, one after the other; `down` and `up` are what the tail says of each.
+
+    The writer goes on before, in and after each of them.
+    """
+    for times in range(1, number + 1):
+        writer.wait_for(30)
+        server.kill()
+        tail.wait_for(down, times=times)
+        writer.wait_for(30)
+        server.start()
+        tail.wait_for(up, times=times)
+    writer.wait_for(30)
+
+
 def test_redis_killed_and_restarted_three_times(
     own_redis: RedisServer, writer: Writer, env: dict[str, str]
 ) -> None:
     with everything(writer, env) as tail:
         tail.wait_for("following")
-        for time_number in range(3):
-            writer.wait_for(30)
-            own_redis.kill()
-            tail.wait_for("trying again", times=time_number + 1)
-            writer.wait_for(30)
-            own_redis.start()
-            tail.wait_for("connected again", times=time_number + 1)
-        writer.wait_for(30)
+        outages(3, own_redis, writer, tail, down="trying again", up="connected again")
         writer.assert_printed_exactly_once(tail)
 
 
@@ -181,7 +191,7 @@ def test_lost_broadcasts_are_found_while_connected(
 ) -> None:
     with (
         Writer(postgres_server, postgres_database, own_redis, lose=0.3) as writer,
-        LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env) as tail,
+        everything(writer, env) as tail,
     ):
         tail.wait_for("following")
         tail.wait_for("recovered from the database", times=2)

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.cli_process import LykkeProcess, run_lykke
+from tests.cli_process import run_lykke
 from tests.faults.pooler import Mode, PgBouncer, needs_pgbouncer
-from tests.faults.test_faults import FAST, fill
+from tests.faults.test_faults import everything, fill, outages
 from tests.faults.writer import Writer
 from tests.servers import PostgresServer, RedisServer
 
@@ -29,16 +29,9 @@ def test_it_is_restarted_while_a_tail_follows(
         Writer(postgres_server, postgres_database, own_redis, lose=0.3) as writer,
     ):
         env = {"DATABASE_URL": pooler.url(postgres_database), "REDIS_URL": own_redis.url}
-        with LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env) as tail:
+        with everything(writer, env) as tail:
             tail.wait_for("following")
-            for number in range(2):
-                writer.wait_for(30)
-                pooler.kill()
-                tail.wait_for("live goes on", times=number + 1)
-                writer.wait_for(30)
-                pooler.start()
-                tail.wait_for("database is back", times=number + 1)
-            writer.wait_for(30)
+            outages(2, pooler, writer, tail, down="live goes on", up="database is back")
             own_redis.cut_subscribers()  # those back-dated wait for a full read
             writer.assert_printed_exactly_once(tail)
 

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
-from tests.cli_process import LykkeProcess
 from tests.faults.standby import Standby
-from tests.faults.test_faults import FAST
+from tests.faults.test_faults import everything
 from tests.faults.test_faults import fill as fill_past
 from tests.faults.writer import Writer
 from tests.integration.infrastructure.database.test_handover import (
@@ -109,7 +108,7 @@ def test_a_tail_goes_on_by_its_place(
             "DATABASE_URL": standby.url(database, "reader", READER_PASSWORD),
             "REDIS_URL": own_redis.url,
         }
-        with LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env) as tail:
+        with everything(writer, env) as tail:
             with conflicts(own_postgres, database):
                 tail.wait_for("following")
                 for number in range(2):
