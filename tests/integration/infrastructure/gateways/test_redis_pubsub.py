@@ -417,12 +417,16 @@ async def test_the_first_connect_says_what_is_wrong(monkeypatch: pytest.MonkeyPa
             await gateway.publish_to_user_channel(USER, "auditlog", {})
 
 
+def url_of_a_watcher(server: RedisServer, *more: str) -> str:
+    """For a user who may subscribe to audit logs, and has `more` rights."""
+    rights = ("resetchannels", "-@all", "+subscribe", "&auditlog:*", *more)
+    with server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "watcher", "on", ">s3cret", *rights)
+    return f"redis://watcher:s3cret@127.0.0.1:{server.port}"
+
+
 async def test_a_user_who_may_only_subscribe(own_redis: RedisServer) -> None:
-    with own_redis.client() as client:
-        client.execute_command(
-            *("ACL SETUSER watcher on >s3cret resetchannels -@all +subscribe &auditlog:*").split()
-        )
-    url = f"redis://watcher:s3cret@127.0.0.1:{own_redis.port}"
+    url = url_of_a_watcher(own_redis)
     gaps: list[Gap] = []
     async with RedisPubSubGateway(url, health_interval=SHORT) as gateway:
         subscribe = gateway.subscribe_to_user_channel
@@ -442,10 +446,7 @@ async def test_a_user_who_may_only_subscribe(own_redis: RedisServer) -> None:
 async def test_a_channel_that_is_refused_leaves_the_others_as_they_are(
     own_redis: RedisServer,
 ) -> None:
-    with own_redis.client() as client:
-        rights = "on >s3cret resetchannels -@all +subscribe +unsubscribe +ping &auditlog:*"
-        client.execute_command("ACL", "SETUSER", "watcher", *rights.split())
-    url = f"redis://watcher:s3cret@127.0.0.1:{own_redis.port}"
+    url = url_of_a_watcher(own_redis, "+unsubscribe", "+ping")
     async with RedisPubSubGateway(url) as gateway:
         async with gateway.subscribe_to_channels([Channel(USER)]) as subscription:
             with pytest.raises(LoginRefused, match="watcher@127"):
@@ -460,19 +461,16 @@ async def test_a_channel_that_is_refused_leaves_the_others_as_they_are(
 async def test_a_channel_that_is_refused_after_a_break_leaves_the_others_as_they_are(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with own_redis.client() as admin:
-        rights = "on >s3cret resetchannels -@all +subscribe +unsubscribe +ping &auditlog:*"
-        admin.execute_command("ACL", "SETUSER", "watcher", *rights.split())
-        url = f"redis://watcher:s3cret@127.0.0.1:{own_redis.port}"
-        async with RedisPubSubGateway(url) as gateway:
-            async with gateway.subscribe_to_channels([Channel(USER)]) as subscription:
-                admin.client_kill_filter(_type="pubsub")
-                await until(lambda: not clients(own_redis, sub="1"))
-                await subscription.add([Channel(OTHER), Channel(USER, "notification")])
-                assert isinstance(await subscription.get_message(SOON, gaps=True), Gap)
-                assert subscription.channels == {Channel(USER), Channel(OTHER)}
-                publish(own_redis)
-                assert await subscription.get_message(SOON, gaps=True) == {}
+    url = url_of_a_watcher(own_redis, "+unsubscribe", "+ping")
+    async with RedisPubSubGateway(url) as gateway:
+        async with gateway.subscribe_to_channels([Channel(USER)]) as subscription:
+            own_redis.cut_subscribers()
+            await until(lambda: not clients(own_redis, sub="1"))
+            await subscription.add([Channel(OTHER), Channel(USER, "notification")])
+            assert isinstance(await subscription.get_message(SOON, gaps=True), Gap)
+            assert subscription.channels == {Channel(USER), Channel(OTHER)}
+            publish(own_redis)
+            assert await subscription.get_message(SOON, gaps=True) == {}
     assert f"Not followed: notification:{USER}. Redis at redis://watcher@" in caplog.text
 
 
