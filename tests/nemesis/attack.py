@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -408,7 +408,6 @@ class Attack:
         if not self._can_write:
             return
         latest = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=step.age)
-        begun = time.monotonic()
 
         async def fill() -> list[Any]:
             connection = await self._writer()
@@ -417,28 +416,15 @@ class Attack:
             if step.apart:
                 await connection.execute(_APART.format(table=table))
                 self._apart.append(table)
-            return list(await connection.fetch(_FILL.format(table=table), *arguments))
+            records = await connection.fetch(_FILL.format(table=table), *arguments)
+            return [] if step.apart else list(records)
 
-        try:
-            records = self._call(fill, 30)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self._log(f"    not filled: {error!r}")
-            self._drop_connection()
-            return
-        self._n += step.rows
-        if not step.apart:
-            self._note_filled(records, begun)
-
-    def _note_filled(self, records: list[Any], begun: float) -> None:
-        now = time.monotonic()
-        for id, occurred, n in records:
-            moment = occurred.replace(tzinfo=UTC)
-            self._truth.facts[id] = Fact(id, moment, n, begun=begun, committed=now)
+        if self._come_by(fill, "filled"):
+            self._n += step.rows
 
     def _attach(self) -> None:
         if not self._can_write:
             return
-        begun = time.monotonic()
 
         async def attach() -> list[Any]:
             connection = await self._writer()
@@ -449,14 +435,23 @@ class Attack:
                     records += await connection.fetch(_APART_ROWS.format(table=table))
             return records
 
+        if self._come_by(attach, "attached"):
+            self._apart.clear()
+
+    def _come_by(self, work: Callable[[], Awaitable[list[Any]]], what: str) -> bool:
+        """Note the rows that came into the table by `work`; False where it failed."""
+        begun = time.monotonic()
         try:
-            records = self._call(attach, 30)
+            records = self._call(work, 30)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self._log(f"    not attached: {error!r}")
+            self._log(f"    not {what}: {error!r}")
             self._drop_connection()
-            return
-        self._apart.clear()
-        self._note_filled(records, begun)
+            return False
+        now = time.monotonic()
+        for id, occurred, n in records:
+            moment = occurred.replace(tzinfo=UTC)
+            self._truth.facts[id] = Fact(id, moment, n, begun=begun, committed=now)
+        return True
 
     def _open(self, step: Open) -> None:
         if not self._can_write or step.name in self._sessions:
