@@ -28,6 +28,20 @@ DEFINITION = """
 """
 
 
+def around(moment: datetime, days: int) -> str:
+    """The bounds of a partition by range."""
+    first, last = moment - timedelta(days=days), moment + timedelta(days=days)
+    return f"FOR VALUES FROM ('{first:%Y-%m-%d}') TO ('{last:%Y-%m-%d}')"
+
+
+def by_remainder(number: int, of: int = 3) -> str:
+    """The bounds of a partition by hash."""
+    return f"FOR VALUES WITH (MODULUS {of}, REMAINDER {number})"
+
+
+RECENT_BOUNDS, OLD_BOUNDS = around(NOW, 100), around(OLD, 9)
+
+
 class Table:
     """The partitioned table, as its owner."""
 
@@ -41,9 +55,11 @@ class Table:
         await self.execute(INSERT.replace("audit_logs", into), *row(new))
         return str(new.id)
 
-    async def partition(self, name: str, first: datetime, last: datetime) -> None:
-        bounds = f"FOR VALUES FROM ('{first:%Y-%m-%d}') TO ('{last:%Y-%m-%d}')"
+    async def partition(self, name: str, bounds: str) -> None:
         await self.execute(f"CREATE TABLE {name} PARTITION OF audit_logs {bounds}")
+
+    async def attach(self, name: str, bounds: str) -> None:
+        await self.execute(f"ALTER TABLE audit_logs ATTACH PARTITION {name} {bounds}")
 
 
 async def partitioned(url: str, key: str, how: str) -> AsyncIterator[Table]:
@@ -57,7 +73,7 @@ async def partitioned(url: str, key: str, how: str) -> AsyncIterator[Table]:
 async def by_range(postgres_url: str) -> AsyncIterator[Table]:
     """With a partition for this year."""
     async for table in partitioned(postgres_url, *BY_RANGE):
-        await table.partition("recent", NOW - timedelta(days=100), NOW + timedelta(days=100))
+        await table.partition("recent", RECENT_BOUNDS)
         yield table
 
 
@@ -65,10 +81,7 @@ async def by_range(postgres_url: str) -> AsyncIterator[Table]:
 async def by_hash(postgres_url: str) -> AsyncIterator[Table]:
     async for table in partitioned(postgres_url, *BY_HASH):
         for number in range(3):
-            await table.execute(
-                f"CREATE TABLE part_{number} PARTITION OF audit_logs "
-                f"FOR VALUES WITH (MODULUS 3, REMAINDER {number})"
-            )
+            await table.partition(f"part_{number}", by_remainder(number))
         yield table
 
 
@@ -105,7 +118,7 @@ async def test_what_is_written_into_a_new_partition_is_read_once(
 ) -> None:
     await by_range.write()
     await follower.begin()
-    await by_range.partition("old", OLD - timedelta(days=9), OLD + timedelta(days=9))
+    await by_range.partition("old", OLD_BOUNDS)
     new = [await by_range.write(), await by_range.write(OLD)]
     assert await follower.read() == sorted(new)
     newer = await by_range.write(OLD)
@@ -124,10 +137,7 @@ async def test_an_attached_partition_is_noticed_and_its_old_rows_are_read_once(
     await follower.begin()
     new = [await by_range.write()]
     assert await follower.read() == new
-    await by_range.execute(
-        f"ALTER TABLE audit_logs ATTACH PARTITION archive "
-        f"FOR VALUES FROM ('{OLD - timedelta(days=9)}') TO ('{OLD + timedelta(days=9)}')"
-    )
+    await by_range.attach("archive", OLD_BOUNDS)
     new = [await by_range.write()]
     assert await follower.read(recent_only=recent_only) == sorted([*archived, *new])
     for recent in (True, False):
@@ -145,10 +155,7 @@ async def test_a_read_that_ends_within_an_attached_partition_goes_on_there(
         follower = Follower(history)
         await follower.begin()
         expected += [await by_range.write() for _ in range(7)]
-        await by_range.execute(
-            f"ALTER TABLE audit_logs ATTACH PARTITION archive "
-            f"FOR VALUES FROM ('{OLD - timedelta(days=9)}') TO ('{OLD + timedelta(days=9)}')"
-        )
+        await by_range.attach("archive", OLD_BOUNDS)
         parts = [chunk async for chunk in history.changes(SELECTION, follower.cursor)]
         assert len(parts) > 7
         for stop, part in enumerate(parts):
@@ -162,10 +169,7 @@ async def test_a_partition_that_was_away_is_read_from_where_it_left(
     by_range: Table, follower: Follower
 ) -> None:
     """Detached, written to, and attached again: what it had is not read a second time."""
-    await by_range.partition("old", OLD - timedelta(days=9), OLD + timedelta(days=9))
-    bounds = (
-        f"FROM ('{OLD - timedelta(days=9):%Y-%m-%d}') TO ('{OLD + timedelta(days=9):%Y-%m-%d}')"
-    )
+    await by_range.partition("old", OLD_BOUNDS)
     await by_range.write(OLD)
     await follower.begin()
     had = await by_range.write(OLD)
@@ -176,7 +180,7 @@ async def test_a_partition_that_was_away_is_read_from_where_it_left(
         assert await follower.read() == new
         late = await by_range.write(OLD, "old")
         assert await follower.read(recent_only=False) == []
-        await by_range.execute(f"ALTER TABLE audit_logs ATTACH PARTITION old FOR VALUES {bounds}")
+        await by_range.attach("old", OLD_BOUNDS)
         assert await follower.read() == [late]
         assert await follower.read(recent_only=False) == []
 
@@ -216,10 +220,7 @@ async def test_rows_in_partitions_by_hash_are_read_once(by_hash: Table, follower
     for number in range(3):
         await by_hash.execute(f"ALTER TABLE audit_logs DETACH PARTITION part_{number}")
         assert await follower.read(recent_only=False) == []
-        await by_hash.execute(
-            f"ALTER TABLE audit_logs ATTACH PARTITION part_{number} "
-            f"FOR VALUES WITH (MODULUS 3, REMAINDER {number})"
-        )
+        await by_hash.attach(f"part_{number}", by_remainder(number))
         assert await follower.read(recent_only=False) == []
 
 
@@ -232,13 +233,10 @@ async def test_what_was_back_dated_before_the_start_is_not_new_after_a_restart(
     url = own_postgres.url(database)
     async for table in partitioned(url, *(BY_RANGE if how == "by_range" else BY_HASH)):
         if how == "by_range":
-            await table.partition("recent", NOW - timedelta(days=100), NOW + timedelta(days=100))
-            await table.partition("old", OLD - timedelta(days=9), OLD + timedelta(days=9))
+            await table.partition("recent", RECENT_BOUNDS)
+            await table.partition("old", OLD_BOUNDS)
         else:
-            await table.execute(
-                "CREATE TABLE part_0 PARTITION OF audit_logs "
-                "FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
-            )
+            await table.partition("part_0", by_remainder(0, of=1))
         await table.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
         for _ in range(20):
             await table.write()
