@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -53,33 +54,36 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
     logging.lastResort = _Lines(logging.WARNING)  # which is used where no handler is
     received: list[int] = []
     previous: dict[int, Any] = {}
+    cancel: Callable[[], object] | None = None
 
     def restore() -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
-    def handler(cancel: Callable[[], object]) -> Callable[[int, FrameType | None], None]:
-        def handle(number: int, _: FrameType | None) -> None:
-            restore()
-            received.append(number)
+    def handle(number: int, _: FrameType | None) -> None:
+        restore()
+        received.append(number)
+        if cancel is not None:
             cancel()
 
-        return handle
-
     async def supervised() -> T:
+        nonlocal cancel
         task = asyncio.current_task()
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_report)
         if task is not None:
-            for number in ENDING_SIGNALS:
-                if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:
-                    continue  # nohup
-                # Not loop.add_signal_handler: this one also runs while a write is blocked.
-                handle = handler(lambda: loop.call_soon_threadsafe(task.cancel))
-                previous[number] = signal.signal(number, handle)
+            cancel = partial(loop.call_soon_threadsafe, task.cancel)
+        if received:  # while the loop was being made
+            raise asyncio.CancelledError
         return await main
 
     try:
+        # Not loop.add_signal_handler: this one also runs while a write is blocked. And before there
+        # is a loop: a KeyboardInterrupt in the making of it leaves a broken one behind.
+        for number in ENDING_SIGNALS:
+            if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup
+            previous[number] = signal.signal(number, handle)
         return asyncio.run(supervised())
     except asyncio.CancelledError:
         if received:
@@ -87,3 +91,4 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         raise
     finally:
         restore()
+        main.close()  # where it was never begun

@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import signal
 
 import pytest
 
+from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.runtime import run_async
 
 
@@ -24,3 +26,28 @@ def test_an_attempt_to_connect_that_was_given_up_is_not_told_of(
 ) -> None:
     run_async(forget(error))
     assert bool(caplog.records) == is_told
+
+
+def test_a_signal_while_the_loop_is_made_ends_the_run_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupted(asyncio.DefaultEventLoopPolicy):
+        def new_event_loop(self) -> asyncio.AbstractEventLoop:
+            signal.raise_signal(signal.SIGTERM)
+            return super().new_event_loop()
+
+    has_begun = False
+
+    async def begin() -> None:
+        nonlocal has_begun
+        has_begun = True
+
+    policy = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(Interrupted())
+    try:
+        with pytest.raises(Stopped) as stopped:
+            run_async(begin())
+    finally:
+        asyncio.set_event_loop_policy(policy)
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    assert not has_begun
