@@ -1,0 +1,1 @@
+"""The bridge: what a terminal is promised, over WebSockets, Server-Sent Events and HTTP."""
