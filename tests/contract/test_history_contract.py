@@ -257,9 +257,13 @@ async def test_a_stream_is_bounded_and_ordered(database: Database, user: UUID) -
 async def test_a_foreign_cursor_is_noticed(
     database: Database, user: UUID, data: dict[str, object]
 ) -> None:
+    selection = Selection(user_ids={user})
     await insert(database.url, [entity(user)])
-    chunks = [c async for c in database.history.changes(Selection(user_ids={user}), Cursor(data))]
+    chunks = [c async for c in database.history.changes(selection, Cursor(data))]
     assert chunks[-1].notice is not None
+    assert [chunk.exact for chunk in chunks] == [False] * len(chunks)
+    after = [c async for c in database.history.changes(selection, chunks[-1].cursor)]
+    assert [chunk.exact for chunk in after] == [True]
 
 
 async def test_a_missing_table_is_a_clear_error(

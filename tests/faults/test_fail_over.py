@@ -82,6 +82,7 @@ async def test_a_standby_is_promoted_that_lacked_the_last_commits(
     chunks = await changes(reader_url(standby, database), chunks[-1].cursor, recent=recent)
     assert set(ids(chunks)) - kept == new
     assert "timeline 1 to 2" in str(chunks[0].notice)
+    assert not any(chunk.exact for chunk in chunks)
     assert (await changes(reader_url(standby, database), chunks[-1].cursor))[-1].notice is None
 
 
@@ -100,6 +101,7 @@ async def test_a_fail_over_without_loss_repeats_nothing(
     chunks = await changes(reader_url(standby, database), chunks[-1].cursor)
     assert ids(chunks) == sorted(new)
     assert "still there" in str(chunks[0].notice)
+    assert all(chunk.exact for chunk in chunks)
 
 
 async def test_a_standby_that_lags_is_waited_for(
@@ -118,6 +120,7 @@ async def test_a_standby_that_lags_is_waited_for(
     lagging = await changes(behind, chunks[-1].cursor)
     assert ids(lagging) == []
     assert "behind" in str(lagging[-1].notice)
+    assert lagging[-1].exact
     lagging = await changes(behind, lagging[-1].cursor)
     assert ids(lagging) == []
     standby.execute("SELECT pg_wal_replay_resume()")
@@ -192,6 +195,7 @@ async def test_a_crash_that_loses_commits_which_were_not_waited_for(
     chunks = await changes(url, chunks[-1].cursor)
     assert set(ids(chunks)) - kept - printed == new
     assert "lost its last commits" in str(chunks[0].notice)
+    assert not any(chunk.exact for chunk in chunks)
 
 
 async def test_what_was_back_dated_before_the_start_is_not_new_after_a_restart(
@@ -222,7 +226,7 @@ async def test_an_ordinary_restart_is_not_worth_a_word(
     new = await record(own_postgres, database, 5)
     chunks = await changes(url, chunks[-1].cursor)
     assert ids(chunks) == sorted(new)
-    assert chunks[-1].notice is None
+    assert chunks[-1].notice is None and chunks[-1].exact
 
 
 def test_backfill_goes_on_after_a_restored_backup(

@@ -51,6 +51,9 @@ class HistoryChunk(msgspec.Struct, frozen=True, kw_only=True):
     """The read is complete: its snapshot has become the cursor."""
     authoritative: bool = True
     """False where the server may lag behind broadcasts (a read replica)."""
+    exact: bool = True
+    """False where the old cursor no longer fitted the database, and some of what it covered is
+    read again: by time, or all of it. Entries of the read may then have been returned before."""
     notice: str | None = None
     """Something the person should know, such as a cursor that no longer fits this database."""
     covered_from: str | None = None

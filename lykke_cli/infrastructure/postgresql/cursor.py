@@ -80,6 +80,8 @@ class Understood(msgspec.Struct, frozen=True):
     origin: Origin | None = None
     """The cursor's own, where the snapshot is of a standby that has not come so far yet."""
     notice: str | None = None
+    exact: bool = True
+    """As in HistoryChunk."""
     rereads: bool = False
     """Something is read again that periodic reads would not look at."""
 
@@ -192,6 +194,7 @@ def understand(
         stored.recent_from,
         proven.witnesses,
         notice=proven.notice if moved or not proven.is_all else None,
+        exact=proven.is_all,
         rereads=True,
     )
 
@@ -213,5 +216,6 @@ def _by_time(misfit: str, at: datetime, snapshot: Snapshot) -> Understood:
         snapshot.at,
         notice=f"{misfit}: reading again from {format_time(since)} by occurred_at; "
         "entries of that hour may be printed a second time",
+        exact=False,
         rereads=True,
     )

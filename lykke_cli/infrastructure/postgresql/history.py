@@ -163,15 +163,17 @@ class PostgresHistory:
     ) -> None:
         """One read, in as many transactions as its reader makes it take."""
         notice: str | None = None
+        exact = True
 
         async def read() -> bool:
-            nonlocal cursor, notice, recent_only
+            nonlocal cursor, notice, exact, recent_only
             stored = parse(cursor)
             async with self._snapshots.take(partial(known_ended, stored)) as (connection, snapshot):
                 known = await understood(
                     connection, selection, stored, snapshot, self._snapshots.may_call
                 )
                 notice = notice or known.notice or self._snapshots.limits()
+                exact = exact and known.exact
                 groups = split(known.groups, snapshot.relations)
                 if _runs_of(groups.present) > MOST_RUNS:
                     notice = notice or _GROWING
@@ -191,7 +193,9 @@ class PostgresHistory:
                             snapshot, covered, known.recent_from, witnesses, known.origin
                         )
                         entries = [row for row, _ in part]
-                        chunk = HistoryChunk(rows=entries, cursor=cursor, notice=notice)
+                        chunk = HistoryChunk(
+                            rows=entries, cursor=cursor, exact=exact, notice=notice
+                        )
                         if not await handover.give(chunk):
                             return False
             covered = reading.reached(regions.END, ())
@@ -202,6 +206,7 @@ class PostgresHistory:
                 last=True,
                 authoritative=not snapshot.origin.in_recovery,
                 covered_from=None if low is None else format_time(low),
+                exact=exact,
                 notice=notice,
             )
             await handover.give(last)

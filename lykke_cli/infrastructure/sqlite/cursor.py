@@ -49,6 +49,8 @@ class Understood(msgspec.Struct, frozen=True):
     witnesses: Witnesses = Witnesses()
     unreadable: Unreadables = Unreadables()
     notice: str | None = None
+    exact: bool = True
+    """As in HistoryChunk."""
 
     def covers(self, found: Found) -> bool:
         row = found.row
@@ -116,11 +118,12 @@ def understand(
         proven.witnesses,
         Unreadables(unreadable.region.up_to(proven.position), unreadable.since),
         proven.notice,
+        proven.is_all,
     )
 
 
 def _nothing(happened: str) -> Understood:
-    return Understood(notice=f"{happened}: reading all of it again; {TWICE}")
+    return Understood(notice=f"{happened}: reading all of it again; {TWICE}", exact=False)
 
 
 def _stored_key(data: Any) -> StoredKey | None:

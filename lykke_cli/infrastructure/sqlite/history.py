@@ -160,12 +160,14 @@ class SqliteHistory:
         self, handover: Handover[HistoryChunk], selection: Selection, cursor: Cursor
     ) -> None:
         notice: str | None = None
+        exact = True
 
         async def read() -> bool:
-            nonlocal cursor, notice
+            nonlocal cursor, notice, exact
             async with self._snapshot() as (connection, end):
                 known = await self._understand(connection, selection, cursor, end)
                 notice = notice or known.notice
+                exact = exact and known.exact
                 covered, witnesses = known.covered, known.witnesses
                 unreadable = known.unreadable
                 arguments = _arguments(selection, base=regions.horizon(covered) or 0)
@@ -181,11 +183,13 @@ class SqliteHistory:
                         odd = [one.seq for one in found if isinstance(one.row, UnreadableEntry)]
                         unreadable = unreadable.came(odd) if odd else unreadable
                         cursor = make_cursor(self._opened, covered, witnesses, unreadable)
-                        chunk = HistoryChunk(rows=rows, cursor=cursor, notice=notice)
+                        chunk = HistoryChunk(rows=rows, cursor=cursor, exact=exact, notice=notice)
                         if not await handover.give(chunk):
                             return False
             cursor = make_cursor(self._opened, [Region(end)], witnesses, Unreadables(Region(end)))
-            await handover.give(HistoryChunk(rows=(), cursor=cursor, last=True, notice=notice))
+            await handover.give(
+                HistoryChunk(rows=(), cursor=cursor, last=True, exact=exact, notice=notice)
+            )
             return True
 
         await in_transactions(handover, read)

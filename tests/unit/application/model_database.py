@@ -170,6 +170,7 @@ class ModelDatabase:
             yield HistoryChunk(
                 rows=[row.entry for row in part],
                 cursor=make_cursor(snapshot, covered, place.recent_from, witnesses, place.origin),
+                exact=place.exact,
             )
         covered = reading.reached(regions.END, ())
         next_low = place.recent_from if is_recent else low
@@ -179,6 +180,7 @@ class ModelDatabase:
             last=True,
             authoritative=not self.replica,
             covered_from=format_time(bound) if is_recent else None,
+            exact=place.exact,
         )
 
     def look_up(self, request: Verify) -> set[str]:

@@ -311,6 +311,7 @@ async def test_a_place_that_does_not_fit_is_told_and_read_again_by_time(
     chunks = await changes(history, cursor)
     assert notice in str(chunks[0].notice)
     assert ids(chunks) == {str(recent.id)}
+    assert not any(chunk.exact for chunk in chunks)
     assert (await changes(history, chunks[-1].cursor))[-1].notice is None
 
 

@@ -86,6 +86,7 @@ async def test_a_backup_copied_over_the_file_is_noticed(sqlite_url: str, path: P
         chunks = await changes(history, chunks[-1].cursor)
         assert ids(chunks) - kept == new
         assert "restored" in str(chunks[0].notice)
+        assert not any(chunk.exact for chunk in chunks)
 
 
 async def test_rows_that_were_deleted_say_nothing_against_a_place(
@@ -98,7 +99,7 @@ async def test_rows_that_were_deleted_say_nothing_against_a_place(
     with closing(sqlite3.connect(path)) as file, file:
         file.execute("DELETE FROM audit_logs WHERE seq > 1")
     chunks = await changes(history, chunks[-1].cursor)
-    assert (ids(chunks), chunks[-1].notice) == (set(), None)
+    assert (ids(chunks), chunks[-1].notice, chunks[-1].exact) == (set(), None, True)
     new = await record(sqlite_url, 2)
     chunks = await changes(history, chunks[-1].cursor)
     assert (ids(chunks), chunks[-1].notice) == (new, None)
