@@ -49,7 +49,8 @@ def checked_request(
     last: int | None,
 ) -> TailRequest:
     """What to follow; raises UsageMistake where it makes no sense."""
-    users = {user_ids} if isinstance(user_ids, UUID) else user_ids
+    given = (user_ids,) if isinstance(user_ids, UUID) else user_ids
+    users = None if given is None else set(given)
     if users is not None and not (users and all(isinstance(user, UUID) for user in users)):
         raise UsageMistake("Give a user's UUID, a collection of some, or None for every user.")
     for name, moment in (("since", since), ("until", filters.until)):
@@ -57,9 +58,7 @@ def checked_request(
             raise UsageMistake(f"{name} names no time zone: give an aware datetime.")
     if last is not None and last < 1:
         raise UsageMistake("last is a number of entries, 1 or more.")
-    return TailRequest(
-        user_ids=None if users is None else set(users), filters=filters, since=since, last=last
-    )
+    return TailRequest(user_ids=users, filters=filters, since=since, last=last)
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -89,6 +88,8 @@ class Following:
         on_status: Callable[[Status], None] | None,
     ) -> None:
         self._opened: AsyncExitStack | None = None
+        if not reconcile_interval > 0:
+            raise UsageMistake("reconcile_interval is a number of seconds, more than 0.")
         self._parts = parts
         self._request = request
         self._on_demand = on_demand
@@ -177,8 +178,8 @@ class Following:
         The place is stored before this returns. Raises what its store raises.
         """
         self._check_open()
-        if moves := self._taken.take(None if entry is None else entry.id):
-            self._note(moves)
+        self._note(self._taken.take(None if entry is None else entry.id))
+        if self._place.is_behind:  # also by what counted before, or could not be stored
             self._keeper.save()
 
     async def _hear(self) -> Event:

@@ -97,8 +97,12 @@ class Place:
     def is_due(self) -> bool:
         """True when there is something to store, and it is time to."""
         wait = min(max(SAVE_INTERVAL, PAUSE * self._saving_took), LONGEST_PAUSE)
-        rested = time.monotonic() - self._saved_at >= wait
-        return rested and (bool(self._unsaved) or self._moves)
+        return time.monotonic() - self._saved_at >= wait and self.is_behind
+
+    @property
+    def is_behind(self) -> bool:
+        """True when there is something to store."""
+        return bool(self._unsaved) or self._moves
 
     def current(self) -> Checkpoint | None:
         checkpoint = self._checkpoint

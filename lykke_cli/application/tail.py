@@ -179,7 +179,10 @@ class _Reader:
             await end({self._task})
 
     def heard(self, answer: _Answer) -> Iterator[Told]:
-        """What an answer means. Raises ServerUnavailable while it has never worked."""
+        """What an answer means.
+
+        Raises ServerUnavailable while it has never worked, and what is no fault of the server's.
+        """
         match answer:
             case HistoryChunk():
                 yield from self._heard_chunk(answer)
@@ -191,6 +194,8 @@ class _Reader:
                     yield HistoryAway(str(error))
                 yield from self._merge.read_failed()
             case _Failed(error):
+                if self.has_worked:  # whoever goes on after it finds that it is tried again
+                    yield from self._merge.read_failed()
                 raise error
 
     def _heard_chunk(self, chunk: HistoryChunk) -> Iterator[Told]:

@@ -107,6 +107,12 @@ async def test_what_is_committed_once_it_is_entered_comes(application: Applicati
         assert ids(await take(entries, 1)) == ids(committed)
 
 
+async def test_users_may_come_from_an_iterator(application: Application) -> None:
+    async with application.follow(user for user in (USER, OTHER)) as entries:
+        committed = await application.commit(user=OTHER)
+        assert ids(await take(entries, 1)) == ids(committed)
+
+
 async def test_several_users_all_users_and_filters(application: Application) -> None:
     async with (
         application.follow([USER, OTHER]) as two,
@@ -197,6 +203,57 @@ async def test_on_demand_a_store_is_not_written_behind_the_application_s_back(
             entries.acknowledge(entry)
     async with application.follow(place=store, on_demand=True) as entries:
         assert ids(await take(entries, 1)) == ids(committed)
+
+
+async def test_what_could_not_be_stored_is_stored_when_it_is_acknowledged_again(
+    application: Application,
+) -> None:
+    store = Store()
+    async with application.follow(place=store, on_demand=True) as entries:
+        await application.commit()
+        [entry] = await take(entries, 1)
+        store.fails = True
+        with pytest.raises(OSError, match="full"):
+            entries.acknowledge(entry)
+        store.fails = False
+        entries.acknowledge(entry)
+        async with application.follow(place=store, on_demand=True) as others:
+            await nothing_more(others)
+
+
+async def test_what_counted_already_is_stored_at_once_when_it_is_acknowledged(
+    application: Application,
+) -> None:
+    store = Store()
+    async with application.follow(place=store, reconcile_interval=60) as entries:
+        committed = await application.commit(3)
+        first, second = await take(entries, 2)
+        entries.acknowledge(first)
+        stored = str(store.states)
+        assert first.id in stored and second.id not in stored
+    assert ids([first, second]) == ids(committed[:2])
+
+
+async def test_an_error_that_is_no_outage_is_raised_and_the_database_is_read_again(
+    application: Application,
+) -> None:
+    async with application.follow() as entries:
+        await nothing_more(entries)
+        [bad] = await application.commit(live=False)
+        rename(application, bad.id.hex, "no UUID")
+        for _ in range(2):
+            with pytest.raises(lykke_cli.BadInput, match="no entry"):
+                await take(entries, 1)
+        rename(application, "no UUID", bad.id.hex)
+        committed = await application.commit(live=False)
+        assert set(ids(await take(entries, 2))) == {*ids(committed), str(bad.id)}
+
+
+def rename(application: Application, id: str, new: str) -> None:
+    with closing(sqlite3.connect(application.url.removeprefix("sqlite:///"))) as database:
+        change = "UPDATE audit_logs SET id = ? WHERE id = ?"
+        assert database.execute(change, [new, id]).rowcount == 1
+        database.commit()
 
 
 async def test_what_is_committed_after_a_place_was_made_is_not_missed(
@@ -344,10 +401,13 @@ async def test_it_does_not_keep_more_unacknowledged_than_it_says(
     [
         ("7", {}, "UUID"),
         ([], {}, "UUID"),
+        (iter([]), {}, "UUID"),
         ([USER, "7"], {}, "UUID"),
         (USER, {"since": datetime(2026, 1, 1)}, "time zone"),
         (USER, {"until": datetime(2026, 1, 1)}, "time zone"),
         (USER, {"last": 0}, "1 or more"),
+        (USER, {"reconcile_interval": 0}, "more than 0"),
+        (USER, {"reconcile_interval": float("nan")}, "more than 0"),
         (USER, {"on_demand": True}, "place"),
         (USER, {"live_only": True, "place": "billing"}, "live_only"),
         (USER, {"live_only": True, "last": 1}, "live_only"),
