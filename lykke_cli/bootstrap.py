@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lykke_cli.application.gateways.pubsub_protocol import Gap, PubSubGatewayProtocol
     from lykke_cli.application.gateways.statistics_protocol import StatisticsProtocol
     from lykke_cli.application.gateways.users_protocol import UsersProtocol
+    from lykke_cli.application.hub_driver import HubDriver
     from lykke_cli.application.tail import Status
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
 
@@ -86,6 +87,35 @@ def make_users(settings: Settings) -> "UsersProtocol":
     from lykke_cli.infrastructure.postgresql.users import PostgresUsers
 
     return PostgresUsers(url)
+
+
+@asynccontextmanager
+async def make_hub(
+    settings: Settings,
+    *,
+    connections: int = 4,
+    reconcile_interval: float = 30.0,
+    gateway: "PubSubGatewayProtocol | None" = None,
+    on_status: "Callable[[Status], None] | None" = None,
+) -> "AsyncGenerator[HubDriver]":
+    """A hub for many readers, open, with so many `connections` to the database.
+
+    A `gateway` that is given stays open. The rest is as in HubDriver. Raises UsageMistake as the
+    others do, and ServerUnavailable when Redis cannot be reached.
+    """
+    from lykke_cli.application.hub_driver import HubDriver
+
+    async with AsyncExitStack() as stack:
+        if gateway is None:
+            gateway = make_gateway(settings)
+            stack.push_async_callback(gateway.close)
+        histories = [
+            await stack.enter_async_context(make_history(settings)) for _ in range(connections)
+        ]
+        driver = HubDriver(
+            gateway, histories, reconcile_interval=reconcile_interval, on_status=on_status
+        )
+        yield await stack.enter_async_context(driver)
 
 
 def make_unit_of_work(

@@ -48,12 +48,11 @@ from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from uuid import UUID
 
-import msgspec
-
 from lykke_cli.application import merge
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.gateways.history_protocol import HistoryChunk
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
+from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.journal import Journal, Line, Mark
 from lykke_cli.application.member import Member
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save, Verify
@@ -66,37 +65,6 @@ JOURNAL_BYTES = 256 << 10
 MARKS = 64
 """How many passes ago a reader may have left, to come back without the database."""
 _BROUGHT_FORWARD = (ReadKind.RECENT, ReadKind.FULL)
-
-
-class Subscribe(msgspec.Struct, frozen=True):
-    """Follow the user's channel; answer with `confirmed`."""
-
-    user_id: UUID
-
-
-class Unsubscribe(msgspec.Struct, frozen=True):
-    """Follow it no longer."""
-
-    user_id: UUID
-
-
-class Request(msgspec.Struct, frozen=True, eq=False):
-    """Ask history about these users; answer with `chunk`, `verified` or `failed`."""
-
-    users: Sequence[UUID]
-    what: Read | Verify
-    reader: Reader | None = None
-    """Who asks; None: the hub, for all. With a cursor of None the reader's `since` and `last`
-    count."""
-
-
-class Wake(msgspec.Struct, frozen=True):
-    """There may be something for the reader to `take`."""
-
-    reader: Reader
-
-
-Action = Subscribe | Unsubscribe | Request | Wake
 
 
 class Hub:
@@ -126,6 +94,28 @@ class Hub:
         # By user, what the trunk printed and the newest mark does not cover.
         self._unsettled: dict[str, dict[str, str]] = {}
         self._wanted: ReadKind | None = None
+        self._whole_from: int | None = 1  # by this pass what an outage kept back is there
+        self.outages = 0
+        """How many there were."""
+        self.entries = 0
+        """How many were printed."""
+        self.recovered = 0
+        """How many of them had not come live."""
+
+    @property
+    def users(self) -> int:
+        """How many have a reader."""
+        return len(self._members)
+
+    @property
+    def is_whole(self) -> bool:
+        """Nothing is known to be missing: what came before the connection has been read."""
+        newest = self._marks[-1].number if self._marks else 0
+        return self._whole_from is not None and newest >= self._whole_from
+
+    def is_caught_up(self, reader: Reader) -> bool:
+        """The same for a reader, once it has taken what there is."""
+        return self.is_whole and reader.stage is Stage.FOLLOWING and not reader.has_parcels
 
     @property
     def is_failing(self) -> bool:
@@ -167,17 +157,19 @@ class Hub:
         del self._members[reader.user]
         return [Unsubscribe(reader.user_id)]
 
-    def take(self, reader: Reader) -> tuple[list[bytes], list[Action]]:
-        """What the reader is to be sent next, each on a line of its own; `checkpoint` after it."""
+    def take(self, reader: Reader) -> tuple[Sequence[Line], list[Action]]:
+        """What the reader is to be sent next; its `checkpoint` then holds after it."""
         if reader.has_parcels:
-            wake = [Wake(reader)] if reader.stage is Stage.FOLLOWING else []
-            return reader.take_parcels(), list(wake)
+            lines = reader.take_parcels()
+            if reader.stage is Stage.FOLLOWING:
+                return lines, [Wake(reader)]
+            return lines, self._try_to_attach(reader) if reader in self._waiting else []
         if reader.stage is not Stage.FOLLOWING:
             return [], []
         journal = self._members[reader.user].journal
-        lines = reader.take_lines(journal, self._marks[-1], self._position)
-        if lines is not None:
-            return lines, []
+        new = reader.take_lines(journal, self._marks[-1], self._position)
+        if new is not None:
+            return new, []
         self._waiting[reader] = None
         return [], self._try_to_attach(reader)
 
@@ -197,10 +189,13 @@ class Hub:
 
     def disconnected(self) -> list[Action]:
         """The connection broke."""
+        self._whole_from = None
+        self.outages += 1
         return self._carry_out(self._trunk.disconnected()) if self._passes else []
 
     def reconnected(self) -> list[Action]:
         """The server has confirmed all channels again."""
+        self._whole_from = self._passes + 1
         return self._carry_out(self._trunk.subscribed()) if self._passes else []
 
     def live(self, arrivals: Sequence[Arrival]) -> list[Action]:
@@ -230,7 +225,10 @@ class Hub:
         told = self._trunk.chunk(chunk)
         actions = self._carry_out(one for one in told if isinstance(one, Print))
         if chunk.last:
+            was_whole = self.is_whole
             self._set_mark(chunk)
+            if self.is_whole and not was_whole:
+                actions += [Wake(r) for m in self._members.values() for r in m.readers]
         actions += self._carry_out(one for one in told if not isinstance(one, Print))
         return [*actions, *self._proceed()] if chunk.last else actions
 
@@ -252,6 +250,21 @@ class Hub:
             self._wait(request.reader, failed=True)
             return []
         return [*self._carry_out(self._trunk.read_failed()), *self._proceed()]
+
+    def broken_off(self, request: Request) -> list[Action]:
+        """A read for a reader was left: it is asked for the rest.
+
+        That is done once the reader has taken what there is.
+        """
+        if request.reader is None or self._requests.get(request.reader) is not request:
+            return []
+        del self._requests[request.reader]
+        self._wait(request.reader)
+        return self._try_to_attach(request.reader)
+
+    def awaits(self, request: Request) -> bool:
+        """False once it need not be answered."""
+        return self._requests.get(request.reader) is request
 
     def _new_member(self, user_id: UUID) -> Member:
         # What is printed from now on comes into the journal. Before, it may have had another.
@@ -292,6 +305,8 @@ class Hub:
             id, at = None, ""
             if isinstance(message, Entry | UnreadableEntry):
                 id, at = message.id, message.occurred_at
+                self.entries += 1
+                self.recovered += arrival.source == "recovered"
                 unsettled = self._unsettled.setdefault(member.user, {})
                 unsettled[id] = at
                 if len(unsettled) > MOST_BEYOND:
@@ -346,12 +361,15 @@ class Hub:
     def _try_to_attach(self, reader: Reader) -> list[Action]:
         member = self._members[reader.user]
         may_ask = member.is_confirmed and member.is_included and not reader.has_failed
+        if reader.has_parcels:  # it takes them first: they do not become more
+            return []
         if not may_ask or not self._marks or self._marks[-1].number <= reader.after:
             return []
         del self._waiting[reader]
         for mark in () if self._trunk.is_holding else self._marks:
             is_there = mark.number >= member.whole_from and reader.stands_at(mark, member.journal)
             if is_there and self._take_position(reader, mark):
+                reader.begins("memory")
                 return [Wake(reader)]
         return self._ask(reader, reader.begin_reading(self._marks[-1]))
 
@@ -405,7 +423,7 @@ class Hub:
         reader.attempts += 1
         reader.after = reader.mark.number
         self._wait(reader)
-        return self._proceed()
+        return self._proceed(attach=False)
 
     # Whose an arrival is
 

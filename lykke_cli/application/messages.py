@@ -132,6 +132,16 @@ def to_line(message: Message) -> bytes:
     return message.to_json()
 
 
+def entry_of(line: bytes) -> Entry | UnreadableEntry:
+    """What `to_line` made the line of an entry from; never raises."""
+    message = decode(line)
+    if isinstance(message, Entry):
+        return message
+    fields = message.to_dict() if isinstance(message, OtherMessage) else {}
+    raw = base64.b64decode(fields["raw_base64"]) if "raw_base64" in fields else line
+    return UnreadableEntry(raw, fields.get("reason", ""), id=fields.get("id", ""), user_id="")
+
+
 def unreadable_fields(message: Unreadable) -> dict[str, str]:
     """What is shown of it: `raw` as text, why it cannot be read, and exactly what it was."""
     return {

@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from enum import Enum, auto
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
-from lykke_cli.application.gateways.history_protocol import HistoryChunk
+from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryRow
 from lykke_cli.application.journal import Journal, Line, Mark
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
 from lykke_cli.application.messages import to_line
@@ -38,10 +39,21 @@ class Stage(Enum):
     """It has a position."""
 
 
+class Begun(msgspec.Struct, frozen=True):
+    """How a reader began."""
+
+    source: Literal["memory", "database", "now"]
+    """It came back without the database; the database was read; it had nothing to go on from."""
+    exact: bool
+    """False where the database has outlived its cursor, and it was read again by time."""
+    recovered: bool
+    """It went on from its cursor: everything since then comes."""
+
+
 class Parcel(msgspec.Struct, frozen=True):
     """Lines for one reader alone, and its checkpoint once it has been sent them."""
 
-    lines: Sequence[bytes]
+    lines: Sequence[Line]
     checkpoint: Checkpoint
 
 
@@ -63,6 +75,9 @@ class Reader:
         self.attempts = 0
         """How many marks did not do."""
         self.mark: Mark | None = None
+        self.begun: Begun | None = None
+        """Once that is known."""
+        self._is_resumed = resume is not None
         self._sent: Checkpoint | None = resume
         self._outbox: deque[Parcel] = deque()
         self._go_on_from(resume)
@@ -101,6 +116,17 @@ class Reader:
     def has_parcels(self) -> bool:
         return bool(self._outbox)
 
+    @property
+    def untaken(self) -> int:
+        """How many lines were read for it that it has not taken."""
+        return sum(len(parcel.lines) for parcel in self._outbox)
+
+    def begins(self, source: Literal["memory", "database"], *, exact: bool = True) -> None:
+        """It has been found out how; the first time counts."""
+        if self.begun is None:
+            is_new = not (self._is_resumed or self.since or self.last is not None)
+            self.begun = Begun("now" if is_new else source, exact, self._is_resumed)
+
     # Catching up
 
     def begin_reading(self, mark: Mark) -> Read:
@@ -116,7 +142,11 @@ class Reader:
         if chunk.last:
             self._printed.read_ended(chunk)
         checkpoint = Checkpoint(chunk.cursor, self._printed.unsettled, self._printed.latest)
-        self._outbox.append(Parcel([to_line(row) for row in unknown], checkpoint))
+        self.begins("database", exact=chunk.exact)
+        if unknown or self._outbox:
+            self._outbox.append(Parcel([_line_of(row) for row in unknown], checkpoint))
+        else:
+            self._sent = checkpoint
 
     def begin_measuring(self) -> Read:
         assert self.mark is not None
@@ -161,7 +191,7 @@ class Reader:
 
     def wait(self, *, failed: bool = False) -> None:
         """Start over, from as far as it has come."""
-        if self.stage is Stage.READING and failed:
+        if self.stage is Stage.READING:
             self._printed.read_failed()
         self.stage, self.has_failed = Stage.WAITING, failed
         self._beyond, self._needed = {}, set()
@@ -169,13 +199,14 @@ class Reader:
     def stands_at(self, mark: Mark, journal: Journal) -> bool:
         """True when it has been sent all up to the mark, and nothing since but what it knows.
 
-        What it does not know may be a repetition of what it was sent from elsewhere.
+        What it does not know may be a repetition of what it was sent from elsewhere. Who was sent
+        nothing yet cannot tell it from what is older than its beginning.
         """
         if self._cursor is None or self._cursor != mark.cursor:
             return False
-        sent, latest = self._printed.unsettled, self.latest or ""
+        sent, latest = self._printed.unsettled, self.latest
         return mark.pending.get(self.user, {}).keys() <= sent.keys() and all(
-            line.id is None or line.id in sent or line.occurred_at > latest
+            line.id is None or line.id in sent or (latest is not None and line.occurred_at > latest)
             for line in journal.after(mark.position)
         )
 
@@ -194,19 +225,19 @@ class Reader:
         self._skip = {id: at for id, at in skip.items() if id not in pending}
         self._recent = []
         checkpoint = self._beyond_mark(mark, self._ids)
-        self._outbox.append(Parcel([line.data for line in unsent], checkpoint))
+        self._outbox.append(Parcel(unsent, checkpoint))
         self.stage, self.attempts = Stage.FOLLOWING, 0
 
-    def take_parcels(self) -> list[bytes]:
+    def take_parcels(self) -> list[Line]:
         """What was read for it alone."""
-        taken: list[bytes] = []
+        taken: list[Line] = []
         while self._outbox:
             parcel = self._outbox.popleft()
             taken += parcel.lines
             self._sent = parcel.checkpoint
         return taken
 
-    def take_lines(self, journal: Journal, newest: Mark, head: int) -> list[bytes] | None:
+    def take_lines(self, journal: Journal, newest: Mark, head: int) -> list[Line] | None:
         """All that is new in the journal, up to the position `head`; None when it fell off."""
         if not journal.has_all_after(self._position):
             self._sent = self.checkpoint
@@ -216,7 +247,7 @@ class Reader:
         taken = []
         for line in journal.after(self._position):
             if line.id is None or self._skip.pop(line.id, None) is None:
-                taken.append(line.data)
+                taken.append(line)
             if line.id is not None:
                 self._ids[line.id] = line.occurred_at
                 self._recent.append(line)
@@ -237,6 +268,10 @@ class Reader:
     def _beyond_mark(self, mark: Mark, ids: dict[str, str]) -> Checkpoint:
         floors = [at for at in (self.latest, mark.floor) if at is not None]
         return Checkpoint(mark.cursor, ids, max(floors, default=None))
+
+
+def _line_of(row: HistoryRow) -> Line:
+    return Line(0, to_line(row), row.id, row.occurred_at)
 
 
 def _entries(lines: Iterable[Line]) -> dict[str, str]:

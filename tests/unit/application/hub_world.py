@@ -10,7 +10,9 @@ from datetime import timedelta
 
 from lykke_cli.application.gateways.history_protocol import HistoryChunk
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.hub import Action, Hub, Request, Subscribe, Unsubscribe, Wake
+from lykke_cli.application.hub import Hub
+from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
+from lykke_cli.application.journal import Line
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
 from lykke_cli.application.messages import Arrival, Entry, decode
 from lykke_cli.application.reader import Reader
@@ -238,9 +240,9 @@ class HubWorld(ModelDatabase):
                 case Wake(reader):
                     running.woken.add(reader)
 
-    def _received(self, client: Client, lines: Sequence[bytes]) -> None:
+    def _received(self, client: Client, lines: Sequence[Line]) -> None:
         for line in lines:
-            entry = decode(line)
+            entry = decode(line.data)
             if not isinstance(entry, Entry) or entry.user_id != client.user:
                 continue
             client.received[entry.id] += 1

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
-from lykke_cli.application.hub import Hub, Request, Wake
+from lykke_cli.application.hub import Hub
+from lykke_cli.application.hub_actions import Request, Wake
 from lykke_cli.application.merge import ReadKind
 from lykke_cli.application.messages import unreadable_entry
 from tests.unit.application.hub_world import USERS, Client, HubWorld
@@ -254,9 +255,15 @@ def test_a_checkpoint_covers_what_was_taken_and_no_more() -> None:
     assert client.reader is not None
     while world.hubs[0].asked:
         world.answer(0, 0)
-    assert client.reader.checkpoint is None
+    begun = client.reader.checkpoint
     assert world.take(client)
-    assert client.checkpoint is not None
+    assert client.checkpoint != begun
+    client.checkpoint = begun
+    world.leave(client)
+    client.received.clear()  # as if it had never come
+    world.join(client, 0)
+    world.work()
+    assert client.received.keys() == world.committed_ids
 
 
 def test_a_repetition_that_is_held_back_is_known_when_it_is_let_go() -> None:
@@ -285,7 +292,7 @@ def test_a_row_without_a_time_is_sent_to_its_user_however_deep_its_meta_is() -> 
     [request] = hub.tick()
     assert isinstance(request, Request)
     assert Wake(reader) in hub.chunk(request, HistoryChunk(rows=[row], cursor=Cursor({"n": 1})))
-    assert hub.take(reader)[0] == [row.to_json()]
+    assert [line.data for line in hub.take(reader)[0]] == [row.to_json()]
 
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]

@@ -1,0 +1,40 @@
+"""What a hub tells its driver to do."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from lykke_cli.application.merge import Read, Verify
+from lykke_cli.application.reader import Reader
+
+
+class Subscribe(msgspec.Struct, frozen=True):
+    """Follow the user's channel; answer with `confirmed`."""
+
+    user_id: UUID
+
+
+class Unsubscribe(msgspec.Struct, frozen=True):
+    """Follow it no longer."""
+
+    user_id: UUID
+
+
+class Request(msgspec.Struct, frozen=True, eq=False):
+    """Ask history about these users; answer with `chunk`, `verified` or `failed`."""
+
+    users: Sequence[UUID]
+    what: Read | Verify
+    reader: Reader | None = None
+    """Who asks; None: the hub, for all. With a cursor of None the reader's `since` and `last`
+    count."""
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """There may be something for the reader to `take`."""
+
+    reader: Reader
+
+
+Action = Subscribe | Unsubscribe | Request | Wake

@@ -1,0 +1,172 @@
+"""One reader of a hub, as whoever sends it on holds it."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import msgspec
+
+from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
+from lykke_cli.application.filters import Filters
+from lykke_cli.application.hub_service import HubService
+from lykke_cli.application.journal import Line
+from lykke_cli.application.merge import Checkpoint
+from lykke_cli.application.messages import entry_of
+from lykke_cli.application.reader import Begun, Reader
+
+
+class Portion(msgspec.Struct, frozen=True):
+    """What comes next for a reader."""
+
+    lines: Sequence[Line]
+    checkpoint: Checkpoint | None
+    """Where to go on once these lines were sent; None before anything is known."""
+    caught_up: bool
+    """Nothing is known to be missing: history was read, and live follows."""
+
+
+class HubReader:
+    """One reader of one user's entries. Entering the block joins, leaving it leaves.
+
+    Made by `HubDriver.reader`.
+    """
+
+    def __init__(
+        self,
+        service: HubService,
+        user_id: UUID,
+        resume: Checkpoint | None,
+        since: datetime | None,
+        last: int | None,
+        filters: Filters,
+    ) -> None:
+        self.user_id = user_id
+        self._service = service
+        self._resume = resume
+        self._since = since
+        self._last = last
+        self._filters = filters
+        self._reader: Reader | None = None
+        self._checkpoint = resume
+        self._told = -1  # how many outages there had been when it was last told to be caught up
+        self._is_woken = True
+        self._waiter: asyncio.Future[None] | None = None
+        self._refusal: Exception | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._reader is not None:
+            raise UsageMistake("This reader was entered already: make another.")
+        service = self._service
+        service.check()
+        self._reader, actions = service.hub.join(
+            self.user_id, self._resume, since=self._since, last=self._last
+        )
+        service.joined(self._reader, self, self._filters)
+        service.carry_out(actions)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._reader is not None:
+            self._service.left(self._reader)
+            self.refuse(SubscriptionClosed("The reader was closed."))
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """Where to go on, once what `next` returned last was sent."""
+        return self._checkpoint
+
+    async def begun(self) -> Begun:
+        """Wait until it is known how it began: then whatever is committed from now on comes.
+
+        Raises LoginRefused where the server does not permit the user's channel.
+        """
+        while (begun := self._joined().begun) is None:
+            await self._wait()
+            self._is_woken = False
+        self._is_woken = True
+        if self._checkpoint is None:
+            self._checkpoint = self._joined().checkpoint if not self._joined().has_parcels else None
+        return begun
+
+    async def next(self, timeout: float | None = None) -> Portion:
+        """Wait for something new; after `timeout` seconds the portion has no lines.
+
+        A cancelled call loses nothing. One caller at a time. Raises LoginRefused where the server
+        does not permit the user's channel.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    self._joined()
+                    if self._is_woken:
+                        self._is_woken = False
+                        portion = self._take()
+                        if portion.lines or self._is_news(portion):
+                            return self._given(portion)
+                    await self._wait()
+        except TimeoutError:
+            return self._given(self._take())
+
+    def wake(self) -> None:
+        """There may be something new."""
+        self._is_woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def refuse(self, error: Exception) -> None:
+        """Whoever waits is to be told of this."""
+        self._refusal = self._refusal or error
+        self.wake()
+
+    def _joined(self) -> Reader:
+        if self._refusal is not None:
+            raise self._refusal
+        if self._reader is None:
+            raise SubscriptionClosed("The reader is not open: use it in `async with`.")
+        return self._reader
+
+    async def _wait(self) -> None:
+        if self._is_woken:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _take(self) -> Portion:
+        service, reader = self._service, self._joined()
+        had_parcels = reader.has_parcels
+        lines, actions = service.hub.take(reader)
+        if had_parcels:
+            service.reads.taken()
+        caught_up = not had_parcels and service.hub.is_caught_up(reader)
+        portion = Portion(self._wanted(lines), reader.checkpoint, caught_up)
+        service.carry_out(actions)
+        if not portion.lines:  # what is passed over does not keep the checkpoint back
+            self._checkpoint = portion.checkpoint
+        return portion
+
+    def _given(self, portion: Portion) -> Portion:
+        self._checkpoint = portion.checkpoint
+        if portion.caught_up:
+            self._told = self._service.hub.outages
+        return portion
+
+    def _is_news(self, portion: Portion) -> bool:
+        return portion.caught_up and self._told != self._service.hub.outages
+
+    def _wanted(self, lines: Sequence[Line]) -> Sequence[Line]:
+        if not lines or self._filters.selects_all:
+            return lines
+        entries = [line for line in lines if line.id is not None]
+        wanted = self._filters.wants([entry_of(line.data) for line in entries])
+        return [line for line, yes in zip(entries, wanted, strict=True) if yes]

@@ -1,0 +1,294 @@
+"""What a hub asks of the history, answered by a few connections however many readers ask.
+
+Readers that ask the same thing (from the same cursor, or from now on) are answered by one read for
+all their users. Nobody is waited for long: one that does not take what was read for it is left
+behind, and asks for the rest later.
+"""
+
+import asyncio
+import logging
+from bisect import insort
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from uuid import UUID
+
+import msgspec
+
+from lykke_cli.application.ending import end
+from lykke_cli.application.errors import ServerUnavailable
+from lykke_cli.application.filters import Filters
+from lykke_cli.application.gateways.history_protocol import (
+    Cursor,
+    HistoryChunk,
+    HistoryProtocol,
+    HistoryRow,
+    Selection,
+)
+from lykke_cli.application.hub import Hub
+from lykke_cli.application.hub_actions import Action, Request
+from lykke_cli.application.merge import Read, ReadKind
+from lykke_cli.application.reader import Reader, Stage
+
+MOST_USERS = 1_000  # of one read
+MOST_UNTAKEN = 250  # lines; a reader that has more takes them before it gets others
+PATIENCE = 2.0  # seconds in all that one read waits for its readers
+SLICE = 5.0  # seconds after which a read makes room for others that wait
+AT_ONCE = 100  # readers that are answered before the loop has a turn
+
+Told = Callable[[Exception | None, Exception | None], None]
+"""Called with how the read before failed, or None, and how the one that just ended did."""
+
+logger = logging.getLogger(__name__)
+
+
+class _Job:
+    """One thing to ask of the history, and who wants to know."""
+
+    def __init__(self, rank: tuple[int, str], key: object) -> None:
+        self.rank = rank
+        self.key = key
+        self.requests: list[Request] = []
+        self.users: set[UUID] = set()
+        self.patience = PATIENCE
+
+    def __lt__(self, other: "_Job") -> bool:
+        return self.rank < other.rank
+
+    def add(self, request: Request) -> None:
+        self.requests.append(request)
+        self.users.update(request.users)
+
+
+class Reads:
+    """Answers the requests of `hub`: its own first, then those with the most recent places.
+
+    `carry_out` is given what the hub says to an answer. `told` is called after each read.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        histories: Sequence[HistoryProtocol],
+        carry_out: Callable[[Iterable[Action]], None],
+        told: Told,
+    ) -> None:
+        self._hub = hub
+        self._carry_out = carry_out
+        self._told = told
+        self._free = list(histories)
+        self._most_lent = max(1, len(histories) - 1)
+        self._lent = 0
+        self._borrowers: deque[asyncio.Future[HistoryProtocol]] = deque()
+        self._waiting: list[_Job] = []  # the next one last
+        self._open: dict[object, _Job] = {}  # of those, by what is asked
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._filters: dict[Reader, Filters] = {}
+        self._something_taken = asyncio.Event()
+        self._is_closed = False
+        self.failure: Exception | None = None
+        """What the last read failed for."""
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a connection."""
+        return sum(len(job.requests) for job in self._waiting)
+
+    def ask(self, request: Request) -> None:
+        """Answer it in its turn."""
+        key = None if request.reader is None else _key(request)
+        job = self._open.get(key) if key is not None else None
+        if job is None or (len(job.users) >= MOST_USERS and request.users[0] not in job.users):
+            job = _Job(_rank(request), key)
+            insort(self._waiting, job)
+            if key is not None:
+                self._open[key] = job
+        job.add(request)
+        asyncio.get_running_loop().call_soon(self._start)  # when others have asked for the same
+
+    def filter(self, reader: Reader, filters: Filters) -> None:
+        """What this reader's first read is about."""
+        self._filters[reader] = filters
+
+    def forget(self, reader: Reader) -> None:
+        """It has left."""
+        self._filters.pop(reader, None)
+        self._something_taken.set()
+
+    def taken(self) -> None:
+        """A reader has taken what was read for it."""
+        self._something_taken.set()
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncGenerator[HistoryProtocol]:
+        """One of the connections for something else, when the readers can do without."""
+        borrower: asyncio.Future[HistoryProtocol] = asyncio.get_running_loop().create_future()
+        self._borrowers.append(borrower)
+        self._start()
+        try:
+            history = await borrower
+            yield history
+        finally:
+            if borrower in self._borrowers:
+                self._borrowers.remove(borrower)
+            if borrower.done() and not borrower.cancelled():
+                self._lent -= 1
+                self._free.append(borrower.result())
+                self._start()
+
+    async def close(self) -> None:
+        self._is_closed = True
+        await end(self._tasks.copy())
+
+    def _start(self) -> None:
+        while self._free and not self._is_closed:
+            if self._waiting:
+                job = self._waiting.pop()
+                if self._open.get(job.key) is job:
+                    del self._open[job.key]
+                task = asyncio.create_task(self._answer(self._free.pop(), job))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            elif self._borrowers and self._lent < self._most_lent:
+                borrower = self._borrowers.popleft()
+                if not borrower.done():
+                    self._lent += 1
+                    borrower.set_result(self._free.pop())
+            else:
+                return
+
+    async def _answer(self, history: HistoryProtocol, job: _Job) -> None:
+        try:
+            self._keep_awaited(job)
+            if job.requests and isinstance(job.requests[0].what, Read):
+                await self._read(history, job)
+            elif job.requests:
+                await self._look_up(history, job)
+            self._ended(None)
+        except Exception as error:
+            if not isinstance(error, ServerUnavailable):
+                logger.exception("A read of the history failed")
+            for request in job.requests:
+                self._carry_out(self._hub.failed(request))
+            self._ended(error)
+        finally:
+            self._free.append(history)
+            self._start()
+
+    def _ended(self, failure: Exception | None) -> None:
+        before, self.failure = self.failure, failure
+        self._told(before, failure)
+
+    def _keep_awaited(self, job: _Job) -> None:
+        job.requests = [request for request in job.requests if self._hub.awaits(request)]
+
+    async def _look_up(self, history: HistoryProtocol, job: _Job) -> None:
+        ids: dict[str, None] = {}
+        for request in job.requests:
+            assert not isinstance(request.what, Read)
+            ids |= dict.fromkeys(request.what.ids)
+        cursor = job.requests[0].what.cursor
+        assert cursor is not None
+        uncovered = await history.verify(Selection(user_ids=job.users), cursor, list(ids))
+        for number, request in enumerate(job.requests, 1):
+            assert not isinstance(request.what, Read)
+            its = uncovered.intersection(request.what.ids)
+            self._carry_out(self._hub.verified(request, its))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    async def _read(self, history: HistoryProtocol, job: _Job) -> None:
+        loop = asyncio.get_running_loop()
+        until: float | None = None
+        async with aclosing(self._chunks(history, job.requests[0], job.users)) as chunks:
+            async for chunk in chunks:
+                if job.requests[0].reader is None:
+                    self._carry_out(self._hub.chunk(job.requests[0], chunk))
+                    continue
+                until = until or loop.time() + SLICE
+                await self._wait_for_takers(job)
+                is_over = loop.time() > until and bool(self._waiting) and not chunk.last
+                await self._hand_out(job, chunk, to_all=is_over or chunk.last)
+                if is_over:
+                    for request in job.requests:
+                        self._carry_out(self._hub.broken_off(request))
+                if is_over or not job.requests:
+                    break
+
+    def _chunks(
+        self, history: HistoryProtocol, request: Request, users: set[UUID]
+    ) -> AsyncGenerator[HistoryChunk]:
+        assert isinstance(request.what, Read)
+        kind, cursor = request.what.kind, request.what.cursor
+        if cursor is not None:
+            recent_only = kind is ReadKind.RECENT
+            return history.changes(Selection(user_ids=users), cursor, recent_only=recent_only)
+        reader = request.reader
+        if reader is None or (reader.since is None and reader.last is None):
+            return history.begin(Selection(user_ids=users))
+        filters = self._filters.get(reader, Filters())
+        wanted = None if filters.is_all_sql and filters.until is None else filters.wants
+        selection = filters.selection(users)
+        return history.begin(selection, since=reader.since, last=reader.last, wanted=wanted)
+
+    async def _wait_for_takers(self, job: _Job) -> None:
+        """Leave those behind that do not take what was read for them."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while slow := [one for one in job.requests if self._is_slow(one)]:
+            self._something_taken.clear()
+            try:
+                async with asyncio.timeout_at(began + job.patience):
+                    await self._something_taken.wait()
+            except TimeoutError:
+                for request in slow:
+                    self._carry_out(self._hub.broken_off(request))
+                break
+        job.patience -= loop.time() - began
+        self._keep_awaited(job)
+
+    def _is_slow(self, request: Request) -> bool:
+        reader = request.reader
+        return reader is not None and self._hub.awaits(request) and reader.untaken > MOST_UNTAKEN
+
+    async def _hand_out(self, job: _Job, chunk: HistoryChunk, *, to_all: bool) -> None:
+        """Give each its rows; where there are none, how far the read has come, if `to_all`."""
+        rows: dict[str, list[HistoryRow]] = {}
+        for row in chunk.rows:
+            rows.setdefault(row.user_id, []).append(row)
+        parts: dict[str, HistoryChunk] = {}
+        for number, request in enumerate(job.requests, 1):
+            assert request.reader is not None
+            user = request.reader.user
+            if to_all or user in rows or request.reader.begun is None:
+                if user not in parts:
+                    its = rows.get(user, ())
+                    parts[user] = msgspec.structs.replace(chunk, rows=its)
+                self._carry_out(self._hub.chunk(request, parts[user]))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        self._keep_awaited(job)
+
+
+def _key(request: Request) -> object:
+    """Requests with the same are answered together; None: alone."""
+    reader, what = request.reader, request.what
+    if what.cursor is not None:
+        return type(what), _text(what.cursor)
+    assert reader is not None
+    return "from now on" if reader.since is None and reader.last is None else None
+
+
+def _text(cursor: Cursor) -> bytes:
+    return msgspec.json.encode(cursor.data)
+
+
+def _rank(request: Request) -> tuple[int, str]:
+    """The greatest is answered first."""
+    reader = request.reader
+    if reader is None:
+        return (2, "")
+    if request.what.cursor is None or reader.stage is not Stage.READING:
+        return (1, "")
+    checkpoint = reader.checkpoint
+    return (0, (checkpoint and checkpoint.floor) or "")
