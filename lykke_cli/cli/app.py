@@ -109,9 +109,9 @@ def lykke(
     if config is not None:
         os.environ[CONFIG] = str(config)
     if debug:
-        import logging
+        from lykke_cli.cli.runtime import log_in_detail
 
-        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+        log_in_detail()
 
 
 _PLAIN_WORDS = {  # for those of Typer and Pydantic

@@ -26,6 +26,25 @@ class _Lines(logging.Handler):
             sys.stderr.write(f"lykke: {visible(record.getMessage())}\n")
 
 
+class _Visible(logging.Formatter):
+    """Foreign text in a record, or in a traceback, does nothing to the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(visible, super().format(record).splitlines()))
+
+
+def log_in_detail() -> None:
+    """Write every record to stderr, with its traceback."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Visible(logging.BASIC_FORMAT))
+    logging.basicConfig(level=logging.DEBUG, handlers=[handler])
+
+
+def is_logged_in_detail() -> bool:
+    """Whether `log_in_detail` was called."""
+    return logging.getLogger().isEnabledFor(logging.DEBUG)
+
+
 @contextmanager
 def without_log() -> Iterator[None]:
     """For a command that tells of every fault in words of its own."""
