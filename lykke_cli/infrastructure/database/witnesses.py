@@ -16,6 +16,10 @@ from uuid import UUID
 import msgspec
 
 TWICE = "entries may be printed a second time"
+ABRIDGED = "the place was too large to be kept in full"
+SOME = 12
+"""So many witnesses travel with a cursor, and of a large one so few."""
+FEWEST = 1
 Witness = tuple[int, str]
 """A position, and the id of the row that has it."""
 
@@ -43,6 +47,18 @@ class Witnesses(msgspec.Struct, frozen=True):
         """Without those beyond `position`."""
         rows = tuple(row for row in self.rows if row[0] <= position)
         return Witnesses(rows, min(self.start, position))
+
+    def fewer(self, most: int) -> "Witnesses":
+        """So many of them, the newest first, and the newest that was there at the start.
+
+        They prove less: where the last commits are lost, more is read again.
+        """
+        if len(self.rows) <= most:
+            return self
+        last = len(self.rows) - 1
+        kept = {self.rows[n * last // max(most - 1, 1)] for n in range(most)}
+        at_start = [row for row in self.rows if row[0] <= self.start][:1]
+        return Witnesses(tuple(sorted(kept.union(at_start), reverse=True)), self.start)
 
     def dump(self) -> dict[str, Any]:
         """As plain JSON."""

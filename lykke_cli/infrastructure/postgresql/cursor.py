@@ -11,7 +11,15 @@ from lykke_cli.application.messages import format_time, parse_wire_time
 from lykke_cli.infrastructure.database import regions, runs
 from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
-from lykke_cli.infrastructure.database.witnesses import Witness, Witnesses, prove
+from lykke_cli.infrastructure.database.witnesses import (
+    ABRIDGED,
+    FEWEST,
+    SOME,
+    TWICE,
+    Witness,
+    Witnesses,
+    prove,
+)
 from lykke_cli.infrastructure.postgresql import relations
 from lykke_cli.infrastructure.postgresql.relations import Group, Groups
 
@@ -64,6 +72,8 @@ class Stored(msgspec.Struct, frozen=True):
     groups: Groups
     witnesses: Witnesses
     origin: Origin
+    is_abridged: bool = False
+    """As `abridgements` make it: more is covered than it says."""
 
     @property
     def regions(self) -> Iterator[Region]:
@@ -117,9 +127,37 @@ def parse(cursor: Cursor) -> Stored | None:
             relations.load(data["groups"]),
             Witnesses.load(data["witnesses"]),
             msgspec.convert(data["origin"], Origin),
+            data.get("abridged") is True,
         )
-    except (KeyError, TypeError, ValueError, msgspec.ValidationError):
+    except (KeyError, TypeError, ValueError, OverflowError, msgspec.ValidationError):
         return None
+
+
+def abridgements(cursor: Cursor) -> Iterator[Cursor]:
+    """The same place in fewer words, and in fewer still.
+
+    The first are as good, while the database keeps what it has. The third goes without the ids
+    that are pending, the fourth without the transactions that ended while an earlier one was
+    open, the last by time alone. What they lack comes a second time, and `HistoryChunk.exact`
+    says so.
+    """
+    if (stored := parse(cursor)) is None:
+        return
+    data = cursor.data
+    for most in SOME, FEWEST:
+        data = data | {"witnesses": stored.witnesses.fewer(most).dump()}
+        yield Cursor(data)
+    data = data | {"abridged": True}
+    yield Cursor(data)
+    without = (
+        Group(
+            group.relations,
+            tuple(msgspec.structs.replace(region, visible=runs.NONE) for region in group.covered),
+        )
+        for group in stored.groups
+    )
+    yield Cursor(data | {"groups": relations.dump(relations.joined(without))})
+    yield Cursor(data | {"groups": []})
 
 
 def lags(stored: Stored, snapshot: Snapshot) -> bool:
@@ -162,6 +200,18 @@ def understand(
     """What the cursor covers in this snapshot; `found` are its witnesses, if it was doubtful."""
     if stored is None:
         return _by_time("the stored place cannot be read", snapshot.at, snapshot)
+    if stored.is_abridged and not stored.groups:
+        return _by_time(ABRIDGED, stored.at, snapshot)
+    known = _understand(stored, snapshot, found)
+    if not stored.is_abridged or not known.exact:
+        return known
+    notice = f"{ABRIDGED}; {TWICE}"
+    return msgspec.structs.replace(known, notice=notice, exact=False, rereads=True)
+
+
+def _understand(
+    stored: Stored, snapshot: Snapshot, found: Collection[Witness] | None
+) -> Understood:
     then, now = stored.origin, snapshot.origin
     if then.database != now.database:
         return _by_time("the stored place belongs to another database", stored.at, snapshot)

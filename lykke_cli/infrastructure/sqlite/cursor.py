@@ -1,6 +1,6 @@
 """A place in SQLite's commit order: made from a read, and understood again later."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -10,7 +10,15 @@ from lykke_cli.application.messages import UnreadableEntry
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
-from lykke_cli.infrastructure.database.witnesses import TWICE, Witness, Witnesses, prove
+from lykke_cli.infrastructure.database.witnesses import (
+    ABRIDGED,
+    FEWEST,
+    SOME,
+    TWICE,
+    Witness,
+    Witnesses,
+    prove,
+)
 from lykke_cli.infrastructure.sqlite.rows import Found, StoredKey
 
 
@@ -40,6 +48,8 @@ class Stored(msgspec.Struct, frozen=True):
     covered: tuple[Region, ...]
     witnesses: Witnesses
     unreadable: Unreadables
+    is_abridged: bool = False
+    """As `abridgements` make it: more is covered than it says."""
 
 
 class Understood(msgspec.Struct, frozen=True):
@@ -90,9 +100,29 @@ def parse(cursor: Cursor) -> Stored | None:
             regions.load(data["regions"]),
             Witnesses.load(data["witnesses"]),
             Unreadables(region, _stored_key(data.get("unreadable_since"))),
+            data.get("abridged") is True,
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def abridgements(cursor: Cursor) -> Iterator[Cursor]:
+    """The same place in fewer words, and in fewer still.
+
+    The first are as good, while the file keeps what it has. The third goes without the ids that
+    are pending, the last without the rows that have no time. What they lack comes a second time,
+    and `HistoryChunk.exact` says so.
+    """
+    if (stored := parse(cursor)) is None:
+        return
+    data = cursor.data
+    for most in SOME, FEWEST:
+        data = data | {"witnesses": stored.witnesses.fewer(most).dump()}
+        yield Cursor(data)
+    data = data | {"abridged": True}
+    yield Cursor(data)
+    none = {"unreadable": regions.dump([Region(0)])[0], "unreadable_since": None}
+    yield Cursor(data | none)
 
 
 def understand(
@@ -104,6 +134,13 @@ def understand(
     """
     if stored is None:
         return _nothing("the stored place does not fit this database")
+    known = _understand(stored, file, end, found)
+    if not stored.is_abridged or not known.exact:
+        return known
+    return msgspec.structs.replace(known, notice=f"{ABRIDGED}; {TWICE}", exact=False)
+
+
+def _understand(stored: Stored, file: str, end: int, found: Collection[Witness]) -> Understood:
     is_moved = stored.file != file
     is_ahead = any(region.before > end for region in stored.covered)
     if not is_moved and not is_ahead and set(found) <= set(stored.witnesses.rows):
