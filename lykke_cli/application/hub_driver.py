@@ -68,7 +68,7 @@ class HubStatistics(msgspec.Struct, frozen=True, kw_only=True):
     reconnects: int
     lag: float
     """For how many seconds something may have been missing; 0 while nothing may be."""
-    waiting: int
+    waiting_reads: int
     """Reads that wait for a connection to the database."""
 
 
@@ -164,7 +164,7 @@ class HubDriver:
             recovered=service.hub.recovered,
             reconnects=self._reconnects,
             lag=service.lag,
-            waiting=service.reads.waiting,
+            waiting_reads=service.reads.waiting,
         )
 
     # What happens

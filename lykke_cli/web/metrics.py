@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from lykke_cli._version import __version__
+from lykke_cli.application.hub_driver import HubStatistics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _HUB_COUNTERS = {
@@ -29,7 +30,7 @@ _COUNTERS = _HUB_COUNTERS | {
 }
 _HUB_GAUGES = {
     "users": "Users that clients follow.",
-    "lag": "Seconds between an entry's message and its being there for clients, of late.",
+    "lag": "Seconds for which something may have been missing; 0 while nothing may be.",
     "waiting_reads": "Reads that wait for one of the connections to the database.",
 }
 _GAUGES = _HUB_GAUGES | {
@@ -62,23 +63,6 @@ class Cells(Protocol):
     def __setitem__(self, index: int, value: float, /) -> None: ...
 
 
-class Statistics(Protocol):
-    """What the hub tells of itself; its counters only grow."""
-
-    @property
-    def entries(self) -> int: ...
-    @property
-    def recovered(self) -> int: ...
-    @property
-    def reconnects(self) -> int: ...
-    @property
-    def users(self) -> int: ...
-    @property
-    def lag(self) -> float: ...
-    @property
-    def waiting_reads(self) -> int: ...
-
-
 class Metrics(Collector):
     """The figures of one worker, which writes them, and of all others, which it reads.
 
@@ -88,14 +72,14 @@ class Metrics(Collector):
     def __init__(self, cells: Cells | None = None, worker: int = 0) -> None:
         self._cells: Cells = [0.0] * ROW if cells is None else cells
         self._start = worker * ROW
-        self._hub: Callable[[], Statistics] | None = None
+        self._hub: Callable[[], HubStatistics] | None = None
         for gauge in _GAUGES:  # those of a worker that died in this place
             self._set(gauge, 0)
         self._before = {counter: self._get(counter) for counter in _HUB_COUNTERS}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
-    def watch(self, hub: Callable[[], Statistics]) -> None:
+    def watch(self, hub: Callable[[], HubStatistics]) -> None:
         """Take the hub's figures from here."""
         self._hub = hub
 

@@ -1,22 +1,18 @@
 """What a bridge counts, as Prometheus reads it."""
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from lykke_cli._version import __version__
+from lykke_cli.application.hub_driver import HubStatistics
 from lykke_cli.web.metrics import ROW, Metrics
 
 
-@dataclass
-class Hub:
-    """The figures that a hub tells."""
-
-    entries: int = 0
-    recovered: int = 0
-    reconnects: int = 0
-    users: int = 0
-    lag: float = 0.0
-    waiting_reads: int = 0
+def hub(**figures: float) -> HubStatistics:
+    """What a hub tells of itself."""
+    none = dict.fromkeys(HubStatistics.__struct_fields__, 0)
+    return msgspec.convert(none | figures, HubStatistics)
 
 
 def figures(metrics: Metrics) -> dict[str, float]:
@@ -42,11 +38,10 @@ def test_sockets_and_what_they_do_are_counted() -> None:
 
 
 def test_the_hub_is_asked_whenever_the_figures_are() -> None:
-    metrics, hub = Metrics(), Hub()
-    metrics.watch(lambda: hub)
+    metrics, told = Metrics(), [hub()]
+    metrics.watch(lambda: told[-1])
     assert figures(metrics)["entries_total 0"] == 0
-    hub.entries, hub.recovered, hub.reconnects = 9, 2, 1
-    hub.users, hub.lag, hub.waiting_reads = 5, 0.25, 3
+    told.append(hub(entries=9, recovered=2, reconnects=1, users=5, lag=0.25, waiting_reads=3))
     found = figures(metrics)
     assert found["entries_total 0"] == 9
     assert found["recovered_entries_total 0"] == 2
@@ -58,7 +53,7 @@ def test_the_hub_is_asked_whenever_the_figures_are() -> None:
 def test_every_worker_answers_for_all() -> None:
     cells = [0.0] * 2 * ROW
     first, second = Metrics(cells, 0), Metrics(cells, 1)
-    second.watch(lambda: Hub(entries=7))
+    second.watch(lambda: hub(entries=7))
     first.socket_opened("websocket")
     second.socket_opened("websocket")
     second.refresh()
@@ -71,12 +66,12 @@ def test_every_worker_answers_for_all() -> None:
 def test_a_worker_in_the_place_of_one_that_died_counts_on_and_has_no_sockets_yet() -> None:
     cells = [0.0] * ROW
     died = Metrics(cells, 0)
-    died.watch(lambda: Hub(entries=7, users=4))
+    died.watch(lambda: hub(entries=7, users=4))
     died.socket_opened("events")
     died.sent(5)
     died.refresh()
     metrics = Metrics(cells, 0)
-    metrics.watch(lambda: Hub(entries=2))
+    metrics.watch(lambda: hub(entries=2))
     metrics.sent(1)
     found = figures(metrics)
     assert (found["entries_total 0"], found["sent_entries_total 0"]) == (9, 6)
