@@ -23,16 +23,24 @@ PAUSE = 0.005  # seconds between two entries
 
 
 class Writer:
-    """Writes for one user in a thread of its own until the block ends.
+    """Writes for its users in a thread of its own until the block ends.
 
-    `lose` is the share of broadcasts that never happen. What cannot be committed is tried again as
+    `user` is the first of them. `lose` is the share of broadcasts that never happen. What cannot
+    be committed is tried again as
     another entry; what cannot be published is not.
     """
 
     def __init__(
-        self, postgres: PostgresServer, database: str, redis_server: RedisServer, *, lose: float = 0
+        self,
+        postgres: PostgresServer,
+        database: str,
+        redis_server: RedisServer,
+        *,
+        lose: float = 0,
+        users: int = 1,
     ) -> None:
-        self.user = uuid.uuid4()
+        self.users = [uuid.uuid4() for _ in range(users)]
+        self.user = self.users[0]
         self.url = postgres.url(database)
         self._redis_server = redis_server
         self._lose = lose
@@ -80,7 +88,7 @@ class Writer:
             self.written += 1
             if self._random.random() >= self._lose:
                 with suppress(redis.RedisError):
-                    await asyncio.to_thread(client.publish, f"auditlog:{self.user}", wire(new))
+                    await asyncio.to_thread(client.publish, f"auditlog:{new.user_id}", wire(new))
             await asyncio.sleep(PAUSE)
         if connection is not None:
             await connection.close()
@@ -90,16 +98,17 @@ class Writer:
         """Some are back-dated, a few by days."""
         age = self._random.choice([0.0] * 8 + [3600.0, 86400.0 * 30])
         moment = datetime.now(UTC) - timedelta(seconds=age)
-        return entity(self.user, occurred_at=moment, meta={"n": self.written})
+        user = self._random.choice(self.users)
+        return entity(user, occurred_at=moment, meta={"n": self.written})
 
-    def committed(self) -> Counter[str]:
-        """What the database holds."""
+    def committed(self, user: uuid.UUID | None = None) -> Counter[str]:
+        """What the database holds of a user's, or of the first one's."""
 
         async def read() -> Counter[str]:
             connection = await asyncpg.connect(self.url)
             try:
                 rows = await connection.fetch(
-                    "SELECT id::text FROM audit_logs WHERE user_id = $1", self.user
+                    "SELECT id::text FROM audit_logs WHERE user_id = $1", user or self.user
                 )
                 return Counter(record[0] for record in rows)
             finally:
