@@ -16,7 +16,7 @@ RedisUrl = Annotated[
     server_option(
         "--redis-url",
         metavar="URL",
-        help=f"Redis: redis://, rediss:// or unix://. {env('REDIS_URL')} "
+        help=f"Redis: redis://, rediss://, unix:// or redis+sentinel://. {env('REDIS_URL')} "
         f"[default: {DEFAULT_REDIS_URL}]",
     ),
 ]

@@ -25,6 +25,7 @@ from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL
 from lykke_cli.infrastructure.redis.connection import Refused, SubscribedConnection
 from lykke_cli.infrastructure.redis.patterns import commands_for
+from lykke_cli.infrastructure.redis.topology import locate
 from lykke_cli.infrastructure.redis.urls import RedisAddress, parse_redis_url
 
 if TYPE_CHECKING:  # redis-py is slow to import: who only subscribes does without
@@ -185,6 +186,8 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
         if heard and await is_untouched(connection):
             return
         try:
+            if (check_place := getattr(connection, "check_place", None)) is not None:
+                await check_place()  # a replica takes what is published, and passes it to no other
             await connection.send_command("PING", check_health=False)
             await connection.read_response()
         except exceptions.ResponseError:
@@ -241,7 +244,9 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
                 )
         else:
             try:
-                link = await SubscribedConnection.open(self._address, commands, **limits)
+                async with asyncio.timeout(self._connect_timeout):
+                    address = await locate(self._address)
+                link = await SubscribedConnection.open(address, commands, **limits)
             except (OSError, Refused) as error:
                 from lykke_cli.infrastructure.redis.errors import translate
 

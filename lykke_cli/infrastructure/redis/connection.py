@@ -26,8 +26,8 @@ READ_SIZE = 131_072  # bytes: what is made of more does not fit into the process
 FEED_SIZE = 16_384  # bytes; hiredis moves what is left of them forward each time it gives some
 MOST_WAITING = 2  # batches of deliveries, after which the server has to wait
 Command = tuple[str, ...]
-_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
-_PING = _pack(("PING",))
+pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
+_PING = pack(("PING",))
 _NOT_ENOUGH_DATA = object()
 _MESSAGES = (b"message", b"pmessage")
 
@@ -82,7 +82,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
                     options.get("port", DEFAULT_PORT),
                     ssl=address.tls(),
                 )
-            await link.ask(*_login(options), *commands)
+            await link.ask(*login(options), *commands)
         return link
 
     @asynccontextmanager
@@ -128,7 +128,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
 
     async def _send(self, commands: Sequence[Command]) -> None:
         assert self._transport is not None
-        self._transport.write(b"".join(map(_pack, commands)))
+        self._transport.write(b"".join(map(pack, commands)))
 
     @property
     def last_heard(self) -> datetime:
@@ -258,7 +258,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         self._timer = self._loop.call_at(since + self._health_interval, self._check_health)
 
 
-def _login(options: Mapping[str, Any]) -> Iterator[Command]:
+def login(options: Mapping[str, Any]) -> Iterator[Command]:
     """The commands that a connection begins with; the server may refuse those named CLIENT."""
     username, password = options.get("username"), options.get("password")
     if username:

@@ -4,9 +4,9 @@ redis-py is slow to import; it is asked only about the options of a URL that has
 """
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 import msgspec
 
@@ -15,6 +15,12 @@ from lykke_cli.infrastructure.configuration.ports import HIGHEST_PORT, port_of
 from lykke_cli.infrastructure.configuration.tls import REDIS_OPTIONS, check_certificates
 
 DEFAULT_PORT = 6379
+SENTINEL_PORT = 26379
+SENTINELS = "+sentinel"
+_SENTINEL_SHAPE = (
+    "write it like redis+sentinel://user:password@host:26379,host:26379/service/0, "
+    "or rediss+sentinel://..."
+)
 _SHAPE = "write it like redis://user:password@host:6379/0, rediss://... or unix:///path"
 _PORT = f"the port is out of range, it is a number from 1 to {HIGHEST_PORT}"
 _TAKEN = {
@@ -34,8 +40,26 @@ _TLS_DETAILS = {"ssl_ca_data", "ssl_ciphers", "ssl_min_version"}
 _LONGEST_LABEL = 63  # characters between two dots of a host name
 
 
+class Sentinels(msgspec.Struct, frozen=True):
+    """Who knows where the server is."""
+
+    nodes: Sequence[tuple[str, int]]
+    service: str
+    """What they call the primary and its replicas."""
+    username: str | None
+    password: str | None
+
+    def __repr__(self) -> str:
+        return f"Sentinels({self.service!r})"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Their own login, as those of an address."""
+        return {"username": self.username, "password": self.password}
+
+
 class RedisAddress(msgspec.Struct, frozen=True):
-    """Where a server is, and how to log in."""
+    """Where a server is, or who knows it, and how to log in."""
 
     scheme: str
     display: str
@@ -44,6 +68,8 @@ class RedisAddress(msgspec.Struct, frozen=True):
     """What redis-py makes a connection with."""
     max_connections: int | None = None
     """How many connections there may be at once, where the URL says so."""
+    sentinels: Sentinels | None = None
+    """Who is asked where it is: then `options` name no host (`topology.py`)."""
 
     def __repr__(self) -> str:
         return f"RedisAddress({self.display!r})"
@@ -51,7 +77,12 @@ class RedisAddress(msgspec.Struct, frozen=True):
     def pool_options(self) -> dict[str, Any]:
         """What redis-py makes a pool of connections with."""
         checked = {"ssl_check_hostname": self._checks_host_name()} if self._is_secure() else {}
-        return self.options | {"connection_class": _connection_class(self.scheme)} | checked
+        kind = _connection_class(self.scheme)
+        if self.sentinels is None:
+            return self.options | {"connection_class": kind} | checked
+        from lykke_cli.infrastructure.redis.topology import finding
+
+        return self.options | {"connection_class": finding(kind), "meant": self} | checked
 
     def tls(self) -> ssl.SSLContext | None:
         """What to secure a connection with, where the URL wants that."""
@@ -70,6 +101,8 @@ class RedisAddress(msgspec.Struct, frozen=True):
 
 def parse_redis_url(url: str) -> RedisAddress:
     """What the URL means; raises UsageMistake, without the URL, when it means nothing."""
+    if SENTINELS in url.partition("://")[0]:
+        return _parse_sentinels(url)
     parts, port = _split(url)
     options = _asked_options(url) if parts.query else _plain_options(parts, port)
     if options is None:
@@ -107,6 +140,36 @@ def parse_redis_url(url: str) -> RedisAddress:
                 "it has an option about TLS with a value that makes no sense"
             ) from None
     return address
+
+
+def _parse_sentinels(url: str) -> RedisAddress:
+    """Each of them is read as a server of its own, with what the URL says of the primary."""
+    scheme, _, rest = url.partition(f"{SENTINELS}://")
+    place, _, query = rest.partition("?")
+    netloc, _, path = place.partition("/")
+    user, at, nodes = netloc.rpartition("@")
+    service, _, database = path.partition("/")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    logins = [options.pop(f"sentinel_{name}", None) for name in ("username", "password")]
+    if scheme not in ("redis", "rediss") or not service:
+        raise _malformed(shape=_SENTINEL_SHAPE)
+    if not all(_is_text(text) for text in (unquote(service), *filter(None, logins))):
+        raise _malformed("it has a character that is in no text", _SENTINEL_SHAPE)
+    query = f"?{urlencode(options)}" if options else ""
+    addresses = [
+        parse_redis_url(f"{scheme}://{user}{at}{node}/{database}{query}")
+        for node in nodes.split(",")
+    ]
+    found = [(each.options["host"], each.options.get("port", SENTINEL_PORT)) for each in addresses]
+    first = addresses[0]
+    hosts = ",".join(map(shown, found))
+    name = first.options.get("username")
+    return msgspec.structs.replace(
+        first,
+        display=f"{scheme}{SENTINELS}://{f'{name}@' if name else ''}{hosts}/{path}",
+        options={key: each for key, each in first.options.items() if key not in ("host", "port")},
+        sentinels=Sentinels(found, unquote(service), *logins),
+    )
 
 
 def display_url(url: str) -> str:
@@ -180,7 +243,7 @@ def _is_text(value: str) -> bool:
         return False
 
 
-def _is_host(name: str) -> bool:
+def is_host(name: str) -> bool:
     """Whether it can be looked up: for one that cannot, Python's socket raises a ValueError."""
     if name.isascii():  # as in most cases, in which the codec need not be loaded
         return all(0 < len(label) <= _LONGEST_LABEL for label in name.removesuffix(".").split("."))
@@ -225,7 +288,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         database = parts.path.strip("/")
         if not parts.hostname:
             raise _malformed()
-        if not _is_host(unquote(parts.hostname)):
+        if not is_host(unquote(parts.hostname)):
             raise _malformed("no host can have this name")
         if database and not (database.isascii() and database.isdigit()):
             raise _malformed("what follows the host is the database, a number")
@@ -239,12 +302,20 @@ def _display(parts: SplitResult, port: int, options: dict[str, Any]) -> str:
     database = options.get("db")
     if parts.scheme == "unix":
         return f"unix://{user}{parts.path}" + (f"?db={database}" if database else "")
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
+    host = _bracketed(parts.hostname or "")
     shown = "" if database is None else f"/{database}"
     return f"{parts.scheme}://{user}{host}:{port}{shown}"
 
 
-def _malformed(why: str | None = None) -> UsageMistake:
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def shown(node: tuple[str, int]) -> str:
+    """A host and a port as in a URL."""
+    return f"{_bracketed(node[0])}:{node[1]}"
+
+
+def _malformed(why: str | None = None, shape: str = _SHAPE) -> UsageMistake:
     text = "The Redis URL is malformed"
-    return UsageMistake(f"{text}: {_SHAPE}." if why is None else f"{text}: {why}; {_SHAPE}.")
+    return UsageMistake(f"{text}: {shape}." if why is None else f"{text}: {why}; {shape}.")
