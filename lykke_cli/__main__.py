@@ -9,8 +9,11 @@ def main() -> int:
     try:
         if sys.argv[1:] == ["--version"] and _has_told_version():
             return 0
-        return _run_on_streams()
-    except KeyboardInterrupt:  # while it was still being imported
+        from lykke_cli.cli.starting import ending_at_once
+
+        with ending_at_once():
+            return _run_on_streams()
+    except KeyboardInterrupt:  # between two things that a command does
         return 130
     except Exception as error:
         if "--debug" in sys.argv:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.starting import has_begun
 
 T = TypeVar("T")
 _HANG_UP = getattr(signal, "SIGHUP", None)  # not on Windows
@@ -70,6 +71,7 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end; raises Stopped when a signal to end came before that."""
+    has_begun()
     logging.lastResort = _Lines(logging.WARNING)  # which is used where no handler is
     received: list[int] = []
     previous: dict[int, Any] = {}

@@ -66,6 +66,26 @@ def test_what_fails_while_it_is_imported_is_told_of_in_a_line(
     assert len(done.stderr.splitlines()) == bool(said)
 
 
+@pytest.mark.parametrize("module", ["select", "typer", "msgspec"])
+def test_ctrl_c_ends_it_at_once_also_where_an_import_swallows_it(
+    module: str, tmp_path: Path
+) -> None:
+    """As those of the import system itself do, and of some compiled modules."""
+    swallowing = (
+        "import signal",
+        "try:",
+        "    signal.raise_signal(signal.SIGINT)",
+        "except KeyboardInterrupt:",
+        "    pass",
+    )
+    (tmp_path / f"{module}.py").write_text("\n".join(swallowing))
+    env = environment()
+    env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{env['PYTHONPATH']}"
+    command = [sys.executable, "-m", "lykke_cli", "tail", str(uuid.uuid4())]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("line", ["lykke tail --chan", "lykke tail --profile x", "lykke tail 3"])
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_completion_does_not_even_build_the_command_line(shell: str, line: str) -> None:

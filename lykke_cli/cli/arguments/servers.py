@@ -9,6 +9,7 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments.help_texts import env, server_option
 from lykke_cli.cli.arguments.values import parse_channel_type
 from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.starting import has_begun
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
 
 RedisUrl = Annotated[
@@ -86,6 +87,7 @@ def may_ask() -> bool:
 
 def ask(question: str) -> str:
     """What the person at the terminal answers."""
+    has_begun()
     sys.stderr.write(f"lykke: {visible(question)} ")
     sys.stderr.flush()
     try:
