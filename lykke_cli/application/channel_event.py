@@ -55,7 +55,7 @@ class ChannelEvent:
         text = _text(self.fields, "occurred_at")
         try:
             return format_time(parse_wire_time(text))
-        except (ValueError, OverflowError):
+        except ValueError:
             return BEFORE_ALL if _BEFORE_CALENDAR.search(text) else NO_TIME
 
     def to_json(self) -> bytes:

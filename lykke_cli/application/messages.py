@@ -182,7 +182,7 @@ def decode_marked(payload: bytes) -> tuple[Message, bool]:
         try:
             envelope = _decode_envelope(payload)
             return _entry(envelope), envelope.replayed
-        except (msgspec.ValidationError, ValueError, OverflowError):
+        except (msgspec.ValidationError, ValueError):
             _decode_object(payload)
             return OtherMessage(payload), False
     except UnicodeDecodeError:
@@ -267,7 +267,12 @@ def parse_wire_time(text: str) -> datetime:
         moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:  # within a day of either end of the calendar
+        raise ValueError(f"{text} is not on the calendar in UTC") from error
 
 
 def canonical_id(text: str) -> str:

@@ -2,10 +2,11 @@
 
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -264,6 +265,31 @@ async def test_a_foreign_cursor_is_noticed(
     assert [chunk.exact for chunk in chunks] == [False] * len(chunks)
     after = [c async for c in database.history.changes(selection, chunks[-1].cursor)]
     assert [chunk.exact for chunk in after] == [True]
+
+
+@pytest.mark.parametrize("damage", [None, 1.5, 10**30, "x", "0001-01-01T00:00:00+14:00"])
+async def test_a_damaged_cursor_ends_no_read(
+    database: Database, user: UUID, damage: object
+) -> None:
+    """Whichever part of it is damaged."""
+    selection = Selection(user_ids={user})
+    await insert(database.url, [entity(user), entity(user)])
+    [begun] = [chunk async for chunk in database.history.begin(selection)]
+    cursors = list(damaged(begun.cursor.data, damage))
+    assert len(cursors) > 10
+    for data in cursors:
+        chunks = [c async for c in database.history.changes(selection, Cursor(data))]
+        assert chunks[-1].last
+
+
+def damaged(data: Any, damage: object) -> Iterator[Any]:
+    """The same with one part after the other replaced."""
+    parts = data if isinstance(data, dict) else dict(enumerate(data))
+    for key, part in parts.items():
+        inner = damaged(part, damage) if isinstance(part, dict | list) else iter(())
+        for changed in (damage, *inner):
+            whole = parts | {key: changed}
+            yield whole if isinstance(data, dict) else list(whole.values())
 
 
 async def test_a_missing_table_is_a_clear_error(

@@ -99,9 +99,9 @@ def load(data: Iterable[Any]) -> tuple[Region, ...]:
     """The inverse of `dump`; raises ValueError, TypeError or KeyError on anything else."""
     return tuple(
         Region(
-            int(before),
+            runs.position(before),
             parse_wire_time(low),
-            (parse_wire_time(high), str(id)),
+            (parse_wire_time(high), id if id == "" else str(UUID(str(id)))),
             Runs.load(visible),
         )
         for before, low, high, id, visible in data

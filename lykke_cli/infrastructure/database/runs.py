@@ -7,6 +7,15 @@ from typing import Any, Final
 
 import msgspec
 
+FARTHEST = 2**62  # the databases' own numbers stay far below it
+
+
+def position(data: Any) -> int:
+    """A place in the order of commits, as it was stored; raises ValueError where it is none."""
+    if not isinstance(data, int) or abs(data) > FARTHEST:
+        raise ValueError(f"{data!r} is no position")
+    return data
+
 
 class Runs(msgspec.Struct, frozen=True):
     """An immutable set of integers."""
@@ -77,7 +86,7 @@ class Runs(msgspec.Struct, frozen=True):
     @classmethod
     def load(cls, data: Iterable[Any]) -> "Runs":
         """The inverse of `dump`; raises ValueError or TypeError on anything else."""
-        return cls.between((int(first), int(last) + 1) for first, last in data)
+        return cls.between((position(first), position(last) + 1) for first, last in data)
 
 
 NONE: Final = Runs()

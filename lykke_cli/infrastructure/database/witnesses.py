@@ -15,6 +15,8 @@ from uuid import UUID
 
 import msgspec
 
+from lykke_cli.infrastructure.database import runs
+
 TWICE = "entries may be printed a second time"
 ABRIDGED = "the place was too large to be kept in full"
 SOME = 12
@@ -67,8 +69,8 @@ class Witnesses(msgspec.Struct, frozen=True):
     @classmethod
     def load(cls, data: Any) -> "Witnesses":
         """The inverse of `dump`; raises ValueError, TypeError or KeyError on anything else."""
-        rows = ((int(position), str(UUID(id))) for position, id in data["rows"])
-        return cls(start=int(data["start"])).joined_by(rows)
+        rows = ((runs.position(number), str(UUID(str(id)))) for number, id in data["rows"])
+        return cls(start=runs.position(data["start"])).joined_by(rows)
 
 
 class Proven(msgspec.Struct, frozen=True):

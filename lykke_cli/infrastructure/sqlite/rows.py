@@ -66,7 +66,7 @@ def read_row(record: Any) -> Found:
     place = (occurred_at, id.replace("-", ""))
     try:
         fields["occurred_at"] = format_time(parse_wire_time(_text(occurred_at)))
-    except (ValueError, OverflowError):
+    except ValueError:
         told = fields | {"occurred_at": _text(occurred_at)}
         return Found(seq, unreadable_entry(told), place)
     return Found(seq, Entry(**fields), place)
