@@ -219,6 +219,6 @@ def _user(claims: dict[str, Any], subject: str) -> UUID | None:
 
 def _end(exp: object) -> datetime:
     """When the grant ends: a token that is accepted for the leeway holds until then."""
-    if not isinstance(exp, int | float) or isinstance(exp, bool):
+    if not isinstance(exp, int | float):
         raise Unauthorized("The token's time of expiry (exp) is not a number.")
     return datetime.fromtimestamp(min(exp, _LAST_MOMENT.timestamp()) + LEEWAY, UTC)

@@ -142,10 +142,11 @@ async def test_the_static_token_grants_everything_for_ever() -> None:
     assert it.scopes == SCOPES and it.expires_at is None
 
 
-async def test_a_json_web_token_grants_what_it_says() -> None:
+async def test_a_json_web_token_grants_what_it_says_up_to_a_size() -> None:
     claims = {"sub": "a", "aud": "lykke", "iss": "login", "exp": time.time() + 60, "scope": "read"}
-    token = jwt.encode(claims, CANARY)
-    assert (await grant(KEY, token)).scopes == {"read"}
+    assert (await grant(KEY, jwt.encode(claims, CANARY))).scopes == {"read"}
+    with pytest.raises(Unauthorized, match="more than 8 KiB"):
+        await grant(KEY, jwt.encode(claims | {"groups": "g" * LONGEST_TOKEN}, CANARY))
 
 
 BAD_TOKENS = [

@@ -5,8 +5,10 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import jwt
 import pytest
@@ -23,9 +25,11 @@ from lykke_cli.web.key_server import (
     LARGEST,
     LIFETIME,
     KeyServer,
+    fetch,
     read_key_set,
 )
 from lykke_cli.web.tokens import JsonWebTokens, VerifyingKey
+from tests.tls import Authority, server_context
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 ED, OTHER = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
@@ -57,17 +61,34 @@ class Clock:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with `status`, `headers` and `body`; holds each request until `go` is set."""
+    """Answers with `body`, or sends `/keys` on to `elsewhere`.
+
+    It holds each request until `go` is set; where it `drips` it writes on and on instead.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         self.status, self.body = 200, key_set(jwk(ED, "one"))
-        self.headers: dict[str, str] = {}
+        self.elsewhere: str | None = None
+        self.drips = False
         self.requests: list[str] = []
         self.arrived, self.go = threading.Event(), threading.Event()
         self.go.set()
         super().__init__(("127.0.0.1", 0), _Handler)
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> Iterator[Self]:
+        with cls() as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            try:
+                yield server
+            finally:
+                server.go.set()
+                server.shutdown()
+                thread.join()
 
     @property
     def url(self) -> str:
@@ -83,12 +104,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
         self.server.arrived.set()
-        self.server.go.wait(30)
-        self.send_response(self.server.status)
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
+        if not self.server.drips:
+            self.server.go.wait(30)
+        if self.server.elsewhere and self.path == "/keys":
+            self.send_response(302)
+            self.send_header("Location", self.server.elsewhere)
+        else:
+            self.send_response(self.server.status)
         self.end_headers()
         try:
+            while not self.server.go.wait(0.01):
+                self.wfile.write(b" ")
             self.wfile.write(self.server.body)
         except ConnectionError:
             pass  # it had enough
@@ -99,13 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with Server.running() as server:
         yield server
-        server.go.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -136,7 +157,7 @@ def signed(key: Any = ED, kid: str | None = "one", algorithm: str = "EdDSA") -> 
 async def test_a_token_is_checked_with_the_key_that_it_names(
     server: Server, tokens: JsonWebTokens
 ) -> None:
-    server.serve(jwk(OTHER, "zero"), jwk(ED, "one"), jwk(RSA, "two"), jwk(EC, "three"))
+    server.serve(jwk(ED, "one"), jwk(RSA, "two"), jwk(EC, "three"), jwk(OTHER, "zero"))
     await tokens.grant(signed(ED, "one"))
     await tokens.grant(signed(RSA, "two", "RS256"))
     await tokens.grant(signed(EC, "three", "ES256"))
@@ -208,6 +229,10 @@ async def test_while_the_server_is_away_the_keys_that_are_known_go_on(
         await settled()
     with pytest.raises(ServerUnavailable):  # it may be there: only the server knows
         await tokens.grant(signed(OTHER, "new"))
+    server.status = 200
+    clock.now += COOL_DOWN
+    with pytest.raises(Unauthorized):
+        await tokens.grant(signed(OTHER, "new"))
 
 
 async def test_without_any_key_it_cannot_be_told_and_is_tried_again_soon(
@@ -268,13 +293,36 @@ async def test_what_is_no_key_set_is_told_of_and_changes_nothing(
     ],
 )
 async def test_a_redirection_stays_where_it_is_safe(
-    server: Server, keys: KeyServer, target: str, is_followed: bool
+    server: Server,
+    keys: KeyServer,
+    caplog: pytest.LogCaptureFixture,
+    target: str,
+    is_followed: bool,
 ) -> None:
-    server.status = 302
-    server.headers = {"Location": target.format(port=server.server_port)}
+    server.elsewhere = target.format(port=server.server_port)
+    if is_followed:
+        assert await keys.find("one", "EdDSA") is not None
+        return
     with pytest.raises(ServerUnavailable):
         await keys.find("one", "EdDSA")
-    assert ("/moved" in server.requests) == is_followed
+    assert "redirected away" in caplog.text or "HTTP status 302" in caplog.text
+    assert server.requests == ["/keys"]
+
+
+async def test_keys_that_came_over_tls_are_not_fetched_without_it_after_all(
+    server: Server, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path, "authority")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    context = server_context(authority.sign("localhost"))
+    with Server.running() as safe:
+        safe.socket = context.wrap_socket(safe.socket, server_side=True)
+        url = f"https://localhost:{safe.server_port}/keys"
+        assert await KeyServer(url, clock=clock).find("one", "EdDSA") is not None
+        safe.elsewhere = server.url
+        with pytest.raises(ServerUnavailable):
+            await KeyServer(url, clock=clock).find("one", "EdDSA")
+    assert not server.requests
 
 
 async def test_a_server_that_is_not_there_is_told_of_without_its_url(
@@ -295,7 +343,32 @@ async def test_a_server_that_does_not_answer_in_time_is_away(
     server.go.clear()
     with pytest.raises(ServerUnavailable):
         await keys.find("one", "EdDSA")
+    await settled()
+    assert not server.go.is_set()
+
+
+async def test_a_server_that_never_ends_its_answer_is_away(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_server, "TIMEOUT", 0.3)
+    server.drips = True
+    server.go.clear()
+    with pytest.raises(TimeoutError):
+        await asyncio.to_thread(fetch, server.url)
+
+
+async def test_a_slow_server_is_not_asked_a_second_time_meanwhile(
+    server: Server, keys: KeyServer, clock: Clock
+) -> None:
+    server.go.clear()
+    waiting = [asyncio.create_task(keys.find("one", "EdDSA"))]
+    await asyncio.to_thread(server.arrived.wait, 30)
+    clock.now += COOL_DOWN
+    waiting.append(asyncio.create_task(keys.find("one", "EdDSA")))
+    await asyncio.sleep(0)
     server.go.set()
+    assert all(await asyncio.gather(*waiting))
+    assert len(server.requests) == 1
 
 
 async def test_an_algorithm_that_is_not_accepted_asks_nobody(

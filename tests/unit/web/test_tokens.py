@@ -255,7 +255,7 @@ async def test_only_the_algorithms_that_are_named_are_accepted() -> None:
     by = tokens(public_pem(RSA), "PS256", "RS512")
     await granted(signed(RSA, "PS256"), by)
     await granted(signed(RSA, "RS512"), by)
-    await refusal(signed(RSA, "RS256"), by)
+    assert "algorithm" in str(await refusal(signed(RSA, "RS256"), by))
     long = SECRET * 2
     await granted(signed(long, "HS512"), tokens(long, "HS512"))
     await refusal(signed(long, "HS256"), tokens(long, "HS512"))
