@@ -79,6 +79,7 @@ def test_secrets_come_from_files_too_which_are_told_of_when_others_may_read_them
         (KEY | JWKS, "LYKKE_JWT_KEY and LYKKE_JWKS_URL are set"),
         ({"LYKKE_SERVE_TOKEN": CANARY, **JWT}, "go with LYKKE_JWT_KEY or LYKKE_JWKS_URL"),
         (JWT, "go with LYKKE_JWT_KEY or LYKKE_JWKS_URL"),
+        ({"LYKKE_JWT_AUDIENCE": "lykke"}, "go with LYKKE_JWT_KEY or LYKKE_JWKS_URL"),
         ({"LYKKE_JWT_ALGORITHMS": "RS256"}, "go with LYKKE_JWT_KEY or LYKKE_JWKS_URL"),
         (KEY | {"LYKKE_JWT_AUDIENCE": ""}, "LYKKE_JWT_KEY needs LYKKE_JWT_AUDIENCE"),
         (JWKS | {"LYKKE_JWT_ISSUER": ""}, "LYKKE_JWKS_URL needs LYKKE_JWT_ISSUER"),

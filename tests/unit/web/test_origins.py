@@ -189,6 +189,11 @@ def test_a_page_of_this_server_may_ask(host: str, origin: str, scheme: str) -> N
     assert passes(origins, scope(host, origin, scheme=scheme))
 
 
+def test_a_port_that_cannot_be_is_not_taken_for_none() -> None:
+    request = scope("localhost", "http://localhost:0", server=("127.0.0.1", 80))
+    assert not passes(Origins(), request)
+
+
 def test_whoever_is_no_browser_sends_no_origin() -> None:
     assert passes(Origins(), scope(origin=None))
 
