@@ -37,6 +37,10 @@ Why each reader is sent every entry once:
    It did not occur later than the latest of these, which is the member's floor: such a message
    goes to the trunk marked as replayed, and is looked up. What the trunk holds back during a read
    had no such mark yet: who would come to a position then waits for the read to end.
+7. A checkpoint names `IDS` at most. What the newest mark does not cover of a user is bounded: a
+   live entry beyond that is left to the next pass, which is brought forward. Where a pass itself
+   finds more, readers take it at its end. What a reader was sent from elsewhere is bounded when it
+   comes to its position. Once it has nothing of its own it shares the objects of its user's others.
 
 The database may be a standby that lags; but no answer may be older than one before it. Lost commits
 (`witnesses.py`) are the merge's matter. It knows the rows that it read, but not what only a reader
@@ -51,26 +55,31 @@ from uuid import UUID
 from lykke_cli.application import merge
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.gateways.history_protocol import HistoryChunk
-from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.journal import Journal, Line, Mark
-from lykke_cli.application.member import Member
+from lykke_cli.application.left_to_history import LeftToHistory
+from lykke_cli.application.member import Member, Members
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save, Verify
 from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry, to_line
-from lykke_cli.application.reader import MOST_BEYOND, Reader, Stage
+from lykke_cli.application.reader import Reader, Stage
+from lykke_cli.application.unsettled import Unsettled
 
 JOURNAL_LINES = 256
 JOURNAL_BYTES = 256 << 10
 """For each user; a single line may be longer."""
 MARKS = 64
 """How many passes ago a reader may have left, to come back without the database."""
+IDS = 64
+"""How many ids a checkpoint names at most: half of them for what the newest mark does not cover,
+half for what the reader was sent from elsewhere."""
 _BROUGHT_FORWARD = (ReadKind.RECENT, ReadKind.FULL)
 
 
 class Hub:
     """Serves the readers of one channel type; see the module's docstring.
 
-    `lines` and `line_bytes` bound each journal; `keep` and `hold` are the merge's.
+    `lines` and `line_bytes` bound each journal, `ids` each checkpoint; `keep` and `hold` are the
+    merge's.
     """
 
     def __init__(
@@ -79,33 +88,31 @@ class Hub:
         *,
         lines: int = JOURNAL_LINES,
         line_bytes: int = JOURNAL_BYTES,
+        ids: int = IDS,
         keep: int = merge.KEPT_IDS,
         hold: int = merge.HELD_MESSAGES,
     ) -> None:
-        self._channel_prefix = channel_name(channel_type, None).removesuffix("*")
         self._bounds = (lines, line_bytes)
+        self._most_beyond = ids // 2
         self._trunk = Merge(keep=keep, hold=hold)
-        self._members: dict[str, Member] = {}
+        self._members = Members(channel_type)
         self._waiting: dict[Reader, None] = {}  # in the order in which they came
         self._requests: dict[Reader | None, Request] = {}
         self._marks: deque[Mark] = deque(maxlen=MARKS)
         self._passes = 0
         self._position = 0
-        # By user, what the trunk printed and the newest mark does not cover.
-        self._unsettled: dict[str, dict[str, str]] = {}
+        self._unsettled = Unsettled(ids // 2)
         self._wanted: ReadKind | None = None
+        self._left = LeftToHistory()
         self._whole_from: int | None = 1  # by this pass what an outage kept back is there
         self.outages = 0
-        """How many there were."""
-        self.entries = 0
-        """How many were printed."""
-        self.recovered = 0
-        """How many of them had not come live."""
+        self.entries = 0  # printed
+        self.recovered = 0  # of those, how many had not come live
 
     @property
     def users(self) -> int:
         """How many have a reader."""
-        return len(self._members)
+        return self._members.readers
 
     @property
     def is_whole(self) -> bool:
@@ -115,12 +122,8 @@ class Hub:
 
     def is_caught_up(self, reader: Reader) -> bool:
         """The same for a reader, once it has taken what there is."""
-        return self.is_whole and reader.stage is Stage.FOLLOWING and not reader.has_parcels
-
-    @property
-    def is_failing(self) -> bool:
-        """The last pass failed: `tick` tries again."""
-        return self._trunk.is_failing
+        is_following = reader.stage is Stage.FOLLOWING and not reader.has_parcels
+        return self.is_whole and is_following and self._unsettled.room(reader.user) >= 0
 
     # Readers
 
@@ -136,13 +139,13 @@ class Hub:
 
         It goes on from `resume`, or begins as `HistoryProtocol.begin` says.
         """
-        reader = Reader(user_id, resume, since, last)
+        reader = Reader(user_id, resume, since, last, self._most_beyond)
         actions = list[Action]()
         member = self._members.get(reader.user)
         if member is None:
-            member = self._members[reader.user] = self._new_member(user_id)
+            member = self._new_member(user_id)
             actions.append(Subscribe(user_id))
-        member.readers.add(reader)
+        self._members.join(member, reader)
         self._waiting[reader] = None
         return reader, [*actions, *self._try_to_attach(reader)]
 
@@ -150,12 +153,7 @@ class Hub:
         """The reader has gone. What it asked for need not be answered."""
         self._waiting.pop(reader, None)
         self._requests.pop(reader, None)
-        member = self._members[reader.user]
-        member.readers.discard(reader)
-        if member.readers:
-            return []
-        del self._members[reader.user]
-        return [Unsubscribe(reader.user_id)]
+        return [Unsubscribe(member.user_id) for member in self._members.leave(reader)]
 
     def take(self, reader: Reader) -> tuple[Sequence[Line], list[Action]]:
         """What the reader is to be sent next; its `checkpoint` then holds after it."""
@@ -166,12 +164,14 @@ class Hub:
             return lines, self._try_to_attach(reader) if reader in self._waiting else []
         if reader.stage is not Stage.FOLLOWING:
             return [], []
-        journal = self._members[reader.user].journal
-        new = reader.take_lines(journal, self._marks[-1], self._position)
-        if new is not None:
-            return new, []
-        self._waiting[reader] = None
-        return [], self._try_to_attach(reader)
+        member = self._members[reader.user]
+        if reader.falls_off(member.journal):
+            self._waiting[reader] = None
+            return [], self._try_to_attach(reader)
+        if self._unsettled.room(member.user) < 0:
+            return [], []  # until the next mark: the pass under way has read it, or will
+        end = member.end_at(self._marks[-1], self._unsettled.of(member.user))
+        return reader.take_lines(end), []
 
     # The channels
 
@@ -200,8 +200,7 @@ class Hub:
 
     def live(self, arrivals: Sequence[Arrival]) -> list[Action]:
         """Take messages that arrived on the channels."""
-        known = [(arrival, self._by_channel(arrival)) for arrival in arrivals]
-        admitted = [member.own(arrival) for arrival, member in known if member is not None]
+        admitted = [own for arrival in arrivals if (own := self._admitted(arrival)) is not None]
         return [*self._carry_out(self._trunk.live(admitted)), *self._proceed(attach=False)]
 
     # The database
@@ -212,11 +211,12 @@ class Hub:
             return []
         for reader in self._waiting:
             reader.has_failed = False
-        return [*self._carry_out(self._trunk.tick(kind)), *self._proceed()]
+        gone = [Unsubscribe(member.user_id) for member in self._members.tick()]
+        return [*gone, *self._carry_out(self._trunk.tick(kind)), *self._proceed()]
 
     def chunk(self, request: Request, chunk: HistoryChunk) -> list[Action]:
         """Take some of a read's answer."""
-        if self._requests.get(request.reader) is not request:
+        if not self.awaits(request):
             return []
         if chunk.last:
             del self._requests[request.reader]
@@ -225,16 +225,13 @@ class Hub:
         told = self._trunk.chunk(chunk)
         actions = self._carry_out(one for one in told if isinstance(one, Print))
         if chunk.last:
-            was_whole = self.is_whole
-            self._set_mark(chunk)
-            if self.is_whole and not was_whole:
-                actions += [Wake(r) for m in self._members.values() for r in m.readers]
+            actions += self._end_pass(chunk)
         actions += self._carry_out(one for one in told if not isinstance(one, Print))
         return [*actions, *self._proceed()] if chunk.last else actions
 
     def verified(self, request: Request, uncovered: Set[str]) -> list[Action]:
         """Take a look-up's answer: the ids that are not covered, or not in the database."""
-        if self._requests.get(request.reader) is not request:
+        if not self.awaits(request):
             return []
         del self._requests[request.reader]
         if request.reader is not None:
@@ -243,12 +240,13 @@ class Hub:
 
     def failed(self, request: Request) -> list[Action]:
         """It could not be answered. `tick` tries again."""
-        if self._requests.get(request.reader) is not request:
+        if not self.awaits(request):
             return []
         del self._requests[request.reader]
         if request.reader is not None:
             self._wait(request.reader, failed=True)
             return []
+        self._left.failed()
         return [*self._carry_out(self._trunk.read_failed()), *self._proceed()]
 
     def broken_off(self, request: Request) -> list[Action]:
@@ -256,7 +254,7 @@ class Hub:
 
         That is done once the reader has taken what there is.
         """
-        if request.reader is None or self._requests.get(request.reader) is not request:
+        if request.reader is None or not self.awaits(request):
             return []
         del self._requests[request.reader]
         self._wait(request.reader)
@@ -269,12 +267,24 @@ class Hub:
     def _new_member(self, user_id: UUID) -> Member:
         # What is printed from now on comes into the journal. Before, it may have had another.
         whole_from = self._passes if self._is_passing else self._passes + 1
-        return Member(
-            user_id,
-            Journal(*self._bounds),
-            is_included=not self._is_passing,
-            whole_from=whole_from,
-        )
+        journal, is_included = Journal(*self._bounds), not self._is_passing
+        member = Member(user_id, journal, is_included=is_included, whole_from=whole_from)
+        member.room = self._unsettled.room(member.user)
+        return member
+
+    def _admitted(self, arrival: Arrival) -> Arrival | None:
+        """What the trunk may take of it; a live entry too many is left to the next pass."""
+        member = self._members.by_channel(arrival)
+        if member is None:
+            return None
+        own = member.own(arrival)
+        if isinstance(own.message, Entry):
+            if member.room <= 0:
+                self._left.note(own.message.occurred_at)
+                self._want(ReadKind.RECENT)
+                return None
+            member.room -= 1
+        return own
 
     @property
     def _is_passing(self) -> bool:
@@ -288,17 +298,19 @@ class Hub:
             if isinstance(one, Print):
                 actions += self._append(one.arrivals)
             elif not isinstance(one, Save):
-                self._passes += isinstance(one, Read)
-                users = [member.user_id for member in self._members.values()]
+                if isinstance(one, Read):
+                    self._passes += 1
+                    self._left.asked()
+                users = [member.user_id for member in self._members.all()]
                 self._requests[None] = request = Request(users, one)
                 actions.append(request)
         return actions
 
     def _append(self, arrivals: Iterable[Arrival]) -> list[Action]:
         """Put into the journals what the trunk prints."""
-        woken: dict[Reader, None] = {}
+        told: dict[Member, None] = {}
         for arrival in arrivals:
-            member, message = self._by_owner(arrival), arrival.message
+            member, message = self._members.by_owner(arrival), arrival.message
             if member is None:
                 continue
             self._position += 1
@@ -307,26 +319,36 @@ class Hub:
                 id, at = message.id, message.occurred_at
                 self.entries += 1
                 self.recovered += arrival.source == "recovered"
-                unsettled = self._unsettled.setdefault(member.user, {})
-                unsettled[id] = at
-                if len(unsettled) > MOST_BEYOND:
+                if self._unsettled.add(member.user, id, at):
                     self._want(ReadKind.RECENT)
             member.journal.append(Line(self._position, to_line(message), id, at))
-            woken |= dict.fromkeys(member.readers)
-        return [Wake(reader) for reader in woken if reader.stage is Stage.FOLLOWING]
+            member.end = None
+            told[member] = None
+        return self._wake(member for member in told if self._unsettled.room(member.user) >= 0)
+
+    def _wake(self, members: Iterable[Member]) -> list[Action]:
+        return [
+            Wake(reader)
+            for member in members
+            for reader in member.readers
+            if reader.stage is Stage.FOLLOWING
+        ]
+
+    def _end_pass(self, chunk: HistoryChunk) -> list[Action]:
+        """Set a mark, and let those take who waited for it."""
+        was_whole, members = self.is_whole, self._members.all()
+        had_too_much = [one for one in members if self._unsettled.room(one.user) < 0]
+        self._set_mark(chunk)
+        for member in members:
+            member.room = self._unsettled.room(member.user)
+        return self._wake(members if self.is_whole and not was_whole else had_too_much)
 
     def _set_mark(self, chunk: HistoryChunk) -> None:
-        """A pass has ended."""
         checkpoint = self._trunk.checkpoint()
         assert checkpoint is not None
-        left = checkpoint.pending.keys()
-        pending = {
-            user: {id: at for id, at in ids.items() if id in left}
-            for user, ids in self._unsettled.items()
-            if not left.isdisjoint(ids)
-        }
-        self._unsettled = {user: dict(ids) for user, ids in pending.items()}
-        if chunk.covered_from and any(len(ids) > MOST_BEYOND for ids in pending.values()):
+        pending = self._unsettled.settle(checkpoint.pending.keys())
+        is_bounded = chunk.covered_from is not None
+        if self._left.is_missing_from(chunk) or (is_bounded and self._unsettled.is_full):
             self._want(ReadKind.FULL)
         mark = Mark(
             number=self._passes,
@@ -345,12 +367,12 @@ class Hub:
     def _proceed(self, *, attach: bool = True) -> list[Action]:
         """Start what was waited with."""
         actions = list[Action]()
-        if self._wanted is not None and None not in self._requests and not self.is_failing:
+        if self._wanted is not None and None not in self._requests and not self._trunk.is_failing:
             kind, self._wanted = self._wanted, None
             actions += self._carry_out(self._trunk.tick(kind))
         if attach:
             if not self._is_passing:
-                for member in self._members.values():
+                for member in self._members.all():
                     member.is_included = True
             for reader in list(self._waiting):
                 actions += self._try_to_attach(reader)
@@ -387,13 +409,14 @@ class Hub:
             next_step = self._ask(reader, reader.begin_measuring()) if chunk.last else []
             return [Wake(reader), *next_step]
         reader.measured(chunk)
-        if not chunk.last:
+        if not (chunk.last or reader.has_too_much):
             return []
+        self._requests.pop(reader, None)
         if reader.has_too_much or self._trunk.is_holding:
             return self._wait_for_later_mark(reader)  # also for what is held, which nobody has seen
         member = self._members[reader.user]
         member.raise_floor(reader.latest)
-        check = reader.begin_checking(member.journal, self._unsettled.get(reader.user, {}))
+        check = reader.begin_checking(member.journal, self._unsettled.of(reader.user))
         return self._attach(reader, set()) if check is None else self._ask(reader, check)
 
     def _attach(self, reader: Reader, uncovered: Set[str]) -> list[Action]:
@@ -406,10 +429,11 @@ class Hub:
         """True when the journal still has all that is needed of it."""
         member = self._members[reader.user]
         skip = reader.sent_beyond(uncovered)
-        unsettled = self._unsettled.get(reader.user, {}).keys()
+        unsettled = self._unsettled.of(reader.user).keys()
         unsent = reader.unsent(mark, skip) | (unsettled - skip.keys())
         has_unsent = len(member.journal.of(unsent)) == len(unsent)
-        if not member.journal.has_all_after(mark.position) or not has_unsent:
+        is_whole = member.journal.has_all_after(mark.position) and has_unsent
+        if not is_whole or not reader.may_attach(mark, skip.keys(), unsent):
             return False
         member.raise_floor(reader.latest)
         reader.attach(mark, skip, member.journal, self._passes + 1)
@@ -424,14 +448,3 @@ class Hub:
         reader.after = reader.mark.number
         self._wait(reader)
         return self._proceed(attach=False)
-
-    # Whose an arrival is
-
-    def _by_channel(self, arrival: Arrival) -> Member | None:
-        return self._members.get(arrival.channel.removeprefix(self._channel_prefix))
-
-    def _by_owner(self, arrival: Arrival) -> Member | None:
-        message = arrival.message
-        if isinstance(message, Entry | UnreadableEntry):
-            return self._members.get(message.user_id)
-        return self._by_channel(arrival)

@@ -33,9 +33,11 @@ class HubChannels:
         self._wanted: set[UUID] = set()
         self._followed: set[UUID] = set()
         self._unconfirmed: set[UUID] = set()
+        self._not_permitted: set[UUID] = set()
         self._something = asyncio.Event()
 
     def follow(self, user_id: UUID) -> None:
+        self._not_permitted.discard(user_id)
         self._wanted.add(user_id)
         self._unconfirmed.add(user_id)
         self._something.set()
@@ -43,15 +45,20 @@ class HubChannels:
     def leave(self, user_id: UUID) -> None:
         self._wanted.discard(user_id)
         self._unconfirmed.discard(user_id)
+        self._not_permitted.discard(user_id)
         self._something.set()
+
+    def try_again(self, user_id: UUID) -> None:
+        """Another reader has come: the channel may be permitted by now."""
+        if user_id in self._not_permitted:
+            self.follow(user_id)
 
     def dropped(self, error: LoginRefused) -> None:
         """The connection was taken up again, and not every channel was permitted."""
         there = {channel.user_id for channel in self._link.channels}
         for user_id in self._followed - there:
             self._followed.discard(user_id)
-            self._wanted.discard(user_id)
-            self._refused(user_id, error)
+            self._refuse(user_id, error)
 
     async def run(self) -> None:
         """Do so for ever."""
@@ -85,8 +92,7 @@ class HubChannels:
         except LoginRefused as error:
             if len(users) == 1:
                 [user_id] = users
-                self._wanted.discard(user_id)
-                self._refused(user_id, error)
+                self._refuse(user_id, error)
                 return
             in_order = list(users)
             half = len(in_order) // 2
@@ -94,6 +100,11 @@ class HubChannels:
             await self._add(set(in_order[half:]))
         else:
             self._followed |= users
+
+    def _refuse(self, user_id: UUID, error: LoginRefused) -> None:
+        self._wanted.discard(user_id)
+        self._not_permitted.add(user_id)
+        self._refused(user_id, error)
 
     def _channels(self, users: Iterable[UUID]) -> list[Channel]:
         return [Channel(user_id, self._type) for user_id in users]

@@ -98,6 +98,7 @@ class HubDriver:
         self._on_status = on_status
         self._opened = AsyncExitStack()
         self._backoff = Backoff()
+        self._has_failed = False  # something is to be tried again
         self._pace_changed = asyncio.Event()
         self._reconnects = 0
 
@@ -211,24 +212,28 @@ class HubDriver:
             except TimeoutError:
                 is_full = loop.time() - last_full >= self._full_interval
                 last_full = loop.time() if is_full else last_full
+                self._has_failed = False
                 self._service.carry_out(
                     self._service.hub.tick(ReadKind.FULL if is_full else ReadKind.RECENT)
                 )
 
     def _interval(self) -> float:
-        if self.history_is_away:
+        if self._has_failed:
             return self._backoff.next()
         return self._reconcile_interval if self._link.is_connected else AWAY_INTERVAL
 
     def _history_told(self, before: Exception | None, now: Exception | None) -> None:
         if now is None:
-            self._backoff.reset()
+            if not self._has_failed:
+                self._backoff.reset()
             if before is not None:
                 self._tell(HistoryRead(0, after_failure=True))
-        elif type(before) is not type(now):
-            self._tell(HistoryAway(str(now)))
-        if (before is None) is not (now is None):
-            self._pace_changed.set()
+        else:
+            if type(before) is not type(now):
+                self._tell(HistoryAway(str(now)))
+            if not self._has_failed:
+                self._has_failed = True
+                self._pace_changed.set()
         self._service.note_lag()
 
     def _tell(self, status: Status) -> None:

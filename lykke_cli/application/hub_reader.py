@@ -92,8 +92,7 @@ class HubReader:
             await self._wait()
             self._is_woken = False
         self._is_woken = True
-        if self._checkpoint is None:
-            self._checkpoint = self._joined().checkpoint if not self._joined().has_parcels else None
+        self._checkpoint = self._joined().checkpoint
         return begun
 
     async def next(self, timeout: float | None = None) -> Portion:

@@ -85,7 +85,7 @@ class Reads:
         self._tasks: set[asyncio.Task[None]] = set()
         self._filters: dict[Reader, Filters] = {}
         self._something_taken = asyncio.Event()
-        self._is_closed = False
+        self._is_closed = self._will_start = False
         self.failure: Exception | None = None
         """What the last read failed for."""
 
@@ -104,7 +104,9 @@ class Reads:
             if key is not None:
                 self._open[key] = job
         job.add(request)
-        asyncio.get_running_loop().call_soon(self._start)  # when others have asked for the same
+        if not self._will_start:  # when others have asked for the same
+            self._will_start = True
+            asyncio.get_running_loop().call_soon(self._start)
 
     def filter(self, reader: Reader, filters: Filters) -> None:
         """What this reader's first read is about."""
@@ -141,6 +143,7 @@ class Reads:
         await end(self._tasks.copy())
 
     def _start(self) -> None:
+        self._will_start = False
         while self._free and not self._is_closed:
             if self._waiting:
                 job = self._waiting.pop()

@@ -53,6 +53,7 @@ class HubService:
     def joined(self, reader: Reader, waiting: Waiting, filters: Filters) -> None:
         self.readers[reader] = waiting
         self.reads.filter(reader, filters)
+        self.channels.try_again(reader.user_id)
 
     def left(self, reader: Reader) -> None:
         if self.readers.pop(reader, None) is not None:

@@ -4,11 +4,12 @@ Positions are counted for all users together: so a mark, which is the same for a
 """
 
 from collections import deque
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
 from lykke_cli.application.gateways.history_protocol import Cursor
+from lykke_cli.application.merge import Checkpoint
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -29,7 +30,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """Of the pass."""
     position: int
     cursor: Cursor
-    pending: dict[str, dict[str, str]]
+    pending: Mapping[str, dict[str, str]]
     """By user, the entries at or before `position` that `cursor` does not cover."""
     floor: str | None
     """The latest occurred_at of those that it covers."""
@@ -61,6 +62,11 @@ class Journal:
             self._bytes -= len(oldest.data)
             self._dropped = oldest.position
 
+    @property
+    def position(self) -> int:
+        """Of the last line; 0 without one."""
+        return self._lines[-1].position if self._lines else 0
+
     def has_all_after(self, position: int) -> bool:
         """False once a line after `position` was dropped."""
         return position >= self._dropped
@@ -77,3 +83,21 @@ class Journal:
     def of(self, ids: Set[str]) -> list[Line]:
         """The lines of these entries, as far as they are here."""
         return [line for line in self._lines if line.id in ids] if ids else []
+
+
+class SharedEnd:
+    """The end of a journal at one mark: who takes up to there, takes the same objects."""
+
+    def __init__(self, journal: Journal, mark: Mark, checkpoint: Checkpoint) -> None:
+        self.mark = mark
+        self.position = max(journal.position, mark.position)
+        self.checkpoint = checkpoint
+        """Of a reader that was sent all that the journal had, and nothing else."""
+        self._journal = journal
+        self._lines: dict[int, Sequence[Line]] = {}
+
+    def lines_after(self, position: int) -> Sequence[Line]:
+        """What the journal had after `position`."""
+        if position not in self._lines:
+            self._lines[position] = self._journal.after(position)
+        return self._lines[position]

@@ -1,12 +1,19 @@
-"""A user who has a reader on a hub; `hub.py` explains the words."""
+"""Users who have a reader on a hub, or had one lately; `hub.py` explains the words."""
 
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
 import msgspec
 
-from lykke_cli.application.journal import Journal
-from lykke_cli.application.messages import Arrival, Entry, OtherMessage
+from lykke_cli.application.gateways.pubsub_protocol import channel_name
+from lykke_cli.application.journal import Journal, Mark, SharedEnd
+from lykke_cli.application.merge import Checkpoint
+from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
 from lykke_cli.application.reader import Reader
+
+LINGER = 2
+"""For how many ticks a user who has no reader any more is followed: one may come back soon."""
+MOST_LINGERING = 1_000  # users
 
 
 class Member:
@@ -24,12 +31,26 @@ class Member:
         """No pass is under way that leaves the user out."""
         self.whole_from = whole_from
         """The journal has all that the marks of this pass and of later ones do not cover."""
-        self._floor: str | None = None
+        self.end: SharedEnd | None = None
+        """Where its readers take up to; None once something has come since."""
+        self.room = 0
+        """How many live entries may come until the next mark."""
+        self.idle = 0
+        """For how many ticks nobody has read it."""
+        self.floor: str | None = None
 
     def raise_floor(self, at: str | None) -> None:
         """A reader was sent, from elsewhere, what occurred at or before this."""
-        if at is not None:
-            self._floor = at if self._floor is None else max(self._floor, at)
+        if at is not None and (self.floor is None or at > self.floor):
+            self.floor, self.end = at, None
+
+    def end_at(self, mark: Mark, unsettled: Mapping[str, str]) -> SharedEnd:
+        """The end of the journal, where the newest mark does not cover what is `unsettled`."""
+        if self.end is None or self.end.mark is not mark:
+            floors = [at for at in (self.floor, mark.floor) if at is not None]
+            checkpoint = Checkpoint(mark.cursor, {**unsettled}, max(floors, default=None))
+            self.end = SharedEnd(self.journal, mark, checkpoint)
+        return self.end
 
     def own(self, arrival: Arrival) -> Arrival:
         """What the trunk may take of a message on the user's channel.
@@ -43,6 +64,68 @@ class Member:
         if entry.user_id != self.user:
             other = OtherMessage(entry.to_json() if arrival.raw is None else arrival.raw)
             return msgspec.structs.replace(arrival, message=other)
-        if self._floor is not None and entry.occurred_at <= self._floor:
+        if self.floor is not None and entry.occurred_at <= self.floor:
             return msgspec.structs.replace(arrival, replayed=True)
         return arrival
+
+
+class Members:
+    """Those who are followed, on channels of one type."""
+
+    def __init__(self, channel_type: str) -> None:
+        self._channel_prefix = channel_name(channel_type, None).removesuffix("*")
+        self._by_user: dict[str, Member] = {}
+        self._lingering: dict[str, Member] = {}  # in the order in which they were left
+
+    def __bool__(self) -> bool:
+        return bool(self._by_user)
+
+    @property
+    def readers(self) -> int:
+        """How many have a reader."""
+        return len(self._by_user) - len(self._lingering)
+
+    def get(self, user: str) -> Member | None:
+        return self._by_user.get(user)
+
+    def __getitem__(self, user: str) -> Member:
+        return self._by_user[user]
+
+    def by_channel(self, arrival: Arrival) -> Member | None:
+        return self._by_user.get(arrival.channel.removeprefix(self._channel_prefix))
+
+    def by_owner(self, arrival: Arrival) -> Member | None:
+        """Whose entry it is; of another message, whose channel it came on."""
+        message = arrival.message
+        if isinstance(message, Entry | UnreadableEntry):
+            return self._by_user.get(message.user_id)
+        return self.by_channel(arrival)
+
+    def all(self) -> Collection[Member]:
+        return self._by_user.values()
+
+    def join(self, member: Member, reader: Reader) -> None:
+        self._by_user[member.user] = member
+        self._lingering.pop(member.user, None)
+        member.readers.add(reader)
+        member.idle = 0
+
+    def leave(self, reader: Reader) -> list[Member]:
+        """Returns those that are followed no longer."""
+        member = self._by_user[reader.user]
+        member.readers.discard(reader)
+        if not member.readers:
+            self._lingering[member.user] = member
+        if len(self._lingering) <= MOST_LINGERING:
+            return []
+        return [self._drop(next(iter(self._lingering)))]
+
+    def tick(self) -> list[Member]:
+        """Returns those that are followed no longer."""
+        for member in self._lingering.values():
+            member.idle += 1
+        return [self._drop(user) for user, m in [*self._lingering.items()] if m.idle >= LINGER]
+
+    def _drop(self, user: str) -> Member:
+        del self._lingering[user]
+        return self._by_user.pop(user)

@@ -5,6 +5,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 from typing import Literal
@@ -13,15 +14,13 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryRow
-from lykke_cli.application.journal import Journal, Line, Mark
+from lykke_cli.application.journal import Journal, Line, Mark, SharedEnd
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
 from lykke_cli.application.messages import to_line
 from lykke_cli.application.printed_ids import PrintedIds
 
 KEPT_IDS = 1_000
 """How many ids a reader keeps while it catches up, against what the journal repeats."""
-MOST_BEYOND = 32
-"""How many entries a reader may have beyond a mark; of more the hub makes a later mark first."""
 
 
 class Stage(Enum):
@@ -61,8 +60,14 @@ class Reader:
     """What a hub knows of one reader; of use to others are `user_id` and `checkpoint` alone."""
 
     def __init__(
-        self, user_id: UUID, resume: Checkpoint | None, since: datetime | None, last: int | None
+        self,
+        user_id: UUID,
+        resume: Checkpoint | None,
+        since: datetime | None,
+        last: int | None,
+        most_beyond: int,
     ) -> None:
+        self._most_beyond = most_beyond
         self.user_id = user_id
         self.user = str(user_id)
         self.since = since
@@ -90,12 +95,8 @@ class Reader:
         self._beyond: dict[str, str] = {}
         self._needed: Set[str] = set()  # what a journal has, or had, that others may lack
         self._has_too_much = False
-        # In the journal:
+        self._own: _Own | None = None
         self._position = 0
-        self._ids: dict[str, str] = {}  # sent, and perhaps not covered by the mark
-        self._recent: list[Line] = []  # those of them that were taken since the mark
-        self._skip: dict[str, str] = {}  # sent from elsewhere; the journal may have them later
-        self._settles_from = 0
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -103,9 +104,7 @@ class Reader:
 
         None before anything is known of where the reader began.
         """
-        if self.stage is not Stage.FOLLOWING or self._outbox or self.mark is None:
-            return self._sent
-        return self._beyond_mark(self.mark, self._ids | self._skip)
+        return self._sent
 
     @property
     def latest(self) -> str | None:
@@ -143,10 +142,7 @@ class Reader:
             self._printed.read_ended(chunk)
         checkpoint = Checkpoint(chunk.cursor, self._printed.unsettled, self._printed.latest)
         self.begins("database", exact=chunk.exact)
-        if unknown or self._outbox:
-            self._outbox.append(Parcel([_line_of(row) for row in unknown], checkpoint))
-        else:
-            self._sent = checkpoint
+        self._deliver([_line_of(row) for row in unknown], checkpoint)
 
     def begin_measuring(self) -> Read:
         assert self.mark is not None
@@ -155,7 +151,7 @@ class Reader:
 
     def measured(self, chunk: HistoryChunk) -> None:
         """Some of what the mark does not cover."""
-        if len(self._beyond) + len(chunk.rows) > MOST_BEYOND:
+        if len(self._beyond) + len(chunk.rows) > self._most_beyond:
             self._has_too_much, self._beyond = True, {}
         elif not self._has_too_much:
             self._beyond |= {row.id: row.occurred_at for row in chunk.rows}
@@ -212,20 +208,28 @@ class Reader:
 
     # In the journal
 
+    def may_attach(self, mark: Mark, skip: Set[str], unsent: Set[str]) -> bool:
+        """False where its checkpoint would name too much.
+
+        The mark's own are counted apart: there are no more of them than a checkpoint may name.
+        """
+        beyond = skip - mark.pending.get(self.user, {}).keys()
+        most = self._most_beyond
+        return len(beyond) <= most and len(skip | unsent) <= 2 * most
+
     def attach(self, mark: Mark, skip: dict[str, str], journal: Journal, settles_from: int) -> None:
         """Take a position: `skip` is what it was sent beyond the mark.
 
         A pass from `settles_from` on sees all of that.
         """
-        self.mark, self._position, self._settles_from = mark, mark.position, settles_from
+        self.mark, self._position = mark, mark.position
         self._printed = PrintedIds(None, self.latest, keep=KEPT_IDS)
         pending = mark.pending.get(self.user, {})
         unsent = journal.of(pending.keys() - skip.keys())
-        self._ids = skip | _entries(unsent)
-        self._skip = {id: at for id, at in skip.items() if id not in pending}
-        self._recent = []
-        checkpoint = self._beyond_mark(mark, self._ids)
-        self._outbox.append(Parcel(unsent, checkpoint))
+        ids = skip | _entries(unsent)
+        later = {id: at for id, at in skip.items() if id not in pending}
+        self._own = _Own(ids={**ids}, skip=later, recent=[], settles_from=settles_from)
+        self._deliver(unsent, self._beyond_mark(mark, ids))
         self.stage, self.attempts = Stage.FOLLOWING, 0
 
     def take_parcels(self) -> list[Line]:
@@ -237,37 +241,72 @@ class Reader:
             self._sent = parcel.checkpoint
         return taken
 
-    def take_lines(self, journal: Journal, newest: Mark, head: int) -> list[Line] | None:
-        """All that is new in the journal, up to the position `head`; None when it fell off."""
-        if not journal.has_all_after(self._position):
-            self._sent = self.checkpoint
-            self._go_on_from(self._sent)
-            self.stage = Stage.WAITING
-            return None
+    def falls_off(self, journal: Journal) -> bool:
+        """True when the journal has not all that is new any more: it has to catch up again."""
+        if journal.has_all_after(self._position):
+            return False
+        self._go_on_from(self._sent)
+        self.stage = Stage.WAITING
+        return True
+
+    def take_lines(self, shared: SharedEnd) -> Sequence[Line]:
+        """All that is new in the journal."""
+        if self._own is not None:
+            return self._take_its_own(self._own, shared)
+        lines = shared.lines_after(self._position)
+        self._sent, self._position, self.mark = shared.checkpoint, shared.position, shared.mark
+        return lines
+
+    def _take_its_own(self, own: "_Own", shared: SharedEnd) -> list[Line]:
+        """The same, until it has nothing that the others of its user have not."""
         taken = []
-        for line in journal.after(self._position):
-            if line.id is None or self._skip.pop(line.id, None) is None:
+        for line in shared.lines_after(self._position):
+            if line.id is None or own.skip.pop(line.id, None) is None:
                 taken.append(line)
             if line.id is not None:
-                self._ids[line.id] = line.occurred_at
-                self._recent.append(line)
-        self._position = head
-        if newest is not self.mark:
-            self._reached(newest)
+                own.ids[line.id] = line.occurred_at
+                own.recent.append(line)
+        self._position = shared.position
+        if shared.mark is not self.mark:
+            self._reached(own, shared.mark)
+        if own.skip:
+            self._sent = self._beyond_mark(shared.mark, own.ids | own.skip)
+        else:
+            self._own, self._sent = None, shared.checkpoint
         return taken
 
-    def _reached(self, mark: Mark) -> None:
+    def _reached(self, own: "_Own", mark: Mark) -> None:
         """It has been sent all that stands at or before a later mark."""
         self.mark = mark
-        self._recent = [line for line in self._recent if line.position > mark.position]
-        self._ids = mark.pending.get(self.user, {}) | _entries(self._recent)
-        if mark.authoritative and mark.number >= self._settles_from:
+        own.recent = [line for line in own.recent if line.position > mark.position]
+        own.ids = mark.pending.get(self.user, {}) | _entries(own.recent)
+        if mark.authoritative and mark.number >= own.settles_from:
             since = mark.covered_from
-            self._skip = {id: at for id, at in self._skip.items() if since and at < since}
+            own.skip = {id: at for id, at in own.skip.items() if since and at < since}
 
     def _beyond_mark(self, mark: Mark, ids: dict[str, str]) -> Checkpoint:
         floors = [at for at in (self.latest, mark.floor) if at is not None]
         return Checkpoint(mark.cursor, ids, max(floors, default=None))
+
+    def _deliver(self, lines: Sequence[Line], checkpoint: Checkpoint) -> None:
+        if lines or self._outbox:
+            self._outbox.append(Parcel(lines, checkpoint))
+        else:
+            self._sent = checkpoint
+
+
+@dataclass(slots=True)
+class _Own:
+    """What a reader in the journal was sent, as long as it is not what its user's others were."""
+
+    ids: dict[str, str]
+    """Sent, and perhaps not covered by the mark."""
+    recent: list[Line]
+    """Those of them that were taken since the mark."""
+    skip: dict[str, str]
+    """Sent from elsewhere; the journal may have them later."""
+    settles_from: int
+    """The first pass that sees all of that."""
 
 
 def _line_of(row: HistoryRow) -> Line:

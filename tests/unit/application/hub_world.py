@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from lykke_cli.application.gateways.history_protocol import HistoryChunk
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.hub import Hub
+from lykke_cli.application.hub import IDS, Hub
 from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.journal import Line
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
@@ -63,9 +63,12 @@ class Running:
 class HubWorld(ModelDatabase):
     """The database, the server with the channels, two hubs at most and their clients."""
 
-    def __init__(self, *, lines: int, keep: int = KEPT, replica: bool = False) -> None:
+    def __init__(
+        self, *, lines: int, keep: int = KEPT, ids: int = IDS, replica: bool = False
+    ) -> None:
         super().__init__(replica=replica)
         self.lines = lines
+        self.ids = ids
         self.keep = keep
         self.hubs = [self._new_hub(), self._new_hub()]
         self.clients: list[Client] = []
@@ -136,6 +139,9 @@ class HubWorld(ModelDatabase):
             return
         asked = running.asked[which % len(running.asked)]
         request = asked.request
+        if not running.hub.awaits(request):
+            running.asked.remove(asked)
+            return
         if isinstance(request.what, Verify):
             running.asked.remove(asked)
             uncovered = self.look_up(request.what)
@@ -153,6 +159,15 @@ class HubWorld(ModelDatabase):
         if running.asked:
             asked = running.asked.pop(which % len(running.asked))
             self.carry_out(running, running.hub.failed(asked.request))
+
+    def break_off(self, index: int, which: int) -> None:
+        """A read for a reader is left in the middle, for others that wait."""
+        running = self.hubs[index]
+        if running.asked:
+            asked = running.asked[which % len(running.asked)]
+            if asked.chunks is not None and asked.request.reader is not None:
+                running.asked.remove(asked)
+                self.carry_out(running, running.hub.broken_off(asked.request))
 
     def die(self, index: int) -> None:
         """The process ends, and another begins with nothing."""
@@ -190,6 +205,7 @@ class HubWorld(ModelDatabase):
             return False
         lines, actions = client.running.hub.take(client.reader)
         checkpoint = client.reader.checkpoint
+        assert checkpoint is None or len(checkpoint.pending) <= self.ids, "a cursor too large"
         self.carry_out(client.running, actions)
         if lost:
             self.leave(client)
@@ -234,7 +250,8 @@ class HubWorld(ModelDatabase):
                     if user_id in running.subscribing:
                         running.subscribing.remove(user_id)
                 case Request(reader=reader):
-                    under_way = [one.request.reader for one in running.asked]
+                    requests = [one.request for one in running.asked]
+                    under_way = [r.reader for r in requests if running.hub.awaits(r)]
                     assert reader not in under_way, "one request at a time for each"
                     running.asked.append(Asked(action))
                 case Wake(reader):
@@ -267,4 +284,4 @@ class HubWorld(ModelDatabase):
         )
 
     def _new_hub(self) -> Running:
-        return Running(Hub(lines=self.lines, keep=self.keep))
+        return Running(Hub(lines=self.lines, keep=self.keep, ids=self.ids))

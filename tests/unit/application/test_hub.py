@@ -36,10 +36,10 @@ class Schedule:
 
     def __init__(self, seed: int, *, replica: bool) -> None:
         self.random = random.Random(seed)
-        keep, lines = self.pick([0, 3, 50]), self.pick([1, 2, 50, 50])
+        keep, lines, ids = self.pick([0, 3, 50]), self.pick([1, 2, 50, 50]), self.pick([2, 4, 64])
         self.hubs, self.users = self.pick([1, 2]), USERS[: self.pick([1, 2, 3])]
-        self.world = HubWorld(lines=lines, keep=keep, replica=replica)
-        self.story = [f"lines={lines}, keep={keep}, replica={replica}"]
+        self.world = HubWorld(lines=lines, keep=keep, ids=ids, replica=replica)
+        self.story = [f"lines={lines}, keep={keep}, ids={ids}, replica={replica}"]
         self.steps: dict[Callable[[], object], int] = {
             self.write: 2,
             self.begin: 1,
@@ -58,6 +58,7 @@ class Schedule:
             self.answer: 8,
             self.answer_last: 4,
             self.fail: 1,
+            self.break_off: 1,
             self.die: 1,
             self.work: 1,
             self.come: 2,
@@ -176,6 +177,11 @@ class Schedule:
         self.world.fail(hub, which)
         return hub, which
 
+    def break_off(self) -> object:
+        hub, which = self.hub(), self.index()
+        self.world.break_off(hub, which)
+        return hub, which
+
     def die(self) -> object:
         hub = self.hub()
         self.world.die(hub)
@@ -278,6 +284,22 @@ def test_a_repetition_that_is_held_back_is_known_when_it_is_let_go() -> None:
     world.answer(0, 0)  # for the reader, while the hub's own read goes on
     world.work()  # fails when anything is sent twice
     assert client.received.keys() == world.committed_ids
+
+
+def test_a_late_broadcast_of_what_is_older_than_its_beginning_does_not_come_to_a_reader() -> None:
+    """It was printed for another before this one came, and the database had it by then."""
+    world = HubWorld(lines=50)
+    world.write_and_commit(USERS[0], age=timedelta(0), publish=False)
+    world.come(USERS[0], 0, from_the_first=False)
+    world.work()
+    world.publish_again(0, replayed=False)
+    world.deliver(0, 1)
+    late = world.come(USERS[0], 0, from_the_first=False)
+    world.answer(0, 0)  # where it begins: at the newest mark
+    world.fail(0, 0)
+    world.tick(0, ReadKind.RECENT)
+    world.work()  # fails when anything comes from before it began
+    assert not late.received
 
 
 def test_a_row_without_a_time_is_sent_to_its_user_however_deep_its_meta_is() -> None:

@@ -1,0 +1,123 @@
+"""A history on the model database, for drivers: it answers as the real ones do, and tells of it."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple, Self
+
+from lykke_cli import MemoryPubSubGateway
+from lykke_cli.application.gateways.history_protocol import (
+    Cursor,
+    HistoryChunk,
+    Selection,
+    Wanted,
+)
+from lykke_cli.application.merge import Read, ReadKind, Verify
+from lykke_cli.application.messages import Entry
+from tests.unit.application.model_database import ModelDatabase
+
+
+class Asked(NamedTuple):
+    what: str
+    users: int
+    """How many it was about."""
+
+
+class ModelHistory:
+    """One connection to `database`, which notes in `asked` what it is asked.
+
+    `errors` are raised by the next answers, one each. While `is_open` is not set nothing is
+    answered.
+    """
+
+    def __init__(self, database: ModelDatabase, asked: list[Asked] | None = None) -> None:
+        self._database = database
+        self.asked: list[Asked] = [] if asked is None else asked
+        self.errors: list[Exception | None] = []
+        self.is_open = asyncio.Event()
+        self.is_open.set()
+        self.under_way = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        assert not self.under_way, "a read was not closed"
+
+    def begin(
+        self,
+        selection: Selection,
+        *,
+        since: datetime | None = None,
+        last: int | None = None,
+        wanted: Wanted | None = None,
+    ) -> AsyncGenerator[HistoryChunk]:
+        from_the_first = since is not None or last is not None
+        return self._read("begin", selection, None, before_all=from_the_first)
+
+    def changes(
+        self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
+    ) -> AsyncGenerator[HistoryChunk]:
+        return self._read("recent" if recent_only else "changes", selection, cursor)
+
+    async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
+        await self._turn("verify", selection)
+        return self._database.look_up(Verify(list(ids), cursor))
+
+    async def _read(
+        self, what: str, selection: Selection, cursor: Cursor | None, *, before_all: bool = False
+    ) -> AsyncGenerator[HistoryChunk]:
+        self.under_way += 1
+        try:
+            await self._turn(what, selection)
+            kind = ReadKind.RECENT if what == "recent" else ReadKind.FULL
+            read = Read(kind, cursor)
+            chunks = self._database.read(read, _of(selection), begin_before_all=before_all)
+            for chunk in chunks:
+                await asyncio.sleep(0)
+                yield chunk
+        finally:
+            self.under_way -= 1
+
+    async def _turn(self, what: str, selection: Selection) -> None:
+        assert selection.user_ids is not None
+        self.asked.append(Asked(what, len(selection.user_ids)))
+        await self.is_open.wait()
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+
+
+class Application:
+    """Writes entries into a model database, and broadcasts them."""
+
+    def __init__(self, *, chunk_size: int = 2) -> None:
+        self.database = ModelDatabase(chunk_size=chunk_size)
+        self.gateway = MemoryPubSubGateway()
+
+    def record(
+        self, user_id: uuid.UUID, *, publish: bool = True, age: timedelta = timedelta(0)
+    ) -> str:
+        """One entry, committed and by default broadcast; returns its id."""
+        self.database.begin()
+        self.database.write(
+            len(self.database.open) - 1, savepoint=False, age=age, user=str(user_id)
+        )
+        [entry] = self.database.end(len(self.database.open) - 1)
+        if publish:
+            self.broadcast(entry)
+        return entry.id
+
+    def broadcast(self, entry: Entry) -> None:
+        self.gateway.publish(f"auditlog:{entry.user_id}", entry.to_json())
+
+    def histories(self, number: int) -> list[ModelHistory]:
+        """So many connections, which note what they are asked in one list."""
+        first = ModelHistory(self.database)
+        return [first, *(ModelHistory(self.database, first.asked) for _ in range(number - 1))]
+
+
+def _of(selection: Selection) -> Callable[[Entry], bool]:
+    users: Iterable[str] = {str(user) for user in selection.user_ids or ()}
+    return lambda entry: entry.user_id in users

@@ -1,0 +1,246 @@
+"""What many readers are given while servers come and go; `hub.py` itself is tested on its own."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from lykke_cli import ServerUnavailable
+from lykke_cli.application.errors import SubscriptionClosed
+from lykke_cli.application.gateways.history_protocol import HistoryProtocol
+from lykke_cli.application.hub_driver import Begun, HubDriver, HubReader, Portion
+from lykke_cli.application.tail import Connected, Disconnected, HistoryAway, HistoryRead, Status
+from tests.unit.application.model_history import Application, ModelHistory
+
+USER, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
+SOON = 5.0  # seconds in which what is expected must come
+MOST_READS = 7  # the hub's first, and three steps of all readers, by two connections
+LONG = 3600.0  # seconds: nothing is read but what is asked for
+
+
+@asynccontextmanager
+async def a_hub(
+    app: Application,
+    histories: Sequence[ModelHistory] | None = None,
+    interval: float = LONG,
+    **options: Any,
+) -> AsyncGenerator[HubDriver]:
+    given = cast(Sequence[HistoryProtocol], histories or app.histories(2))
+    async with asyncio.timeout(SOON):
+        async with HubDriver(app.gateway, given, reconcile_interval=interval, **options) as driver:
+            yield driver
+
+
+async def caught_up(reader: HubReader) -> list[str]:
+    """The ids of what comes until it is caught up."""
+    ids = list[str]()
+    while True:
+        portion = await reader.next()
+        ids += ids_of(portion)
+        if portion.caught_up:
+            return ids
+
+
+async def take(reader: HubReader, number: int) -> list[str]:
+    ids = list[str]()
+    while len(ids) < number:
+        ids += ids_of(await reader.next())
+    return ids
+
+
+def ids_of(portion: Portion) -> list[str]:
+    return [line.id for line in portion.lines if line.id is not None]
+
+
+async def test_a_reader_has_what_was_before_it_what_comes_and_what_was_not_broadcast() -> None:
+    app = Application()
+    before = [app.record(USER) for _ in range(5)]
+    app.record(OTHER)
+    async with a_hub(app, interval=0.01) as hub, hub.reader(USER, last=5) as reader:
+        assert await reader.begun() == Begun("database", exact=True, recovered=False)
+        assert await caught_up(reader) == before
+        assert [app.record(USER)] == await take(reader, 1)
+        assert [app.record(USER, publish=False)] == await take(reader, 1)
+        statistics = hub.statistics
+    assert (statistics.readers, statistics.users, statistics.recovered) == (1, 1, 1)
+    assert statistics.entries == 2 and statistics.lag == 0
+
+
+async def test_a_reader_without_a_place_begins_now() -> None:
+    app = Application()
+    app.record(USER)
+    async with a_hub(app) as hub, hub.reader(USER) as reader:
+        assert await reader.begun() == Begun("now", exact=True, recovered=False)
+        assert reader.checkpoint is not None
+        assert [app.record(USER)] == await take(reader, 1)
+
+
+async def test_what_is_committed_in_an_outage_comes_and_then_it_is_caught_up_again() -> None:
+    app, told = Application(), list[Status]()
+    async with a_hub(app, on_status=told.append) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+        app.gateway.disconnect()
+        missed = app.record(USER, publish=False)
+        while hub.is_connected:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert hub.statistics.lag > 0
+        app.gateway.restore()
+        assert await caught_up(reader) == [missed]
+        assert hub.statistics.reconnects == 1
+    assert [type(one) for one in told] == [Connected, Disconnected, Connected]
+
+
+async def test_an_outage_in_which_nothing_came_is_told_of_all_the_same() -> None:
+    app = Application()
+    async with a_hub(app) as hub, hub.reader(USER) as reader:
+        assert await caught_up(reader) == []
+        app.gateway.disconnect()
+        app.gateway.restore()
+        assert await caught_up(reader) == []
+
+
+async def test_a_database_that_is_away_is_asked_again() -> None:
+    app, told = Application(), list[Status]()
+    histories = app.histories(2)
+    before = app.record(USER)
+    for history in histories:
+        history.errors = [ServerUnavailable("away")]
+    async with a_hub(app, histories, on_status=told.append) as hub:
+        async with hub.reader(USER, last=1) as reader:
+            assert await caught_up(reader) == [before]
+            assert not hub.history_is_away
+    assert [type(one) for one in told] == [Connected, HistoryAway, HistoryRead]
+
+
+async def test_a_read_that_fails_for_one_reader_is_tried_soon_though_others_work() -> None:
+    app = Application()
+    histories = app.histories(1)
+    before = app.record(USER)
+    async with a_hub(app, histories) as hub, hub.reader(OTHER) as other:
+        await caught_up(other)
+        histories[0].errors = [ServerUnavailable("away")]
+        async with hub.reader(USER, last=1) as reader, hub.reader(OTHER, last=1) as third:
+            assert await caught_up(reader) == [before]
+            assert await caught_up(third) == []
+
+
+async def test_a_reader_goes_on_from_its_checkpoint_on_another_hub() -> None:
+    app = Application()
+    async with a_hub(app) as first, a_hub(app) as second:
+        async with first.reader(USER) as reader:
+            await reader.begun()
+            app.record(USER)
+            await take(reader, 1)
+            checkpoint = reader.checkpoint
+        missed = [app.record(USER), app.record(USER, publish=False)]
+        async with second.reader(USER, resume=checkpoint) as reader:
+            assert await reader.begun() == Begun("database", exact=True, recovered=True)
+            assert await caught_up(reader) == missed
+
+
+async def test_a_reader_that_comes_back_to_its_hub_needs_no_database() -> None:
+    app = Application()
+    histories = app.histories(2)
+    async with a_hub(app, histories) as hub:
+        async with hub.reader(USER) as reader:
+            await caught_up(reader)
+            checkpoint = reader.checkpoint
+        asked = len(histories[0].asked)
+        async with hub.reader(USER, resume=checkpoint) as reader:
+            assert await reader.begun() == Begun("memory", exact=True, recovered=True)
+            assert [app.record(USER)] == await take(reader, 1)
+        assert len(histories[0].asked) == asked
+
+
+async def test_many_readers_have_every_entry_once_and_cost_few_reads() -> None:
+    app, users = Application(), [uuid.UUID(int=n) for n in range(1, 21)]
+    histories = app.histories(2)
+    asked = histories[0].asked
+    async with a_hub(app, histories) as hub, AsyncExitStack() as stack:
+        readers = [
+            await stack.enter_async_context(hub.reader(user)) for user in users for _ in range(10)
+        ]
+        for reader in readers:
+            await caught_up(reader)
+        assert len(asked) <= MOST_READS
+        ids = {user: [app.record(user) for _ in range(3)] for user in users}
+        for reader in readers:
+            assert await take(reader, 3) == ids[reader.user_id]
+        checkpoints = {reader: reader.checkpoint for reader in readers}
+    asked.clear()
+    missed = {user: [app.record(user, publish=False)] for user in users}
+    async with a_hub(app, histories) as hub, AsyncExitStack() as stack:
+        for old, checkpoint in checkpoints.items():
+            reader = hub.reader(old.user_id, resume=checkpoint)
+            readers[readers.index(old)] = await stack.enter_async_context(reader)
+        for reader in readers:
+            assert await caught_up(reader) == missed[reader.user_id]
+    assert len(asked) <= MOST_READS
+
+
+async def test_ten_readers_of_a_user_are_given_the_same_objects() -> None:
+    app = Application()
+    async with a_hub(app) as hub, AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(hub.reader(USER)) for _ in range(10)]
+        for reader in readers:
+            await caught_up(reader)
+        for _ in range(2):
+            app.record(USER)
+            portions = [await reader.next() for reader in readers]
+            assert len({id(portion.lines) for portion in portions}) == 1
+            assert len({id(portion.checkpoint) for portion in portions}) == 1
+
+
+async def test_leaving_the_hub_ends_its_readers() -> None:
+    app = Application()
+    histories = app.histories(2)
+    async with AsyncExitStack() as stack:
+        async with a_hub(app, histories) as hub:
+            reader = await stack.enter_async_context(hub.reader(USER))
+            await caught_up(reader)
+            waiting = asyncio.create_task(reader.next())
+            await asyncio.sleep(0)
+        with pytest.raises(SubscriptionClosed):
+            await waiting
+        with pytest.raises(SubscriptionClosed):
+            await reader.begun()
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_redis_that_is_away_at_the_start_is_told() -> None:
+    app = Application()
+    app.gateway.disconnect()
+    with pytest.raises(ServerUnavailable):
+        async with a_hub(app):
+            pass
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_what_ends_the_hub_is_told_to_its_readers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Application()
+    async with a_hub(app) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+        monkeypatch.setattr(
+            "lykke_cli.application.hub.Hub.live", lambda *_: (_ for _ in ()).throw(KeyError("bug"))
+        )
+        app.record(USER)
+        with pytest.raises(KeyError):
+            await reader.next()
+        with pytest.raises(KeyError):
+            hub.history()
+    assert "The hub has ended" in caplog.text
+
+
+async def test_since_gives_what_occurred_from_then_on() -> None:
+    app = Application()
+    before = app.record(USER)
+    async with a_hub(app) as hub:
+        async with hub.reader(USER, since=datetime(2025, 1, 1, tzinfo=UTC)) as reader:
+            assert (await reader.begun()).source == "database"
+            assert await caught_up(reader) == [before]

@@ -1,0 +1,110 @@
+"""What a reader of a hub is given: nothing twice, nothing lost, whatever it waits with."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from lykke_cli import LoginRefused
+from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
+from lykke_cli.application.filters import Filters
+from lykke_cli.application.subscription import Subscription
+from tests.unit.application.model_history import Application
+from tests.unit.application.test_hub_driver import USER, a_hub, caught_up, ids_of, take
+
+NOT_X = Filters(excluded_types=("X",))  # what the model database writes
+
+
+async def test_a_cancelled_wait_loses_nothing() -> None:
+    app, ids, recorded = Application(), list[str](), list[str]()
+    async with a_hub(app) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+
+        async def take_one() -> None:
+            ids.extend(ids_of(await reader.next()))
+
+        for turns in range(60):
+            taking = asyncio.create_task(take_one())
+            recorded.append(app.record(USER))
+            for _ in range(turns % 6):
+                await asyncio.sleep(0)
+            taking.cancel()
+            with suppress(asyncio.CancelledError):
+                await taking
+        ids += await take(reader, len(recorded) - len(ids))
+    assert ids == recorded
+
+
+async def test_after_its_time_a_portion_has_no_lines_and_the_newest_checkpoint() -> None:
+    app = Application()
+    async with a_hub(app, interval=0.01) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+        before = reader.checkpoint
+        app.record(USER)
+        await take(reader, 1)
+        while True:
+            portion = await reader.next(0.02)
+            assert not portion.lines and portion.caught_up
+            if portion.checkpoint is not None and not portion.checkpoint.pending:
+                break
+        assert reader.checkpoint is portion.checkpoint
+        assert portion.checkpoint != before
+
+
+async def test_what_filters_do_not_let_through_moves_the_checkpoint_all_the_same() -> None:
+    app = Application()
+    async with a_hub(app) as hub, hub.reader(USER, filters=NOT_X) as filtered:
+        async with hub.reader(USER) as all_of_it:
+            await caught_up(filtered)
+            await caught_up(all_of_it)
+            app.record(USER)
+            app.gateway.publish(f"auditlog:{USER}", b'{"type":"test"}')
+            lines = (await all_of_it.next()).lines
+            while len(lines) < 2:
+                lines = [*lines, *(await all_of_it.next()).lines]
+            assert [line.id is None for line in lines] == [False, True]
+            portion = await filtered.next(0)
+            assert not portion.lines
+            assert portion.checkpoint is not None and portion.checkpoint.pending
+            assert filtered.checkpoint == all_of_it.checkpoint
+
+
+async def test_filters_let_through_what_they_want() -> None:
+    app, wanted = Application(), Filters(query="starts_with(id, '0000')")
+    before = [app.record(USER) for _ in range(3)]
+    async with a_hub(app) as hub, hub.reader(USER, last=3, filters=wanted) as reader:
+        assert await caught_up(reader) == before
+        assert [app.record(USER)] == await take(reader, 1)
+
+
+async def test_a_channel_that_is_not_permitted_is_told_to_its_readers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise LoginRefused("no permission")
+
+    app = Application()
+    async with a_hub(app) as hub:
+        monkeypatch.setattr(Subscription, "add", refuse)
+        async with hub.reader(USER) as reader:
+            with pytest.raises(LoginRefused):
+                await reader.begun()
+            with pytest.raises(LoginRefused):
+                await reader.next()
+            async with hub.reader(USER) as another:
+                with pytest.raises(LoginRefused):
+                    await another.next()
+
+
+async def test_it_is_of_use_inside_its_block_alone() -> None:
+    app = Application()
+    async with a_hub(app) as hub:
+        reader = hub.reader(USER)
+        with pytest.raises(SubscriptionClosed):
+            await reader.next()
+        async with reader:
+            with pytest.raises(UsageMistake):
+                await reader.__aenter__()
+        with pytest.raises(SubscriptionClosed):
+            await reader.next()
+        assert hub.statistics.readers == 0

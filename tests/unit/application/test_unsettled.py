@@ -1,0 +1,85 @@
+"""A checkpoint names few ids, whatever happens: a cursor made of it stays small."""
+
+from datetime import timedelta
+
+import pytest
+
+from lykke_cli.application.hub import IDS
+from lykke_cli.application.merge import ReadKind
+from tests.unit.application.hub_world import USERS, Client, HubWorld
+
+HALF = IDS // 2
+MANY = 3 * IDS
+NOW = timedelta(0)
+LONG_AGO = timedelta(days=30)
+
+
+def following(world: HubWorld) -> Client:
+    client = world.come(USERS[0], 0, from_the_first=False)
+    world.work()
+    return client
+
+
+def names(client: Client) -> int:
+    assert client.checkpoint is not None
+    return len(client.checkpoint.pending)
+
+
+@pytest.mark.parametrize("age", [NOW, LONG_AGO], ids=["recent", "older than a pass looks back"])
+def test_live_entries_beyond_it_are_left_to_a_pass_that_is_brought_forward(age: timedelta) -> None:
+    world = HubWorld(lines=2 * MANY)
+    client = following(world)
+    for _ in range(MANY):
+        world.write_and_commit(USERS[0], age=age, publish=True)
+    world.deliver(0, MANY)
+    world.take(client)
+    assert len(client.received) == names(client) == HALF
+    world.work()  # without a tick
+    assert client.received.keys() == world.committed_ids
+
+
+def test_what_a_pass_finds_is_taken_at_its_end_where_it_is_more() -> None:
+    world = HubWorld(lines=2 * MANY)
+    client = following(world)
+    for _ in range(MANY):
+        world.write_and_commit(USERS[0], age=NOW, publish=False)
+    world.tick(0, ReadKind.RECENT)
+    for _ in range(HALF):  # two rows each
+        world.answer(0, 0)
+    assert not world.take(client)
+    world.work()
+    assert client.received.keys() == world.committed_ids
+    assert names(client) == 0
+
+
+def test_who_comes_from_elsewhere_waits_for_a_mark_where_it_was_sent_more() -> None:
+    world = HubWorld(lines=2 * MANY)
+    following(world)
+    client = world.come(USERS[0], 1, from_the_first=False)
+    world.work()
+    for _ in range(MANY):
+        world.write_and_commit(USERS[0], age=NOW, publish=False)
+    world.tick(1, ReadKind.RECENT)
+    world.work()  # the other hub has read them, the first has not
+    world.leave(client)
+    world.join(client, 0)
+    world.work()
+    assert client.received.keys() == world.committed_ids
+    assert names(client) == 0
+
+
+def test_there_is_room_again_after_a_pass_and_nobody_else_has_less_of_it() -> None:
+    world = HubWorld(lines=2 * MANY)
+    clients = [following(world), world.come(USERS[1], 0, from_the_first=False)]
+    world.work()
+    for user, number in ((USERS[0], MANY), (USERS[1], 1), (USERS[0], 1)):
+        for _ in range(number):
+            world.write_and_commit(user, age=NOW, publish=True)
+    world.deliver(0, MANY + 2)
+    for client in clients:
+        world.take(client)
+    assert [len(client.received) for client in clients] == [HALF, 1]
+    world.work()
+    world.write_and_commit(USERS[0], age=NOW, publish=True)
+    world.deliver(0, 1)
+    assert world.take(clients[0])
