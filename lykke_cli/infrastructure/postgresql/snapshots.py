@@ -88,7 +88,6 @@ class Snapshots:
         With `known`, the transactions that are known to have ended, it is found out which of the
         others had, where there are many: `Snapshot.ended`.
         """
-        has_begun = False
         async with self._lock:
             with database_errors(self._display):
                 try:
@@ -103,14 +102,14 @@ class Snapshots:
                         if (then.database, then.server) == (now.database, now.server):
                             ended = ended.starting(snapshot.xmin)
                             snapshot = msgspec.structs.replace(snapshot, ended=ended)
-                    has_begun = True
                     yield connection, snapshot
                     await transaction.commit()
                 except BaseException as error:
                     # What is left half-read is not used again. It is not even rolled back: that
                     # would wait until the server has noticed, and hold its locks as long.
+                    was_let_in = self._connection is not None
                     self.close()
-                    if has_begun and (lost := broken_off(error, self._display)) is not None:
+                    if was_let_in and (lost := broken_off(error, self._display)) is not None:
                         raise lost from error
                     kind = _KINDS.get(self._offer.kind)
                     if kind is not None and getattr(error, "sqlstate", None) in _NO_COLUMN:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -351,3 +352,22 @@ async def test_reading_leaves_no_trace(
         assert len([chunk async for chunk in chunks]) == 10
         assert await own.fetchval("SHOW TimeZone") == await connection.fetchval("SHOW TimeZone")
         assert await own.fetchval("SHOW statement_timeout") == "0"
+
+
+async def test_a_connection_that_ends_before_its_first_snapshot_is_made_again(
+    history: PostgresHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a standby, where a conflict with recovery may come that early."""
+    check, ended = snapshots.refuse_unfit, 0
+
+    async def end_the_first(connection: asyncpg.Connection, display: str) -> None:
+        nonlocal ended
+        if not ended:
+            ended += 1
+            with suppress(asyncpg.PostgresError):
+                await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        await check(connection, display)
+
+    monkeypatch.setattr(snapshots, "refuse_unfit", end_the_first)
+    assert (await begin(history)).last
+    assert ended
