@@ -29,6 +29,7 @@ __all__ = [
     "anybody",
     "authorize_by",
     "random_token",
+    "refuse_token_in_url",
     "take_token",
 ]
 
@@ -130,12 +131,10 @@ def random_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def take_token(scope: MutableMapping[str, Any]) -> str | None:
-    """The token of an HTTP request or a WebSocket's handshake: as it came, nothing is checked.
+def refuse_token_in_url(scope: MutableMapping[str, Any]) -> None:
+    """Raises BadInput where there is one.
 
-    It stands in `Authorization: Bearer T`, or is a WebSocket's sub-protocol `bearer.T`. Raises
-    BadInput where there are several, or one in the URL; that is cut from the scope's query string,
-    from which a server writes its access log.
+    It is cut from the scope's query string, from which a server writes its access log.
     """
     query = scope.get("query_string", b"").decode("latin-1")
     if any(name.lower() in _IN_QUERY for name, _ in parse_qsl(query, keep_blank_values=True)):
@@ -144,6 +143,15 @@ def take_token(scope: MutableMapping[str, Any]) -> str | None:
             "A token in the URL ends up in logs: send it as a header, Authorization: Bearer TOKEN, "
             "as a sub-protocol, or in the first message."
         )
+
+
+def take_token(scope: MutableMapping[str, Any]) -> str | None:
+    """The token of an HTTP request or a WebSocket's handshake: as it came, nothing is checked.
+
+    It stands in `Authorization: Bearer T`, or is a WebSocket's sub-protocol `bearer.T`. Raises
+    BadInput where there are several, or one in the URL.
+    """
+    refuse_token_in_url(scope)
     headers = [
         value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"
     ]

@@ -16,6 +16,12 @@ from lykke_cli.infrastructure.configuration.tls import is_loopback
 from lykke_cli.web.grant import Forbidden
 
 PREFLIGHT_AGE = 600  # seconds for which a browser need not ask again
+# What a page embeds, as a script or a picture, is asked for without Origin: it is not shown then.
+_ALWAYS = {
+    "Vary": "Origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 _ALLOWED_HEADERS = "Authorization, Last-Event-ID"
 _PORTS = {"http": 80, "https": 443}
 _SCHEMES = {"ws": "http", "wss": "https"}
@@ -93,8 +99,8 @@ class Origins:
 
     def answer_headers(self, scope: Mapping[str, Any]) -> dict[str, str]:
         """What an HTTP answer, a refusal too, needs so that a browser shows it to the page."""
-        headers = {"Vary": "Origin"}
-        if self._origins and self._is_allowed(origin := _first(scope, b"origin")):
+        headers = dict(_ALWAYS)
+        if self._is_allowed(origin := _first(scope, b"origin")):
             headers["Access-Control-Allow-Origin"] = origin
         return headers
 
