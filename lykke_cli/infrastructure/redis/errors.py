@@ -1,8 +1,6 @@
 """redis-py's errors, and those of our own connection, translated at the edge."""
 
-import os
 import re
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from typing import NamedTuple
 from redis import exceptions
 
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable
+from lykke_cli.infrastructure.configuration.network import network_reason
 from lykke_cli.infrastructure.configuration.tls import REDIS_OPTIONS, tls_reason, tls_remedy
 from lykke_cli.infrastructure.redis.connection import Refused
 
@@ -71,7 +70,6 @@ _SITUATIONS: dict[tuple[type[BaseException], ...], Situation] = {
     ),
     (exceptions.ResponseError,): _REFUSED,
 }
-_ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 
 
 @contextmanager
@@ -131,14 +129,8 @@ def reason(error: BaseException) -> str:
     cause = _chain(error)[-1]
     if isinstance(cause, ssl.SSLError):
         return tls_reason(cause)
-    if isinstance(cause, OSError):
-        if isinstance(cause, socket.gaierror):
-            return str(cause.strerror).lower()
-        if cause.errno:
-            return os.strerror(cause.errno).lower()
-        numbers = _ERRNO.findall(str(cause))  # several addresses were tried, each in vain
-        if numbers:
-            return os.strerror(int(numbers[-1])).lower()
+    if isinstance(cause, OSError) and (text := network_reason(cause)) is not None:
+        return text
     # A server that does not know AUTH repeats its arguments, the password among them.
     text = " ".join(str(cause).split()).partition(", with args beginning with")[0].rstrip(".")
     return text[:MOST_SHOWN] or type(cause).__name__
