@@ -12,7 +12,7 @@ from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
-from lykke_cli.application.tail import Connected, Event, HistoryAway, HistoryRead, Tail
+from lykke_cli.application.tail import Connected, Event, HistoryAway, HistoryRead, TailProtocol
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.scene import Tick
 from lykke_cli.cli.output.sink import Sink
@@ -33,7 +33,7 @@ class Follower:
 
     def __init__(
         self,
-        tail: Tail,
+        tail: TailProtocol,
         sink: Sink,
         reporter: Reporter,
         keeper: Keeper,
