@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lykke_cli.application.doctor import Check
     from lykke_cli.application.filters import FilterOptions
     from lykke_cli.application.following import Following
+    from lykke_cli.application.gateways.bridge_protocol import BridgeProtocol
     from lykke_cli.application.gateways.channels_protocol import ChannelsProtocol
     from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
     from lykke_cli.application.gateways.history_protocol import HistoryProtocol
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from lykke_cli.application.gateways.users_protocol import UsersProtocol
     from lykke_cli.application.hub_driver import HubDriver
     from lykke_cli.application.tail import Status
+    from lykke_cli.infrastructure.configuration.bridge import BridgeSettings
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
 
 
@@ -44,6 +46,13 @@ def make_gateway(
     if health_interval is None:
         return RedisPubSubGateway(settings.redis_url)
     return RedisPubSubGateway(settings.redis_url, health_interval=health_interval)
+
+
+def make_bridge(settings: "BridgeSettings") -> "BridgeProtocol":
+    """A bridge, in place of gateway and history; raises UsageMistake where its library lacks."""
+    from lykke_cli.infrastructure.gateways.bridge import WebSocketBridge
+
+    return WebSocketBridge(settings)
 
 
 def make_channels(settings: Settings) -> "ChannelsProtocol":

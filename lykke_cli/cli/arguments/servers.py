@@ -2,15 +2,23 @@
 
 import os
 import sys
-from collections.abc import Collection
-from typing import Annotated
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Annotated
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments.help_texts import env, server_option
 from lykke_cli.cli.arguments.values import parse_channel_type
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.starting import has_begun
-from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
+from lykke_cli.infrastructure.configuration.settings import (
+    DEFAULT_REDIS_URL,
+    VARIABLES,
+    Settings,
+    choose_profile,
+)
+
+if TYPE_CHECKING:
+    from lykke_cli.infrastructure.configuration.bridge import BridgeSettings
 
 RedisUrl = Annotated[
     str | None,
@@ -27,6 +35,15 @@ DatabaseUrl = Annotated[
         "--database-url",
         metavar="URL",
         help=f"The database: postgresql:// or sqlite:///. {env('DATABASE_URL')}",
+    ),
+]
+BridgeUrl = Annotated[
+    str | None,
+    server_option(
+        "--from",
+        metavar="URL",
+        help="A bridge (lykke serve) to follow through, in place of Redis and the database: "
+        f"https:// or wss://. Its token: {env('LYKKE_TOKEN')}",
     ),
 ]
 ProfileName = Annotated[
@@ -75,9 +92,35 @@ def settings(
     resolved = Settings.resolve(
         os.environ, redis_url=redis_url, database_url=database_url, profile=profile, needs=needs
     )
-    for notice in () if quiet else resolved.notices:
-        sys.stderr.write(f"lykke: {visible(notice)}\n")
+    _tell(() if quiet else resolved.notices)
     return resolved
+
+
+def bridge(
+    url: str | None, profile_name: str | None, *, has_servers: bool, quiet: bool
+) -> "BridgeSettings | None":
+    """The bridge to follow through; None where the servers themselves are asked.
+
+    It is `url`, else the profile's, unless that or a flag (`has_servers`) names servers. Raises
+    UsageMistake.
+    """
+    profile = choose_profile(os.environ, profile_name)
+    if url is None:
+        if profile is None or has_servers or not profile.has("bridge_url"):
+            return None
+        is_set = profile_name is None and any(os.environ.get(name) for name in VARIABLES.values())
+        if is_set or any(profile.has(key) for key in VARIABLES):
+            return None
+    from lykke_cli.infrastructure.configuration.bridge import BridgeSettings
+
+    resolved = BridgeSettings.resolve(os.environ, profile, url)
+    _tell(() if quiet else resolved.notices)
+    return resolved
+
+
+def _tell(notices: Iterable[str]) -> None:
+    for notice in notices:
+        sys.stderr.write(f"lykke: {visible(notice)}\n")
 
 
 def may_ask() -> bool:

@@ -1,6 +1,7 @@
 """`lykke tail`: follow users' channels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 from lykke_cli.application.errors import UsageMistake
@@ -8,6 +9,7 @@ from lykke_cli.cli.arguments import options
 from lykke_cli.cli.runs.users import ids_of
 from lykke_cli.infrastructure.files import recent
 
+RECONCILE, HEALTH_INTERVAL = "30s", "10s"
 LEADING = ("--since", "--last", "--activity-type", "--grep", "--output")
 EPILOG = options.examples(
     "lykke tail USER_ID --since 15m",
@@ -78,7 +80,7 @@ def tail(
             help="How often to look in the database for lost broadcasts.",
             show_default=True,
         ),
-    ] = "30s",
+    ] = RECONCILE,
     health_interval: Annotated[
         str,
         options.reliability_option(
@@ -87,7 +89,7 @@ def tail(
             help="Silence after which Redis is asked for a sign of life; given up after as much.",
             show_default=True,
         ),
-    ] = "10s",
+    ] = HEALTH_INTERVAL,
     activity_type: options.ActivityTypes = None,
     exclude: options.Excluded = None,
     entity_type: options.EntityType = None,
@@ -108,6 +110,7 @@ def tail(
     color: options.Color = None,
     redis_url: options.RedisUrl = None,
     database_url: options.DatabaseUrl = None,
+    bridge_url: options.BridgeUrl = None,
     profile: options.ProfileName = None,
     yes: options.Yes = False,
     quiet: options.Quiet = False,
@@ -121,7 +124,25 @@ def tail(
     types = list(dict.fromkeys(channels or [options.AUDIT_LOG]))
     has_log = options.AUDIT_LOG in types
     is_known = all(user.is_id for user in users or ())
-    needs = ("redis_url",) if live_only and is_known else ("redis_url", "database_url")
+    has_servers = (redis_url or database_url) is not None
+    bridge = options.bridge(bridge_url, profile, has_servers=has_servers, quiet=quiet)
+    needs: tuple[str, ...] = ("redis_url", "database_url")
+    if bridge is not None:
+        needs = ()
+        _require_no_servers(
+            {
+                "--redis-url": redis_url is not None,
+                "--database-url": database_url is not None,
+                "--live-only": live_only,
+                "--reconcile": reconcile != RECONCILE,
+                "--health-interval": health_interval != HEALTH_INTERVAL,
+                "--ack": ack,
+                "--all": all_users,
+                "--channel": types != [options.AUDIT_LOG],
+            }
+        )
+    elif live_only and is_known:
+        needs = ("redis_url",)
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     printing = options.printing(
         settings,
@@ -145,7 +166,8 @@ def tail(
 
         users = choose_user(settings)
     options.require_users(users, all_users=all_users)
-    has_history = not live_only and has_log and settings.database_url is not None
+    has_database = settings.database_url is not None
+    has_history = bridge is not None or (not live_only and has_log and has_database)
     begins = since is not None or last is not None or resume
     if (begins or not follow) and not has_history:
         raise UsageMistake(_why_no_history(None if live_only else types))
@@ -166,7 +188,12 @@ def tail(
     from lykke_cli.cli.runs.tail import Tailing
     from lykke_cli.cli.runtime import run_async
 
-    tailing = Tailing(
+    make_tailing: Callable[..., Tailing] = Tailing
+    if bridge is not None:
+        from lykke_cli.cli.runs.remote import RemoteTailing
+
+        make_tailing = partial(RemoteTailing, bridge=bridge)
+    tailing = make_tailing(
         settings=settings,
         request=TailRequest(
             user_ids=set(user_ids) if user_ids else None,
@@ -200,6 +227,21 @@ def tail(
     )
     recent.remember(user_ids, "tail", activity_type or ())
     run_async(tailing.run())
+
+
+def _require_no_servers(given: Mapping[str, bool]) -> None:
+    """Raise UsageMistake for an option that a bridge decides about, or does not offer."""
+    for option in (name for name, is_given in given.items() if is_given):
+        raise UsageMistake(f"{option} does not go with --from: {_INSTEAD.get(option, _BY_BRIDGE)}.")
+
+
+_BY_BRIDGE = "the bridge asks Redis and the database, so leave it out"
+_INSTEAD = {
+    "--all": "name the users",
+    "--channel": "a bridge gives what is on auditlog",
+    "--ack": "it needs Redis, as `lykke publish USER_ID --ack EVENT_ID` does",
+    "--live-only": "a bridge has a history; leave it out",
+}
 
 
 def _why_no_history(channels: Sequence[str] | None) -> str:

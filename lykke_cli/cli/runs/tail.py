@@ -1,14 +1,15 @@
 """One run of `lykke tail`: opens what it needs, in order, and closes it all."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
 
-from lykke_cli.application.gateways.history_protocol import HistoryProtocol
+from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.place import NoPlace, Place
-from lykke_cli.application.tail import Tail, TailRequest
+from lykke_cli.application.tail import Tail, TailProtocol, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.reporter import Reporter
@@ -62,6 +63,11 @@ class Tailing:
             apart=self.file is not None,
         )
 
+    @property
+    def _has_database(self) -> bool:
+        """Whether the database can be asked for more than the tail reads."""
+        return self.has_history and self.settings.database_url is not None
+
     async def run(self) -> None:
         gateway = make_gateway(self.settings, health_interval=self.health_interval)
         async with AsyncExitStack() as stack:
@@ -69,27 +75,38 @@ class Tailing:
             history = None
             if self.has_history:
                 history = await stack.enter_async_context(make_history(self.settings))
-            request, sink, keeper = await self._open_output(stack, history)
+            identify = None if history is None else history.identify
+            request, sink, keeper = await self._open_output(stack, identify)
             tail = Tail(gateway, history, request, reconcile_interval=self.reconcile)
-            follower = Follower(
-                tail,
-                sink,
-                self._reporter,
-                keeper,
-                count=self.count,
-                idle=self.idle,
-                follows=self.follows,
-                when_read=self._tell_mistakes,
-            )
-            if self.ack:
-                follower.acknowledge_through(gateway)
-            try:
-                await follower.run(self.timeout)
-            finally:
-                recent.remember(activity_types=self._reporter.activity_types)
+            await self._follow(tail, sink, keeper, gateway if self.ack else None)
+
+    async def _follow(
+        self,
+        tail: TailProtocol,
+        sink: Sink,
+        keeper: Keeper,
+        gateway: PubSubGatewayProtocol | None = None,
+    ) -> None:
+        """Carry out what `tail` says; with a `gateway` each entry is acknowledged through it."""
+        follower = Follower(
+            tail,
+            sink,
+            self._reporter,
+            keeper,
+            count=self.count,
+            idle=self.idle,
+            follows=self.follows,
+            when_read=self._tell_mistakes,
+        )
+        if gateway is not None:
+            follower.acknowledge_through(gateway)
+        try:
+            await follower.run(self.timeout)
+        finally:
+            recent.remember(activity_types=self._reporter.activity_types)
 
     async def _tell_mistakes(self) -> None:
-        if not self.has_history or self.printing.quiet:
+        if not self._has_database or self.printing.quiet:
             return
         request, printed = self.request, self._reporter.entries
         async for line in probable_mistakes(
@@ -98,27 +115,38 @@ class Tailing:
             self._reporter.line(line)
 
     async def _open_output(
-        self, stack: AsyncExitStack, history: HistoryProtocol | None
+        self,
+        stack: AsyncExitStack,
+        identify: Callable[[], Awaitable[str]] | None,
+        *,
+        afresh: bool = False,
     ) -> tuple[TailRequest, Sink, Keeper]:
-        if history is None:
+        """What is followed, from which place, and where it is written.
+
+        `identify` names what a place belongs to; None where there is none. With `afresh` a stored
+        one is passed over.
+        """
+        if identify is None:
             return await self._from_place(NoPlace())
         place = Place()
 
         async def open_place() -> None:
-            key = place_key(await history.identify(), self.request, self.file)
+            key = place_key(await identify(), self.request, self.file)
             place.store_in(stack.enter_context(CursorFile(key, notice=self._reporter.line)))
 
         if self.resume or self.file is not None:
             await open_place()
-            return await self._from_place(place)
+            return await self._from_place(place, afresh=afresh)
         # Nothing is gone on from: the servers need not wait for one another.
         sink, tell = self._stdout(), self._reporter.line
         is_mixed = self.request.is_mixed
         return self.request, sink, Keeper(place, sink, tell, opening=open_place, mixed=is_mixed)
 
-    async def _from_place(self, place: Place) -> tuple[TailRequest, Sink, Keeper]:
+    async def _from_place(
+        self, place: Place, *, afresh: bool = False
+    ) -> tuple[TailRequest, Sink, Keeper]:
         request, tell = self.request, self._reporter.line
-        checkpoint = place.load()
+        checkpoint = None if afresh else place.load()
         sink: Sink
         written: WrittenIds | None = None
         if self.file is None:
@@ -150,7 +178,7 @@ class Tailing:
         renderer = printing.renderer(
             terminal, show_user=show_user, emails=emails.known, grep=request.filters.grep
         )
-        has_emails = show_user and self.has_history and printing.is_table(terminal)
+        has_emails = show_user and self._has_database and printing.is_table(terminal)
         return StdoutSink(terminal, renderer, prepare=emails.meet if has_emails else None)
 
 

@@ -29,6 +29,7 @@ CHOICES = {
 _TEXTS = {
     *("redis_url", "redis_url_file", "redis_password_file"),
     *("database_url", "database_url_file", "database_password_file"),
+    *("bridge_url", "bridge_token", "bridge_token_file"),
     *CHOICES,
 }
 _SWITCHES = {"utc", "protected"}
@@ -78,24 +79,19 @@ class Profile:
         """Whether a person confirms what writes."""
         return bool(self.values.get("protected"))
 
-    def has_url(self, key: str) -> bool:
-        """Whether it says where a server is; `key` is redis_url or database_url."""
+    def has(self, key: str) -> bool:
+        """Whether it has a value of this name, or a file that holds it: redis_url, bridge_token."""
         return key in self.values or f"{key}_file" in self.values
 
     def url(self, key: str, environ: Mapping[str, str]) -> ServerUrl | None:
-        """A server's URL, or None; `key` as above. Raises UsageMistake, without any secret."""
-        secret_files = []
-        if f"{key}_file" in self.values:
-            file = self._file(f"{key}_file")
-            url = self._content(f"{key}_file", file)
-            secret_files.append(file)
-        elif key in self.values:
-            text = self.values[key]
-            url = self._filled_in(key, text, environ)
-            if has_password(_FROM_ENVIRONMENT.sub("", text)):
-                secret_files.append(self.path)
-        else:
+        """A server's URL, or None where it has none. Raises UsageMistake, without any secret."""
+        if not self.has(key):
             return None
+        url, files = self.secret(key, environ)
+        is_harmless = key in self.values and not has_password(
+            _FROM_ENVIRONMENT.sub("", self.values[key])
+        )
+        secret_files = [] if is_harmless else [*files]
         password_key = key.replace("_url", "_password_file")
         if password_key in self.values:
             if has_password(url):
@@ -108,6 +104,15 @@ class Profile:
             login, _, host = place.rpartition("@")
             url = f"{scheme}{separator}{login}:{password}@{host}{slash}{rest}"
         return ServerUrl(url, tuple(secret_files))
+
+    def secret(self, key: str, environ: Mapping[str, str]) -> tuple[str, tuple[Path, ...]]:
+        """The value of a name that it has, and the file that holds it; raises UsageMistake."""
+        if f"{key}_file" in self.values:
+            file = self._file(f"{key}_file")
+            return self._content(f"{key}_file", file), (file,)
+        text = self.values[key]
+        is_elsewhere = _FROM_ENVIRONMENT.fullmatch(text) is not None
+        return self._filled_in(key, text, environ), () if is_elsewhere else (self.path,)
 
     def _filled_in(self, key: str, text: str, environ: Mapping[str, str]) -> str:
         def value_of(match: re.Match[str]) -> str:

@@ -42,7 +42,7 @@ class _Offers:
         there = {
             _Source.FLAG: bool(self.flag),
             _Source.ENVIRONMENT: bool(self.environ.get(VARIABLES[self.key])),
-            _Source.PROFILE: self.profile is not None and self.profile.has_url(self.key),
+            _Source.PROFILE: self.profile is not None and self.profile.has(self.key),
         }
         rest = [_Source.ENVIRONMENT, _Source.PROFILE]
         ranks = [_Source.FLAG, *(reversed(rest) if self.is_named else rest)]

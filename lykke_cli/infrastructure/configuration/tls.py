@@ -22,6 +22,7 @@ class TlsOptions(msgspec.Struct, frozen=True):
 
 
 REDIS_OPTIONS = TlsOptions("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "redis://")
+BRIDGE_OPTIONS = TlsOptions("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "http://")
 POSTGRES_OPTIONS = TlsOptions("sslrootcert", "sslcert", "sslkey", "sslmode=disable")
 
 # https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/#error-codes
