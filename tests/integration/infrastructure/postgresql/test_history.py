@@ -12,8 +12,8 @@ import pytest
 
 from lykke_cli.application.errors import LoginRefused, SchemaMismatch
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.infrastructure.postgresql import engines, snapshots
 from lykke_cli.infrastructure.postgresql import history as postgres_history
-from lykke_cli.infrastructure.postgresql import snapshots
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.builders import INSERT, entity, insert, row
 from tests.servers import PostgresServer
@@ -358,7 +358,7 @@ async def test_a_connection_that_ends_before_its_first_snapshot_is_made_again(
     history: PostgresHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a standby, where a conflict with recovery may come that early."""
-    check, ended = snapshots.refuse_unfit, 0
+    check, ended = engines.refuse_unfit, 0
 
     async def end_the_first(connection: asyncpg.Connection, display: str) -> None:
         nonlocal ended
