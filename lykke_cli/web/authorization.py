@@ -2,9 +2,9 @@
 
 import hmac
 import re
-import secrets
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -62,6 +62,7 @@ class AuthSettings:
         LYKKE_JWT_AUDIENCE, LYKKE_JWT_ISSUER and LYKKE_JWT_ALGORITHMS say.
         """
         token, key = (secret_of(environ, name) for name in ("LYKKE_SERVE_TOKEN", "LYKKE_JWT_KEY"))
+        secrets = [each for each in (token, key) if each and not _is_public(each.text)]
         algorithms = environ.get("LYKKE_JWT_ALGORITHMS", "")
         return cls(
             token.text if token else None,
@@ -70,7 +71,7 @@ class AuthSettings:
             environ.get("LYKKE_JWT_AUDIENCE") or None,
             environ.get("LYKKE_JWT_ISSUER") or None,
             tuple(algorithms.replace(",", " ").split()),
-            tuple(notice for secret in (token, key) if secret for notice in secret.notices),
+            tuple(notice for secret in secrets for notice in secret.notices),
         )
 
     def __post_init__(self) -> None:
@@ -128,7 +129,7 @@ def authorize_by(settings: AuthSettings) -> Authorize:
 
 def random_token() -> str:
     """A static token for one run: 32 random bytes, URL-safe."""
-    return secrets.token_urlsafe(32)
+    return token_urlsafe(32)
 
 
 def refuse_token_in_url(scope: MutableMapping[str, Any]) -> None:
@@ -187,6 +188,10 @@ def _checked(token: str | None) -> str:
     if not _TOKEN.fullmatch(token):
         raise Unauthorized("The token has characters that no token has.")
     return token
+
+
+def _is_public(text: str) -> bool:
+    return text.startswith("-----BEGIN PUBLIC KEY-----")
 
 
 def _check_static(token: str) -> None:

@@ -72,6 +72,13 @@ def test_secrets_come_from_files_too_which_are_told_of_when_others_may_read_them
     assert settings.notices == (f"{file} holds a secret and others may read it: chmod 600 {file}",)
 
 
+def test_anybody_may_read_the_file_of_a_public_key(tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.write_text("-----BEGIN PUBLIC KEY-----\n...")
+    file.chmod(0o644)
+    assert AuthSettings.from_environ({"LYKKE_JWT_KEY_FILE": str(file), **JWT}).notices == ()
+
+
 @pytest.mark.parametrize(
     ("environ", "problem"),
     [
