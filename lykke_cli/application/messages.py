@@ -164,6 +164,8 @@ class _Envelope(msgspec.Struct):
     replayed: bool = False
 
 
+ENTRY_KEYS = frozenset(_Envelope.__struct_fields__)
+"""What is no entry has none of them at its top, or could be taken for one."""
 _encoder = msgspec.json.Encoder()
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import example, given
@@ -21,7 +22,7 @@ from lykke_cli.application import messages
 from lykke_cli.application.errors import OutputFailed
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import Cursor, Selection
-from lykke_cli.application.messages import Arrival, Entry
+from lykke_cli.application.messages import Arrival, Entry, OtherMessage
 from lykke_cli.application.place import Place
 from lykke_cli.application.times import parse_duration, parse_moment
 from lykke_cli.cli.arguments.completion import complete
@@ -29,6 +30,7 @@ from lykke_cli.cli.arguments.values import interval, parse_user, parse_uuid, siz
 from lykke_cli.cli.output.renderers import NdjsonRenderer
 from lykke_cli.cli.output.template import TemplateRenderer
 from lykke_cli.domain.errors import LykkeError
+from lykke_cli.infrastructure.configuration.cursor_key import cursor_keys
 from lykke_cli.infrastructure.configuration.profiles import Profiles
 from lykke_cli.infrastructure.database import urls as database_urls
 from lykke_cli.infrastructure.database.patterns import like
@@ -38,11 +40,15 @@ from lykke_cli.infrastructure.files.entry_file import EntryFile
 from lykke_cli.infrastructure.files.written_entries import mark_before
 from lykke_cli.infrastructure.postgresql.cursor import Origin, Snapshot, parse, understand
 from lykke_cli.infrastructure.redis.urls import display_url, parse_redis_url
+from lykke_cli.infrastructure.sealed_cursors import SealedCursors
 from lykke_cli.infrastructure.sqlite.history import SqliteHistory
 from lykke_cli.infrastructure.sqlite.schema import create_sqlite_table
+from lykke_cli.web import client_messages
+from lykke_cli.web.client_messages import Acknowledgment, Broadcast
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 SECRET = "s3cret-canary"
+SEALED = SealedCursors([bytes(32)])
 EMPTY = Path(tempfile.gettempdir()) / f"lykke-fuzz-{os.getpid()}.db"
 
 texts = st.text(max_size=40)
@@ -70,6 +76,9 @@ PARSERS: list[Callable[[str], object]] = [
     lambda text: Filters(grep=text),
     lambda text: Filters(not_grep=text),
     lambda text: Filters(activity_types=(text,), excluded_types=(text,)),
+    lambda text: SEALED.open(UUID(int=1), text),
+    lambda text: cursor_keys({"LYKKE_CURSOR_KEY": text}),
+    client_messages.parse,
     lambda text: Profiles.parse(text, Path("config.toml")),
     lambda text: Profiles.parse(f"[profiles.a]\nredis_url = {text!r}\n", Path("config.toml")),
 ]
@@ -210,6 +219,20 @@ def test_any_message_is_an_entry_or_something_that_can_be_shown(payload: bytes) 
         assert isinstance(again, Entry)
         assert again.to_dict() == message.to_dict()
     messages.decode_object(payload)
+
+
+frames = st.fixed_dictionaries(
+    {"event_id": ids},
+    optional={"type": st.just("acknowledgment") | json_values, "broadcast": st.just(True)},
+)
+
+
+@given(payload=payloads | st.tuples(members, frames).map(lambda both: _json(both[0] | both[1])))
+def test_nothing_that_a_client_says_is_published_as_an_entry(payload: bytes) -> None:
+    message = client_messages.parse(payload)
+    if isinstance(message, Broadcast | Acknowledgment):
+        published = messages.encode(message.published("somebody", NOW))
+        assert isinstance(messages.decode(published), OtherMessage)
 
 
 tails = st.lists(payloads | st.just(b"\n") | members.map(_json), max_size=5).map(b"".join)
