@@ -61,7 +61,7 @@ class KeyServer:
         if self._asking is not None:
             await asyncio.wait((self._asking,), timeout=TIMEOUT)
             found = self._known(kid, algorithm)
-        if found is None and (self._is_away or not self._keys):
+        if found is None and (self._asking or self._is_away or not self._keys):
             raise ServerUnavailable("The keys to check tokens with cannot be fetched now.")
         return found
 

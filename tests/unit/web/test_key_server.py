@@ -347,6 +347,16 @@ async def test_a_server_that_does_not_answer_in_time_is_away(
     assert not server.go.is_set()
 
 
+async def test_while_its_answer_is_late_an_unknown_key_is_not_called_wrong(
+    server: Server, tokens: JsonWebTokens, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tokens.grant(signed())
+    monkeypatch.setattr(key_server, "TIMEOUT", 0.0)
+    clock.now += COOL_DOWN
+    with pytest.raises(ServerUnavailable):
+        await tokens.grant(signed(OTHER, "new"))
+
+
 async def test_a_server_that_never_ends_its_answer_is_away(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,6 +206,11 @@ class TestAPublicKey:
         body = "".join(public_pem(key).splitlines()[1:-1])
         await granted(signed(key, algorithm), tokens(body))
 
+    async def test_may_stand_in_a_variable_on_one_line(
+        self, key: PrivateKey, algorithm: str
+    ) -> None:
+        await granted(signed(key, algorithm), tokens(public_pem(key).replace("\n", "\\n")))
+
     async def test_is_never_taken_for_a_shared_secret(
         self, key: PrivateKey, algorithm: str
     ) -> None:
