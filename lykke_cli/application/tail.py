@@ -52,6 +52,7 @@ from lykke_cli.application.merge import (
 from lykke_cli.application.reconnecting import Reconnecting
 
 RECONCILE_INTERVAL = 30.0  # seconds between reads that look for lost broadcasts
+SHORTEST_INTERVAL = 0.001  # seconds: less would leave no time for what is read
 AWAY_INTERVAL = 2.0  # seconds between reads while there is no subscription
 FULL_INTERVAL = 3600.0  # seconds between reads without the look-back bound
 QUEUE_LENGTH = 2  # chunks between the history and the output: a slow output slows the history
@@ -296,7 +297,7 @@ class Tail:
         full_interval: float = FULL_INTERVAL,
     ) -> None:
         self._request = request
-        self._reconcile_interval = reconcile_interval
+        self._reconcile_interval = max(reconcile_interval, SHORTEST_INTERVAL)
         self._full_interval = full_interval
         self._channels = request.channels
         self._link = Reconnecting(gateway, self._channels)

@@ -113,6 +113,12 @@ async def test_users_may_come_from_an_iterator(application: Application) -> None
         assert ids(await take(entries, 1)) == ids(committed)
 
 
+async def test_however_short_the_interval_is_what_is_read_comes(application: Application) -> None:
+    async with application.follow(reconcile_interval=1e-9) as entries:
+        committed = await application.commit(live=False)
+        assert ids(await take(entries, 1)) == ids(committed)
+
+
 async def test_several_users_all_users_and_filters(application: Application) -> None:
     async with (
         application.follow([USER, OTHER]) as two,
