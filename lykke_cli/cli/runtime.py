@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
@@ -85,7 +85,8 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         restore()
         received.append(number)
         if cancel is not None:
-            cancel()
+            with suppress(RuntimeError):  # the loop is closed: it has ended by itself
+                cancel()
 
     async def supervised() -> T:
         nonlocal cancel

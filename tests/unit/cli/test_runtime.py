@@ -51,3 +51,17 @@ def test_a_signal_while_the_loop_is_made_ends_the_run_in_order(
         asyncio.set_event_loop_policy(policy)
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     assert not has_begun
+
+
+def test_a_signal_while_the_loop_is_closed_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = asyncio.SelectorEventLoop.close
+
+    def closing(loop: asyncio.SelectorEventLoop) -> None:
+        close(loop)
+        signal.raise_signal(signal.SIGTERM)
+
+    async def done() -> str:
+        return "done"
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "close", closing)
+    assert run_async(done()) == "done"
