@@ -25,6 +25,7 @@ __all__ = [
     "Authorize",
     "Forbidden",
     "Grant",
+    "TokenMisplaced",
     "Unauthorized",
     "anybody",
     "authorize_by",
@@ -39,6 +40,10 @@ STATIC_SUBJECT = "operator"
 SUBPROTOCOL = "bearer."
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, b64token
 _IN_QUERY = {"token", "access_token"}
+
+
+class TokenMisplaced(BadInput):
+    """A token stands where it may not, or there are several: HTTP 400, WebSocket 4400."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +138,14 @@ def random_token() -> str:
 
 
 def refuse_token_in_url(scope: MutableMapping[str, Any]) -> None:
-    """Raises BadInput where there is one.
+    """Raises TokenMisplaced where there is one.
 
     It is cut from the scope's query string, from which a server writes its access log.
     """
     query = scope.get("query_string", b"").decode("latin-1")
     if any(name.lower() in _IN_QUERY for name, _ in parse_qsl(query, keep_blank_values=True)):
         scope["query_string"] = b""
-        raise BadInput(
+        raise TokenMisplaced(
             "A token in the URL ends up in logs: send it as a header, Authorization: Bearer TOKEN, "
             "as a sub-protocol, or in the first message."
         )
@@ -150,7 +155,7 @@ def take_token(scope: MutableMapping[str, Any]) -> str | None:
     """The token of an HTTP request or a WebSocket's handshake: as it came, nothing is checked.
 
     It stands in `Authorization: Bearer T`, or is a WebSocket's sub-protocol `bearer.T`. Raises
-    BadInput where there are several, or one in the URL.
+    TokenMisplaced where there are several, or one in the URL.
     """
     refuse_token_in_url(scope)
     headers = [
@@ -164,7 +169,7 @@ def take_token(scope: MutableMapping[str, Any]) -> str | None:
         if protocol.startswith(SUBPROTOCOL)
     ]
     if len(tokens) > 1:
-        raise BadInput("There are several tokens: send one.")
+        raise TokenMisplaced("There are several tokens: send one.")
     return tokens[0] if tokens else None
 
 

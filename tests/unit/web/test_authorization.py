@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lykke_cli.application.errors import BadInput, UsageMistake
+from lykke_cli.application.errors import UsageMistake
 from lykke_cli.web.authorization import (
     LONGEST_TOKEN,
     AuthSettings,
     Grant,
+    TokenMisplaced,
     Unauthorized,
     authorize_by,
     random_token,
@@ -244,7 +245,7 @@ def test_a_request_of_http_has_no_sub_protocols() -> None:
 )
 def test_one_in_the_url_is_refused_and_cut_from_what_a_server_logs(query: bytes) -> None:
     request_scope = scope(bearer("Bearer abc"), query=query)
-    with pytest.raises(BadInput, match="ends up in logs") as refused:
+    with pytest.raises(TokenMisplaced, match="ends up in logs") as refused:
         take_token(request_scope)
     assert "T0ken" not in str(refused.value)
     assert request_scope["query_string"] == b""
@@ -259,7 +260,7 @@ def test_one_in_the_url_is_refused_and_cut_from_what_a_server_logs(query: bytes)
     ],
 )
 def test_several_are_refused(request_scope: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match="several"):
+    with pytest.raises(TokenMisplaced, match="several"):
         take_token(request_scope)
 
 
@@ -270,5 +271,5 @@ def test_headers_of_any_kind_hold_a_token_or_none(
     headers = [(b"authorization", value) for value in values]
     try:
         take_token(scope(*headers, query=query, subprotocols=subprotocols))
-    except BadInput:
+    except TokenMisplaced:
         pass
