@@ -41,6 +41,13 @@ class FilterOptions(TypedDict, total=False):
     not_grep: str | None
 
 
+def _search(pattern: str) -> Callable[[str], object]:
+    try:
+        return re.compile(pattern).search
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(error) from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
     """Which messages are wanted; with any part given, what is no entry is not.
@@ -64,6 +71,10 @@ class Filters:
     """One that is found nowhere in it."""
     any_message: bool = field(repr=False, default=False)
     """Whether they hold for every JSON object: its type is where `TYPE_KEYS` say."""
+    search: Callable[[str], Callable[[str], object]] = field(
+        repr=False, compare=False, default=_search
+    )
+    """Makes of a regular expression what looks for it in a text; raises ValueError."""
     _query: Any = field(init=False, repr=False, compare=False, default=None)
     _grep: Any = field(init=False, repr=False, compare=False, default=None)
     _not_grep: Any = field(init=False, repr=False, compare=False, default=None)
@@ -79,11 +90,17 @@ class Filters:
                 reason = str(error).splitlines()[0].removesuffix(", for expression:")
                 raise UsageMistake(f"--query is not a JMESPath expression: {reason}") from error
         if self.grep is not None:
-            object.__setattr__(self, "_grep", _search("--grep", self.grep))
+            object.__setattr__(self, "_grep", self._finding("--grep", self.grep))
         if self.not_grep is not None:
-            object.__setattr__(self, "_not_grep", _search("--not-grep", self.not_grep))
+            object.__setattr__(self, "_not_grep", self._finding("--not-grep", self.not_grep))
         is_wanted_type = type_matcher(self.activity_types, self.excluded_types)
         object.__setattr__(self, "_is_wanted_type", is_wanted_type)
+
+    def _finding(self, option: str, pattern: str) -> Callable[[str], object]:
+        try:
+            return self.search(pattern)
+        except ValueError as error:
+            raise UsageMistake(f"{option} is not a regular expression: {error}") from error
 
     @classmethod
     def of(cls, options: FilterOptions) -> "Filters":
@@ -243,13 +260,6 @@ def _searched(event: Event) -> Iterator[str]:
     if b"\\u" in line:
         with suppress(RecursionError):  # then it is not
             yield msgspec.json.encode(event.to_dict()).decode()
-
-
-def _search(option: str, pattern: str) -> Callable[[str], object]:
-    try:
-        return re.compile(pattern).search
-    except (re.error, RecursionError, OverflowError) as error:
-        raise UsageMistake(f"{option} is not a regular expression: {error}") from error
 
 
 def _is_like(pattern: str) -> bool:

@@ -26,6 +26,8 @@ class Portion(msgspec.Struct, frozen=True):
     """Where to go on once these lines were sent; None before anything is known."""
     caught_up: bool
     """Nothing is known to be missing: history was read, and live follows."""
+    caught_up_anew: bool = False
+    """That is so for the first time, or again after an outage."""
 
 
 class HubReader:
@@ -53,6 +55,7 @@ class HubReader:
         self._checkpoint = resume
         self._told = -1  # how many outages there had been when it was last told to be caught up
         self._is_woken = True
+        self._is_interrupted = False
         self._waiter: asyncio.Future[None] | None = None
         self._refusal: Exception | None = None
 
@@ -108,7 +111,8 @@ class HubReader:
                     if self._is_woken:
                         self._is_woken = False
                         portion = self._take()
-                        if portion.lines or self._is_news(portion):
+                        if portion.lines or self._is_news(portion) or self._is_interrupted:
+                            self._is_interrupted = False
                             return self._given(portion)
                     await self._wait()
         except TimeoutError:
@@ -119,6 +123,11 @@ class HubReader:
         self._is_woken = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def interrupt(self) -> None:
+        """Let `next` return at once, without lines where there is nothing new."""
+        self._is_interrupted = True
+        self.wake()
 
     def refuse(self, error: Exception) -> None:
         """Whoever waits is to be told of this."""
@@ -156,9 +165,10 @@ class HubReader:
 
     def _given(self, portion: Portion) -> Portion:
         self._checkpoint = portion.checkpoint
-        if portion.caught_up:
-            self._told = self._service.hub.outages
-        return portion
+        if not self._is_news(portion):
+            return portion
+        self._told = self._service.hub.outages
+        return msgspec.structs.replace(portion, caught_up_anew=True)
 
     def _is_news(self, portion: Portion) -> bool:
         return portion.caught_up and self._told != self._service.hub.outages

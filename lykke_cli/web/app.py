@@ -1,0 +1,184 @@
+"""The bridge as an ASGI application: to be served by itself, or mounted in one's own."""
+
+import os
+import secrets
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+from lykke_cli.application.hub_driver import HubDriver
+from lykke_cli.bootstrap import make_gateway, make_hub
+from lykke_cli.domain.errors import LykkeError
+from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
+from lykke_cli.infrastructure.sealed_cursors import SealedCursors
+from lykke_cli.web.events import EventStream
+from lykke_cli.web.gate import Gate, refused
+from lykke_cli.web.grant import Authorize, anybody
+from lykke_cli.web.history import HistoryStream
+from lykke_cli.web.limits import Limits
+from lykke_cli.web.metrics import CONTENT_TYPE, Metrics
+from lykke_cli.web.origins import Origins
+from lykke_cli.web.refusals import NOT_UNDERSTOOD, Refusal, refusal_of
+from lykke_cli.web.service import Opened, Service
+from lykke_cli.web.socket import WebSockets
+from lykke_cli.web.streaming import Streams
+
+CURSOR_KEY_BYTES = 32
+
+
+def make_app(
+    *,
+    redis_url: str | None = None,
+    database_url: str | None = None,
+    hub: HubDriver | None = None,
+    gateway: PubSubGatewayProtocol | None = None,
+    authorize: Authorize | None = None,
+    cursor_keys: Sequence[bytes] | None = None,
+    origins: Collection[str] = (),
+    hosts: Collection[str] | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+    metrics: Metrics | None = None,
+    reconcile_interval: float = 30.0,
+    database_connections: int = 4,
+) -> "Bridge":
+    """The bridge, to be served by uvicorn, or mounted in an application of your own.
+
+    The servers are those of `redis_url` (REDIS_URL) and `database_url` (DATABASE_URL), or an open
+    `hub` and a `gateway` of your own, which stay open. `authorize` tells from a token and the ASGI
+    scope what a client may; without one anybody may everything. Cursors are sealed with the first
+    of `cursor_keys` (32 bytes each), and all of them open one; without any, the cursors end with
+    this object. `origins` are those of other sites' pages that may ask, `hosts` the names of this
+    server (None: those of this machine alone). The database is looked at every
+    `reconcile_interval` seconds for entries that were not broadcast, by `database_connections`
+    connections at most.
+
+    Raises UsageMistake where the arguments do not fit.
+    """
+    keys = [secrets.token_bytes(CURSOR_KEY_BYTES)] if cursor_keys is None else cursor_keys
+    try:
+        cursors = SealedCursors(keys)
+    except ValueError as error:
+        raise UsageMistake(f"cursor_keys: {error}.") from error
+    settings = Settings(
+        redis_url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL,
+        database_url or os.environ.get("DATABASE_URL") or None,
+    )
+    if hub is None:
+        settings.required_database_url()
+    service = Service(
+        authorize=authorize or anybody,
+        cursors=cursors,
+        limits=limits,
+        metrics=metrics or Metrics(),
+    )
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Opened]:
+        async with AsyncExitStack() as stack:
+            used = gateway
+            if used is None:
+                used = make_gateway(settings)
+                stack.push_async_callback(used.close)
+            driver = hub
+            if driver is None:
+                driver = await stack.enter_async_context(
+                    make_hub(
+                        settings,
+                        connections=database_connections,
+                        reconcile_interval=reconcile_interval,
+                        gateway=used,
+                    )
+                )
+            yield Opened(driver, used)
+
+    return Bridge(service, Origins(origins, hosts), opened)
+
+
+class Bridge(Starlette):
+    """An ASGI application that serves users' audit logs; `make_app` makes it."""
+
+    def __init__(
+        self,
+        service: Service,
+        origins: Origins,
+        opened: Callable[[], AbstractAsyncContextManager[Opened]],
+    ) -> None:
+        self._service = service
+        self._opened = opened
+        super().__init__(
+            routes=[
+                WebSocketRoute("/ws/{user_id}", WebSockets(service)),
+                Route("/events/{user_id}", Streams(service, EventStream), methods=["GET"]),
+                Route("/history/{user_id}", Streams(service, HistoryStream), methods=["GET"]),
+                Route("/lykke.js", _script),
+                Route("/healthz", _alive),
+                Route("/readyz", self._ready),
+                Route("/metrics", self._metrics),
+            ],
+            middleware=[Middleware(Gate, origins=origins)],
+            exception_handlers={LykkeError: _refuse, HTTPException: _not_here},
+            lifespan=self.lifespan,
+        )
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncGenerator[None]:
+        """Open what it stands on; raises ServerUnavailable.
+
+        Starlette runs it where the bridge is served by itself. Where it is mounted, the outer
+        application has to: `FastAPI(lifespan=bridge.lifespan)`.
+        """
+        async with self._opened() as opened, self._service.connections:
+            self._service.opened = opened
+            self.state.hub, self.state.metrics = opened.hub, self._service.metrics
+            self._service.metrics.watch(lambda: opened.hub.statistics)
+            try:
+                yield
+            finally:
+                self._service.opened = None
+                self._service.connections.stop_all()
+
+    async def drain(self, seconds: float) -> None:
+        """Be ready no longer, let nobody in, and send every client away, spread over `seconds`.
+
+        Each is told to come back, to whoever serves then, and goes on from its cursor there.
+        Returns when all have gone.
+        """
+        await self._service.connections.drain(seconds)
+
+    async def _ready(self, request: Request) -> Response:
+        await self._service.check_ready()
+        return JSONResponse({"status": "ready"})
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self._service.metrics.exposition(), media_type=CONTENT_TYPE)
+
+
+async def _alive(request: Request) -> Response:
+    return JSONResponse({"status": "alive"})
+
+
+async def _script(request: Request) -> Response:
+    return FileResponse(Path(__file__).with_name("lykke.js"), media_type="text/javascript")
+
+
+async def _refuse(connection: HTTPConnection, error: Exception) -> Response:
+    assert isinstance(error, LykkeError)
+    return refused(refusal_of(error))
+
+
+async def _not_here(connection: HTTPConnection, error: Exception) -> Response:
+    """Of Starlette's router: a path that is not there, a method that is not."""
+    assert isinstance(error, HTTPException)
+    refusal = Refusal("not_found", error.detail + ".", error.status_code, NOT_UNDERSTOOD)
+    answer = refused(refusal)
+    answer.headers.update(error.headers or {})
+    return answer

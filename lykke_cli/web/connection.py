@@ -1,0 +1,117 @@
+"""A client's connection, whichever way it speaks: sending that is watched, and an end that is one.
+
+uvicorn's `send` waits while its buffer is full, with a close frame too, and a closed transport
+first waits until its buffer was taken. So a peer that reads nothing could hold its connection for
+ever: it is aborted instead. ASGI has no word for that, but what uvicorn gives as `receive` is a
+method of an object that has the transport; another server's connection ends when its kernel says.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lykke_cli.application.ending import end
+from lykke_cli.web.frames import Frame, Message
+from lykke_cli.web.grant import Grant
+from lykke_cli.web.refusals import NOT_KNOWN, TOO_SLOW, Refusal
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+FAREWELL = 5.0  # seconds for a client to take the last words
+CLOSING = 15.0  # seconds for the closing handshake, of which uvicorn waits 10
+
+
+class Gone(Exception):
+    """The client has gone."""
+
+
+class Restarting(Exception):
+    """The process ends: the client is to come back, after so many milliseconds."""
+
+    def __init__(self, after_ms: int) -> None:
+        self.after_ms = after_ms
+
+
+class Listener(Protocol):
+    """A client that follows, and understands what a bridge tells of itself."""
+
+    def tell(self, status: Frame) -> None:
+        """Send it, when there is time."""
+        ...
+
+    def beat(self) -> None:
+        """Send something."""
+        ...
+
+
+class Connection:
+    """One client. `run` does its work, which `check` and `stop` may end from outside."""
+
+    def __init__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        loop = asyncio.get_running_loop()
+        self.scope = scope
+        self.receive = receive
+        self.grant: Grant | None = None
+        self.listener: Listener | None = None
+        self._send = send
+        self._clock = loop.time
+        self._last_sent = loop.time()
+        self._is_sending = False
+        self._ended: asyncio.Future[None] = loop.create_future()
+
+    async def send(self, message: Message) -> None:
+        """Hand a message to the server; raises Gone. It may wait until the peer took others."""
+        self._last_sent, self._is_sending = self._clock(), True
+        try:
+            await self._send(message)
+        except OSError as error:
+            raise Gone from error
+        finally:
+            self._is_sending = False
+
+    async def run(self, *works: Coroutine[Any, Any, None]) -> None:
+        """Do the works together until one of them ends; raises what it raised, or what ended it."""
+        tasks = {asyncio.create_task(work) for work in works}
+        try:
+            done, _ = await asyncio.wait({*tasks, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end(tasks)
+        for each in sorted(done, key=lambda each: each is not self._ended):
+            each.result()
+
+    def stop(self, reason: Exception) -> None:
+        """End it: `run` raises `reason`."""
+        if not self._ended.done():
+            self._ended.set_exception(reason)
+            self._ended.exception()  # nobody need hear of it where it has ended already
+
+    def idle(self, now: float) -> float:
+        """For how many seconds nothing was sent; `now` is by the loop's clock."""
+        return 0.0 if self._is_sending else now - self._last_sent
+
+    def check(self, now: float, stall: float) -> None:
+        """End it where it took nothing for `stall` seconds, or its token no longer holds."""
+        if self._is_sending and now - self._last_sent > stall:
+            message = f"Nothing was taken for {stall:g} seconds: go on from the last cursor."
+            self.stop(Refusal("too_slow", message, 408, TOO_SLOW, temporary=True))
+        elif self.grant is not None and self.grant.seconds_left() == 0:
+            message = "The token has expired: connect with a new one."
+            self.stop(Refusal("token_expired", message, 401, NOT_KNOWN))
+
+    async def say(self, *messages: Message) -> bool:
+        """Its last words; False where the client does not take them in a moment."""
+        try:
+            async with asyncio.timeout(FAREWELL):
+                for message in messages:
+                    await self._send(message)
+        except (OSError, TimeoutError):
+            return False
+        return True
+
+    def abort(self, *, after: float = 0.0) -> None:
+        """End the connection itself in so many seconds, whatever was not taken."""
+        transport = getattr(getattr(self.receive, "__self__", None), "transport", None)
+        if transport is None or (transport.is_closing() and not transport.get_write_buffer_size()):
+            return
+        asyncio.get_running_loop().call_later(after, transport.abort)

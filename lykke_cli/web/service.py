@@ -1,0 +1,165 @@
+"""What the routes of a bridge stand on, and who is let in to them."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+from lykke_cli.application.hub_driver import HubDriver
+from lykke_cli.application.messages import format_time
+from lykke_cli.infrastructure.sealed_cursors import SealedCursors
+from lykke_cli.web.authorization import take_token
+from lykke_cli.web.connection import Connection
+from lykke_cli.web.connections import Connections
+from lykke_cli.web.frames import Frame, Frames, own_frame
+from lykke_cli.web.grant import Authorize, Forbidden, Grant
+from lykke_cli.web.limits import Limits, Seats
+from lykke_cli.web.metrics import Metrics
+from lykke_cli.web.queries import user_of
+from lykke_cli.web.refusals import TOO_SLOW, Refusal, unavailable
+
+logger = logging.getLogger("lykke_cli.web")
+READY_WITHIN = 5.0  # seconds
+NO_ID = "0" * 32
+NOT_STARTED = (
+    "The bridge was not started: where it is mounted, the outer application has to run its "
+    "lifespan, as in FastAPI(lifespan=bridge.lifespan)."
+)
+
+
+class Opened(msgspec.Struct, frozen=True, eq=False):
+    """What the lifespan opens."""
+
+    hub: HubDriver
+    gateway: PubSubGatewayProtocol
+
+
+class Service:
+    """Shared by all routes of one bridge."""
+
+    def __init__(
+        self, *, authorize: Authorize, cursors: SealedCursors, limits: Limits, metrics: Metrics
+    ) -> None:
+        self.authorize = authorize
+        self.cursors = cursors
+        self.limits = limits
+        self.metrics = metrics
+        self._seats = Seats(limits)
+        self.connections = Connections(
+            heartbeat=limits.heartbeat, stall=limits.stall, look=self._look
+        )
+        self.frames = Frames(cursors.seal)
+        self.opened: Opened | None = None
+        self._clients = Counter[UUID]()
+        self._state = "live"
+        self._has_been_ready = False
+        self._has_complained = False
+        self._state_since = datetime.now(UTC)
+
+    @property
+    def hub(self) -> HubDriver:
+        """Raises Refusal where there is none."""
+        return self._open().hub
+
+    @property
+    def gateway(self) -> PubSubGatewayProtocol:
+        return self._open().gateway
+
+    def check_open(self) -> None:
+        """Raises Refusal where nobody can be served."""
+        self._open()
+        if self.connections.is_draining:
+            raise unavailable("This server is about to end: connect again.")
+
+    async def check_ready(self) -> None:
+        """Raises Refusal, or ServerUnavailable, where new clients had better go elsewhere.
+
+        Redis and the database have to be there once. What goes away later does so for all servers
+        alike, and their clients wait for it here.
+        """
+        self.check_open()
+        if not self._has_been_ready:
+            if not self.hub.is_connected:
+                raise unavailable("Redis has not been there yet.")
+            try:
+                async with asyncio.timeout(READY_WITHIN), self.hub.history() as history:
+                    await history.find(NO_ID, 1)
+            except TimeoutError:
+                raise unavailable("The database has not answered yet.") from None
+            self._has_been_ready = True
+
+    @contextmanager
+    def entered(
+        self, connection: Connection, user_id: UUID, kind: Literal["websocket", "events", "history"]
+    ) -> Iterator[None]:
+        """The connection is counted while the block lasts; raises Refusal for one too many."""
+        address = (connection.scope.get("client") or ("", 0))[0]
+        with self._seats.taken(user_id, address), self.connections.entered(connection):
+            self._clients[user_id] += 1
+            if kind != "history":
+                self.metrics.socket_opened(kind)
+            try:
+                yield
+            except Refusal as refusal:
+                if refusal.close == TOO_SLOW:
+                    self.metrics.closed_slow()
+                raise
+            finally:
+                if kind != "history":
+                    self.metrics.socket_closed(kind)
+                self._clients[user_id] -= 1
+                if not self._clients[user_id]:
+                    del self._clients[user_id]
+                    self.frames.forget(user_id)
+
+    async def admit(self, scope: MutableMapping[str, Any]) -> tuple[UUID, Grant]:
+        """Who is asked about, and what the client may; raises Unauthorized, Forbidden, Refusal."""
+        self.check_open()
+        token = take_token(scope)
+        user_id = user_of(scope["path_params"]["user_id"])
+        return user_id, await self.grant(token, scope, user_id)
+
+    async def grant(self, token: str | None, scope: Mapping[str, Any], user_id: UUID) -> Grant:
+        """What the token allows; raises Unauthorized, and Forbidden where that is not reading."""
+        grant = await self.authorize(token, scope)
+        if not grant.may_read(user_id):
+            raise Forbidden("The token does not allow to read this user.")
+        return grant
+
+    @property
+    def is_live(self) -> bool:
+        """Whether Redis and the database are there, as far as is known."""
+        return self._state == "live"
+
+    def status(self) -> Frame:
+        """The message that says it."""
+        since = format_time(self._state_since)
+        return own_frame("status", state=self._state, since=since)
+
+    def _look(self) -> None:
+        """Tell all who follow where something went away, or came back."""
+        if self.opened is None:
+            return
+        hub = self.opened.hub
+        state = "redis_away" if not hub.is_connected else "live"
+        if hub.history_is_away and state == "live":
+            state = "database_away"
+        if state == self._state:
+            return
+        self._state, self._state_since = state, datetime.now(UTC)
+        self.connections.tell_all(self.status())
+
+    def _open(self) -> Opened:
+        if self.opened is None:
+            if not self._has_complained:
+                self._has_complained = True
+                logger.error("%s", NOT_STARTED)
+            raise unavailable("The bridge was not started; its log says what to do.")
+        return self.opened

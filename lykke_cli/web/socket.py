@@ -1,0 +1,215 @@
+"""`/ws/{user_id}`: entries to the client, its broadcasts and acknowledgments to the channel.
+
+Sending and receiving are two tasks: neither waits for the other.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+import orjson
+
+from lykke_cli.application.channel_types import AUDIT_LOG
+from lykke_cli.domain.errors import LykkeError
+from lykke_cli.web.authorization import take_token
+from lykke_cli.web.client_messages import (
+    Acknowledgment,
+    Broadcast,
+    ClientMessage,
+    Misunderstood,
+    Resume,
+    Token,
+    parse,
+)
+from lykke_cli.web.connection import CLOSING, Connection, Gone, Restarting
+from lykke_cli.web.feed import Feed, Start
+from lykke_cli.web.frames import LYKKE_V1, PLAIN, Message
+from lykke_cli.web.gate import deny
+from lykke_cli.web.grant import Forbidden, Grant, Unauthorized
+from lykke_cli.web.limits import Allowance
+from lykke_cli.web.queries import FOLLOWING, Asked, asked, user_of
+from lykke_cli.web.refusals import (
+    NOT_UNDERSTOOD,
+    RESTART,
+    TOO_LARGE,
+    TOO_MANY,
+    Refusal,
+    bad_request,
+    refusal_of,
+)
+from lykke_cli.web.service import Service
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+BUG = 1011
+SUBPROTOCOL = "lykke.v1"
+TOKEN_FIRST = "A token is needed first: in a header, as a sub-protocol, or as the first message."
+LONGEST_REASON = 120  # bytes of UTF-8; a close frame has room for 123
+
+
+class WebSockets:
+    """The route: an ASGI application."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Serve one client until it, or the server, ends it."""
+        try:
+            self._service.check_open()
+            token = take_token(scope)
+            user_id = user_of(scope["path_params"]["user_id"])
+        except LykkeError as error:
+            await deny(refusal_of(error), scope, receive, send)
+            return
+        await Socket(self._service, Connection(scope, receive, send), user_id, token).serve()
+
+
+class Socket:
+    """One client."""
+
+    def __init__(
+        self, service: Service, connection: Connection, user_id: UUID, token: str | None
+    ) -> None:
+        self._service = service
+        self._connection = connection
+        self._user_id = user_id
+        self._token = token
+        self._speaks_ours = SUBPROTOCOL in connection.scope["subprotocols"]
+        self._allowance = Allowance(service.limits.messages_per_second)
+        self._start: Start | None = None
+        self._feed = Feed(service, connection, LYKKE_V1 if self._speaks_ours else PLAIN, user_id)
+
+    async def serve(self) -> None:
+        """From the handshake to the close."""
+        connection, service = self._connection, self._service
+        try:
+            await connection.receive()  # that it wants to connect
+            protocol = SUBPROTOCOL if self._speaks_ours else None
+            await connection.send({"type": "websocket.accept", "subprotocol": protocol})
+            with service.entered(connection, self._user_id, "websocket"):
+                await connection.run(self._shake_hands())
+                await connection.run(self._follow(), self._hear())
+        except Gone:
+            pass
+        except Restarting as restarting:
+            again = {"type": "reconnect", "after_ms": restarting.after_ms}
+            texts = [orjson.dumps(again)] if self._speaks_ours else []
+            await self._close(RESTART, "The server ends: connect again.", *texts)
+        except LykkeError as error:
+            refusal = refusal_of(error)
+            await self._close(refusal.close, refusal.problem, refusal.to_json())
+        except Exception:
+            await self._close(BUG, "Something is wrong here: connect again.")
+            raise
+        finally:
+            connection.abort(after=CLOSING)
+
+    async def _close(self, code: int, reason: str, *texts: bytes) -> None:
+        short = reason.encode()[:LONGEST_REASON].decode(errors="ignore")
+        close = {"type": "websocket.close", "code": code, "reason": short}
+        if not await self._connection.say(*map(_text, texts), close):
+            self._connection.abort()
+
+    # The handshake
+
+    async def _shake_hands(self) -> None:
+        """Find out who it is, and where it begins. It has a few seconds to say what is missing."""
+        wanted = asked(self._connection.scope["query_string"], FOLLOWING)
+        try:
+            self._connection.grant = await self._grant(self._token)
+        except Unauthorized:
+            if self._token is not None:
+                raise
+        is_told = wanted.says_where or not self._speaks_ours
+        try:
+            async with asyncio.timeout(self._service.limits.handshake):
+                while self._connection.grant is None or not is_told:
+                    match await self._message():
+                        case Token(token):
+                            self._connection.grant = await self._grant(token)
+                        case Resume() as resume if self._connection.grant and not is_told:
+                            wanted, is_told = _with(wanted, resume), True
+                        case _ if self._connection.grant is None:
+                            raise Unauthorized(TOKEN_FIRST)
+                        case _:
+                            raise bad_request("The first message says where to begin: resume.")
+        except TimeoutError:
+            if self._connection.grant is None:
+                raise Unauthorized(TOKEN_FIRST) from None
+        self._start = Start.of(self._service, self._user_id, wanted)
+
+    async def _grant(self, token: str | None) -> Grant:
+        return await self._service.grant(token, self._connection.scope, self._user_id)
+
+    # What follows
+
+    async def _follow(self) -> None:
+        assert self._start is not None
+        await self._feed.run(self._start)
+
+    async def _hear(self) -> None:
+        """Heed what the client says; what cannot be is answered, and the connection goes on."""
+        while True:
+            try:
+                await self._heed(await self._message())
+            except LykkeError as error:
+                refusal = refusal_of(error)
+                if refusal.close in (TOO_MANY, TOO_LARGE):
+                    raise
+                await self._connection.send(_text(refusal.to_json()))
+
+    async def _heed(self, message: ClientMessage) -> None:
+        match message:
+            case Token(token):
+                await self._renew(token)
+            case Resume():
+                raise bad_request("It has begun already: connect anew to begin elsewhere.")
+            case Broadcast() | Acknowledgment():
+                await self._publish(message)
+
+    async def _renew(self, token: str) -> None:
+        """A newer token for the one that is about to expire."""
+        grant = self._connection.grant
+        assert grant is not None
+        newer = await self._grant(token)
+        self._connection.grant = grant.renewed_by(newer, reading=self._user_id)
+
+    async def _publish(self, message: Broadcast | Acknowledgment) -> None:
+        """To the channel, with who sent it; the client is told where that failed."""
+        grant = self._connection.grant
+        assert grant is not None
+        if not grant.may_publish(self._user_id):
+            raise Forbidden("The token does not allow to publish to this user.")
+        published = message.published(grant.subject, datetime.now(UTC))
+        await self._service.gateway.publish_to_user_channel(self._user_id, AUDIT_LOG, published)
+        self._service.metrics.published()
+
+    async def _message(self) -> ClientMessage:
+        """What the client says next; raises Gone, and Refusal where it is not understood."""
+        event = await self._connection.receive()
+        if event["type"] == "websocket.disconnect":
+            raise Gone
+        if not self._allowance.takes(asyncio.get_running_loop().time()):
+            raise Refusal("too_many", "Too many messages: send fewer.", 429, TOO_MANY)
+        text = event.get("text")
+        message = parse(
+            event["bytes"] if text is None else text, most=self._service.limits.message_bytes
+        )
+        if isinstance(message, Misunderstood):
+            close = TOO_LARGE if message.code == "too_large" else NOT_UNDERSTOOD
+            raise Refusal(message.code, message.message, 400, close)
+        return message
+
+
+def _with(wanted: Asked, resume: Resume) -> Asked:
+    return msgspec.structs.replace(
+        wanted, cursor=resume.cursor, since=resume.since, last=resume.last
+    )
+
+
+def _text(json: bytes) -> Message:
+    return {"type": "websocket.send", "text": json.decode()}

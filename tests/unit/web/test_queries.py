@@ -1,0 +1,113 @@
+"""A query says what a command line's options do; what it cannot say is named."""
+
+import uuid
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lykke_cli.application.filters import Filters
+from lykke_cli.web.queries import FOLLOWING, HISTORY, Asked, asked, user_of
+from lykke_cli.web.refusals import Refusal
+
+THING = uuid.uuid4()
+
+
+def read(text: str, known: frozenset[str] = HISTORY) -> Asked:
+    return asked(text.encode(), known)
+
+
+def test_nothing_asked_is_everything() -> None:
+    assert read("") == Asked(filters=Filters())
+    assert not read("").says_where
+
+
+def test_the_filters_are_those_of_the_command_line() -> None:
+    query = urlencode(
+        {
+            "activity_type": ["TASK_*", "MESSAGE_SENT"],
+            "exclude": "TASK_PUNTED",
+            "entity_type": "task",
+            "entity_id": str(THING),
+            "until": "2026-01-31T12:00:00Z",
+            "query": "meta.priority=='high'",
+            "grep": "a+b",
+            "not_grep": "c&d",
+        },
+        doseq=True,
+    )
+    assert read(query).filters == Filters(
+        activity_types=("TASK_*", "MESSAGE_SENT"),
+        excluded_types=("TASK_PUNTED",),
+        entity_type="task",
+        entity_id=THING,
+        until=datetime(2026, 1, 31, 12, tzinfo=UTC),
+        query="meta.priority=='high'",
+        grep="a+b",
+        not_grep="c&d",
+    )
+
+
+def test_where_to_begin() -> None:
+    assert read("since=2026-01-31&limit=5").since == datetime(2026, 1, 31, tzinfo=UTC)
+    assert read("limit=5").last == 5 and read("first=5").first == 5
+    following = read("since=1h&last=3", FOLLOWING)
+    assert following.last == 3 and following.since is not None and following.says_where
+    assert read("cursor=abc&grep=x", FOLLOWING).cursor == "abc"
+    assert not read("grep=x", FOLLOWING).says_where
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("sinec=1h", "'sinec' is not understood here: there are activity_type, cursor, entity_id"),
+        ("last=3", "'last' is not understood here"),
+        ("since=1h&since=2h", "since is there 2 times"),
+        ("since=soon", "since: 'soon' is not a time"),
+        ("until=7", "until: '7' has no unit"),
+        ("since=1h&until=2h", "since is not before until"),
+        ("limit=0", "limit is '0', not a number"),
+        ("limit=-1", "limit is '-1'"),
+        ("limit=1.5", "limit is '1.5'"),
+        ("limit=%D9%A3", "limit is"),
+        ("limit=99999999999999999999999999", "limit is"),
+        ("first=many", "first is 'many'"),
+        ("limit=1&first=1", "limit is the newest N, first the oldest"),
+        ("cursor=x&since=1h", "cursor says where to begin"),
+        ("cursor=x&limit=1", "cursor says where to begin"),
+        ("entity_id=7", "entity_id: '7' is not a UUID"),
+        ("query=a[", "query is not a JMESPath expression"),
+        ("query=" + "(" * 400, "query is"),
+        ("query=" + "|".join(["[@,@][]"] * 3), "query makes more than 2 lists"),
+        ("grep=(", "grep is not a regular expression: unclosed group"),
+        ("grep=(?%3Da)", "grep is not a regular expression: look-around"),
+        ("not_grep=(", "not_grep is not a regular expression"),
+        ("grep=" + "a" * 501, "grep has more than 500 characters"),
+        ("grep=%FF", "The query is not read"),
+        ("&".join(["activity_type=a"] * 101), "The query is not read"),
+        ("grep=" + "a" * 9_000, "The query has more than 8 KiB"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_its_name(query: str, said: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        read(query)
+    assert refused.value.problem.startswith(said)
+    assert (refused.value.status, refused.value.code) == (400, "bad_request")
+
+
+@pytest.mark.filterwarnings("ignore:deprecated string literal")
+@given(st.text(max_size=30) | st.from_regex(r"[-()*+?\[\]a.@`'|&{}]{0,30}"))
+def test_whatever_stands_in_a_query_it_is_understood_or_refused(text: str) -> None:
+    for name in HISTORY:
+        try:
+            read(urlencode({name: text}, errors="surrogatepass"))
+        except Refusal as refusal:
+            assert refusal.problem.endswith((".", ": ")) or name in refusal.problem
+
+
+def test_a_user_is_a_uuid_in_any_of_its_forms() -> None:
+    assert user_of(THING.hex.upper()) == THING
+    with pytest.raises(Refusal, match="The user: 'me' is not a UUID"):
+        user_of("me")
