@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Collection
 from math import inf
+from typing import Any
 
 CANCEL_AGAIN = 0.1  # seconds
 
 
-async def end(tasks: Collection["asyncio.Task[None]"], *, timeout: float = inf) -> None:
+async def end(tasks: Collection["asyncio.Task[Any]"], *, timeout: float = inf) -> None:
     """Cancel the tasks and wait until they have ended, for `timeout` seconds at most.
 
     Once may not be enough: asyncio.wait_for, which asyncpg uses, may swallow a cancellation that

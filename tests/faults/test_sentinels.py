@@ -106,8 +106,8 @@ def test_most_sentinels_may_be_away(watched: Watched, env: dict[str, str]) -> No
     [report] = run_lykke("doctor", "-o", "json", env=env).rows
     checks = {check["id"]: check for check in report["checks"]}
     assert f"127.0.0.1:{watched.primary.port} answers" in checks["redis.reachable"]["detail"]
-    assert checks["redis.sentinels"]["status"] == "warning"
-    assert "1 of 3 name it" in checks["redis.sentinels"]["detail"]
+    assert checks["redis.sentinel"]["status"] == "warning"
+    assert "1 of 3 name it" in checks["redis.sentinel"]["detail"]
     assert run_lykke("channels", env=env).status == ExitCode.DONE
     watched.sentinels[1].thaw()
 

@@ -25,8 +25,8 @@ RedisUrl = Annotated[
     server_option(
         "--redis-url",
         metavar="URL",
-        help=f"Redis: redis://, rediss://, unix:// or redis+sentinel://. {env('REDIS_URL')} "
-        f"[default: {DEFAULT_REDIS_URL}]",
+        help="Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://. "
+        f"{env('REDIS_URL')} [default: {DEFAULT_REDIS_URL}]",
     ),
 ]
 DatabaseUrl = Annotated[

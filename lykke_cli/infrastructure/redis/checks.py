@@ -30,10 +30,17 @@ from lykke_cli.application.errors import LoginRefused
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.infrastructure.configuration.tls import is_loopback
 from lykke_cli.infrastructure.redis.client import plain_connection
-from lykke_cli.infrastructure.redis.errors import reason, redis_errors, translate
+from lykke_cli.infrastructure.redis.errors import redis_errors, translate
 from lykke_cli.infrastructure.redis.lent_connection import stream_of
-from lykke_cli.infrastructure.redis.topology import Node, at, opinions
-from lykke_cli.infrastructure.redis.urls import SENTINELS, RedisAddress, parse_redis_url, shown
+from lykke_cli.infrastructure.redis.topology import at
+from lykke_cli.infrastructure.redis.topology_checks import check_topology
+from lykke_cli.infrastructure.redis.urls import (
+    Node,
+    RedisAddress,
+    parse_redis_url,
+    shown,
+    topology_of,
+)
 
 PINGS = 5
 SLOW = 0.25  # seconds of a round trip
@@ -67,11 +74,11 @@ class RedisChecks:
     def checks(self) -> list[Check]:
         """In the order in which they are to be made."""
         needs = [_LOGIN]
-        watched = SENTINELS in self._url.partition("://")[0]
-        sentinels = [Check("redis.sentinels", self._sentinels, [_REACHABLE])] if watched else []
+        kind = topology_of(self._url)
+        topology = [Check(f"redis.{kind}", self._topology, [_REACHABLE])] if kind else []
         return [
             Check(_REACHABLE, self._reachable),
-            *sentinels,
+            *topology,
             Check("redis.tls", self._tls, [_REACHABLE]),
             Check(_LOGIN, self._login, [_REACHABLE]),
             Check("redis.version", self._version, needs),
@@ -110,28 +117,14 @@ class RedisChecks:
             self._refused = error
         took = (time.perf_counter() - before) * 1000
         where = address.display
-        if address.sentinels is not None and self._connection is not None:
+        if address.among is not None and self._connection is not None:
             node = _node(self._connection)
             self._address, where = at(address, node), f"{where}: {shown(node)}"
         return ok(f"{where} answers; connected in {took:.1f} ms")
 
-    async def _sentinels(self) -> Finding:
+    async def _topology(self) -> Finding:
         assert self._connection is not None
-        followed = shown(_node(self._connection))
-        said = await opinions(self._known(), timeout=self._timeout)
-        named = {
-            f"{host}:{port}": reason(answer) if isinstance(answer, Exception) else shown(answer)
-            for (host, port), answer in said.items()
-        }
-        others = {sentinel: answer for sentinel, answer in named.items() if answer != followed}
-        text = f"{followed} is the primary: {len(named) - len(others)} of {len(named)} name it"
-        if not others:
-            return ok(text)
-        told = "; ".join(f"{sentinel}: {answer}" for sentinel, answer in others.items())
-        return warning(
-            f"{text}; {told}",
-            "Are all the Sentinels in REDIS_URL still there, and connected with each other?",
-        )
+        return await check_topology(self._known(), _node(self._connection), self._timeout)
 
     async def _login(self) -> Finding:
         if self._refused is not None:

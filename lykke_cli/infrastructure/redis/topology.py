@@ -1,34 +1,17 @@
-"""Where the server is now: asked anew at each attempt to connect.
-
-Sentinels are several, and watch a primary and its replicas
-(https://redis.io/docs/latest/develop/reference/sentinel-clients/). One of them may be cut off from
-the others and name a primary that is none any more. So all are asked at once, what most of them
-say is tried first, and it has to say of itself that it is a primary (ROLE).
-"""
+"""Where the server is now: asked anew at each attempt to connect."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import hiredis
 import msgspec
 
-from lykke_cli.application.ending import end
-from lykke_cli.infrastructure.configuration.ports import port_of
-from lykke_cli.infrastructure.redis.asking import ask
-from lykke_cli.infrastructure.redis.connection import Refused, login
-from lykke_cli.infrastructure.redis.urls import RedisAddress, Sentinels, is_host, shown
+from lykke_cli.infrastructure.redis.cluster import check_is_joined, find_joined
+from lykke_cli.infrastructure.redis.sentinels import find_primary
+from lykke_cli.infrastructure.redis.urls import Cluster, Node, RedisAddress, Sentinels
 
 if TYPE_CHECKING:  # who only subscribes does without redis-py
     from redis.asyncio.connection import Connection
-
-VOTING_TIME = 0.5  # seconds after the first vote in which the others are waited for
-ROLE_TIME = 1.0  # seconds for a server to say what it is
-
-Node = tuple[str, int]
 
 
 async def locate(address: RedisAddress) -> RedisAddress:
@@ -36,111 +19,19 @@ async def locate(address: RedisAddress) -> RedisAddress:
 
     There is no time-out: it is the caller's.
     """
-    if address.sentinels is None:
-        return address
-    votes = await _votes(address, address.sentinels)
-    for node, _ in votes.most_common():
-        if await _is_primary(address, node):
-            return at(address, node)
-    named = ", ".join(map(shown, votes))
-    raise ConnectionError(f"its Sentinels name {named} as primary, which does not answer as one")
+    match address.among:
+        case None:
+            return address
+        case Sentinels() as sentinels:
+            return at(address, await find_primary(address, sentinels))
+        case Cluster() as cluster:
+            return at(address, await find_joined(address, cluster))
 
 
 def at(address: RedisAddress, node: Node) -> RedisAddress:
     """The same login on this node."""
     options = address.options | {"host": node[0], "port": node[1]}
     return msgspec.structs.replace(address, options=options)
-
-
-async def _votes(address: RedisAddress, sentinels: Sentinels) -> Counter[Node]:
-    """Which node how many of them take for the primary."""
-    votes, failures = Counter[Node](), list[Exception]()
-    majority = len(sentinels.nodes) // 2 + 1
-    async with _asked(address, sentinels) as answers:
-        try:
-            async with asyncio.timeout(None) as voting:
-                async for _, answer in answers:
-                    if isinstance(answer, Exception):
-                        failures.append(answer)
-                        continue
-                    votes[answer] += 1
-                    if votes[answer] == majority:
-                        break
-                    if voting.when() is None:
-                        voting.reschedule(asyncio.get_running_loop().time() + VOTING_TIME)
-        except TimeoutError:
-            if not votes:  # it was the caller's
-                raise
-    if not votes:
-        refusals = [error for error in failures if isinstance(error, Refused)]
-        raise (refusals or failures)[0]
-    return votes
-
-
-async def opinions(address: RedisAddress, *, timeout: float) -> dict[Node, Node | Exception]:
-    """Which node each Sentinel takes for the primary, or why it does not say, within `timeout`."""
-    assert address.sentinels is not None
-    said: dict[Node, Node | Exception] = {
-        node: TimeoutError("no answer in time") for node in address.sentinels.nodes
-    }
-    async with _asked(address, address.sentinels) as answers:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                async for sentinel, answer in answers:
-                    said |= {sentinel: answer}
-    return said
-
-
-@asynccontextmanager
-async def _asked(
-    address: RedisAddress, sentinels: Sentinels
-) -> AsyncGenerator[AsyncGenerator[tuple[Node, Node | Exception]]]:
-    """The answers of the Sentinels, as they come."""
-    told: asyncio.Queue[tuple[Node, Node | Exception]] = asyncio.Queue()
-
-    async def ask_one(node: Node) -> None:
-        try:
-            told.put_nowait((node, await _vote(address, sentinels, node)))
-        except (OSError, Refused) as error:
-            told.put_nowait((node, error))
-
-    async def answers() -> AsyncGenerator[tuple[Node, Node | Exception]]:
-        for _ in sentinels.nodes:
-            yield await told.get()
-
-    tasks = {asyncio.create_task(ask_one(node)) for node in sentinels.nodes}
-    try:
-        yield answers()
-    finally:
-        await end(tasks)
-
-
-async def _vote(address: RedisAddress, sentinels: Sentinels, node: Node) -> Node:
-    question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinels.service)
-    *_, answer = await ask(*node, [*login(sentinels.options), question], tls=address.tls())
-    if isinstance(answer, hiredis.ReplyError):
-        raise Refused(f"{answer} (by the Sentinel {shown(node)})")
-    if answer is None:
-        raise ConnectionError(
-            f"the Sentinel {shown(node)} watches nothing named {sentinels.service}"
-        )
-    match answer:
-        case [bytes(host), bytes(port)]:
-            name, number = host.decode("ascii", "replace"), port_of(port.decode("ascii", "replace"))
-            if number is not None and is_host(name):
-                return name, number
-    raise ConnectionError(f"{shown(node)} does not answer as a Sentinel")
-
-
-async def _is_primary(address: RedisAddress, node: Node) -> bool:
-    """False where it is a replica, or does not answer; one that may not be asked counts as one."""
-    options = at(address, node).options
-    try:
-        async with asyncio.timeout(ROLE_TIME):
-            *_, answer = await ask(*node, [*login(options), ("ROLE",)], tls=address.tls())
-    except (OSError, TimeoutError):
-        return False
-    return not isinstance(answer, list) or answer[:1] == [b"master"]
 
 
 @cache
@@ -154,17 +45,19 @@ def finding(kind: "type[Connection]") -> "type[Connection]":
 
         async def connect(self) -> None:
             if not self.is_connected:
-                self.host, self.port = await self._find()
+                async with asyncio.timeout(self.socket_connect_timeout):
+                    options = (await locate(self._meant)).options
+                self.host, self.port = options["host"], options["port"]
             await super().connect()
 
         async def check_place(self) -> None:
-            """Raises ConnectionError where the server is somewhere else by now."""
-            if await self._find() != (self.host, self.port):
-                raise ConnectionError("another server is the primary now")
-
-        async def _find(self) -> Node:
+            """Raises OSError where what is published here reaches nobody."""
             async with asyncio.timeout(self.socket_connect_timeout):
+                if isinstance(self._meant.among, Cluster):
+                    await check_is_joined(self._meant, (self.host, self.port))
+                    return
                 options = (await locate(self._meant)).options
-            return options["host"], options["port"]
+            if (options["host"], options["port"]) != (self.host, self.port):
+                raise ConnectionError("another server is the primary now")
 
     return Finding

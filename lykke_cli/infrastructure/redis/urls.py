@@ -16,11 +16,13 @@ from lykke_cli.infrastructure.configuration.tls import REDIS_OPTIONS, check_cert
 
 DEFAULT_PORT = 6379
 SENTINEL_PORT = 26379
-SENTINELS = "+sentinel"
-_SENTINEL_SHAPE = (
-    "write it like redis+sentinel://user:password@host:26379,host:26379/service/0, "
-    "or rediss+sentinel://..."
-)
+_SENTINELS, _CLUSTER = "+sentinel", "+cluster"
+_SHAPES = {
+    _SENTINELS: "write it like redis+sentinel://user:password@host:26379,host:26379/service/0, "
+    "or rediss+sentinel://...",
+    _CLUSTER: "write it like redis+cluster://user:password@host:6379,host:6379, "
+    "or rediss+cluster://...",
+}
 _SHAPE = "write it like redis://user:password@host:6379/0, rediss://... or unix:///path"
 _PORT = f"the port is out of range, it is a number from 1 to {HIGHEST_PORT}"
 _TAKEN = {
@@ -40,10 +42,14 @@ _TLS_DETAILS = {"ssl_ca_data", "ssl_ciphers", "ssl_min_version"}
 _LONGEST_LABEL = 63  # characters between two dots of a host name
 
 
+Node = tuple[str, int]
+"""A host and a port."""
+
+
 class Sentinels(msgspec.Struct, frozen=True):
     """Who knows where the server is."""
 
-    nodes: Sequence[tuple[str, int]]
+    nodes: Sequence[Node]
     service: str
     """What they call the primary and its replicas."""
     username: str | None
@@ -58,6 +64,13 @@ class Sentinels(msgspec.Struct, frozen=True):
         return {"username": self.username, "password": self.password}
 
 
+class Cluster(msgspec.Struct):
+    """Servers that pass on to each other what is published."""
+
+    nodes: list[Node]
+    """Those of the URL first, then the others that they were found to know."""
+
+
 class RedisAddress(msgspec.Struct, frozen=True):
     """Where a server is, or who knows it, and how to log in."""
 
@@ -68,8 +81,8 @@ class RedisAddress(msgspec.Struct, frozen=True):
     """What redis-py makes a connection with."""
     max_connections: int | None = None
     """How many connections there may be at once, where the URL says so."""
-    sentinels: Sentinels | None = None
-    """Who is asked where it is: then `options` name no host (`topology.py`)."""
+    among: Sentinels | Cluster | None = None
+    """Who is asked where it is: then `options` need not name a host (`topology.py`)."""
 
     def __repr__(self) -> str:
         return f"RedisAddress({self.display!r})"
@@ -78,7 +91,7 @@ class RedisAddress(msgspec.Struct, frozen=True):
         """What redis-py makes a pool of connections with."""
         checked = {"ssl_check_hostname": self._checks_host_name()} if self._is_secure() else {}
         kind = _connection_class(self.scheme)
-        if self.sentinels is None:
+        if self.among is None:
             return self.options | {"connection_class": kind} | checked
         from lykke_cli.infrastructure.redis.topology import finding
 
@@ -101,8 +114,8 @@ class RedisAddress(msgspec.Struct, frozen=True):
 
 def parse_redis_url(url: str) -> RedisAddress:
     """What the URL means; raises UsageMistake, without the URL, when it means nothing."""
-    if SENTINELS in url.partition("://")[0]:
-        return _parse_sentinels(url)
+    if kind := topology_of(url):
+        return _parse_several(url, f"+{kind}")
     parts, port = _split(url)
     options = _asked_options(url) if parts.query else _plain_options(parts, port)
     if options is None:
@@ -142,33 +155,44 @@ def parse_redis_url(url: str) -> RedisAddress:
     return address
 
 
-def _parse_sentinels(url: str) -> RedisAddress:
-    """Each of them is read as a server of its own, with what the URL says of the primary."""
-    scheme, _, rest = url.partition(f"{SENTINELS}://")
+def topology_of(url: str) -> str | None:
+    """`sentinel` or `cluster`, where the URL means one of them."""
+    kind = url.partition("://")[0].partition("+")[2]
+    return kind if f"+{kind}" in _SHAPES else None
+
+
+def _parse_several(url: str, mark: str) -> RedisAddress:
+    """Each host is read as a server of its own, with what the URL says of the login."""
+    scheme, _, rest = url.partition(f"{mark}://")
     place, _, query = rest.partition("?")
     netloc, _, path = place.partition("/")
     user, at, nodes = netloc.rpartition("@")
-    service, _, database = path.partition("/")
+    service, _, database = path.partition("/") if mark == _SENTINELS else ("", "", path)
     options = dict(parse_qsl(query, keep_blank_values=True))
-    logins = [options.pop(f"sentinel_{name}", None) for name in ("username", "password")]
-    if scheme not in ("redis", "rediss") or not service:
-        raise _malformed(shape=_SENTINEL_SHAPE)
-    if not all(_is_text(text) for text in (unquote(service), *filter(None, logins))):
-        raise _malformed("it has a character that is in no text", _SENTINEL_SHAPE)
+    if scheme not in ("redis", "rediss") or (mark == _SENTINELS and not service):
+        raise _malformed(shape=_SHAPES[mark])
+    logins: list[str | None] = [None, None]
+    if mark == _SENTINELS:
+        logins = [options.pop(f"sentinel_{name}", None) for name in ("username", "password")]
+        if not all(_is_text(text) for text in (unquote(service), *filter(None, logins))):
+            raise _malformed("it has a character that is in no text", _SHAPES[mark])
     query = f"?{urlencode(options)}" if options else ""
     addresses = [
         parse_redis_url(f"{scheme}://{user}{at}{node}/{database}{query}")
         for node in nodes.split(",")
     ]
-    found = [(each.options["host"], each.options.get("port", SENTINEL_PORT)) for each in addresses]
     first = addresses[0]
+    if mark == _CLUSTER and first.options.get("db"):
+        raise _malformed("a cluster has one database, the one with the number 0", _SHAPES[mark])
+    usual = SENTINEL_PORT if mark == _SENTINELS else DEFAULT_PORT
+    found = [(each.options["host"], each.options.get("port", usual)) for each in addresses]
     hosts = ",".join(map(shown, found))
     name = first.options.get("username")
     return msgspec.structs.replace(
         first,
-        display=f"{scheme}{SENTINELS}://{f'{name}@' if name else ''}{hosts}/{path}",
+        display=f"{scheme}{mark}://{f'{name}@' if name else ''}{hosts}{path and '/'}{path}",
         options={key: each for key, each in first.options.items() if key not in ("host", "port")},
-        sentinels=Sentinels(found, unquote(service), *logins),
+        among=Sentinels(found, unquote(service), *logins) if mark == _SENTINELS else Cluster(found),
     )
 
 
@@ -311,7 +335,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def shown(node: tuple[str, int]) -> str:
+def shown(node: Node) -> str:
     """A host and a port as in a URL."""
     return f"{_bracketed(node[0])}:{node[1]}"
 

@@ -160,6 +160,8 @@ def test_a_bug_is_not_translated() -> None:
             "rediss+sentinel://u:s3cret@h:1,[::1]/mine/2?sentinel_password=s3cret",
             "rediss+sentinel://u@h:1,[::1]:26379/mine/2",
         ),
+        ("redis+cluster://:s3cret@h,[::1]:7", "redis+cluster://h:6379,[::1]:7"),
+        ("rediss+cluster://u:s3cret@h/0", "rediss+cluster://u@h:6379/0"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
@@ -209,6 +211,9 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         "redis+sentinel://u:s3cret@h/mine?nonsense=1",
         "redis+sentinel://u:s3cret@h/mi\udcffne",
         "unix+sentinel://u:s3cret@h/mine",
+        "redis+cluster://u:s3cret@h/1",
+        "redis+cluster://u:s3cret@h,",
+        "redis+nothing://u:s3cret@h",
     ],
 )
 def test_a_malformed_url_is_a_mistake_that_does_not_show_it(url: str) -> None:

@@ -1,0 +1,98 @@
+"""A node of a cluster by which to publish and subscribe.
+
+Any will do: the nodes pass on to each other what is published, whatever its channel
+(https://redis.io/docs/latest/commands/publish/), as long as they are joined. One that was cut off
+from most of the others says so after a while; it answers, and passes nothing on.
+"""
+
+import asyncio
+import random
+from contextlib import suppress
+
+import hiredis
+import msgspec
+
+from lykke_cli.application.ending import end
+from lykke_cli.infrastructure.configuration.ports import port_of
+from lykke_cli.infrastructure.redis.asking import ask
+from lykke_cli.infrastructure.redis.connection import Refused, login
+from lykke_cli.infrastructure.redis.urls import Cluster, Node, RedisAddress, is_host, shown
+
+ASKED_AT_ONCE = 8  # nodes
+MOST_NODES = 1_000  # that are remembered
+_AWAY = {"fail", "noaddr", "handshake"}
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A node, as another one knows it."""
+
+    node: Node
+    is_primary: bool
+    is_away: bool
+
+
+async def find_joined(address: RedisAddress, cluster: Cluster) -> Node:
+    """The first of some nodes to say that it is joined with the others.
+
+    Those it knows are remembered. Raises OSError and Refused; there is no time-out: it is the
+    caller's.
+    """
+    nodes = random.sample(cluster.nodes, len(cluster.nodes))
+    failures = list[Exception]()
+    for start in range(0, len(nodes), ASKED_AT_ONCE):
+        some = nodes[start : start + ASKED_AT_ONCE]
+        tasks = {asyncio.create_task(_look(address, node)) for node in some}
+        try:
+            for asked in asyncio.as_completed(tasks):
+                try:
+                    node, known = await asked
+                except (OSError, Refused) as error:
+                    failures.append(error)
+                    continue
+                remembered = dict.fromkeys([*cluster.nodes, *(one.node for one in known)])
+                cluster.nodes = [*remembered][:MOST_NODES]
+                return node
+        finally:
+            await end(tasks)
+    refusals = [error for error in failures if isinstance(error, Refused)]
+    raise (refusals or failures)[0]
+
+
+async def check_is_joined(address: RedisAddress, node: Node) -> None:
+    """Raises OSError where it is not, and Refused."""
+    await _look(address, node)
+
+
+async def members(address: RedisAddress, node: Node) -> list[Member]:
+    """All nodes that this one knows; raises as `check_is_joined` does."""
+    return (await _look(address, node))[1]
+
+
+async def _look(address: RedisAddress, node: Node) -> tuple[Node, list[Member]]:
+    questions = [*login(address.options), ("CLUSTER", "INFO"), ("CLUSTER", "NODES")]
+    *_, info, nodes = await ask(*node, questions, tls=address.tls())
+    if isinstance(info, hiredis.ReplyError):
+        if str(info).startswith("NOPERM"):
+            return node, []  # it cannot be known
+        raise Refused(f"{info} (by {shown(node)})")
+    if not isinstance(info, bytes) or b"cluster_state:ok" not in info:
+        raise ConnectionError(f"{shown(node)} is not joined with most of the cluster")
+    return node, _members(nodes, node) if isinstance(nodes, bytes) else []
+
+
+def _members(text: bytes, asked: Node) -> list[Member]:
+    """The lines of CLUSTER NODES, which are untrusted, as far as they make sense.
+
+    https://redis.io/docs/latest/commands/cluster-nodes/
+    """
+    found = []
+    for line in text.decode("utf-8", "replace").splitlines():
+        with suppress(ValueError):
+            _, place, flags, *_ = line.split()
+            host, _, port = place.partition("@")[0].rpartition(":")
+            number, kinds = port_of(port), set(flags.split(","))
+            host = host or asked[0]  # a node that does not know yet how it is called
+            if number is not None and is_host(host):
+                is_away = bool(kinds & _AWAY)
+                found.append(Member((host, number), "master" in kinds, is_away))
+    return found

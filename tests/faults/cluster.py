@@ -1,0 +1,89 @@
+"""A cluster of three primaries with a replica each, on loopback."""
+
+from contextlib import ExitStack
+from typing import Self
+
+import redis
+
+from tests.servers import RedisServer, free_port, wait_until
+
+SLOTS = 16_384
+NODE_TIMEOUT = 1_000  # milliseconds of silence, after which a node counts as gone
+
+
+class ClusterNode(RedisServer):
+    """It remembers the others over a restart."""
+
+    def __init__(self) -> None:
+        self.bus_port = free_port()
+        super().__init__(
+            *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"),
+            *("--cluster-port", str(self.bus_port), "--cluster-node-timeout", str(NODE_TIMEOUT)),
+            *("--repl-diskless-sync-delay", "0", "--cluster-allow-replica-migration", "no"),
+        )
+
+    @property
+    def id(self) -> str:
+        return self.ask("CLUSTER", "MYID")
+
+    def ask(self, *command: object) -> str:
+        """The answer, as text."""
+        with self.client() as client:
+            client.set_response_callback(str(command[0]) + " " + str(command[1]), bytes)
+            answer = client.execute_command(*command)
+        return bytes(answer).decode()
+
+    def is_joined(self) -> bool:
+        return "cluster_state:ok" in self.ask("CLUSTER", "INFO")
+
+
+class RedisCluster:
+    """The whole of it, for the length of a block."""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.nodes = [stack.enter_context(ClusterNode()) for _ in range(6)]
+            self.primaries, self.replicas = self.nodes[:3], self.nodes[3:]
+            for number, node in enumerate(self.primaries):
+                first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3 - 1
+                node.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
+            for node in self.nodes[1:]:
+                self.introduce(node)
+            wait_until(lambda: all(map(self._knows_all, self.nodes)), "all know each other")
+            for primary, replica in zip(self.primaries, self.replicas, strict=True):
+                replica.ask("CLUSTER", "REPLICATE", primary.id)
+            wait_until(lambda: all(node.is_joined() for node in self.nodes), "all are joined")
+            wait_until(lambda: all(map(self._replicates, self.replicas)), "all replicas follow")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def introduce(self, node: ClusterNode) -> None:
+        first = self.nodes[0]
+        first.ask("CLUSTER", "MEET", "127.0.0.1", node.port, node.bus_port)
+
+    def followed(self, channel: str) -> ClusterNode | None:
+        """The node on which the channel has a subscriber."""
+        for node in self.nodes:
+            try:
+                with node.client() as client:
+                    if client.pubsub_numsub(channel)[0][1]:
+                        return node
+            except (redis.ConnectionError, redis.TimeoutError):
+                continue
+        return None
+
+    def _knows_all(self, node: ClusterNode) -> bool:
+        known = node.ask("CLUSTER", "NODES")
+        return len(known.splitlines()) == len(self.nodes) and "handshake" not in known
+
+    def _replicates(self, node: ClusterNode) -> bool:
+        with node.client() as client:
+            state = client.info("replication")
+        return (state["role"], state.get("master_link_status")) == ("slave", "up")

@@ -1,0 +1,139 @@
+"""Where Redis is a cluster: nodes are killed, frozen and cut off while a writer goes on."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from lykke_cli import RedisPubSubGateway
+from lykke_cli.cli.exit_codes import ExitCode
+from tests.cli_process import LykkeProcess, run_lykke
+from tests.faults.cluster import ClusterNode, RedisCluster
+from tests.faults.writer import Writer
+from tests.servers import PostgresServer, wait_until
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+
+FAST = ("--reconcile", "1s", "--health-interval", "500ms")
+
+
+@pytest.fixture
+def cluster() -> Iterator[RedisCluster]:
+    with RedisCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def env(cluster: RedisCluster, postgres_url: str) -> dict[str, str]:
+    return {"DATABASE_URL": postgres_url, "REDIS_URL": cluster.url}
+
+
+def node_of(cluster: RedisCluster, writer: Writer) -> ClusterNode:
+    node = cluster.followed(f"auditlog:{writer.user}")
+    assert node is not None
+    return node
+
+
+def another(cluster: RedisCluster, node: ClusterNode) -> ClusterNode:
+    return next(each for each in cluster.nodes if each is not node)
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+def test_the_followed_node_goes_during_a_tail(
+    cluster: RedisCluster,
+    postgres_server: PostgresServer,
+    postgres_database: str,
+    env: dict[str, str],
+    how: str,
+) -> None:
+    with Writer(postgres_server, postgres_database, cluster.replicas[0]) as writer:
+        with LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env) as tail:
+            tail.wait_for("following")
+            for number in range(3):
+                writer.wait_for(30)
+                node = node_of(cluster, writer)
+                getattr(node, how)()
+                tail.wait_for("connected again", times=number + 1)
+                writer.wait_for(30)
+                if how == "kill":
+                    node.start()
+                else:
+                    node.thaw()
+                wait_until(lambda: all(n.is_joined() for n in cluster.nodes), "all are joined")
+            writer.stop()
+            node_of(cluster, writer).cut_subscribers()
+            writer.assert_printed_exactly_once(tail)
+
+
+async def test_what_is_published_by_one_node_arrives_by_another(cluster: RedisCluster) -> None:
+    """As none of the nodes is named twice, some of twenty pairs are of different nodes."""
+    user, message = uuid.uuid4(), {"type": "test"}
+    for _ in range(20):
+        async with (
+            RedisPubSubGateway(cluster.url) as reader,
+            RedisPubSubGateway(cluster.url) as writer,
+            reader.subscribe_to_user_channel(user, "auditlog") as subscription,
+        ):
+            await writer.publish_to_user_channel(user, "auditlog", message)
+            assert await subscription.get_message(5) == message
+
+
+def test_a_node_that_is_not_joined_is_not_followed(
+    cluster: RedisCluster, env: dict[str, str]
+) -> None:
+    with ClusterNode() as alone:
+        url = env | {"REDIS_URL": f"redis+cluster://127.0.0.1:{alone.port}"}
+        result = run_lykke("publish", uuid.uuid4(), env=url)
+        assert result.status == ExitCode.UNAVAILABLE
+        assert "is not joined with most of the cluster" in result.stderr
+        both = env | {"REDIS_URL": f"{cluster.url},127.0.0.1:{alone.port}"}
+        for _ in range(5):
+            assert run_lykke("publish", uuid.uuid4(), env=both).status == ExitCode.DONE
+        with alone.client() as client:
+            assert "cmdstat_publish" not in client.info("commandstats")
+
+
+def test_one_host_is_enough_to_find_the_others(
+    cluster: RedisCluster,
+    postgres_server: PostgresServer,
+    postgres_database: str,
+    env: dict[str, str],
+) -> None:
+    first = cluster.nodes[0]
+    url = {"REDIS_URL": f"redis+cluster://127.0.0.1:{first.port}"}
+    with (
+        Writer(postgres_server, postgres_database, cluster.nodes[1]) as writer,
+        LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env | url) as tail,
+    ):
+        tail.wait_for("following")
+        writer.wait_for(30)
+        assert node_of(cluster, writer) is first
+        first.kill()
+        tail.wait_for("connected again")
+        writer.wait_for(30)
+        assert node_of(cluster, writer) is not first
+        writer.stop()
+        node_of(cluster, writer).cut_subscribers()
+        writer.assert_printed_exactly_once(tail)
+
+
+def test_channels_counts_on_every_node_and_doctor_looks_at_each(
+    cluster: RedisCluster, env: dict[str, str]
+) -> None:
+    user = uuid.uuid4()
+    listeners = []
+    for node in cluster.nodes:
+        subscribed = node.client().pubsub()  # type: ignore[no-untyped-call]
+        subscribed.subscribe(f"auditlog:{user}")
+        subscribed.get_message(timeout=5)
+        listeners.append(subscribed)
+    [row] = run_lykke("channels", "-o", "ndjson", env=env).rows
+    assert row["subscribers"] == 6
+    for listener in listeners:
+        listener.close()
+    cluster.nodes[5].kill()
+    [report] = run_lykke("doctor", "-o", "json", "--timeout", "2s", env=env).rows
+    [check] = [one for one in report["checks"] if one["id"] == "redis.cluster"]
+    assert check["status"] == "warning"
+    assert "6 nodes, 3 of them primaries" in check["detail"]
+    assert f"127.0.0.1:{cluster.nodes[5].port}: connection refused" in check["detail"]
