@@ -97,6 +97,7 @@ async def first_chunk(history: HistoryProtocol, cursor: Cursor) -> HistoryChunk:
 async def test_what_goes_with_less_repeats_and_says_so_and_loses_nothing(
     urls: Urls, history: HistoryProtocol
 ) -> None:
+    ancient = await record(urls, 1, age=timedelta(days=3))
     old = await record(urls, 9)
     first = await begin(history)
     known = await record(urls, 9)
@@ -114,5 +115,6 @@ async def test_what_goes_with_less_repeats_and_says_so_and_loses_nothing(
         assert len(ids(chunks)) == len(set(ids(chunks)))
         if is_exact:
             assert set(ids(chunks)) == new
+        assert ancient.isdisjoint(ids(chunks))
         [after] = await changes(history, carried(chunks[-1].cursor))
         assert (after.rows, after.exact) == ((), True)

@@ -221,13 +221,23 @@ def test_any_message_is_an_entry_or_something_that_can_be_shown(payload: bytes) 
     messages.decode_object(payload)
 
 
+ENTRY = {"id": str(UUID(int=1)), "user_id": str(UUID(int=2)), "activity_type": "A"}
+ENTRY |= {"occurred_at": NOW.isoformat()}
 frames = st.fixed_dictionaries(
-    {"event_id": ids},
-    optional={"type": st.just("acknowledgment") | json_values, "broadcast": st.just(True)},
+    {"event_id": ids, "type": st.one_of(st.just("acknowledgment"), json_values)},
+    optional={"broadcast": st.just(True)},
 )
 
 
-@given(payload=payloads | st.tuples(members, frames).map(lambda both: _json(both[0] | both[1])))
+@given(
+    payload=st.one_of(
+        payloads,
+        st.tuples(st.one_of(members, st.just(ENTRY)), frames).map(
+            lambda both: _json(both[0] | both[1])
+        ),
+    )
+)
+@example(payload=_json(ENTRY | {"event_id": "1", "type": "acknowledgment"}))
 def test_nothing_that_a_client_says_is_published_as_an_entry(payload: bytes) -> None:
     message = client_messages.parse(payload)
     if isinstance(message, Broadcast | Acknowledgment):

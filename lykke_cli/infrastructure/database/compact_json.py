@@ -118,7 +118,7 @@ def _shrunk(value: Any) -> Any:
 
 def _short_text(text: str) -> str | Ext:
     if len(text) == 36 and _IS_ID(text):
-        return Ext(_ID, UUID(text).bytes)
+        return Ext(_ID, bytes.fromhex(text.replace("-", "")))
     if len(text) == 27 and _IS_TIME(text):
         try:
             number = microseconds(parse_wire_time(text))

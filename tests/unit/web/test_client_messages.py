@@ -199,8 +199,12 @@ of_a_message = st.fixed_dictionaries(
         "last": json_values,
     },
 )
-frames = st.tuples(of_an_entry | st.just({}), of_a_message, st.dictionaries(st.text(), json_values))
-texts = frames.map(lambda parts: json.dumps(parts[2] | parts[0] | parts[1]))
+acknowledgments = st.just({"type": "acknowledgment", "event_id": "1"})
+ours = st.one_of(of_a_message, st.tuples(of_a_message, acknowledgments).map(lambda p: p[0] | p[1]))
+frames = st.tuples(
+    st.dictionaries(st.text(), json_values), st.one_of(st.just({}), of_an_entry), ours
+)
+texts = frames.map(lambda parts: json.dumps(parts[0] | parts[1] | parts[2]))
 repeated = st.lists(texts, min_size=2, max_size=3).map(
     lambda parts: ",".join(part[1:-1] for part in parts if part != "{}").join("{}")
 )
@@ -209,6 +213,8 @@ repeated = st.lists(texts, min_size=2, max_size=3).map(
 @given(texts | repeated, st.text(max_size=9))
 @example('{"type":"acknowledgment","event_id":"1","type":"auditlog"}', "")
 @example('{"broadcast":true,"data":1,"type":"error"}', "")
+@example('{"type":"acknowledgment","event_id":"1","from":"root"}', "")
+@example(json.dumps({"type": "acknowledgment", "event_id": "1"} | ENTRY), "")
 def test_nothing_can_be_published_that_is_an_entry_or_the_servers(text: str, subject: str) -> None:
     message = understood(text)
     if isinstance(message, Broadcast | Acknowledgment):

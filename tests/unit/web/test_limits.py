@@ -2,6 +2,7 @@
 
 import uuid
 from contextlib import ExitStack
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from lykke_cli.web.limits import Allowance, Limits, Seats, TooMany, network_of
 
+Address = IPv4Address | IPv6Address
 USER, OTHER = uuid.uuid4(), uuid.uuid4()
 
 
@@ -105,9 +107,15 @@ def test_no_count_outlives_its_block(arrivals: list[tuple[int, int, bool]]) -> N
     assert len(seats) == 0
 
 
-@given(st.ip_addresses().map(str) | st.text(max_size=20))
-def test_any_address_counts_for_something(address: str) -> None:
-    assert network_of(network_of(address).partition("/")[0]) == network_of(address)
+@given(st.ip_addresses().filter(lambda ip: getattr(ip, "ipv4_mapped", None) is None))
+def test_an_address_counts_with_those_of_its_network(address: Address) -> None:
+    neighbour = type(address)(int(address) ^ 1)
+    assert (network_of(str(address)) == network_of(str(neighbour))) is (address.version == 6)
+
+
+@given(st.text(max_size=20))
+def test_what_is_no_address_counts_for_something_all_the_same(address: str) -> None:
+    assert isinstance(network_of(address), str)
 
 
 @pytest.mark.parametrize("name", Limits.__struct_fields__)
