@@ -235,7 +235,7 @@ async def test_an_outage_of_redis_is_told_and_made_up_for(
         heard = set[str]()
         while not heard >= {"caught_up", "live", "auditlog_batch"}:
             frame = await client.hear()
-            heard.add(frame.get("state", frame["type"]))
+            heard.add(str(frame.get("state", frame["type"])))
     assert client.ids == missed
 
 
