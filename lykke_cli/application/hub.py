@@ -431,12 +431,12 @@ class Hub:
         skip = reader.sent_beyond(uncovered)
         unsettled = self._unsettled.of(reader.user).keys()
         unsent = reader.unsent(mark, skip) | (unsettled - skip.keys())
-        has_unsent = len(member.journal.of(unsent)) == len(unsent)
-        is_whole = member.journal.has_all_after(mark.position) and has_unsent
-        if not is_whole or not reader.may_attach(mark, skip.keys(), unsent):
+        journal = member.journal
+        is_there = journal.has_all_after(mark.position) and len(journal.of(unsent)) == len(unsent)
+        if not is_there or not reader.may_attach(mark, skip.keys(), unsent, journal):
             return False
         member.raise_floor(reader.latest)
-        reader.attach(mark, skip, member.journal, self._passes + 1)
+        reader.attach(mark, skip, journal, self._passes + 1)
         return True
 
     def _wait_for_later_mark(self, reader: Reader) -> list[Action]:

@@ -152,7 +152,7 @@ class HubDriver:
 
     @property
     def history_is_away(self) -> bool:
-        """The last read of the database failed."""
+        """The database cannot be read; that is found out before there is a reader, too."""
         return self._service.reads.failure is not None
 
     @property
@@ -180,7 +180,7 @@ class HubDriver:
             self._service.fail(error)
 
     async def _follow_link(self) -> None:
-        self._tell(Connected(in_words(self._link.channels), None))
+        self._tell(Connected("no channels yet", None))
         while True:
             match await self._link.next():
                 case Deliveries() as deliveries:
@@ -204,18 +204,20 @@ class HubDriver:
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         last_full = loop.time()
+        await self._service.reads.probe()
         while True:
             self._pace_changed.clear()
             try:
                 async with asyncio.timeout(self._interval()):
                     await self._pace_changed.wait()
             except TimeoutError:
+                self._has_failed = False
                 is_full = loop.time() - last_full >= self._full_interval
                 last_full = loop.time() if is_full else last_full
-                self._has_failed = False
-                self._service.carry_out(
-                    self._service.hub.tick(ReadKind.FULL if is_full else ReadKind.RECENT)
-                )
+                kind = ReadKind.FULL if is_full else ReadKind.RECENT
+                self._service.carry_out(self._service.hub.tick(kind))
+                if not self._service.hub.users:
+                    await self._service.reads.probe()
 
     def _interval(self) -> float:
         if self._has_failed:

@@ -27,7 +27,7 @@ from lykke_cli.application.gateways.history_protocol import (
 )
 from lykke_cli.application.hub import Hub
 from lykke_cli.application.hub_actions import Action, Request
-from lykke_cli.application.merge import Read, ReadKind
+from lykke_cli.application.merge import Read, ReadKind, Verify
 from lykke_cli.application.reader import Reader, Stage
 
 MOST_USERS = 1_000  # of one read
@@ -138,6 +138,16 @@ class Reads:
                 self._free.append(borrower.result())
                 self._start()
 
+    async def probe(self) -> None:
+        """Find out whether the database can be read, where nobody asks for anything."""
+        async with self.lend() as history:
+            try:
+                await history.find("0" * 32, 1)
+            except Exception as error:
+                self._ended(error)
+            else:
+                self._ended(None)
+
     async def close(self) -> None:
         self._is_closed = True
         await end(self._tasks.copy())
@@ -169,8 +179,6 @@ class Reads:
                 await self._look_up(history, job)
             self._ended(None)
         except Exception as error:
-            if not isinstance(error, ServerUnavailable):
-                logger.exception("A read of the history failed")
             for request in job.requests:
                 self._carry_out(self._hub.failed(request))
             self._ended(error)
@@ -179,6 +187,8 @@ class Reads:
             self._start()
 
     def _ended(self, failure: Exception | None) -> None:
+        if not (failure is None or isinstance(failure, ServerUnavailable)):
+            logger.error("A read of the history failed", exc_info=failure)
         before, self.failure = self.failure, failure
         self._told(before, failure)
 
@@ -186,17 +196,12 @@ class Reads:
         job.requests = [request for request in job.requests if self._hub.awaits(request)]
 
     async def _look_up(self, history: HistoryProtocol, job: _Job) -> None:
-        ids: dict[str, None] = {}
-        for request in job.requests:
-            assert not isinstance(request.what, Read)
-            ids |= dict.fromkeys(request.what.ids)
-        cursor = job.requests[0].what.cursor
-        assert cursor is not None
+        asked = [(one, one.what) for one in job.requests if isinstance(one.what, Verify)]
+        ids = dict.fromkeys(id for _, what in asked for id in what.ids)
+        cursor = asked[0][1].cursor
         uncovered = await history.verify(Selection(user_ids=job.users), cursor, list(ids))
-        for number, request in enumerate(job.requests, 1):
-            assert not isinstance(request.what, Read)
-            its = uncovered.intersection(request.what.ids)
-            self._carry_out(self._hub.verified(request, its))
+        for number, (request, what) in enumerate(asked, 1):
+            self._carry_out(self._hub.verified(request, uncovered.intersection(what.ids)))
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
 

@@ -208,14 +208,14 @@ class Reader:
 
     # In the journal
 
-    def may_attach(self, mark: Mark, skip: Set[str], unsent: Set[str]) -> bool:
-        """False where its checkpoint would name too much.
+    def may_attach(self, mark: Mark, skip: Set[str], unsent: Set[str], journal: Journal) -> bool:
+        """False where its checkpoint would name too much, now or later.
 
-        The mark's own are counted apart: there are no more of them than a checkpoint may name.
+        What its user's others were sent beyond a mark is bounded by itself.
         """
-        beyond = skip - mark.pending.get(self.user, {}).keys()
+        others = mark.pending.get(self.user, {}) | _entries(journal.after(mark.position))
         most = self._most_beyond
-        return len(beyond) <= most and len(skip | unsent) <= 2 * most
+        return len(skip - others.keys()) <= most and len(skip | unsent) <= 2 * most
 
     def attach(self, mark: Mark, skip: dict[str, str], journal: Journal, settles_from: int) -> None:
         """Take a position: `skip` is what it was sent beyond the mark.

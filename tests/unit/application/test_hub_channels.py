@@ -47,6 +47,7 @@ class Followed:
     def __init__(self) -> None:
         self.link = Link()
         self.confirmed: list[uuid.UUID] = []
+        self.too_early: set[uuid.UUID] = set()
         self.refused: list[uuid.UUID] = []
         link = cast(MultiplexedSubscription, self.link)
         self.channels = HubChannels(link, "auditlog", self._confirm, self._refuse)
@@ -56,6 +57,7 @@ class Followed:
         return {channel.user_id for channel in self.link.channels}
 
     def _confirm(self, users: Set[uuid.UUID]) -> None:
+        self.too_early |= users - self.users
         self.confirmed += users
 
     def _refuse(self, user_id: uuid.UUID, error: LoginRefused) -> None:
@@ -71,6 +73,7 @@ async def following(users: Iterable[uuid.UUID]) -> AsyncGenerator[Followed]:
     try:
         async with asyncio.timeout(SOON):
             yield followed
+        assert not followed.too_early
     finally:
         await end({task})
 
@@ -122,6 +125,17 @@ async def test_who_leaves_before_it_is_added_is_not_confirmed_and_is_removed() -
         await until_confirmed(followed, 1)
         assert followed.confirmed == [USERS[1]]
         assert followed.users == {USERS[1]}
+
+
+async def test_who_comes_while_others_are_added_is_confirmed_after_them() -> None:
+    async with following(USERS[:1]) as followed:
+        followed.link.is_open.clear()
+        while not followed.link.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        followed.channels.follow(USERS[1])
+        followed.link.is_open.set()
+        await until_confirmed(followed, 2)
+        assert followed.confirmed == USERS[:2]
 
 
 async def test_one_that_is_not_permitted_does_not_keep_the_others_back() -> None:

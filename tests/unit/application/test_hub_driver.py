@@ -116,6 +116,20 @@ async def test_a_database_that_is_away_is_asked_again() -> None:
     assert [type(one) for one in told] == [Connected, HistoryAway, HistoryRead]
 
 
+async def test_a_database_that_is_away_is_known_before_anybody_reads() -> None:
+    app = Application()
+    histories = app.histories(2)
+    for history in histories:
+        history.errors = [ServerUnavailable("away")]
+    async with a_hub(app, histories) as hub:
+        while not hub.history_is_away:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        for history in histories:
+            history.errors = []
+        while hub.history_is_away:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
 async def test_a_read_that_fails_for_one_reader_is_tried_soon_though_others_work() -> None:
     app = Application()
     histories = app.histories(1)

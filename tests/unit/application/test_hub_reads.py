@@ -63,6 +63,22 @@ async def test_the_most_recent_places_are_read_first() -> None:
         assert order[1:] == USERS[::-1]
 
 
+async def test_who_begins_now_is_not_given_what_another_asks_for() -> None:
+    app = Application()
+    before = {user: [app.record(user) for _ in range(3)] for user in USERS}
+    async with a_hub(app) as hub, AsyncExitStack() as stack:
+        readers = [
+            await stack.enter_async_context(hub.reader(user, last=last))
+            for user in USERS
+            for last in (None, 3)
+        ]
+        for reader in readers:
+            await reader.begun()
+        for now, three in zip(readers[::2], readers[1::2], strict=True):
+            assert await caught_up(now) == []
+            assert await caught_up(three) == before[three.user_id]
+
+
 async def test_a_reader_that_takes_nothing_costs_the_others_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -140,8 +156,9 @@ async def test_connections_are_lent_but_for_one() -> None:
         lent = [await stack.enter_async_context(hub.history()) for _ in range(2)]
         assert len(set(map(id, lent))) == 2
         third = asyncio.create_task(stack.enter_async_context(hub.history()))
-        async with hub.reader(USER) as reader:
-            await caught_up(reader)
+        for user in USERS:
+            async with hub.reader(user) as reader:
+                await caught_up(reader)
         assert not third.done()
         await stack.aclose()
         await third

@@ -1,5 +1,7 @@
 """Readers of one user who take the same take the same objects: they are sent on once for all."""
 
+import msgspec
+
 from lykke_cli.application.merge import ReadKind
 from tests.unit.application.hub_world import USERS, Client, HubWorld
 from tests.unit.application.test_unsettled import NOW, following
@@ -12,6 +14,24 @@ def take_alike(world: HubWorld, one: Client, other: Client) -> bool:
     lines, others = hub.take(one.reader)[0], hub.take(other.reader)[0]
     assert [line.id for line in lines] == [line.id for line in others] and lines
     return lines is others and one.reader.checkpoint is other.reader.checkpoint
+
+
+def test_a_checkpoint_that_was_given_stays_as_it_was() -> None:
+    world = HubWorld(lines=50)
+    client = world.come(USERS[0], 0, from_the_first=False)
+    world.confirm(0)
+    while world.hubs[0].asked:
+        world.answer(0, 0)
+    assert client.reader is not None
+    given = [client.reader.checkpoint]
+    as_given = [msgspec.json.encode(given)]
+    for _ in range(3):
+        world.write_and_commit(USERS[0], age=NOW, publish=True)
+        world.deliver(0, 1)
+        assert world.take(client)
+        given.append(client.checkpoint)
+        as_given.append(msgspec.json.encode(given))
+    assert [msgspec.json.encode(given[: n + 1]) for n in range(4)] == as_given
 
 
 def test_they_are_shared_from_the_beginning() -> None:

@@ -29,6 +29,18 @@ def test_who_comes_back_soon_needs_no_database() -> None:
     assert client.received.keys() == world.committed_ids
 
 
+def test_what_one_reader_was_sent_from_elsewhere_is_the_floor_of_all() -> None:
+    world = HubWorld(lines=50)
+    world.write_and_commit(USERS[0], age=NOW, publish=False)
+    first = following(world)
+    world.take(first)
+    second = world.come(USERS[0], 0, from_the_first=True)
+    world.work()
+    for client in (first, second):
+        assert client.checkpoint is not None
+        assert client.checkpoint.floor == world.committed[0].entry.occurred_at
+
+
 def test_it_is_followed_no_longer_when_nobody_comes() -> None:
     world = HubWorld(lines=50)
     client = following(world)

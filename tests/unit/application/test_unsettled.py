@@ -29,8 +29,8 @@ def names(client: Client) -> int:
 def test_live_entries_beyond_it_are_left_to_a_pass_that_is_brought_forward(age: timedelta) -> None:
     world = HubWorld(lines=2 * MANY)
     client = following(world)
-    for _ in range(MANY):
-        world.write_and_commit(USERS[0], age=age, publish=True)
+    for number in range(MANY):
+        world.write_and_commit(USERS[0], age=NOW if number < HALF else age, publish=True)
     world.deliver(0, MANY)
     world.take(client)
     assert len(client.received) == names(client) == HALF
@@ -83,3 +83,21 @@ def test_there_is_room_again_after_a_pass_and_nobody_else_has_less_of_it() -> No
     world.write_and_commit(USERS[0], age=NOW, publish=True)
     world.deliver(0, 1)
     assert world.take(clients[0])
+
+
+def test_what_a_replica_lacks_for_long_does_not_add_up_from_hub_to_hub() -> None:
+    world = HubWorld(lines=2 * MANY, replica=True)
+    client = following(world)
+    for hub in (0, 1, 0):
+        world.join(client, hub)
+        world.work()
+        for _ in range(HALF):
+            world.write_and_commit(USERS[0], age=NOW, publish=True)
+        world.deliver(hub, HALF)
+        world.take(client)  # fails where its checkpoint names too much
+        world.die(hub)
+    assert names(client) == IDS
+    world.end_transactions()
+    world.join(client, 0)
+    world.work()
+    assert client.received.keys() == world.committed_ids
