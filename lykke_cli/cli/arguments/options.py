@@ -1,6 +1,7 @@
 """All that commands take from `arguments`, under one name: `options.Since`, `options.filters()`."""
 
 from lykke_cli.application.channel_types import AUDIT_LOG
+from lykke_cli.cli.arguments.cursor import FromCursor, from_cursor, require_no_start
 from lykke_cli.cli.arguments.filters import (
     NEWEST,
     ActivityTypes,
@@ -98,6 +99,7 @@ __all__ = [
     "EntityId",
     "EntityType",
     "Excluded",
+    "FromCursor",
     "Grep",
     "MaxMessageSize",
     "NoPager",
@@ -130,6 +132,7 @@ __all__ = [
     "examples",
     "filter_option",
     "filters",
+    "from_cursor",
     "interval",
     "is_drawn",
     "may_ask",
@@ -142,6 +145,7 @@ __all__ = [
     "range_option",
     "reliability_option",
     "require_ndjson",
+    "require_no_start",
     "require_users",
     "seconds",
     "settings",

@@ -31,6 +31,7 @@ def backfill(
         int | None,
         options.range_option("--first", min=1, metavar="N", help="Only the oldest N that match."),
     ] = None,
+    cursor: options.FromCursor = None,
     replay: Annotated[
         bool,
         options.reliability_option(
@@ -81,6 +82,15 @@ def backfill(
     if to_file is not None and (first is not None or last is not None):
         raise UsageMistake("--to-file goes on where it left off: leave --last and --first out.")
 
+    options.require_no_start(
+        cursor,
+        {
+            "--since": since is not None,
+            "--last": last is not None,
+            "--first": first is not None,
+            "--to-file": to_file is not None,
+        },
+    )
     needs = ("redis_url", "database_url") if replay else ("database_url",)
     settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
     printing = options.printing(
@@ -99,6 +109,7 @@ def backfill(
     )
     start, end = options.time_range(since, until, printing.zone)
     user_ids = ids_of(users, settings)
+    resume = options.from_cursor(cursor, user_ids)
     if replay:  # what is replayed is printed only where this was asked for here
         printing = replace(printing, output=output)
         options.confirm(
@@ -125,6 +136,7 @@ def backfill(
             not_grep=not_grep,
         ),
         since=start,
+        resume=resume,
         first=first,
         last=last,
         replay=replay,

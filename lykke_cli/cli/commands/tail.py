@@ -35,6 +35,7 @@ def tail(
             "--resume", help="First what came since the last run of this command."
         ),
     ] = False,
+    cursor: options.FromCursor = None,
     live_only: Annotated[
         bool,
         options.reliability_option(
@@ -139,6 +140,7 @@ def tail(
                 "--ack": ack,
                 "--all": all_users,
                 "--channel": types != [options.AUDIT_LOG],
+                "--cursor": cursor is not None,
             }
         )
     elif live_only and is_known:
@@ -168,11 +170,20 @@ def tail(
     options.require_users(users, all_users=all_users)
     has_database = settings.database_url is not None
     has_history = bridge is not None or (not live_only and has_log and has_database)
-    begins = since is not None or last is not None or resume
+    begins = since is not None or last is not None or resume or cursor is not None
     if (begins or not follow) and not has_history:
         raise UsageMistake(_why_no_history(None if live_only else types))
     if resume and (since is not None or last is not None):
         raise UsageMistake("--resume goes on where the last run ended: leave --since and -n out.")
+    options.require_no_start(
+        cursor,
+        {
+            "--since": since is not None,
+            "--last": last is not None,
+            "--resume": resume,
+            "--to-file": to_file is not None,
+        },
+    )
     if not follow and not begins and to_file is None:
         raise UsageMistake("--no-follow ends with history: say which by --since, -n or --resume.")
     if to_file is not None:
@@ -181,6 +192,7 @@ def tail(
             raise UsageMistake("--to-file holds the entries of one channel: give one --channel.")
 
     user_ids = ids_of(users, settings)
+    place = options.from_cursor(cursor, user_ids)
     if ack:
         options.confirm(settings, "acknowledge each entry", yes=yes)
 
@@ -211,6 +223,7 @@ def tail(
             ),
             since=start,
             last=last,
+            resume=place,
         ),
         has_history=has_history,
         resume=resume,
@@ -241,6 +254,7 @@ _INSTEAD = {
     "--channel": "a bridge gives what is on auditlog",
     "--ack": "it needs Redis, as `lykke publish USER_ID --ack EVENT_ID` does",
     "--live-only": "a bridge has a history; leave it out",
+    "--cursor": "it is opened here, and what came since is read from the database",
 }
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from lykke_cli.application.backfill import Range, Replayer, catch_up, read_range
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
-from lykke_cli.application.merge import Print, Save
+from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, format_time
 from lykke_cli.application.place import NoPlace, Place
 from lykke_cli.application.tail import Notice, TailRequest
@@ -66,6 +66,8 @@ class Backfilling:
     """None is every user."""
     filters: Filters
     since: datetime | None
+    resume: Checkpoint | None
+    """To go on from it, and to leave the stored place as it is."""
     first: int | None
     last: int | None
     replay: bool
@@ -78,7 +80,11 @@ class Backfilling:
     def is_range(self) -> bool:
         """Whether it is read as it is, from no stored place."""
         is_given = self.since or self.first or self.last or self.filters.until
-        return bool(is_given) and self.file is None
+        return bool(is_given) and self.file is None and self.resume is None
+
+    @property
+    def _start(self) -> str:
+        return "last run" if self.resume is None else "cursor"
 
     @cached_property
     def _terminal(self) -> Terminal:
@@ -115,7 +121,7 @@ class Backfilling:
                 self._reporter.line(line)
         rate = f", {self._done.entries / seconds:,.0f} a second" if seconds >= 1 else ""
         is_nothing_new = self._done.goes_on and not self._done.entries
-        nothing = ": nothing new since the last run" if is_nothing_new else ""
+        nothing = f": nothing new since the {self._start}" if is_nothing_new else ""
         self._reporter.line(f"{self._done.entries} {verb} in {seconds:.1f} s{rate}{nothing}")
 
     async def _run(self) -> None:
@@ -166,11 +172,8 @@ class Backfilling:
     async def _catch_up(
         self, stack: AsyncExitStack, history: HistoryProtocol, replayer: Replayer | None
     ) -> None:
-        request = TailRequest(user_ids=self.user_ids, filters=self.filters)
-        key = place_key(await history.identify(), request, self.file)
-        store = stack.enter_context(CursorFile(key, notice=self._reporter.line))
-        place = Place(store)
-        checkpoint = place.load()
+        place = NoPlace() if self.resume else await self._stored_place(stack, history)
+        checkpoint = self.resume or place.load()
         since = self.since
         if checkpoint is None and since is None:
             since = datetime.now(UTC) - FIRST_USE
@@ -200,6 +203,11 @@ class Backfilling:
                 await sink.begin()
         finally:
             await _close(sink)
+
+    async def _stored_place(self, stack: AsyncExitStack, history: HistoryProtocol) -> Place:
+        request = TailRequest(user_ids=self.user_ids, filters=self.filters)
+        key = place_key(await history.identify(), request, self.file)
+        return Place(stack.enter_context(CursorFile(key, notice=self._reporter.line)))
 
     async def _carry_out(
         self,
