@@ -137,3 +137,26 @@ def test_channels_counts_on_every_node_and_doctor_looks_at_each(
     assert check["status"] == "warning"
     assert "6 nodes, 3 of them primaries" in check["detail"]
     assert f"127.0.0.1:{cluster.nodes[5].port}: connection refused" in check["detail"]
+
+
+@pytest.mark.parametrize("more", [(), ("--live-only",)], ids=["database", "live only"])
+def test_a_node_that_was_detached_is_left_though_it_answers(
+    cluster: RedisCluster,
+    postgres_server: PostgresServer,
+    postgres_database: str,
+    env: dict[str, str],
+    more: tuple[str, ...],
+) -> None:
+    nodes = ",".join(f"127.0.0.1:{node.port}" for node in cluster.primaries)
+    env["REDIS_URL"] = f"redis+cluster://{nodes}"  # not what the writer publishes by
+    with (
+        Writer(postgres_server, postgres_database, cluster.replicas[0]) as writer,
+        LykkeProcess("tail", writer.user, *FAST, *more, env=env) as tail,
+    ):
+        tail.wait_for("following")
+        node = node_of(cluster, writer)
+        writer.wait_for(30)
+        node.ask("CLUSTER", "RESET", "HARD")
+        tail.wait_for("is not joined with most of the cluster")
+        tail.wait_for("connected again")
+        assert node_of(cluster, writer) is not node

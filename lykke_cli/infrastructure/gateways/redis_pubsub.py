@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -26,6 +27,7 @@ from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL
 from lykke_cli.infrastructure.redis.connection import Refused, SubscribedConnection
 from lykke_cli.infrastructure.redis.patterns import commands_for
 from lykke_cli.infrastructure.redis.topology import locate
+from lykke_cli.infrastructure.redis.topology import why_not as find_out_why_not
 from lykke_cli.infrastructure.redis.urls import RedisAddress, parse_redis_url
 
 if TYPE_CHECKING:  # redis-py is slow to import: who only subscribes does without
@@ -246,7 +248,11 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
             try:
                 async with asyncio.timeout(self._connect_timeout):
                     address = await locate(self._address)
-                link = await SubscribedConnection.open(address, commands, **limits)
+                why_not = None
+                if address.among is not None:
+                    node = (address.options["host"], address.options["port"])
+                    why_not = partial(find_out_why_not, address, node)
+                link = await SubscribedConnection.open(address, commands, why_not=why_not, **limits)
             except (OSError, Refused) as error:
                 from lykke_cli.infrastructure.redis.errors import translate
 

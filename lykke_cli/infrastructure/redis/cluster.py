@@ -23,6 +23,10 @@ MOST_NODES = 1_000  # that are remembered
 _AWAY = {"fail", "noaddr", "handshake"}
 
 
+class NotJoined(ConnectionError):
+    """The node is there, and cut off from most of the others."""
+
+
 class Member(msgspec.Struct, frozen=True):
     """A node, as another one knows it."""
 
@@ -76,7 +80,7 @@ async def _look(address: RedisAddress, node: Node) -> tuple[Node, list[Member]]:
             return node, []  # it cannot be known
         raise Refused(f"{info} (by {shown(node)})")
     if not isinstance(info, bytes) or b"cluster_state:ok" not in info:
-        raise ConnectionError(f"{shown(node)} is not joined with most of the cluster")
+        raise NotJoined(f"{shown(node)} is not joined with most of the cluster")
     return node, _members(nodes, node) if isinstance(nodes, bytes) else []
 
 

@@ -9,8 +9,8 @@ up when it does not answer.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, cast
@@ -27,6 +27,7 @@ FEED_SIZE = 16_384  # bytes; hiredis moves what is left of them forward each tim
 MOST_WAITING = 2  # batches of deliveries, after which the server has to wait
 Command = tuple[str, ...]
 pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
+WhyNot = Callable[[], Awaitable[str | None]]
 _PING = pack(("PING",))
 _NOT_ENOUGH_DATA = object()
 _MESSAGES = (b"message", b"pmessage")
@@ -50,7 +51,7 @@ class _Unanswered:
 class SubscribedConnection(asyncio.BufferedProtocol):
     """Made by `open`; a loss is an OSError."""
 
-    def __init__(self, health_interval: float) -> None:
+    def __init__(self, health_interval: float, why_not: WhyNot | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._health_interval = health_interval
         self._buffer = memoryview(bytearray(READ_SIZE))
@@ -64,14 +65,25 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._heard = self._loop.time()
         self._asked: float | None = None
+        self._why_not = why_not
+        self._asking: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
-        cls, address: RedisAddress, commands: Sequence[Command], *, timeout: float, health: float
+        cls,
+        address: RedisAddress,
+        commands: Sequence[Command],
+        *,
+        timeout: float,
+        health: float,
+        why_not: WhyNot | None = None,
     ) -> Self:
-        """Connect, log in, and have the `commands` answered; raises OSError and Refused."""
+        """Connect, log in, and have the `commands` answered; raises OSError and Refused.
+
+        Where the server is silent, `why_not` tells why another one should be followed instead.
+        """
         options = address.options
-        link = cls(health)
+        link = cls(health, why_not)
         async with link._opening(timeout):
             if address.scheme == "unix":
                 await link._loop.create_unix_connection(lambda: link, options["path"])
@@ -227,8 +239,9 @@ class SubscribedConnection(asyncio.BufferedProtocol):
             if command.waiting is not None and not command.waiting.done():
                 command.waiting.set_exception(self._loss)
         self._unanswered.clear()
-        if self._timer is not None:
-            self._timer.cancel()
+        for waiting in (self._timer, self._asking):
+            if waiting is not None:
+                waiting.cancel()
         self._wake()
 
     def _wake(self) -> None:
@@ -255,7 +268,16 @@ class SubscribedConnection(asyncio.BufferedProtocol):
             self._transport.write(_PING)
             self._unanswered.append(_Unanswered("PING", 1, None))
             self._asked = since = now
+            if self._why_not is not None and (self._asking is None or self._asking.done()):
+                self._asking = asyncio.create_task(self._look_elsewhere(self._why_not))
         self._timer = self._loop.call_at(since + self._health_interval, self._check_health)
+
+    async def _look_elsewhere(self, why_not: WhyNot) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._health_interval):
+                if (reason := await why_not()) is not None:
+                    self._asking = None  # it is not to be cancelled by what follows
+                    self._lose(ConnectionError(reason))
 
 
 def login(options: Mapping[str, Any]) -> Iterator[Command]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lykke_cli.infrastructure.redis.cluster import check_is_joined, find_joined
+from lykke_cli.infrastructure.redis.cluster import NotJoined, check_is_joined, find_joined
+from lykke_cli.infrastructure.redis.connection import Refused
 from lykke_cli.infrastructure.redis.sentinels import find_primary
-from lykke_cli.infrastructure.redis.urls import Cluster, Node, RedisAddress, Sentinels
+from lykke_cli.infrastructure.redis.urls import Cluster, Node, RedisAddress, Sentinels, shown
 
 if TYPE_CHECKING:  # who only subscribes does without redis-py
     from redis.asyncio.connection import Connection
@@ -26,6 +27,26 @@ async def locate(address: RedisAddress) -> RedisAddress:
             return at(address, await find_primary(address, sentinels))
         case Cluster() as cluster:
             return at(address, await find_joined(address, cluster))
+
+
+async def why_not(address: RedisAddress, node: Node) -> str | None:
+    """Why one that is on this node should be elsewhere; None where nobody says so.
+
+    A replica, and a node that was cut off from its cluster, answer as ever. But what is published
+    through them reaches nobody, and nothing that is published arrives by them.
+    """
+    try:
+        match address.among:
+            case Sentinels() as sentinels:
+                primary = await find_primary(address, sentinels)
+                return None if primary == node else f"{shown(primary)} is the primary now"
+            case Cluster():
+                await check_is_joined(address, node)
+    except NotJoined as error:
+        return str(error)
+    except (OSError, Refused):
+        pass  # whether it lives is asked elsewhere
+    return None
 
 
 def at(address: RedisAddress, node: Node) -> RedisAddress:
@@ -51,13 +72,10 @@ def finding(kind: "type[Connection]") -> "type[Connection]":
             await super().connect()
 
         async def check_place(self) -> None:
-            """Raises OSError where what is published here reaches nobody."""
+            """Raises ConnectionError where what is published here reaches nobody."""
             async with asyncio.timeout(self.socket_connect_timeout):
-                if isinstance(self._meant.among, Cluster):
-                    await check_is_joined(self._meant, (self.host, self.port))
-                    return
-                options = (await locate(self._meant)).options
-            if (options["host"], options["port"]) != (self.host, self.port):
-                raise ConnectionError("another server is the primary now")
+                reason = await why_not(self._meant, (self.host, self.port))
+            if reason is not None:
+                raise ConnectionError(reason)
 
     return Finding
