@@ -135,8 +135,11 @@ def fetch(url: str) -> bytes:
     deadline = time.monotonic() + TIMEOUT
     content = b""
     request = urllib.request.Request(url, headers={"Accept": "application/json"})
+    # What is not secured is for this machine alone: no proxy of the environment's may answer it.
+    proxies: dict[str, str] | None = {} if request.type == "http" else None
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _SameScheme)
     try:
-        with urllib.request.build_opener(_SameScheme).open(request, timeout=TIMEOUT) as response:
+        with opener.open(request, timeout=TIMEOUT) as response:
             while chunk := response.read1(LARGEST):
                 content += chunk
                 if len(content) > LARGEST:

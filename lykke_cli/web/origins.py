@@ -95,7 +95,10 @@ class Origins:
         origin = _header(scope, b"origin")
         if origin is None or self._is_own(scope, place, origin) or self._is_allowed(origin):
             return
-        raise Forbidden("Pages of this origin may not ask here (Origin).")
+        raise Forbidden(
+            "Pages of this Origin may not ask here, unless the server was started with it "
+            "(--origin, origins)."
+        )
 
     def answer_headers(self, scope: Mapping[str, Any]) -> dict[str, str]:
         """What an HTTP answer, a refusal too, needs so that a browser shows it to the page."""
@@ -128,7 +131,10 @@ class Origins:
         except ValueError:
             raise Forbidden("The request's Host header is malformed.") from None
         if not self._is_served(scope, place):
-            raise Forbidden("This server has another name (Host): it was not told of this one.")
+            raise Forbidden(
+                "The server does not answer to this Host, unless it was started with that name "
+                "(--hostname, hosts)."
+            )
         return place
 
     def _is_served(self, scope: Mapping[str, Any], place: Place) -> bool:

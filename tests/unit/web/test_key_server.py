@@ -325,6 +325,17 @@ async def test_keys_that_came_over_tls_are_not_fetched_without_it_after_all(
     assert not server.requests
 
 
+async def test_no_proxy_may_answer_for_this_machine(
+    server: Server, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Server.running() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.server_port}")
+        assert await keys.find("one", "EdDSA") is not None
+        assert not proxy.requests
+
+
 async def test_a_server_that_is_not_there_is_told_of_without_its_url(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
