@@ -1,5 +1,6 @@
 """How large the cursors of real databases are, and what those that are too large repeat."""
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -9,12 +10,17 @@ import asyncpg
 import pytest
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.application.hub_driver import HubReader
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import format_time
+from lykke_cli.application.reader import Begun
+from lykke_cli.bootstrap import make_hub
+from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.postgresql import snapshots
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from lykke_cli.infrastructure.sealed_cursors import LONGEST, SealedCursors
-from tests.builders import INSERT, entity, row
+from tests.builders import INSERT, entity, row, wire
+from tests.servers import RedisServer
 
 KEY = os.urandom(32)
 USER = uuid.uuid4()
@@ -156,3 +162,49 @@ async def test_a_table_of_many_partitions(
     assert checkpoint.cursor is not None and len(checkpoint.pending) == 9
     [after] = await changes(history, checkpoint.cursor)
     assert (after.rows, after.exact) == ((), True)
+
+
+async def received(reader: HubReader) -> list[str]:
+    """The entries that come next."""
+    while not (found := [line.id for line in (await reader.next()).lines if line.id is not None]):
+        pass
+    return found
+
+
+async def test_a_reader_of_a_hub_goes_on_from_memory_or_on_another_hub(
+    redis_server: RedisServer,
+    postgres_reader_url: str,
+    connection: asyncpg.Connection,
+    other: asyncpg.Connection,
+) -> None:
+    """The text has fewer witnesses than the place: the hub knows it all the same."""
+
+    async def record() -> str:
+        new = entity(USER)
+        await connection.execute(INSERT, *row(new))
+        with redis_server.client() as client:
+            client.publish(f"auditlog:{USER}", wire(new))
+        return str(new.id)
+
+    for _ in range(4):
+        await write(other, 20)
+    settings = Settings(redis_server.url, postgres_reader_url)
+    here, elsewhere = SealedCursors([KEY]), SealedCursors([KEY])
+    async with asyncio.timeout(30), make_hub(settings) as hub, make_hub(settings) as another:
+        async with hub.reader(USER) as stays:
+            await stays.begun()
+            async with hub.reader(USER, last=1) as reader:
+                assert len(await received(reader)) == 1
+                first = await record()
+                assert await received(reader) == [first]
+                assert reader.checkpoint is not None
+                text = here.seal(USER, reader.checkpoint)
+            new = await record()
+            while new not in await received(stays):
+                pass
+            async with hub.reader(USER, resume=here.open(USER, text)) as reader:
+                assert await reader.begun() == Begun("memory", True, True)
+                assert await received(reader) == [new]
+            async with another.reader(USER, resume=elsewhere.open(USER, text)) as reader:
+                assert await reader.begun() == Begun("database", True, True)
+                assert await received(reader) == [new]
