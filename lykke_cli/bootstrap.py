@@ -107,13 +107,15 @@ async def make_hub(
     gateway: "PubSubGatewayProtocol | None" = None,
     on_status: "Callable[[Status], None] | None" = None,
 ) -> "AsyncGenerator[HubDriver]":
-    """A hub for many readers, open, with so many `connections` to the database.
+    """A hub for many readers, open, with so many `connections` to the database, two at least.
 
     A `gateway` that is given stays open. The rest is as in HubDriver. Raises UsageMistake as the
     others do, and ServerUnavailable when Redis cannot be reached.
     """
     from lykke_cli.application.hub_driver import HubDriver
 
+    if connections < 2:
+        raise UsageMistake("A hub needs two connections to the database: readers always keep one.")
     async with AsyncExitStack() as stack:
         if gateway is None:
             gateway = make_gateway(settings)

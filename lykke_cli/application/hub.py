@@ -58,7 +58,7 @@ from lykke_cli.application.gateways.history_protocol import HistoryChunk
 from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.journal import Journal, Line, Mark
 from lykke_cli.application.left_to_history import LeftToHistory
-from lykke_cli.application.member import Member, Members
+from lykke_cli.application.member import ALL_BYTES, Member, Members
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save, Verify
 from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry, to_line
 from lykke_cli.application.reader import Reader, Stage
@@ -78,8 +78,8 @@ _BROUGHT_FORWARD = (ReadKind.RECENT, ReadKind.FULL)
 class Hub:
     """Serves the readers of one channel type; see the module's docstring.
 
-    `lines` and `line_bytes` bound each journal, `ids` each checkpoint; `keep` and `hold` are the
-    merge's.
+    `lines` and `line_bytes` bound each journal, `all_bytes` all together, `ids` each checkpoint;
+    `keep` and `hold` are the merge's.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Hub:
         *,
         lines: int = JOURNAL_LINES,
         line_bytes: int = JOURNAL_BYTES,
+        all_bytes: int = ALL_BYTES,
         ids: int = IDS,
         keep: int = merge.KEPT_IDS,
         hold: int = merge.HELD_MESSAGES,
@@ -95,7 +96,7 @@ class Hub:
         self._bounds = (lines, line_bytes)
         self._most_beyond = ids // 2
         self._trunk = Merge(keep=keep, hold=hold)
-        self._members = Members(channel_type)
+        self._members = Members(channel_type, all_bytes)
         self._waiting: dict[Reader, None] = {}  # in the order in which they came
         self._requests: dict[Reader | None, Request] = {}
         self._marks: deque[Mark] = deque(maxlen=MARKS)
@@ -321,8 +322,7 @@ class Hub:
                 self.recovered += arrival.source == "recovered"
                 if self._unsettled.add(member.user, id, at):
                     self._want(ReadKind.RECENT)
-            member.journal.append(Line(self._position, to_line(message), id, at))
-            member.end = None
+            self._members.append(member, Line(self._position, to_line(message), id, at))
             told[member] = None
         return self._wake(member for member in told if self._unsettled.room(member.user) >= 0)
 

@@ -142,13 +142,16 @@ class HubDriver:
         return HubReader(self._service, user_id, resume, since, last, filters)
 
     def history(self) -> AbstractAsyncContextManager[HistoryProtocol]:
-        """Borrow a connection to the database, when the readers can do without it."""
+        """Borrow a connection to the database, when the readers can do without it.
+
+        They always keep one: entering raises UsageMistake where there is no other.
+        """
         self._service.check()
         return self._service.reads.lend()
 
     @property
     def is_connected(self) -> bool:
-        return self._link.is_connected
+        return self._service.error is None and self._link.is_connected
 
     @property
     def history_is_away(self) -> bool:

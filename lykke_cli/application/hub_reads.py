@@ -7,7 +7,7 @@ behind, and asks for the rest later.
 
 import asyncio
 import logging
-from bisect import insort
+from bisect import insort_left
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.ending import end
-from lykke_cli.application.errors import ServerUnavailable
+from lykke_cli.application.errors import ServerUnavailable, SubscriptionClosed, UsageMistake
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import (
     Cursor,
@@ -34,6 +34,7 @@ MOST_USERS = 1_000  # of one read
 MOST_UNTAKEN = 250  # lines; a reader that has more takes them before it gets others
 PATIENCE = 2.0  # seconds in all that one read waits for its readers
 SLICE = 5.0  # seconds after which a read makes room for others that wait
+NO_ID = "0" * 32  # which nothing is looked for under
 AT_ONCE = 100  # readers that are answered before the loop has a turn
 
 Told = Callable[[Exception | None, Exception | None], None]
@@ -77,7 +78,7 @@ class Reads:
         self._carry_out = carry_out
         self._told = told
         self._free = list(histories)
-        self._most_lent = max(1, len(histories) - 1)
+        self._most_lent = len(histories) - 1
         self._lent = 0
         self._borrowers: deque[asyncio.Future[HistoryProtocol]] = deque()
         self._waiting: list[_Job] = []  # the next one last
@@ -100,7 +101,7 @@ class Reads:
         job = self._open.get(key) if key is not None else None
         if job is None or (len(job.users) >= MOST_USERS and request.users[0] not in job.users):
             job = _Job(_rank(request), key)
-            insort(self._waiting, job)
+            insort_left(self._waiting, job)  # after those of the same rank
             if key is not None:
                 self._open[key] = job
         job.add(request)
@@ -123,7 +124,12 @@ class Reads:
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[HistoryProtocol]:
-        """One of the connections for something else, when the readers can do without."""
+        """One of the connections for something else, when the readers can do without.
+
+        They always keep one: raises UsageMistake where there is no other.
+        """
+        if not self._most_lent:
+            raise UsageMistake("The hub's one connection to the database is for its readers.")
         borrower: asyncio.Future[HistoryProtocol] = asyncio.get_running_loop().create_future()
         self._borrowers.append(borrower)
         self._start()
@@ -133,23 +139,30 @@ class Reads:
         finally:
             if borrower in self._borrowers:
                 self._borrowers.remove(borrower)
-            if borrower.done() and not borrower.cancelled():
+            if borrower.done() and not borrower.cancelled() and not borrower.exception():
                 self._lent -= 1
                 self._free.append(borrower.result())
                 self._start()
 
     async def probe(self) -> None:
         """Find out whether the database can be read, where nobody asks for anything."""
-        async with self.lend() as history:
-            try:
-                await history.find("0" * 32, 1)
-            except Exception as error:
-                self._ended(error)
-            else:
-                self._ended(None)
+        if not self._free:
+            return
+        history = self._free.pop()
+        try:
+            await history.find(NO_ID, 1)
+            self._ended(None)
+        except Exception as error:
+            self._ended(error)
+        finally:
+            self._free.append(history)
+            self._start()
 
     async def close(self) -> None:
         self._is_closed = True
+        for borrower in self._borrowers:
+            if not borrower.done():
+                borrower.set_exception(SubscriptionClosed("The hub was closed."))
         await end(self._tasks.copy())
 
     def _start(self) -> None:
@@ -173,9 +186,11 @@ class Reads:
     async def _answer(self, history: HistoryProtocol, job: _Job) -> None:
         try:
             self._keep_awaited(job)
-            if job.requests and isinstance(job.requests[0].what, Read):
+            if not job.requests:
+                return
+            if isinstance(job.requests[0].what, Read):
                 await self._read(history, job)
-            elif job.requests:
+            else:
                 await self._look_up(history, job)
             self._ended(None)
         except Exception as error:

@@ -11,6 +11,9 @@ import msgspec
 from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.merge import Checkpoint
 
+LINE_BYTES = 200
+"""What a line takes beside its data."""
+
 
 class Line(msgspec.Struct, frozen=True, gc=False):
     """A message as it is sent to every reader, encoded once."""
@@ -52,20 +55,38 @@ class Journal:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def append(self, line: Line) -> None:
+    def append(self, line: Line) -> int:
+        """Returns by how many bytes it has grown."""
+        before = self._bytes
         self._lines.append(line)
-        self._bytes += len(line.data)
+        self._bytes += len(line.data) + LINE_BYTES
         while len(self._lines) > self._limit or (
             self._bytes > self._limit_bytes and len(self._lines) > 1
         ):
-            oldest = self._lines.popleft()
-            self._bytes -= len(oldest.data)
-            self._dropped = oldest.position
+            self._drop()
+        return self._bytes - before
+
+    def drop_up_to(self, position: int) -> int:
+        """Let go of the lines up to there; returns by how many bytes it has grown: by none."""
+        before = self._bytes
+        while self._lines and self._lines[0].position <= position:
+            self._drop()
+        return self._bytes - before
+
+    def _drop(self) -> None:
+        oldest = self._lines.popleft()
+        self._bytes -= len(oldest.data) + LINE_BYTES
+        self._dropped = oldest.position
+
+    @property
+    def oldest(self) -> int | None:
+        """The position of the first line."""
+        return self._lines[0].position if self._lines else None
 
     @property
     def position(self) -> int:
-        """Of the last line; 0 without one."""
-        return self._lines[-1].position if self._lines else 0
+        """Of the last line that there was."""
+        return self._lines[-1].position if self._lines else self._dropped
 
     def has_all_after(self, position: int) -> bool:
         """False once a line after `position` was dropped."""

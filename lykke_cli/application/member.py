@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
-from lykke_cli.application.journal import Journal, Mark, SharedEnd
+from lykke_cli.application.journal import Journal, Line, Mark, SharedEnd
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
 from lykke_cli.application.reader import Reader
@@ -14,6 +14,8 @@ from lykke_cli.application.reader import Reader
 LINGER = 2
 """For how many ticks a user who has no reader any more is followed: one may come back soon."""
 MOST_LINGERING = 1_000  # users
+ALL_BYTES = 64 << 20
+"""Of all journals together; of more the oldest lines go."""
 
 
 class Member:
@@ -52,6 +54,16 @@ class Member:
             self.end = SharedEnd(self.journal, mark, checkpoint)
         return self.end
 
+    def append(self, line: Line) -> int:
+        """Put it into the journal; returns by how many bytes that has grown."""
+        self.end = None
+        return self.journal.append(line)
+
+    def drop_up_to(self, position: int) -> int:
+        """As in the journal."""
+        self.end = None
+        return self.journal.drop_up_to(position)
+
     def own(self, arrival: Arrival) -> Arrival:
         """What the trunk may take of a message on the user's channel.
 
@@ -72,7 +84,9 @@ class Member:
 class Members:
     """Those who are followed, on channels of one type."""
 
-    def __init__(self, channel_type: str) -> None:
+    def __init__(self, channel_type: str, all_bytes: int) -> None:
+        self._all_bytes = all_bytes
+        self._bytes = 0
         self._channel_prefix = channel_name(channel_type, None).removesuffix("*")
         self._by_user: dict[str, Member] = {}
         self._lingering: dict[str, Member] = {}  # in the order in which they were left
@@ -101,6 +115,19 @@ class Members:
             return self._by_user.get(message.user_id)
         return self.by_channel(arrival)
 
+    def append(self, member: Member, line: Line) -> None:
+        """Put it into the member's journal."""
+        self._bytes += member.append(line)
+        while self._bytes > self._all_bytes:
+            self._drop_oldest(line.position)
+
+    def _drop_oldest(self, last: int) -> None:
+        """An eighth of what there is, up to the position `last`."""
+        firsts = [one.journal.oldest for one in self.all()]
+        first = min((position for position in firsts if position is not None), default=last)
+        for member in self.all():
+            self._bytes += member.drop_up_to(first + (last - first) // 8)
+
     def all(self) -> Collection[Member]:
         return self._by_user.values()
 
@@ -128,4 +155,6 @@ class Members:
 
     def _drop(self, user: str) -> Member:
         del self._lingering[user]
-        return self._by_user.pop(user)
+        member = self._by_user.pop(user)
+        self._bytes += member.drop_up_to(member.journal.position)
+        return member

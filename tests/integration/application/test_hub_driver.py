@@ -178,18 +178,23 @@ async def test_a_reader_that_never_takes_keeps_nobody_waiting(
     """Nor does it keep its own memory full: it is read again from where it is."""
     writer, url = urls
     user, other = uuid.uuid4(), uuid.uuid4()
-    before = [entity(user) for _ in range(20_000)]
+    before = [entity(user) for _ in range(10_000)]
     await insert(writer, before)
     settings = Settings(own_redis.url, url)
-    async with asyncio.timeout(DEADLINE), make_hub(settings, connections=1) as hub:
-        async with hub.reader(user, last=len(before)) as stalled, hub.reader(other) as reader:
-            await stalled.begun()
-            await reader.begun()
+    async with asyncio.timeout(DEADLINE), make_hub(settings, connections=2) as hub:
+        async with AsyncExitStack() as stack:
+            stalled = [
+                await stack.enter_async_context(hub.reader(user, last=len(before)))
+                for _ in range(3)
+            ]
+            for one in stalled:
+                await one.begun()
             entry = entity(other)
             await insert(writer, [entry])
-            async with hub.reader(other, last=1) as third:
-                assert await taken(third, 1) == [str(entry.id)]
-            assert set(await taken(stalled, len(before))) == {str(one.id) for one in before}
+            async with hub.reader(other, last=1) as reader:
+                assert await taken(reader, 1) == [str(entry.id)]
+            for one in stalled:
+                assert set(await taken(one, len(before))) == {str(each.id) for each in before}
 
 
 async def test_a_hub_goes_on_where_another_has_ended(

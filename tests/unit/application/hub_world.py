@@ -13,6 +13,7 @@ from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.hub import IDS, Hub
 from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.journal import Line
+from lykke_cli.application.member import ALL_BYTES
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
 from lykke_cli.application.messages import Arrival, Entry, decode
 from lykke_cli.application.reader import Reader
@@ -64,11 +65,18 @@ class HubWorld(ModelDatabase):
     """The database, the server with the channels, two hubs at most and their clients."""
 
     def __init__(
-        self, *, lines: int, keep: int = KEPT, ids: int = IDS, replica: bool = False
+        self,
+        *,
+        lines: int,
+        all_bytes: int = ALL_BYTES,
+        keep: int = KEPT,
+        ids: int = IDS,
+        replica: bool = False,
     ) -> None:
         super().__init__(replica=replica)
         self.lines = lines
         self.ids = ids
+        self.all_bytes = all_bytes
         self.keep = keep
         self.hubs = [self._new_hub(), self._new_hub()]
         self.clients: list[Client] = []
@@ -284,4 +292,6 @@ class HubWorld(ModelDatabase):
         )
 
     def _new_hub(self) -> Running:
-        return Running(Hub(lines=self.lines, keep=self.keep, ids=self.ids))
+        return Running(
+            Hub(lines=self.lines, all_bytes=self.all_bytes, keep=self.keep, ids=self.ids)
+        )

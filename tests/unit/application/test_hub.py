@@ -12,6 +12,7 @@ import pytest
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
 from lykke_cli.application.hub import Hub
 from lykke_cli.application.hub_actions import Request, Wake
+from lykke_cli.application.member import ALL_BYTES
 from lykke_cli.application.merge import ReadKind
 from lykke_cli.application.messages import unreadable_entry
 from tests.unit.application.hub_world import USERS, Client, HubWorld
@@ -37,9 +38,12 @@ class Schedule:
     def __init__(self, seed: int, *, replica: bool) -> None:
         self.random = random.Random(seed)
         keep, lines, ids = self.pick([0, 3, 50]), self.pick([1, 2, 50, 50]), self.pick([2, 4, 64])
+        all_bytes = self.pick([1_000, ALL_BYTES, ALL_BYTES])
         self.hubs, self.users = self.pick([1, 2]), USERS[: self.pick([1, 2, 3])]
-        self.world = HubWorld(lines=lines, keep=keep, ids=ids, replica=replica)
-        self.story = [f"lines={lines}, keep={keep}, ids={ids}, replica={replica}"]
+        self.world = HubWorld(lines=lines, all_bytes=all_bytes, keep=keep, ids=ids, replica=replica)
+        self.story = [
+            f"lines={lines}, all_bytes={all_bytes}, keep={keep}, ids={ids}, replica={replica}"
+        ]
         self.steps: dict[Callable[[], object], int] = {
             self.write: 2,
             self.begin: 1,

@@ -7,13 +7,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import orjson
 import pytest
 
 from lykke_cli import ServerUnavailable
 from lykke_cli.application.errors import SubscriptionClosed
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
-from lykke_cli.application.hub_driver import Begun, HubDriver, HubReader, Portion
+from lykke_cli.application.hub_driver import Begun, HubDriver, HubReader, Line, Portion
 from lykke_cli.application.tail import Connected, Disconnected, HistoryAway, HistoryRead, Status
+from tests.hostile import CORPUS
 from tests.unit.application.model_history import Application, ModelHistory
 
 USER, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -248,7 +250,28 @@ async def test_what_ends_the_hub_is_told_to_its_readers(
             await reader.next()
         with pytest.raises(KeyError):
             hub.history()
+        assert not hub.is_connected
     assert "The hub has ended" in caplog.text
+
+
+async def test_whatever_is_published_comes_as_a_line_of_json_and_the_next_entry_after_it() -> None:
+    app = Application()
+    async with a_hub(app) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+        texts = [text.encode("utf-8", "surrogatepass") for text in CORPUS]
+        payloads = [*texts, b"\xff", b"", b"[" * 100_000, b'{"id":', *map(orjson.dumps, CORPUS)]
+        payloads += [orjson.dumps({"type": text, "user_id": text}) for text in CORPUS]
+        for payload in payloads:
+            app.gateway.publish(f"auditlog:{USER}", payload)
+        app.gateway.publish("auditlog:nobody", b"{}")
+        entry = app.record(USER)
+        lines = list[Line]()
+        while not lines or lines[-1].id is None:
+            lines += (await reader.next()).lines
+    assert lines[-1].id == entry
+    assert len(lines) <= len(payloads) + 1
+    for line in lines:
+        assert isinstance(orjson.loads(line.data), dict) and b"\n" not in line.data
 
 
 async def test_since_gives_what_occurred_from_then_on() -> None:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 import pytest
 
 from lykke_cli.application import hub_reads
+from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
 from lykke_cli.application.hub_driver import HubDriver, HubReader
 from lykke_cli.application.merge import Checkpoint
 from tests.unit.application.model_history import Application, ModelHistory
@@ -77,6 +78,29 @@ async def test_who_begins_now_is_not_given_what_another_asks_for() -> None:
         for now, three in zip(readers[::2], readers[1::2], strict=True):
             assert await caught_up(now) == []
             assert await caught_up(three) == before[three.user_id]
+
+
+async def test_of_those_that_are_as_recent_the_first_is_read_first() -> None:
+    app = Application()
+    [history] = histories = app.histories(1)
+    async with a_hub(app, histories) as hub, AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(hub.reader(USER))
+        await caught_up(reader)
+        history.is_open.clear()
+        order = list[uuid.UUID]()
+
+        async def begin(reader: HubReader) -> None:
+            await reader.begun()
+            order.append(reader.user_id)
+
+        async with asyncio.TaskGroup() as group:
+            for number, user in enumerate(USERS):
+                reader = await stack.enter_async_context(hub.reader(user, last=1))
+                group.create_task(begin(reader))
+                while hub.statistics.waiting_reads < number:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            history.is_open.set()
+        assert order == USERS
 
 
 async def test_a_reader_that_takes_nothing_costs_the_others_nothing(
@@ -166,20 +190,27 @@ async def test_connections_are_lent_but_for_one() -> None:
 
 async def test_readers_come_before_who_borrows() -> None:
     app = Application()
-    [history] = histories = app.histories(1)
-    async with a_hub(app, histories) as hub, hub.reader(USER) as reader:
-        history.is_open.clear()
-        await until_asked(history, 1)
+    histories = app.histories(2)
+    asked = histories[0].asked
+    async with a_hub(app, histories) as hub, AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(hub.reader(USER))
+        await caught_up(reader)
+        for history in histories:
+            history.is_open.clear()
+        before = len(asked)
+        readers = [await stack.enter_async_context(hub.reader(USER, last=1)) for _ in range(3)]
+        while len(asked) < before + 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
         borrowing = asyncio.create_task(_borrow(hub))
         await asyncio.sleep(0)
-        history.is_open.set()
-        await caught_up(reader)
-        assert len(history.asked) - await borrowing <= 0
+        for history in histories:
+            history.is_open.set()
+        assert await borrowing >= before + len(readers)
 
 
 async def test_who_gives_up_borrowing_leaves_nothing_behind() -> None:
     app = Application()
-    async with a_hub(app, app.histories(1)) as hub:
+    async with a_hub(app, app.histories(2)) as hub:
         async with hub.history():
             waiting = [asyncio.create_task(_borrow(hub)) for _ in range(2)]
             await asyncio.sleep(0)
@@ -190,8 +221,24 @@ async def test_who_gives_up_borrowing_leaves_nothing_behind() -> None:
         with suppress(asyncio.CancelledError):
             await waiting[1]
         assert await _borrow(hub) == 0
-        async with hub.reader(USER) as reader:
-            await caught_up(reader)
+
+
+async def test_a_hub_with_one_connection_lends_none() -> None:
+    app = Application()
+    async with a_hub(app, app.histories(1)) as hub:
+        with pytest.raises(UsageMistake):
+            await _borrow(hub)
+
+
+async def test_who_waits_to_borrow_is_told_when_the_hub_is_closed() -> None:
+    app = Application()
+    async with AsyncExitStack() as stack:
+        async with a_hub(app, app.histories(2)) as hub:
+            await stack.enter_async_context(hub.history())
+            waiting = asyncio.create_task(_borrow(hub))
+            await asyncio.sleep(0)
+        with pytest.raises(SubscriptionClosed):
+            await waiting
 
 
 async def _borrow(hub: HubDriver) -> int:

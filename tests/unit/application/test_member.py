@@ -61,3 +61,18 @@ def test_of_many_that_were_left_the_last_are_followed(monkeypatch: pytest.Monkey
     for client in clients:
         world.leave(client)
     assert world.hubs[0].channels == set(users[2:])
+
+
+def test_all_journals_together_have_a_bound_and_who_falls_off_has_every_entry() -> None:
+    world = HubWorld(lines=1_000, all_bytes=20_000)
+    users = [str(uuid.UUID(int=number)) for number in range(5)]
+    clients = [world.come(user, 0, from_the_first=False) for user in users]
+    world.work()
+    for _ in range(20):
+        for user in users:
+            world.write_and_commit(user, age=NOW, publish=True)
+    world.deliver(0, 100)
+    assert not any(world.take(client) for client in clients)
+    world.work()
+    for client in clients:
+        assert len(client.received) == 20
