@@ -30,6 +30,7 @@ COMMANDS = {  # each in the module of its name, in the order and under the title
     "stats": _READ,
     "users": _READ,
     "channels": _READ,
+    "serve": _READ,
     "publish": _WRITE,
     "record": _WRITE,
     "doctor": _SET_UP,
@@ -119,6 +120,7 @@ _PLAIN_WORDS = {  # for those of Typer and Pydantic
     "Input should be a valid integer, unable to parse string as an integer": "not a whole number",
     "Input should be a valid number, unable to parse string as a number": "not a number",
     "Input should be greater than or equal to": "it must be at least",
+    "Input should be less than or equal to": "it must be at most",
     "extra argument(s)": "extra argument",
 }
 

@@ -122,7 +122,7 @@ class Bridge(Starlette):
                 Route("/lykke.js", _script),
                 Route("/healthz", _alive),
                 Route("/readyz", self._ready),
-                Route("/metrics", self._metrics),
+                *([Route("/metrics", self._metrics)] if service.metrics.is_shown else []),
             ],
             middleware=[Middleware(Gate, origins=origins)],
             exception_handlers={LykkeError: _refuse, HTTPException: _not_here},

@@ -69,7 +69,11 @@ class Metrics(Collector):
     Without `cells` it is the only one.
     """
 
-    def __init__(self, cells: Cells | None = None, worker: int = 0) -> None:
+    def __init__(
+        self, cells: Cells | None = None, worker: int = 0, *, is_shown: bool = True
+    ) -> None:
+        self.is_shown = is_shown
+        """Whether the bridge tells them."""
         self._cells: Cells = [0.0] * ROW if cells is None else cells
         self._start = worker * ROW
         self._hub: Callable[[], HubStatistics] | None = None

@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 import uvicorn
 
+from lykke_cli.web.limits import Limits
+
 log = logging.getLogger(__name__)
 
 DRAIN = 30.0  # seconds over which clients are sent away
 SHORT_DRAIN = 2.0  # seconds, after a Ctrl-C: somebody waits
 LEFT_OVER = 1  # seconds that uvicorn waits for what a drain has left
 REFRESH = 1  # seconds between two calls of `refresh`
-MESSAGE_BYTES = 64 << 10  # of one message of a client
 
 
 class Drained(Protocol):
@@ -62,7 +63,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 ws="websockets-sansio",
-                ws_max_size=MESSAGE_BYTES,
+                ws_max_size=Limits().message_bytes,
                 ws_per_message_deflate=False,
                 timeout_graceful_shutdown=LEFT_OVER,
                 callback_notify=notify,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -23,6 +24,7 @@ SPAWN = multiprocessing.get_context("spawn")
 """What workers are made with: nothing of the parent but what it gives them."""
 TICK = 0.2  # seconds until a signal is heeded
 OVERTIME = 10.0  # seconds beyond the drain, after which a worker is killed
+_IS_POSIX = os.name == "posix"
 LONGEST_PAUSE = 30.0  # seconds before a worker that does not start is tried again
 
 Work = Callable[["Parent", int], None]
@@ -43,7 +45,7 @@ class Parent:
         """This worker could not begin, or go on."""
         self._say(error)
 
-    def watch(self, stop: Callable[[float | None], None]) -> None:
+    def watch(self, stop: Callable[[float | None], object]) -> None:
         """Call `stop`, in a thread, when the parent says so, or with None when it is gone."""
 
         def listen() -> None:
@@ -162,12 +164,9 @@ class Workers:
         place.control, theirs = SPAWN.Pipe()
         place.failure = None
         place.process = SPAWN.Process(target=_begin, args=(self._work, theirs, place.number))
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for it, until it has handlers
-        try:
+        resource_tracker.ensure_running()  # which unblocks signals when it is started
+        with theirs, _interrupts_blocked():
             place.process.start()
-        finally:
-            signal.signal(signal.SIGINT, handler)
-            theirs.close()
 
     def _bury(self, place: _Place) -> None:
         """See whether its worker has died, and when the next is due."""
@@ -227,7 +226,23 @@ class Workers:
                 signal.signal(number, handler)
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A Ctrl-C waits for the end of the block, and in a process that is made in it for longer."""
+    if not _IS_POSIX:
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
 def _begin(work: Work, control: Connection, place: int) -> None:
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the parent
+    if _IS_POSIX:
+        os.setpgid(0, 0)  # from here on a terminal's Ctrl-C is for the parent alone
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that came before
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     work(Parent(control), place)

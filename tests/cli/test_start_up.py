@@ -13,7 +13,10 @@ from tests.cli_process import environment
 from tests.programs import program
 from tests.servers import RedisServer
 
-_HEAVY = ("redis", "sqlalchemy", "asyncpg", "aiosqlite", "rich.live", "rich.progress")
+_HEAVY = (
+    *("redis", "sqlalchemy", "asyncpg", "aiosqlite", "rich.live", "rich.progress"),
+    *("starlette", "uvicorn", "prometheus_client", "cryptography", "lykke_cli.web"),
+)
 
 
 def imported(*arguments: object, **env: str) -> set[str]:
@@ -33,7 +36,7 @@ def imported(*arguments: object, **env: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--version"], ["--help"], ["tail", "--help"], ["publish", "--help"], ["doctor", "--help"]],
+    [["--version"], ["--help"], ["tail", "--help"], ["publish", "--help"], ["serve", "--help"]],
 )
 def test_help_and_version_import_no_driver(arguments: list[str]) -> None:
     assert not imported(*arguments) & set(_HEAVY)

