@@ -91,10 +91,14 @@ class AuthSettings:
         if self.static_token:
             _check_static(self.static_token)
         if self.jwt_key or self.jwks_url:
-            for name, value in (("AUDIENCE", self.audience), ("ISSUER", self.issuer)):
+            needed = {
+                "LYKKE_JWT_AUDIENCE": (self.audience, "aud"),
+                "LYKKE_JWT_ISSUER": (self.issuer, "iss"),
+            }
+            for name, (value, claim) in needed.items():
                 if not value:
                     raise UsageMistake(
-                        f"{chosen[0]} needs LYKKE_JWT_{name}: what is {name.lower()} in the tokens."
+                        f"{chosen[0]} needs {name}: what the tokens have as {claim}."
                     )
         elif self.audience or self.issuer or self.algorithms:
             raise UsageMistake(
