@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     )
     from lykke_cli.infrastructure.gateways.memory_pubsub import MemoryPubSubGateway
     from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
+    from lykke_cli.infrastructure.gateways.redis_sharded import RedisShardedGateway
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
 
 _HOMES = {
@@ -86,6 +87,7 @@ _HOMES = {
     "PubSubGatewayProtocol": "application.gateways.pubsub_protocol",
     "PubSubSubscription": "application.gateways.pubsub_protocol",
     "RedisPubSubGateway": "infrastructure.gateways.redis_pubsub",
+    "RedisShardedGateway": "infrastructure.gateways.redis_sharded",
     "SchemaMismatch": "application.errors",
     "ServerUnavailable": "application.errors",
     "SqlAlchemyUnitOfWork": "infrastructure.unit_of_work",
@@ -128,6 +130,7 @@ __all__ = [
     "PubSubGatewayProtocol",
     "PubSubSubscription",
     "RedisPubSubGateway",
+    "RedisShardedGateway",
     "SchemaMismatch",
     "ServerUnavailable",
     "SqlAlchemyUnitOfWork",

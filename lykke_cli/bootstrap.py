@@ -42,10 +42,16 @@ def make_gateway(
     `health_interval` is in seconds; without it the gateway's own is used.
     """
     from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
+    from lykke_cli.infrastructure.redis.urls import parse_redis_url
 
+    kind: type[RedisPubSubGateway] = RedisPubSubGateway
+    if parse_redis_url(settings.redis_url).transport == "sharded":
+        from lykke_cli.infrastructure.gateways.redis_sharded import RedisShardedGateway
+
+        kind = RedisShardedGateway
     if health_interval is None:
-        return RedisPubSubGateway(settings.redis_url)
-    return RedisPubSubGateway(settings.redis_url, health_interval=health_interval)
+        return kind(settings.redis_url)
+    return kind(settings.redis_url, health_interval=health_interval)
 
 
 def make_bridge(settings: "BridgeSettings") -> "BridgeProtocol":

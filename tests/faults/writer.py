@@ -87,12 +87,15 @@ class Writer:
                 continue
             self.written += 1
             if self._random.random() >= self._lose:
-                with suppress(redis.RedisError):
-                    await asyncio.to_thread(client.publish, f"auditlog:{new.user_id}", wire(new))
+                await self._publish(client, new)
             await asyncio.sleep(PAUSE)
         if connection is not None:
             await connection.close()
         client.close()
+
+    async def _publish(self, client: "redis.Redis", new: AuditLogEntity) -> None:
+        with suppress(redis.RedisError):
+            await asyncio.to_thread(client.publish, f"auditlog:{new.user_id}", wire(new))
 
     def _entry(self) -> AuditLogEntity:
         """Some are back-dated, a few by days."""

@@ -78,7 +78,7 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
         if given is not None:
             most = min(given.max_connections, MOST_CONNECTIONS)
         else:
-            self._address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)
+            self._address = self._meant(url)
             self._server = self._address.display
             most = self._address.max_connections or MOST_CONNECTIONS
             connect_timeout = self._address.options.get("socket_connect_timeout", connect_timeout)
@@ -94,6 +94,14 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
         self._heard: dict[AbstractConnection, float] = {}  # when each of the pool's last answered
         self._answered = 0.0  # when any of them did
         self._closed = False
+
+    _publishing = "PUBLISH"
+
+    def _meant(self, url: str | None) -> RedisAddress:
+        address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)
+        if address.transport != "pubsub":
+            raise UsageMistake("transport=sharded is what RedisShardedGateway is for.")
+        return address
 
     async def __aenter__(self) -> Self:
         return self
@@ -155,7 +163,7 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
                     async with taken(pool) as connection:
                         await self._make_sure_of(connection)
                         packed = connection.pack_commands(
-                            [("PUBLISH", channel, data) for channel, data in commands]
+                            [(self._publishing, channel, data) for channel, data in commands]
                         )
                         unanswered = len(commands)
                         await connection.send_packed_command(packed, check_health=False)
@@ -163,7 +171,9 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
                             try:
                                 outcomes.append(int(await connection.read_response()))
                             except exceptions.ResponseError as error:
-                                outcomes.append(translate(error, self._server))
+                                refusal = translate(error, self._server)
+                                refusal.__cause__ = error
+                                outcomes.append(refusal)
                             unanswered -= 1
                         self._answered = asyncio.get_running_loop().time()
                         self._heard[connection] = self._answered

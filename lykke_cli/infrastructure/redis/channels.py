@@ -6,7 +6,7 @@ so there every node is asked.
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from lykke_cli.infrastructure.redis.urls import Cluster, Node, parse_redis_url
 
 TIMEOUT = 5.0  # seconds to connect, and for each answer
 BATCH = 500  # channels asked about at once
+_Ask = Callable[[Redis, Sequence[str]], Awaitable[Census]]
 
 
 class RedisChannels:
@@ -45,7 +46,8 @@ class RedisChannels:
         patterns = patterns if pattern is None else [pattern]
         with redis_errors(self._address.display):
             clients = [self._client(node) for node in await self._nodes()]
-            found = await asyncio.gather(*(_census(client, patterns) for client in clients))
+            ask = _ask if self._address.transport == "pubsub" else _ask_sharded
+            found = await asyncio.gather(*(_persistently(ask, each, patterns) for each in clients))
         return _sum(found)
 
     async def _nodes(self) -> Sequence[Node | None]:
@@ -68,12 +70,12 @@ class RedisChannels:
         return self._clients[node]
 
 
-async def _census(client: Redis, patterns: Sequence[str]) -> Census:
+async def _persistently(ask: _Ask, client: Redis, patterns: Sequence[str]) -> Census:
     # A pooled connection may have died since its last use: what a new one says decides,
     # and is raised outside of the other's handling, which would be taken for its cause.
     with suppress(exceptions.ConnectionError):
-        return await _ask(client, patterns)
-    return await _ask(client, patterns)
+        return await ask(client, patterns)
+    return await ask(client, patterns)
 
 
 def _sum(found: Sequence[Census]) -> Census:
@@ -84,15 +86,23 @@ def _sum(found: Sequence[Census]) -> Census:
 
 
 async def _ask(client: Redis, patterns: Sequence[str]) -> Census:
-    names: set[Any] = set()  # of bytes: nothing is decoded for us
-    for pattern in patterns:
-        names.update(await client.pubsub_channels(pattern))
-    ordered = sorted(names)
+    found = [await client.pubsub_channels(pattern) for pattern in patterns]
+    subscribers = await _count(found, client.pubsub_numsub)
+    return Census(subscribers, await client.pubsub_numpat())
+
+
+async def _ask_sharded(client: Redis, patterns: Sequence[str]) -> Census:
+    found = [await client.pubsub_shardchannels(pattern) for pattern in patterns]
+    return Census(await _count(found, client.pubsub_shardnumsub), 0)
+
+
+async def _count(
+    found: Sequence[Iterable[Any]], count: Callable[..., Awaitable[list[Any]]]
+) -> dict[str, int]:
+    names = sorted({name for some in found for name in some})  # of bytes: nothing is decoded for us
     subscribers: dict[str, int] = {}
-    for start in range(0, len(ordered), BATCH):
-        batch = ordered[start : start + BATCH]
-        counts: list[Any] = await client.pubsub_numsub(*batch)
-        for name, number in counts:
+    for start in range(0, len(names), BATCH):
+        for name, number in await count(*names[start : start + BATCH]):
             if number:  # it may have gone meanwhile
                 subscribers[name.decode("utf-8", "backslashreplace")] = number
-    return Census(subscribers, await client.pubsub_numpat())
+    return subscribers

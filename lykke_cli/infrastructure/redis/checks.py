@@ -190,14 +190,17 @@ class RedisChecks:
 
     async def _may_subscribe(self) -> Finding:
         channel = channel_name(self._channel_type, uuid4())
-        if await self._may_listen("SUBSCRIBE", channel):
-            return ok(f"SUBSCRIBE {self._pattern}")
+        command = f"{self._mark}SUBSCRIBE"
+        if await self._may_listen(command, channel):
+            return ok(f"{command} {self._pattern}")
         return failed(
-            f"this user may not SUBSCRIBE to {self._pattern}: lykke tail USER_ID will not work",
-            self._grant("subscribe"),
+            f"this user may not {command} to {self._pattern}: lykke tail USER_ID will not work",
+            self._grant(command.lower()),
         )
 
     async def _may_psubscribe(self) -> Finding:
+        if self._mark:
+            return skipped("sharded Pub/Sub has no subscription to every user")
         if await self._may_listen("PSUBSCRIBE", self._pattern):
             return ok(f"PSUBSCRIBE {self._pattern}")
         return warning(
@@ -206,18 +209,19 @@ class RedisChecks:
         )
 
     async def _may_publish(self) -> Finding:
-        may = await self._may_queue("PUBLISH", channel_name(self._channel_type, uuid4()), "{}")
+        command = f"{self._mark}PUBLISH"
+        may = await self._may_queue(command, channel_name(self._channel_type, uuid4()), "{}")
         if may is None:
             return skipped(
                 "cannot be tried without publishing: this user may neither MULTI nor ACL DRYRUN",
                 "Run lykke doctor --write, which publishes.",
             )
         if may:
-            return ok(f"PUBLISH {self._pattern}")
+            return ok(f"{command} {self._pattern}")
         return warning(
-            f"this user may not PUBLISH to {self._pattern}: publish, record, backfill --replay and "
-            "tail --ack will not work",
-            self._grant("publish"),
+            f"this user may not {command} to {self._pattern}: publish, record, "
+            "backfill --replay and tail --ack will not work",
+            self._grant(command.lower()),
         )
 
     async def _may_ping(self) -> Finding:
@@ -277,6 +281,10 @@ class RedisChecks:
         return ok(text)
 
     @property
+    def _mark(self) -> str:
+        return "S" if self._known().transport == "sharded" else ""
+
+    @property
     def _pattern(self) -> str:
         return channel_name(self._channel_type, None)
 
@@ -310,6 +318,8 @@ class RedisChecks:
                 await self._ask(*command, connection=connection)
             except exceptions.NoPermissionError:
                 return False
+            except exceptions.MovedError:
+                pass  # permitted, and of another node's channel
         return True
 
     async def _ask(self, *command: Any, connection: AbstractConnection | None = None) -> Any:

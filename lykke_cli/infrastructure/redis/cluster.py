@@ -7,6 +7,8 @@ from most of the others says so after a while; it answers, and passes nothing on
 
 import asyncio
 import random
+from binascii import crc_hqx
+from collections.abc import Iterable
 from contextlib import suppress
 
 import hiredis
@@ -18,6 +20,7 @@ from lykke_cli.infrastructure.redis.asking import ask
 from lykke_cli.infrastructure.redis.connection import Refused, login
 from lykke_cli.infrastructure.redis.urls import Cluster, Node, RedisAddress, is_host, shown
 
+SLOTS = 16_384
 ASKED_AT_ONCE = 8  # nodes
 MOST_NODES = 1_000  # that are remembered
 _AWAY = {"fail", "noaddr", "handshake"}
@@ -60,6 +63,48 @@ async def find_joined(address: RedisAddress, cluster: Cluster) -> Node:
             await end(tasks)
     refusals = [error for error in failures if isinstance(error, Refused)]
     raise (refusals or failures)[0]
+
+
+class Slots:
+    """Which node has which of a cluster's slots; a channel's slot follows from its name.
+
+    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+    """
+
+    def __init__(self, ranges: Iterable[tuple[int, int, Node]]) -> None:
+        self._owners: dict[int, Node] = {}
+        for first, last, node in ranges:
+            self._owners.update(dict.fromkeys(range(first, last + 1), node))
+
+    def owner(self, slot: int) -> Node:
+        """Raises OSError where no node has it."""
+        if slot not in self._owners:
+            raise ConnectionError(f"no node of the cluster has the slot {slot}")
+        return self._owners[slot]
+
+
+def slot_of(channel: bytes) -> int:
+    _, _, rest = channel.partition(b"{")
+    tag, closing, _ = rest.partition(b"}")
+    return crc_hqx(tag if tag and closing else channel, 0) % SLOTS
+
+
+async def find_slots(address: RedisAddress, cluster: Cluster) -> Slots:
+    """As a node sees it that is joined with the others; raises as `find_joined` does."""
+    node = await find_joined(address, cluster)
+    *_, answer = await ask(
+        *node, [*login(address.options), ("CLUSTER", "SLOTS")], tls=address.tls()
+    )
+    if isinstance(answer, hiredis.ReplyError):
+        raise Refused(f"{answer} (by {shown(node)})")
+    found = []
+    for each in answer if isinstance(answer, list) else ():
+        match each:
+            case [int(first), int(last), [host, int(port), *_], *_] if 0 <= first <= last < SLOTS:
+                name = host.decode("utf-8", "replace") if isinstance(host, bytes) else ""
+                if is_host(name or node[0]) and port_of(str(port)):
+                    found.append((first, last, (name or node[0], port)))
+    return Slots(found)
 
 
 async def check_is_joined(address: RedisAddress, node: Node) -> None:

@@ -30,7 +30,7 @@ pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignme
 WhyNot = Callable[[], Awaitable[str | None]]
 _PING = pack(("PING",))
 _NOT_ENOUGH_DATA = object()
-_MESSAGES = (b"message", b"pmessage")
+_MESSAGES = (b"message", b"pmessage", b"smessage")
 
 
 class Refused(Exception):
@@ -159,9 +159,15 @@ class SubscribedConnection(asyncio.BufferedProtocol):
 
     async def something(self) -> None:
         """Wait until there is something to take; one may wait at a time."""
-        if not self._batches and self._loss is None:
-            self._waiter = self._loop.create_future()
-            await self._waiter
+        waiter = self._loop.create_future()
+        self.wake(waiter)
+        await waiter
+
+    def wake(self, waiter: asyncio.Future[None]) -> None:
+        """Set `waiter` once there is something to take, which may be at once."""
+        self._waiter = waiter
+        if self._batches or self._loss is not None:
+            self._wake()
 
     async def close(self) -> None:
         """Let the connection go; it does not wait for the server."""
@@ -211,6 +217,9 @@ class SubscribedConnection(asyncio.BufferedProtocol):
 
     def _answered(self, answer: Any) -> None:
         """To the first of the commands: the server keeps to their order."""
+        asked = self._unanswered[0].name if self._unanswered else None
+        if isinstance(answer, list) and answer[:1] == [b"sunsubscribe"] and asked != "SUNSUBSCRIBE":
+            self._lose(ConnectionError("the channel has moved to another server"))
         if not self._unanswered:
             return
         command = self._unanswered[0]

@@ -214,6 +214,7 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         "redis+cluster://u:s3cret@h/1",
         "redis+cluster://u:s3cret@h,",
         "redis+nothing://u:s3cret@h",
+        "redis://u:s3cret@h?transport=pigeon",
     ],
 )
 def test_a_malformed_url_is_a_mistake_that_does_not_show_it(url: str) -> None:
