@@ -38,7 +38,8 @@ class ModelBridge:
         self.says: list[bytes | str] = []
         """What is sent first of all, as it is."""
         self.refuses_cursors = False
-        self.greetings: list[dict[str, Any]] = []
+        self.openings: list[dict[str, Any]] = []
+        """What clients said of where to begin, in the request or the first frame."""
         self.queries: list[dict[str, list[str]]] = []
         self.port = 0
         self._tls = tls
@@ -145,22 +146,24 @@ class ModelBridge:
             return
         parts = urlsplit(request.path)
         user = str(uuid.UUID(parts.path.rpartition("/")[2]))
-        self.queries.append(parse_qs(parts.query))
-        greeting = orjson.loads(await client.recv())
-        self.greetings.append(greeting)
+        query = parse_qs(parts.query)
+        self.queries.append(query)
+        opening: dict[str, Any] = {name: query[name] for name in ("since", "last") if name in query}
+        self.openings.append(opening or orjson.loads(await client.recv()))
+        opening = self.openings[-1]
         for payload in self.says:
             await client.send(payload)
-        if "cursor" in greeting and self.refuses_cursors:
+        if "cursor" in opening and self.refuses_cursors:
             await self._refuse(client, 4400, "cursor_refused", "It was sealed with another key.")
             return
-        await self._follow(client, user, greeting)
+        await self._follow(client, user, opening)
 
-    async def _follow(self, client: ServerConnection, user: str, greeting: dict[str, Any]) -> None:
+    async def _follow(self, client: ServerConnection, user: str, opening: dict[str, Any]) -> None:
         assert self._news is not None
         at = len(self._entries)
-        if "cursor" in greeting:
-            at = int(greeting["cursor"])
-        elif greeting.keys() & {"since", "last"}:
+        if "cursor" in opening:
+            at = int(opening["cursor"])
+        elif opening.keys() & {"since", "last"}:
             at = 0
         hello = {"type": "subscribed", "user_id": user, "exact": True, "recovered": True}
         await self._send(client, hello | {"cursor": str(at)})

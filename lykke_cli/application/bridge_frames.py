@@ -5,9 +5,9 @@ Decoding never raises: what cannot be read is an Unreadable, as on a channel.
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -142,16 +142,22 @@ def messages_of(frame: Entries, user_id: UUID) -> Iterator[Message]:
         yield _entry(bytes(data), str(user_id))
 
 
-def greeting(*, cursor: str | None, since: datetime | None, last: int | None) -> bytes:
-    """The first frame from this side: from where on to follow."""
-    message: dict[str, Any] = {"type": "resume"}
+class Opening(msgspec.Struct, frozen=True):
+    """What this side says of where to begin."""
+
+    query: Sequence[tuple[str, str]]
+    """Parameters of the request."""
+    first: bytes | None
+    """The first frame; None where the request says it all."""
+
+
+def opening(*, cursor: str | None, since: datetime | None, last: int | None) -> Opening:
+    """Go on from a cursor, else begin in history, else now."""
     if cursor is not None:
-        return orjson.dumps(message | {"cursor": cursor})
-    if since is not None:
-        message["since"] = format_time(since)
-    if last:
-        message["last"] = last
-    return orjson.dumps(message)
+        return Opening((), orjson.dumps({"type": "resume", "cursor": cursor}))
+    query = [] if since is None else [("since", format_time(since))]
+    query += [("last", str(last))] if last else []
+    return Opening(query, None if query else b'{"type":"resume"}')
 
 
 def query_of(filters: Filters) -> list[tuple[str, str]]:

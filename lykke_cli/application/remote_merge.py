@@ -22,13 +22,14 @@ from lykke_cli.application.bridge_frames import (
     Frame,
     Heartbeat,
     OneEntry,
+    Opening,
     Problem,
     Reconnect,
     ServersAre,
     SeveralEntries,
     Subscribed,
-    greeting,
     messages_of,
+    opening,
 )
 from lykke_cli.application.bridge_refusals import (
     in_brackets,
@@ -128,11 +129,11 @@ class RemoteMerge:
         """Whether the user was followed in this run: what fails from now on is tried again."""
         return self._sides[user_id].has_begun
 
-    def greeting(self, user_id: UUID) -> bytes:
-        """What to say first on a new connection."""
+    def opening(self, user_id: UUID) -> Opening:
+        """How to begin on a new connection."""
         side, request = self._sides[user_id], self._request
         side.problem, side.pause = None, 0.0
-        return greeting(cursor=side.cursor, since=request.since, last=request.last)
+        return opening(cursor=side.cursor, since=request.since, last=request.last)
 
     def pause(self, user_id: UUID) -> float:
         """How many seconds the bridge wants to be left alone before the next connection."""

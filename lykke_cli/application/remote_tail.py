@@ -51,7 +51,7 @@ class RemoteTail:
     ) -> None:
         self._bridge = bridge
         self._users = sorted(request.user_ids or ())
-        self._query = query_of(request.filters)
+        self._filters = query_of(request.filters)
         self._merge = RemoteMerge(bridge.name, request)
         self._silence = silence
         self._backoff = backoff
@@ -80,8 +80,10 @@ class RemoteTail:
         while True:
             began_at = loop.time()
             try:
-                async with self._bridge.connect(user_id, self._query) as connection:
-                    await self._hear(user_id, connection)
+                opening = self._merge.opening(user_id)
+                query = [*self._filters, *opening.query]
+                async with self._bridge.connect(user_id, query) as connection:
+                    await self._hear(user_id, connection, opening.first)
             except BridgeClosed as error:
                 may_log_in = self._merge.has_begun(user_id) and self._bridge.has_other_token()
                 await self._tell(self._merge.closed(user_id, error, may_log_in=may_log_in))
@@ -95,10 +97,13 @@ class RemoteTail:
                 backoff.reset()
             await asyncio.sleep(self._merge.pause(user_id) + backoff.next())
 
-    async def _hear(self, user_id: UUID, connection: BridgeConnection) -> NoReturn:
+    async def _hear(
+        self, user_id: UUID, connection: BridgeConnection, first: bytes | None
+    ) -> NoReturn:
         """Raises BridgeClosed, or what ends it all."""
         heard_at = datetime.now(UTC)
-        await connection.send(self._merge.greeting(user_id))
+        if first is not None:
+            await connection.send(first)
         while True:
             try:
                 async with asyncio.timeout(self._silence):

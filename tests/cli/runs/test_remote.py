@@ -64,7 +64,7 @@ def test_without_following_it_ends_with_history(bridge: ModelBridge) -> None:
     arguments = ("tail", USER, "--from", bridge.url, "-n", 5, "--no-follow")
     result = run_lykke(*arguments, env=ENV)
     assert (ids(result.rows), result.status) == (of(old), 0)
-    assert bridge.greetings == [{"type": "resume", "last": 5}]
+    assert bridge.openings == [{"last": ["5"]}]
 
 
 def test_a_table_is_drawn_at_a_terminal(bridge: ModelBridge) -> None:
@@ -161,7 +161,7 @@ def test_filters_go_to_the_bridge_and_are_applied_here_too(bridge: ModelBridge) 
     filters = ("-t", "LOG*", "-x", "LOGOUT", "--no-follow", "-n", 5)
     result = run_lykke("tail", USER, "--from", bridge.url, *filters, env=ENV)
     assert [row["activity_type"] for row in result.rows] == ["LOGIN"]
-    assert bridge.queries == [{"activity_type": ["LOG*"], "exclude": ["LOGOUT"]}]
+    assert bridge.queries == [{"activity_type": ["LOG*"], "exclude": ["LOGOUT"], "last": ["5"]}]
 
 
 def test_a_count_that_is_not_reached_is_an_expectation_not_met(bridge: ModelBridge) -> None:

@@ -13,14 +13,15 @@ from lykke_cli.application.bridge_frames import (
     CaughtUp,
     Heartbeat,
     OneEntry,
+    Opening,
     Problem,
     Reconnect,
     ServersAre,
     SeveralEntries,
     Subscribed,
     decode_frame,
-    greeting,
     messages_of,
+    opening,
     query_of,
 )
 from lykke_cli.application.filters import Filters
@@ -144,22 +145,14 @@ def test_whatever_comes_nothing_raises(payload: bytes) -> None:
                 assert message.user_id == str(USER)
 
 
-def test_the_greeting_says_where_to_begin() -> None:
+def test_the_opening_says_where_to_begin() -> None:
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    at = "2026-01-01T00:00:00.000000Z"
-    said = [
-        orjson.loads(greeting(cursor=cursor, since=moment, last=last))
-        for cursor, moment, last in [
-            ("c", since, 5),
-            (None, since, 5),
-            (None, None, 0),
-        ]
-    ]
-    assert said == [
-        {"type": "resume", "cursor": "c"},
-        {"type": "resume", "since": at, "last": 5},
-        {"type": "resume"},
-    ]
+    in_history = [("since", "2026-01-01T00:00:00.000000Z"), ("last", "5")]
+    assert opening(cursor=None, since=since, last=5) == Opening(in_history, None)
+    now = opening(cursor=None, since=None, last=0)
+    assert now == Opening([], b'{"type":"resume"}')
+    later = opening(cursor="c", since=since, last=5)
+    assert later == Opening((), b'{"type":"resume","cursor":"c"}')
 
 
 def test_filters_go_along_as_they_are_called_on_the_command_line() -> None:

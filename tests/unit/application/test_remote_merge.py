@@ -67,6 +67,13 @@ class Store:
         raise AssertionError("it is not damaged")
 
 
+def said(merge: RemoteMerge, user: uuid.UUID = USER) -> dict[str, Any]:
+    """Where a new connection begins."""
+    opening = merge.opening(user)
+    first: dict[str, Any] = orjson.loads(opening.first or b"{}")
+    return first | dict(opening.query)
+
+
 class Bridge:
     """What is committed for each user, and what has been sent on the connections there are."""
 
@@ -80,8 +87,8 @@ class Bridge:
         new = entity(user)
         self.committed[user][str(new.id)] = wire(new)
 
-    def greet(self, user: uuid.UUID, greeting: bytes) -> dict[str, Any]:
-        cursor = orjson.loads(greeting).get("cursor")
+    def greet(self, user: uuid.UUID, opening: dict[str, Any]) -> dict[str, Any]:
+        cursor = opening.get("cursor")
         self._sent[user] = set() if cursor is None else set(self._covered[cursor])
         known = None if cursor is None else self._cursor(user)
         return {"type": "subscribed", "user_id": str(user), "exact": True, "cursor": known}
@@ -169,7 +176,7 @@ class World:
 
     def _connect(self, user: uuid.UUID) -> None:
         self._connected.add(user)
-        self._hear(user, self.bridge.greet(user, self._merge.greeting(user)))
+        self._hear(user, self.bridge.greet(user, said(self._merge, user)))
 
     def _hear(self, user: uuid.UUID, frame: dict[str, Any]) -> None:
         self._events += self._merge.heard(user, decode_frame(orjson.dumps(frame)), NOW)
@@ -253,11 +260,10 @@ def test_what_comes_is_history_then_live_and_after_a_break_recovered() -> None:
 
 def test_it_goes_on_from_the_last_cursor_and_begins_where_it_is_asked_to() -> None:
     merge = a_merge(since=SINCE, last=3)
-    first = {"type": "resume", "since": "2026-01-01T00:00:00.000000Z", "last": 3}
-    assert orjson.loads(merge.greeting(USER)) == first
+    assert said(merge) == {"since": "2026-01-01T00:00:00.000000Z", "last": "3"}
     hear(merge, subscribed(), an_entry(cursor="c5"), an_entry(cursor=None))
-    assert orjson.loads(merge.greeting(USER)) == {"type": "resume", "cursor": "c5"}
-    assert orjson.loads(a_merge().greeting(USER)) == {"type": "resume"}
+    assert said(merge) == {"type": "resume", "cursor": "c5"}
+    assert said(a_merge()) == {"type": "resume"}
 
 
 def test_a_place_is_saved_once_every_user_has_a_cursor() -> None:
@@ -268,7 +274,7 @@ def test_a_place_is_saved_once_every_user_has_a_cursor() -> None:
     assert save.checkpoint.cursor is not None
     assert save.checkpoint.cursor.data == {"bridge": {str(USER): "c1", str(OTHER): "c0"}}
     again = RemoteMerge(NAME, TailRequest(user_ids={USER, OTHER}, resume=save.checkpoint))
-    assert orjson.loads(again.greeting(USER))["cursor"] == "c1"
+    assert said(again)["cursor"] == "c1"
 
 
 def test_a_break_of_several_users_is_told_once_and_its_end_when_all_are_there() -> None:
@@ -371,7 +377,7 @@ def test_a_pause_that_is_asked_for_is_kept_within_bounds() -> None:
     assert merge.pause(USER) == 1.5
     hear(merge, {"type": "reconnect", "after_ms": 1e12})
     assert merge.pause(USER) == LONGEST_PAUSE
-    merge.greeting(USER)
+    merge.opening(USER)
     assert merge.pause(USER) == 0
 
 
@@ -427,7 +433,7 @@ def test_a_place_of_another_kind_is_begun_afresh() -> None:
     assert place is not None and place.cursor is not None
     strange = checkpoint(place, cursor=msgspec.structs.replace(place.cursor, data={"bridge": 5}))
     again = RemoteMerge(NAME, TailRequest(user_ids={USER}, resume=strange))
-    assert orjson.loads(again.greeting(USER)) == {"type": "resume"}
+    assert said(again) == {"type": "resume"}
 
 
 def test_entries_are_what_a_tail_prints() -> None:

@@ -51,7 +51,7 @@ async def refused(bridge: WebSocketBridge, kind: type[LykkeError], number: int =
 async def test_frames_go_both_ways_and_the_query_goes_along(model: ModelBridge) -> None:
     [subscribed, caught_up] = map(json.loads, await receive(at(model.url), 2))
     assert (subscribed["user_id"], caught_up["type"]) == (str(USER), "caught_up")
-    assert model.greetings == [{"type": "resume"}]
+    assert model.openings == [{"type": "resume"}]
     assert model.queries == [{"grep": ["a b"]}]
 
 
