@@ -5,8 +5,11 @@ import ipaddress
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 from lykke_cli.application.errors import UsageMistake
+
+MANY_FILES = 1 << 20
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -48,6 +51,19 @@ def url(host: str, sockets: Sequence[socket.socket]) -> str:
     """Where clients find them."""
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{sockets[0].getsockname()[1]}"
+
+
+def allow_many_files() -> None:
+    """Let this process, and those that it makes, have as many sockets as the system allows."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if hard == resource.RLIM_INFINITY else min(MANY_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _bound(family: int, address: tuple[str | int, int]) -> socket.socket:

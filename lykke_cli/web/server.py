@@ -5,10 +5,12 @@ moment, and waits for ever for streams that never end.
 """
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
@@ -17,11 +19,16 @@ import uvicorn
 from lykke_cli.web.limits import Limits
 
 log = logging.getLogger(__name__)
+_Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 DRAIN = 30.0  # seconds over which clients are sent away
 SHORT_DRAIN = 2.0  # seconds, after a Ctrl-C: somebody waits
 LEFT_OVER = 1  # seconds that uvicorn waits for what a drain has left
 REFRESH = 1  # seconds between two calls of `refresh`
+QUEUE = 2048  # clients that the system lets wait to be taken
+AT_ONCE = 64  # of those at most are taken before others get their turn, and other workers
+FULL_AGAIN = 60.0  # seconds before it is said again that no more clients can be taken
+_FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Drained(Protocol):
@@ -38,7 +45,8 @@ class Server(uvicorn.Server):
     """Serves an application whose lifespan has begun, until a signal or `stop` ends it.
 
     SIGTERM drains for `drain` seconds, Ctrl-C for SHORT_DRAIN at most, and a Ctrl-C while it
-    drains ends it at once. `on_ready` is called once clients are let in, `refresh` now and then.
+    drains ends it at once. `on_ready` is called once clients are let in, `refresh` now and then,
+    and `on_drain`, with the seconds, where there are clients to be sent away.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class Server(uvicorn.Server):
         *,
         drain: float = DRAIN,
         on_ready: Callable[[], None] = lambda: None,
+        on_drain: Callable[[float], None] = lambda _: None,
         refresh: Callable[[], None] = lambda: None,
     ) -> None:
         async def notify() -> None:
@@ -65,6 +74,7 @@ class Server(uvicorn.Server):
                 ws="websockets-sansio",
                 ws_max_size=Limits().message_bytes,
                 ws_per_message_deflate=False,
+                backlog=AT_ONCE,
                 timeout_graceful_shutdown=LEFT_OVER,
                 callback_notify=notify,
                 timeout_notify=REFRESH,
@@ -72,9 +82,11 @@ class Server(uvicorn.Server):
         )
         self.is_interrupted = False
         """Whether it was Ctrl-C that ended it."""
-        self._app, self._drain, self._on_ready = app, drain, on_ready
+        self._app, self._drain = app, drain
+        self._on_ready, self._on_drain = on_ready, on_drain
         self._at_once = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._was_full_at = -FULL_AGAIN
 
     def stop(self, drain: float | None = None) -> None:
         """Begin to drain, for so many seconds or as long as it was made with."""
@@ -84,8 +96,11 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Let clients in."""
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        loop.set_exception_handler(partial(self._report, loop.get_exception_handler()))
         await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(QUEUE)
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -94,6 +109,8 @@ class Server(uvicorn.Server):
             server.close()
         for each in sockets or ():
             each.close()
+        if self.server_state.connections:
+            self._on_drain(self._drain)
         draining = asyncio.ensure_future(self._app.drain(self._drain))
         at_once = asyncio.ensure_future(self._at_once.wait())
         await asyncio.wait((draining, at_once), return_when=asyncio.FIRST_COMPLETED)
@@ -113,6 +130,17 @@ class Server(uvicorn.Server):
                 self._loop.call_soon_threadsafe(self._at_once.set)
             self._drain = min(self._drain, SHORT_DRAIN)
         self.should_exit = True
+
+    def _report(
+        self, before: _Handler | None, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+    ) -> None:
+        """Say in one line, and not for each client, that no more can be taken."""
+        error = context.get("exception")
+        if "socket" not in context or not (isinstance(error, OSError) and error.errno in _FULL):
+            (before or asyncio.AbstractEventLoop.default_exception_handler)(loop, context)
+        elif loop.time() >= self._was_full_at + FULL_AGAIN:
+            self._was_full_at = loop.time()
+            log.error("more clients come than can be taken: %s (see ulimit -n)", error.strerror)
 
 
 def _telling_of_bugs(app: Drained) -> Callable[[Any, Any, Any], Awaitable[None]]:

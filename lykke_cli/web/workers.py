@@ -97,8 +97,9 @@ class _Place:
 class Workers:
     """Runs `count` processes of `work` until a signal comes, as the Server within each heeds it.
 
-    `on_ready` is called once they have begun, `tell` with a line when one died. When this process
-    is gone, however it ended, they drain and end.
+    `on_ready` is called once they have begun, `on_stop` with the seconds of the drain when they are
+    to end, `tell` with a line when one died. When this process is gone, however it ended, they
+    drain and end.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Workers:
         *,
         drain: float,
         on_ready: Callable[[], None],
-        on_stop: Callable[[], None],
+        on_stop: Callable[[float], None],
         tell: Callable[[str], None],
     ) -> None:
         self.is_interrupted = False
@@ -195,7 +196,7 @@ class Workers:
             return
         drain = min(self._drain, SHORT_DRAIN) if number == signal.SIGINT else self._drain
         self._kill_at = time.monotonic() + drain + OVERTIME
-        self._on_stop()
+        self._on_stop(drain)
         for place in self._places:
             if place.control is not None:
                 with suppress(OSError):

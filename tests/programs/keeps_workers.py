@@ -41,7 +41,7 @@ def main() -> None:
         2,
         drain=20.0,
         on_ready=lambda: say("ready"),
-        on_stop=lambda: say("stopping"),
+        on_stop=lambda drain: say("stopping", drain),
         tell=lambda line: say("told", line),
     )
     try:

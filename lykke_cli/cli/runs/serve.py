@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -60,7 +60,7 @@ class Serving:
         """Serve until a signal ends it; raises Stopped where that was Ctrl-C."""
         from lykke_cli.infrastructure.configuration.cursor_key import cursor_keys
         from lykke_cli.web.authorization import AuthSettings, random_token
-        from lykke_cli.web.listening import bind, is_local, url
+        from lykke_cli.web.listening import allow_many_files, bind, is_local, url
 
         auth, keys = AuthSettings.from_environ(os.environ), cursor_keys(os.environ)
         sockets = bind(self.host, self.port)
@@ -70,17 +70,18 @@ class Serving:
                 f"--host {self.host}: others reach that, so tokens are needed: set "
                 "LYKKE_SERVE_TOKEN, LYKKE_JWT_KEY or LYKKE_JWKS_URL."
             )
-        _say(auth.notices)
+        _say(*auth.notices)
         if keys is None:
             keys = (secrets.token_bytes(_KEY_BYTES),)
-            _say(["cursors end with this run: LYKKE_CURSOR_KEY lets them last, 64 hex digits"])
+            _say("cursors end with this run: LYKKE_CURSOR_KEY lets them last, 64 hex digits")
         if not auth.is_set:
             auth = AuthSettings(static_token=random_token())
-            _say(["no token is set, so here is one for this run:"])
-            _say([f"{address}/#token={auth.static_token}"])
+            _say("no token is set, so here is one for this run:")
+            _say(f"{address}/#token={auth.static_token}")
+        allow_many_files()
         duty = _Duty(self, sockets, auth, keys, is_logged_in_detail())
         routes = (*_ROUTES, *(["/metrics"] if self.with_metrics else []))
-        ready = partial(_say, [f"serving {address} with {', '.join(routes)}; Ctrl-C ends it"])
+        ready = partial(_say, f"serving {address} with {', '.join(routes)}; Ctrl-C ends it")
         try:
             is_interrupted = duty.alone(ready) if workers == 1 else duty.shared(workers, ready)
         except Stopped as stopped:  # before it was ready
@@ -108,7 +109,8 @@ class _Duty:
 
         async def main() -> bool:
             await self._see_database()
-            return await self.serve(Metrics(is_shown=self.serving.with_metrics), ready)
+            metrics = Metrics(is_shown=self.serving.with_metrics)
+            return await self.serve(metrics, ready, _say_drain)
 
         return run_async(main())
 
@@ -123,14 +125,18 @@ class _Duty:
             count,
             drain=self.serving.drain,
             on_ready=ready,
-            on_stop=self._close,
-            tell=lambda line: _say([line]),
+            on_stop=self._stop,
+            tell=_say,
         )
         workers.run()
         return workers.is_interrupted
 
     async def serve(
-        self, metrics: "Metrics", ready: Callable[[], None], parent: "Parent | None" = None
+        self,
+        metrics: "Metrics",
+        on_ready: Callable[[], None],
+        on_drain: Callable[[float], None],
+        parent: "Parent | None" = None,
     ) -> bool:
         """Serve until a signal or the parent ends it; returns whether that was Ctrl-C."""
         from lykke_cli.web import make_app
@@ -150,7 +156,13 @@ class _Duty:
             reconcile_interval=serving.reconcile,
             database_connections=serving.database_connections,
         )
-        server = Server(bridge, drain=serving.drain, on_ready=ready, refresh=metrics.refresh)
+        server = Server(
+            bridge,
+            drain=serving.drain,
+            on_ready=on_ready,
+            on_drain=on_drain,
+            refresh=metrics.refresh,
+        )
         if parent is not None:
             loop = asyncio.get_running_loop()
             parent.watch(partial(loop.call_soon_threadsafe, server.stop))
@@ -165,9 +177,10 @@ class _Duty:
         async with make_history(self.serving.settings) as history:
             await history.identify()
 
-    def _close(self) -> None:
+    def _stop(self, drain: float) -> None:
         for each in self.sockets:
             each.close()
+        _say_drain(drain)
 
 
 def _work(duty: _Duty, cells: "Cells", parent: "Parent", place: int) -> None:
@@ -179,7 +192,7 @@ def _work(duty: _Duty, cells: "Cells", parent: "Parent", place: int) -> None:
         log_in_detail()
     try:
         metrics = Metrics(cells, place, is_shown=duty.serving.with_metrics)
-        run_async(duty.serve(metrics, parent.ready, parent))
+        run_async(duty.serve(metrics, parent.ready, lambda _: None, parent))
     except Stopped:  # before it was ready
         pass
     except LykkeError as error:
@@ -191,7 +204,11 @@ def _work(duty: _Duty, cells: "Cells", parent: "Parent", place: int) -> None:
         standard_streams.finish()
 
 
-def _say(lines: Iterable[str]) -> None:
+def _say_drain(seconds: float) -> None:
+    _say(f"sending clients away, over {seconds:g} s; Ctrl-C ends it at once")
+
+
+def _say(*lines: str) -> None:
     for line in lines:
         sys.stderr.write(f"lykke: {visible(line)}\n")
     sys.stderr.flush()

@@ -4,12 +4,13 @@ import asyncio
 import itertools
 import os
 import re
+import resource
 import signal
 import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,21 @@ def test_the_figures_can_be_hidden(more: list[str], status: int, env: dict[str, 
         assert ("/metrics" in bridge.said) == (status == 200)
 
 
+def test_more_clients_than_it_may_have_files_are_told_of_in_a_line(env: dict[str, str]) -> None:
+    with Serving(env=env | TOKENS) as bridge, ExitStack() as clients:
+        assert bridge.get(f"/history/{uuid.uuid4()}", TOKEN)[0] == 200
+        pid = bridge.process.process.pid
+        few = len(os.listdir(f"/proc/{pid}/fd")) + 5
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, limits[1]))
+        for _ in range(20):
+            clients.enter_context(socket.create_connection(("127.0.0.1", bridge.address.port)))
+        bridge.process.wait_for("more clients come than can be taken: Too many open files")
+        clients.close()
+        assert bridge.get("/healthz")[0] == 200
+        assert len(bridge.stop().stderr.splitlines()) == 2
+
+
 # Its end
 
 
@@ -198,6 +214,7 @@ async def test_sigterm_sends_all_away_one_after_the_other(
         ) as followers:
             bridge.process.send(signal.SIGTERM)
             result = await asyncio.to_thread(bridge.process.finish)
+            assert "sending clients away, over 2 s" in result.stderr
             ends = [follower.closes[0] for follower in followers]
             assert all("reconnect" in follower.told for follower in followers[:8])
     assert result.status == ExitCode.DONE

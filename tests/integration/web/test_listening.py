@@ -1,12 +1,13 @@
 """The sockets of a bridge, and what is said where they cannot be had."""
 
 import errno
+import resource
 import socket
 
 import pytest
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.web.listening import bind, is_local, url
+from lykke_cli.web.listening import allow_many_files, bind, is_local, url
 
 
 def test_port_0_is_one_that_is_free_and_the_url_names_it() -> None:
@@ -71,3 +72,13 @@ def test_a_refusal_is_explained(number: int, said: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "socket", Refused)
     with pytest.raises(UsageMistake, match=said):
         bind("127.0.0.1", 80)
+
+
+def test_as_many_sockets_are_allowed_as_the_system_lets() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft // 2, hard))
+    try:
+        allow_many_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= soft
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
