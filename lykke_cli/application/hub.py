@@ -70,8 +70,8 @@ JOURNAL_BYTES = 256 << 10
 MARKS = 64
 """How many passes ago a reader may have left, to come back without the database."""
 IDS = 64
-"""How many ids a checkpoint names at most: half of them for what the newest mark does not cover,
-half for what the reader was sent from elsewhere."""
+"""How many ids a checkpoint names at most: a quarter of them for what the reader was sent from
+elsewhere, the others for what the newest mark does not cover."""
 _BROUGHT_FORWARD = (ReadKind.RECENT, ReadKind.FULL)
 
 
@@ -94,7 +94,7 @@ class Hub:
         hold: int = merge.HELD_MESSAGES,
     ) -> None:
         self._bounds = (lines, line_bytes)
-        self._most_beyond = ids // 2
+        self._most_ids = ids
         self._trunk = Merge(keep=keep, hold=hold)
         self._members = Members(channel_type, all_bytes)
         self._waiting: dict[Reader, None] = {}  # in the order in which they came
@@ -102,7 +102,7 @@ class Hub:
         self._marks: deque[Mark] = deque(maxlen=MARKS)
         self._passes = 0
         self._position = 0
-        self._unsettled = Unsettled(ids // 2)
+        self._unsettled = Unsettled(ids - ids // 4)
         self._wanted: ReadKind | None = None
         self._left = LeftToHistory()
         self._whole_from: int | None = 1  # by this pass what an outage kept back is there
@@ -140,7 +140,7 @@ class Hub:
 
         It goes on from `resume`, or begins as `HistoryProtocol.begin` says.
         """
-        reader = Reader(user_id, resume, since, last, self._most_beyond)
+        reader = Reader(user_id, resume, since, last, self._most_ids)
         actions = list[Action]()
         member = self._members.get(reader.user)
         if member is None:

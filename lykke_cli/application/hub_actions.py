@@ -31,7 +31,7 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     count."""
 
 
-class Wake(msgspec.Struct, frozen=True):
+class Wake(msgspec.Struct, frozen=True, gc=False):
     """There may be something for the reader to `take`."""
 
     reader: Reader

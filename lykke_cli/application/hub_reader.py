@@ -18,7 +18,7 @@ from lykke_cli.application.messages import entry_of
 from lykke_cli.application.reader import Begun, Reader
 
 
-class Portion(msgspec.Struct, frozen=True):
+class Portion(msgspec.Struct, frozen=True, gc=False):
     """What comes next for a reader."""
 
     lines: Sequence[Line]

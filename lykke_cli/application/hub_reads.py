@@ -32,7 +32,7 @@ from lykke_cli.application.reader import Reader, Stage
 
 MOST_USERS = 1_000  # of one read
 MOST_UNTAKEN = 250  # lines; a reader that has more takes them before it gets others
-PATIENCE = 2.0  # seconds in all that one read waits for its readers
+PATIENCE = 2.0  # seconds that a read waits for its reader, or in all for one of its readers
 SLICE = 5.0  # seconds after which a read makes room for others that wait
 NO_ID = "0" * 32  # which nothing is looked for under
 AT_ONCE = 100  # readers that are answered before the loop has a turn
@@ -267,7 +267,8 @@ class Reads:
                 for request in slow:
                     self._carry_out(self._hub.broken_off(request))
                 break
-        job.patience -= loop.time() - began
+        if len(job.requests) > 1:  # they do not wait for one time and again
+            job.patience -= loop.time() - began
         self._keep_awaited(job)
 
     def _is_slow(self, request: Request) -> bool:

@@ -65,9 +65,10 @@ class Reader:
         resume: Checkpoint | None,
         since: datetime | None,
         last: int | None,
-        most_beyond: int,
+        most_ids: int,
     ) -> None:
-        self._most_beyond = most_beyond
+        self._most_ids = most_ids
+        self._most_beyond = most_ids // 4
         self.user_id = user_id
         self.user = str(user_id)
         self.since = since
@@ -214,8 +215,8 @@ class Reader:
         What its user's others were sent beyond a mark is bounded by itself.
         """
         others = mark.pending.get(self.user, {}) | _entries(journal.after(mark.position))
-        most = self._most_beyond
-        return len(skip - others.keys()) <= most and len(skip | unsent) <= 2 * most
+        beyond = skip - others.keys()
+        return len(beyond) <= self._most_beyond and len(skip | unsent) <= self._most_ids
 
     def attach(self, mark: Mark, skip: dict[str, str], journal: Journal, settles_from: int) -> None:
         """Take a position: `skip` is what it was sent beyond the mark.

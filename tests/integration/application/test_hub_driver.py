@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
+from lykke_cli.application.filters import Filters
 from lykke_cli.application.hub_driver import HubDriver, HubReader
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.bootstrap import make_hub
@@ -195,6 +196,35 @@ async def test_a_reader_that_never_takes_keeps_nobody_waiting(
                 assert await taken(reader, 1) == [str(entry.id)]
             for one in stalled:
                 assert set(await taken(one, len(before))) == {str(each.id) for each in before}
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(activity_types=("WANTED",)),
+        Filters(activity_types=("W*",), grep='"n":'),
+        Filters(query="meta.n != null"),
+    ],
+    ids=["by the database", "in part", "by us"],
+)
+async def test_the_last_that_filters_let_through_come_and_then_what_they_let_through(
+    filters: Filters, urls: tuple[str, str], own_redis: RedisServer
+) -> None:
+    writer, url = urls
+    user = uuid.uuid4()
+    wanted = [entity(user, "WANTED", meta={"n": number}) for number in range(5)]
+    await insert(writer, wanted)
+    await insert(writer, [entity(user, "OTHER") for _ in range(2_000)])
+    async with asyncio.timeout(DEADLINE), make_hub(Settings(own_redis.url, url)) as hub:
+        async with hub.reader(user, last=3, filters=filters) as reader:
+            assert await taken(reader, 3) == [str(one.id) for one in wanted[2:]]
+            live = [entity(user, "OTHER"), entity(user, "WANTED", meta={"n": 5})]
+            await insert(writer, live)
+            with own_redis.client() as publisher:
+                for one in live:
+                    publisher.publish(f"auditlog:{user}", wire(one))
+                publisher.publish(f"auditlog:{user}", b'{"type":"test"}')
+            assert await taken(reader, 1) == [str(live[1].id)]
 
 
 async def test_a_hub_goes_on_where_another_has_ended(

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
+import msgspec
+
 from lykke_cli import MemoryPubSubGateway
 from lykke_cli.application.gateways.history_protocol import (
     Cursor,
@@ -39,6 +41,8 @@ class ModelHistory:
         self.is_open = asyncio.Event()
         self.is_open.set()
         self.under_way = 0
+        self.is_exact = True
+        """Whether cursors still fit."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,7 +86,7 @@ class ModelHistory:
             chunks = self._database.read(read, _of(selection), begin_before_all=before_all)
             for chunk in chunks:
                 await asyncio.sleep(0)
-                yield chunk
+                yield msgspec.structs.replace(chunk, exact=self.is_exact)
         finally:
             self.under_way -= 1
 

@@ -172,6 +172,19 @@ async def test_a_reader_that_comes_back_to_its_hub_needs_no_database() -> None:
         assert len(histories[0].asked) == asked
 
 
+async def test_a_reader_whose_cursor_the_database_has_outlived_is_told() -> None:
+    app = Application()
+    [history] = histories = app.histories(1)
+    async with a_hub(app, histories) as first, first.reader(USER) as reader:
+        await reader.begun()
+        checkpoint = reader.checkpoint
+    async with a_hub(app, histories) as second, second.reader(OTHER) as other:
+        await caught_up(other)
+        history.is_exact = False
+        async with second.reader(USER, resume=checkpoint) as reader:
+            assert await reader.begun() == Begun("database", exact=False, recovered=True)
+
+
 async def test_many_readers_have_every_entry_once_and_cost_few_reads() -> None:
     app, users = Application(), [uuid.UUID(int=n) for n in range(1, 21)]
     histories = app.histories(2)
