@@ -1,6 +1,7 @@
 """One run of `lykke serve`, in this process or with several workers."""
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -169,6 +170,7 @@ class _Duty:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(gateway.close)
             await stack.enter_async_context(bridge.lifespan(bridge))
+            _calm_collector()
             await server.serve(self.sockets)
         return server.is_interrupted
 
@@ -202,6 +204,13 @@ def _work(duty: _Duty, cells: "Cells", parent: "Parent", place: int) -> None:
         parent.failed(RuntimeError(f"{type(error).__name__}: {error}"))
     finally:
         standard_streams.finish()
+
+
+def _calm_collector() -> None:
+    """Look for cycles less often: with thousands of readers that takes a third of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _say_drain(seconds: float) -> None:
