@@ -1,5 +1,6 @@
 """The bridge as an ASGI application: to be served by itself, or mounted in one's own."""
 
+import logging
 import os
 import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
@@ -14,8 +15,16 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+from lykke_cli.application.gateways.pubsub_protocol import Gap, PubSubGatewayProtocol
 from lykke_cli.application.hub_driver import HubDriver
+from lykke_cli.application.tail import (
+    Connected,
+    Disconnected,
+    HistoryAway,
+    HistoryRead,
+    Notice,
+    Status,
+)
 from lykke_cli.bootstrap import make_gateway, make_hub
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
@@ -32,6 +41,7 @@ from lykke_cli.web.service import Opened, Service
 from lykke_cli.web.socket import WebSockets
 from lykke_cli.web.streaming import Streams
 
+logger = logging.getLogger(__name__)
 CURSOR_KEY_BYTES = 32
 
 
@@ -96,6 +106,7 @@ def make_app(
                         connections=database_connections,
                         reconcile_interval=reconcile_interval,
                         gateway=used,
+                        on_status=_log,
                     )
                 )
             yield Opened(driver, used)
@@ -160,6 +171,21 @@ class Bridge(Starlette):
 
     async def _metrics(self, request: Request) -> Response:
         return Response(self._service.metrics.exposition(), media_type=CONTENT_TYPE)
+
+
+def _log(status: Status) -> None:
+    """What an operator has to know: what is away, and that it is back."""
+    match status:
+        case Disconnected(reason):
+            logger.warning("%s Subscribing again.", reason)
+        case Connected(_, Gap()):
+            logger.warning("Subscribed again; what came meanwhile is read.")
+        case HistoryAway(reason):
+            logger.warning("%s It is tried again.", reason)
+        case HistoryRead(after_failure=True):
+            logger.warning("The database is back.")
+        case Notice(text):
+            logger.warning("%s", text)
 
 
 async def _alive(request: Request) -> Response:

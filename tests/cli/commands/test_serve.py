@@ -176,6 +176,25 @@ def test_the_figures_can_be_hidden(more: list[str], status: int, env: dict[str, 
         assert ("/metrics" in bridge.said) == (status == 200)
 
 
+def test_it_tells_what_goes_away_and_comes_back(
+    own_redis: RedisServer, own_postgres: PostgresServer
+) -> None:
+    url = own_postgres.url(own_postgres.make_database())
+    env = TOKENS | {"REDIS_URL": own_redis.url, "DATABASE_URL": url}
+    with Serving("--reconcile", "200ms", env=env) as bridge:
+        assert bridge.get("/readyz")[0] == 200
+        own_redis.kill()
+        bridge.process.wait_for("was lost")
+        own_redis.start()
+        bridge.process.wait_for("Subscribed again")
+        own_postgres.kill()
+        bridge.process.wait_for("Cannot reach the database")
+        own_postgres.start()
+        bridge.process.wait_for("The database is back")
+        assert bridge.get("/readyz")[0] == 200
+        assert bridge.stop().status == ExitCode.DONE
+
+
 def test_more_clients_than_it_may_have_files_are_told_of_in_a_line(env: dict[str, str]) -> None:
     with Serving(env=env | TOKENS) as bridge, ExitStack() as clients:
         assert bridge.get(f"/history/{uuid.uuid4()}", TOKEN)[0] == 200
