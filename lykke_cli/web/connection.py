@@ -57,18 +57,20 @@ class Connection:
         self._send = send
         self._clock = loop.time
         self._last_sent = loop.time()
-        self._is_sending = False
+        self._sending = 0
         self._ended: asyncio.Future[None] = loop.create_future()
 
     async def send(self, message: Message) -> None:
         """Hand a message to the server; raises Gone. It may wait until the peer took others."""
-        self._last_sent, self._is_sending = self._clock(), True
+        if not self._sending:  # else it is known since when nothing was taken
+            self._last_sent = self._clock()
+        self._sending += 1
         try:
             await self._send(message)
         except OSError as error:
             raise Gone from error
         finally:
-            self._is_sending = False
+            self._sending -= 1
 
     async def run(self, *works: Coroutine[Any, Any, None]) -> None:
         """Do the works together until one of them ends; raises what it raised, or what ended it."""
@@ -88,11 +90,11 @@ class Connection:
 
     def idle(self, now: float) -> float:
         """For how many seconds nothing was sent; `now` is by the loop's clock."""
-        return 0.0 if self._is_sending else now - self._last_sent
+        return 0.0 if self._sending else now - self._last_sent
 
     def check(self, now: float, stall: float) -> None:
         """End it where it took nothing for `stall` seconds, or its token no longer holds."""
-        if self._is_sending and now - self._last_sent > stall:
+        if self._sending and now - self._last_sent > stall:
             message = f"Nothing was taken for {stall:g} seconds: go on from the last cursor."
             self.stop(Refusal("too_slow", message, 408, TOO_SLOW, temporary=True))
         elif self.grant is not None and self.grant.seconds_left() == 0:

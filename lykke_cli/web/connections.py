@@ -91,11 +91,13 @@ class Connections:
         while True:
             await asyncio.sleep(pause)
             self._look()
-            now = asyncio.get_running_loop().time()
-            for connection in self._open:
-                connection.check(now, self._stall)
-                if connection.listener is not None and connection.idle(now) >= self._heartbeat:
-                    connection.listener.beat()
+            self._go_round(asyncio.get_running_loop().time())
+
+    def _go_round(self, now: float) -> None:
+        for connection in self._open:
+            connection.check(now, self._stall)
+            if connection.listener is not None and connection.idle(now) >= self._heartbeat:
+                connection.listener.beat()
 
 
 def _send_away(connection: Connection) -> None:

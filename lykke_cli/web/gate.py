@@ -1,5 +1,7 @@
 """The first that a request meets: which page asks, and by which name of the server."""
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
@@ -13,6 +15,9 @@ from lykke_cli.web.refusals import Refusal, refusal_of
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+ENDING = 1.0  # seconds for a connection to end
+EVENTS_AT_THE_END = 3
+"""Of uvicorn's: that it connects, that it is refused, that it has ended."""
 PROBES = ("/healthz", "/readyz")
 """Whoever watches the server asks for these by any address, and they tell next to nothing."""
 
@@ -26,22 +31,24 @@ class Gate:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Let the request pass, or answer it."""
-        if scope["type"] not in ("http", "websocket") or is_probe(scope):
+        if scope["type"] == "http":
+            send = self._with_headers(scope, send)
+        elif scope["type"] != "websocket":
             await self._app(scope, receive, send)
             return
         try:
-            self._origins.check(scope)
             refuse_token_in_url(scope)
+            if not is_probe(scope):
+                self._origins.check(scope)
         except LykkeError as error:
             await deny(refusal_of(error), scope, receive, send)
             return
-        if scope["type"] == "websocket":
+        if (headers := self._origins.preflight_headers(scope)) is not None:
+            await Response(status_code=204, headers=headers)(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
-        preflight = self._origins.preflight_headers(scope)
-        if preflight is not None:
-            await Response(status_code=204, headers=preflight)(scope, receive, send)
-            return
+
+    def _with_headers(self, scope: "Scope", send: "Send") -> "Send":
         headers = self._origins.answer_headers(scope)
 
         async def sender(message: "Message") -> None:
@@ -49,7 +56,7 @@ class Gate:
                 MutableHeaders(scope=message).update(headers)
             await send(message)
 
-        await self._app(scope, receive, sender)
+        return sender
 
 
 def is_probe(scope: "Scope") -> bool:
@@ -72,7 +79,14 @@ def refused(refusal: Refusal) -> Response:
 
 async def deny(refusal: Refusal, scope: "Scope", receive: "Receive", send: "Send") -> None:
     """Answer a request, or a WebSocket's before it was accepted."""
-    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+    if scope["type"] == "http":
+        await refused(refusal)(scope, receive, send)
+        return
+    if "websocket.http.response" in scope.get("extensions", {}):
         await refused(refusal)(scope, receive, send)
     else:
         await send({"type": "websocket.close", "code": refusal.close})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ENDING):  # uvicorn calls it an error to return before
+            for _ in range(EVENTS_AT_THE_END):
+                await receive()

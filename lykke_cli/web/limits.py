@@ -71,17 +71,18 @@ class Seats:
         self._taken = Counter[UUID | str]()
 
     @contextmanager
-    def taken(self, user_id: UUID, address: str) -> Iterator[None]:
+    def taken(self, user_id: UUID | None, address: str) -> Iterator[None]:
         """One connection more for the length of the block; raises TooMany before it begins.
 
-        Without an `address`, as on a Unix socket, only the user's are counted.
+        Without an `address`, as on a Unix socket, only the user's are counted, and without a user,
+        as long as nobody knows who it is, only the address's.
         """
         network = network_of(address)
-        if self._taken[user_id] >= self._limits.sockets_per_user:
+        if user_id and self._taken[user_id] >= self._limits.sockets_per_user:
             raise TooMany("There are too many connections that follow this user.")
         if network and self._taken[network] >= self._limits.sockets_per_address:
             raise TooMany("There are too many connections from this address.")
-        taken = (user_id, network)
+        taken = [one for one in (user_id, network) if one]
         self._taken.update(taken)
         try:
             yield

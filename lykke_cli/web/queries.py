@@ -10,14 +10,14 @@ import msgspec
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.times import parse_moment
-from lykke_cli.web.patterns import LONGEST, check_query, linear_search
+from lykke_cli.web.patterns import LONGEST_PATTERN, LONGEST_QUERY, check_query, linear_search
 from lykke_cli.web.refusals import bad_request
 
-LONGEST_QUERY = 8 << 10  # bytes
+LONGEST = 8 << 10  # bytes
 MOST_FIELDS = 100
 MOST_ROWS = 10**9
 _LISTS = ("activity_type", "exclude")
-_PATTERNS = ("query", "grep", "not_grep")
+_PATTERNS = {"query": LONGEST_QUERY, "grep": LONGEST_PATTERN, "not_grep": LONGEST_PATTERN}
 _FILTERS = (*_LISTS, *_PATTERNS, "entity_type", "entity_id", "until")
 FOLLOWING = frozenset({*_FILTERS, "cursor", "since", "last"})
 """What `/ws` and `/events` understand."""
@@ -45,14 +45,16 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 def asked(query_string: bytes, known: Collection[str]) -> Asked:
     """What the query asks for; raises Refusal, with a sentence that names what is wrong."""
-    if len(query_string) > LONGEST_QUERY:
-        raise bad_request(f"The query has more than {LONGEST_QUERY >> 10} KiB.")
+    if len(query_string) > LONGEST:
+        raise bad_request(f"The query has more than {LONGEST >> 10} KiB.")
     given: dict[str, list[str]] = {}
     for name, value in _pairs(query_string):
         if name not in known:
             raise bad_request(
                 f"{name[:40]!r} is not understood here: there are {', '.join(sorted(known))}."
             )
+        if "\0" in value:
+            raise bad_request(f"{name} has a character 0, which no database can store.")
         given.setdefault(name, []).append(value)
     for name, values in given.items():
         if len(values) > 1 and name not in _LISTS:
@@ -114,9 +116,9 @@ def _number(name: str, single: dict[str, str]) -> int | None:
 def _filters(
     given: dict[str, list[str]], single: dict[str, str], until: datetime | None
 ) -> Filters:
-    for name in _PATTERNS:
-        if len(single.get(name, "")) > LONGEST:
-            raise bad_request(f"{name} has more than {LONGEST} characters.")
+    for name, longest in _PATTERNS.items():
+        if len(single.get(name, "")) > longest:
+            raise bad_request(f"{name} has more than {longest} characters.")
     try:
         filters = Filters(
             activity_types=tuple(given.get("activity_type", ())),

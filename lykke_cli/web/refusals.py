@@ -5,9 +5,10 @@ from typing import Any
 
 import orjson
 
-from lykke_cli.application.errors import BadInput, ServerUnavailable, UsageMistake
+from lykke_cli.application.errors import BadInput, ServerUnavailable, SubscriptionClosed
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.sealed_cursors import CursorRefused
+from lykke_cli.web.authorization import TokenMisplaced
 from lykke_cli.web.grant import Forbidden, Unauthorized
 from lykke_cli.web.limits import TooMany
 
@@ -72,9 +73,12 @@ def refusal_of(error: LykkeError) -> Refusal:
             return Refusal(error.code, message, 429, TOO_MANY, temporary=True)
         case CursorRefused():
             return Refusal("cursor_refused", message, 400, NOT_UNDERSTOOD)
-        case BadInput() | UsageMistake():
+        case TokenMisplaced():
             return bad_request(message)
-        case ServerUnavailable():
+        case ServerUnavailable() | SubscriptionClosed():
             logger.warning("A client was not served: %s", error)
             return unavailable("A server that is needed cannot be reached: try again.")
+        case BadInput():
+            logger.warning("A client was not served: %s", error)
+            return bad_request("What was sent cannot be used.")
     raise error

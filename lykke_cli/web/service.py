@@ -96,12 +96,18 @@ class Service:
             self._has_been_ready = True
 
     @contextmanager
-    def entered(
-        self, connection: Connection, user_id: UUID, kind: Literal["websocket", "events", "history"]
-    ) -> Iterator[None]:
-        """The connection is counted while the block lasts; raises Refusal for one too many."""
+    def arrived(self, connection: Connection) -> Iterator[None]:
+        """The connection is counted for its address while the block lasts; raises TooMany."""
         address = (connection.scope.get("client") or ("", 0))[0]
-        with self._seats.taken(user_id, address), self.connections.entered(connection):
+        with self._seats.taken(None, address), self.connections.entered(connection):
+            yield
+
+    @contextmanager
+    def seated(
+        self, user_id: UUID, kind: Literal["websocket", "events", "history"]
+    ) -> Iterator[None]:
+        """So it is for the user, once it is known that it may read; raises TooMany."""
+        with self._seats.taken(user_id, ""):
             self._clients[user_id] += 1
             if kind != "history":
                 self.metrics.socket_opened(kind)

@@ -4,6 +4,7 @@ Sending and receiving are two tasks: neither waits for the other.
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -90,9 +91,10 @@ class Socket:
             await connection.receive()  # that it wants to connect
             protocol = SUBPROTOCOL if self._speaks_ours else None
             await connection.send({"type": "websocket.accept", "subprotocol": protocol})
-            with service.entered(connection, self._user_id, "websocket"):
+            with service.arrived(connection):
                 await connection.run(self._shake_hands())
-                await connection.run(self._follow(), self._hear())
+                with service.seated(self._user_id, "websocket"):
+                    await connection.run(self._follow(), self._hear())
         except Gone:
             pass
         except Restarting as restarting:
@@ -118,29 +120,42 @@ class Socket:
 
     async def _shake_hands(self) -> None:
         """Find out who it is, and where it begins. It has a few seconds to say what is missing."""
-        wanted = asked(self._connection.scope["query_string"], FOLLOWING)
         try:
             self._connection.grant = await self._grant(self._token)
         except Unauthorized:
             if self._token is not None:
                 raise
-        is_told = wanted.says_where or not self._speaks_ours
+            await self._hear_token()
+        wanted = asked(self._connection.scope["query_string"], FOLLOWING)
+        if self._speaks_ours and not wanted.says_where:
+            wanted = await self._hear_beginning(wanted)
+        self._start = Start.of(self._service, self._user_id, wanted)
+
+    async def _hear_token(self) -> None:
         try:
             async with asyncio.timeout(self._service.limits.handshake):
-                while self._connection.grant is None or not is_told:
+                message = await self._message()
+        except TimeoutError:
+            raise Unauthorized(TOKEN_FIRST) from None
+        if not isinstance(message, Token):
+            raise Unauthorized(TOKEN_FIRST)
+        self._connection.grant = await self._grant(message.token)
+
+    async def _hear_beginning(self, wanted: Asked) -> Asked:
+        """With where the client begins; it does from now on where it does not say it in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._service.limits.handshake):
+                while True:
                     match await self._message():
+                        case Resume(cursor, since, last):
+                            return msgspec.structs.replace(
+                                wanted, cursor=cursor, since=since, last=last
+                            )
                         case Token(token):
-                            self._connection.grant = await self._grant(token)
-                        case Resume() as resume if self._connection.grant and not is_told:
-                            wanted, is_told = _with(wanted, resume), True
-                        case _ if self._connection.grant is None:
-                            raise Unauthorized(TOKEN_FIRST)
+                            await self._renew(token)
                         case _:
                             raise bad_request("The first message says where to begin: resume.")
-        except TimeoutError:
-            if self._connection.grant is None:
-                raise Unauthorized(TOKEN_FIRST) from None
-        self._start = Start.of(self._service, self._user_id, wanted)
+        return wanted
 
     async def _grant(self, token: str | None) -> Grant:
         return await self._service.grant(token, self._connection.scope, self._user_id)
@@ -203,12 +218,6 @@ class Socket:
             close = TOO_LARGE if message.code == "too_large" else NOT_UNDERSTOOD
             raise Refusal(message.code, message.message, 400, close)
         return message
-
-
-def _with(wanted: Asked, resume: Resume) -> Asked:
-    return msgspec.structs.replace(
-        wanted, cursor=resume.cursor, since=resume.since, last=resume.last
-    )
 
 
 def _text(json: bytes) -> Message:

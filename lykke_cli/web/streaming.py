@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, ClassVar, Literal
 from uuid import UUID
 
+from starlette.exceptions import HTTPException
+
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.web.connection import CLOSING, Connection, Gone, Restarting
 from lykke_cli.web.frames import Message
@@ -37,7 +39,7 @@ class Stream:
         """Answer; raises what is wrong with the request while nothing was sent."""
         connection = self.connection
         try:
-            with self.service.entered(connection, self.user_id, self.kind):
+            with self.service.seated(self.user_id, self.kind):
                 await connection.run(self.work(), self._watch())
             await self._begin()
             await connection.send(body(b"", more=False))
@@ -97,9 +99,12 @@ class Streams:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request; raises what is wrong with it."""
+        if scope["method"] == "HEAD":  # which Starlette lets through with GET
+            raise HTTPException(405, headers={"Allow": "GET"})
         connection = Connection(scope, receive, send)
-        user_id, connection.grant = await self._service.admit(scope)
-        await self._kind(self._service, connection, user_id).serve()
+        with self._service.arrived(connection):
+            user_id, connection.grant = await self._service.admit(scope)
+            await self._kind(self._service, connection, user_id).serve()
 
 
 def body(text: bytes, *, more: bool = True) -> Message:

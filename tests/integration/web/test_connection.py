@@ -157,23 +157,28 @@ async def visit(place: str, redis_url: str, *, in_order: bool) -> None:
             client.socket.transport.abort()
 
 
+def left_over() -> list[object]:
+    """What there still is of clients."""
+    gc.collect()
+    return [each for each in gc.get_objects() if type(each) in (Socket, Feed, Connection)]
+
+
 async def test_nothing_is_left_of_clients_that_have_gone(make: Make, redis_url: str) -> None:
     app = make()
     async with served(app) as place:
         await visit(place, redis_url, in_order=True)
-        tasks, readers = len(asyncio.all_tasks()), app.state.hub.statistics.readers
+        await until(lambda: not left_over())
+        tasks = len(asyncio.all_tasks())
         for in_order in (True, False):
             await asyncio.gather(
                 *(visit(place, redis_url, in_order=in_order) for _ in range(20)),
             )
         with deaf(place, f"/ws/{uuid.uuid4()}", WEBSOCKET), deaf(place, "/ws/"):
             pass
-        await until(lambda: len(asyncio.all_tasks()) <= tasks)
-        assert app.state.hub.statistics.readers == readers
+        await until(lambda: not left_over())
+        assert len(asyncio.all_tasks()) <= tasks and app.state.hub.statistics.readers == 0
         metrics = (await get(place, "/metrics")).body
         assert b'lykke_websockets{worker="0"} 0.0' in metrics
-        gc.collect()
-        assert not [each for each in gc.get_objects() if type(each) in (Socket, Feed, Connection)]
 
 
 def _read_all(connection: socket.socket) -> bytes:

@@ -1,13 +1,15 @@
 """History over HTTP: every entry that is asked for, and a connection that is given back."""
 
 import asyncio
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lykke_cli.web import Grant, Limits, Unauthorized, connection, make_app
+from lykke_cli.web import Grant, Limits, Unauthorized, connection, history, make_app
 from tests.bridges import commit, following, get, requested, served
+from tests.builders import entity, insert
 from tests.integration.web.conftest import Make
 from tests.integration.web.test_connection import deaf
 
@@ -134,3 +136,41 @@ async def test_what_is_not_whole_does_not_end_as_if_it_were(
         body = await http.rest()
         assert not http.is_whole and b'"code":"unavailable"' in body.splitlines()[-1]
         await draining
+
+
+@pytest.mark.parametrize("asked", ["?", "?limit=4000", "?first=4000", "?grep=y", "?cursor="])
+async def test_a_client_that_does_not_keep_up_gets_everything_once_in_turns(
+    make: Make,
+    database_url: str,
+    user: uuid.UUID,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(history, "PATIENCE", 0.01)
+    app = make(database_url=database_url, database_connections=2)
+    async with served(app) as place:
+        if asked.endswith("cursor="):
+            async with following(place, user) as client:
+                await client.hear_until("caught_up")
+                asked += client.cursor or ""
+        moments = [NOW - timedelta(hours=1) + timedelta(seconds=n // 3) for n in range(4000)]
+        entities = [entity(user, occurred_at=at, meta={"x": "y" * 6000}) for at in moments]
+        await insert(database_url, entities)
+        lent = 0
+        lend = app.state.hub.history
+
+        def counted() -> object:
+            nonlocal lent
+            lent += 1
+            return lend()
+
+        monkeypatch.setattr(app.state.hub, "history", counted)
+        body = b""
+        async with requested(place, f"/history/{user}{asked}", limit=1024) as http:
+            while part := await http.part():
+                body += part
+                await asyncio.sleep(0.2 / lent)  # slow at first
+    assert http.is_whole
+    found = [line["id"] for line in map(json.loads, body.splitlines()) if "id" in line]
+    assert sorted(found) == sorted(str(each.id) for each in entities)
+    assert lent > 1
