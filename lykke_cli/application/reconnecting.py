@@ -52,6 +52,8 @@ class Reconnecting(Subscription):
         self._connected_at = self._lost_at = datetime.now(UTC)
         self._told: type[ServerUnavailable] = ServerUnavailable
         self._dropped: dict[Channel, LoginRefused] = {}  # until `next` has told
+        self._given_up: str | None = None  # why, until `next` has told
+        self._closing: asyncio.Task[None] | None = None
 
     def __del__(self) -> None:
         """The subscription inside, where one is open, warns that it was not closed."""
@@ -73,12 +75,27 @@ class Reconnecting(Subscription):
         assert self._current is not None
         try:
             return await self._current.get_deliveries()
-        except SubscriptionLost as error:
+        except (SubscriptionLost, SubscriptionClosed) as ended:
+            error = self._loss(ended)
             self._lost_at, self._told = error.since, ServerUnavailable
             if asyncio.get_running_loop().time() > self._steady_from:
                 self._backoff.reset()
             self._attempt = asyncio.create_task(self._try_again())
             return error
+
+    def give_up(self, reason: str) -> None:
+        """Connect anew, as after a loss, though the connection is there."""
+        if self.is_connected and self._current is not None and self._given_up is None:
+            self._given_up = reason
+            self._closing = asyncio.create_task(self._current.close())
+
+    def _loss(self, ended: SubscriptionLost | SubscriptionClosed) -> SubscriptionLost:
+        reason, self._given_up = self._given_up, None
+        if isinstance(ended, SubscriptionLost):
+            return ended
+        if reason is None:
+            raise ended
+        return SubscriptionLost(reason, since=datetime.now(UTC))
 
     async def _open(self) -> None:
         await self._connect()

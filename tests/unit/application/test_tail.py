@@ -208,6 +208,22 @@ async def test_what_should_have_come_live_is_recovered() -> None:
     assert sources == ["history", "recovered"]
 
 
+async def test_a_subscription_by_which_nothing_comes_is_made_anew_once() -> None:
+    class Found(History):
+        async def changes(self, *args: Any, **options: Any) -> AsyncGenerator[HistoryChunk]:
+            row = cast(Entry, decode(wire(entity(USER))))
+            yield HistoryChunk(rows=(row,), cursor=Cursor({}), last=True)
+
+        begin = changes
+
+    async with MemoryPubSubGateway() as gateway:
+        told = await take(a_tail(gateway, Found()), 12)
+    kinds = [type(event) for event in told]
+    first = [Connected, *[HistoryRead] * 3, Disconnected]
+    assert kinds[: len(first)] == first
+    assert kinds.count(Connected) == 2 and kinds.count(Disconnected) == 1
+
+
 async def test_what_comes_on_several_channels_comes_in_order_and_each_by_its_rules() -> None:
     other = uuid.UUID(int=8)
     types = ["auditlog", "notification"]
