@@ -278,13 +278,18 @@ class RemoteMerge:
 
     def _caught_up(self, side: _Side, now: datetime) -> list[Event]:
         events = self._came(side, now)
-        side.history_is_away, was_caught_up = False, side.is_caught_up
+        was_caught_up = side.is_caught_up
         side.is_caught_up = side.was_caught_up = True
-        if was_caught_up or not all(each.is_caught_up for each in self._sides.values()):
-            return events
+        return events if was_caught_up else [*events, *self._read()]
+
+    def _read(self) -> list[Event]:
+        """What there was has come, unless that is not so for another user."""
+        sides = self._sides.values()
+        if not all(side.is_caught_up and not side.history_is_away for side in sides):
+            return []
         read = HistoryRead(self._recovered, self._was_away)
         self._recovered, self._was_away = 0, False
-        return [*events, read]
+        return [read]
 
     def _servers_are(self, side: _Side, state: str, now: datetime) -> list[Event]:
         match state:
@@ -298,9 +303,9 @@ class RemoteMerge:
                     return []
                 return [HistoryAway(f"The bridge at {self._name} cannot read its database")]
             case "live":
-                if side.history_is_away:
-                    side.history_is_away = side.is_caught_up = False
-                return self._came(side, now) if side.is_subscribed and side.cursor else []
+                came = self._came(side, now) if side.is_subscribed and side.cursor else []
+                was_away, side.history_is_away = side.history_is_away, False
+                return [*came, *self._read()] if was_away else came
         return []
 
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 from uuid import UUID
 
 import msgspec
@@ -103,23 +103,6 @@ class Notice(msgspec.Struct, frozen=True):
 
 Status = Connected | Disconnected | HistoryAway | HistoryRead | Notice
 Event = Print | Save | Status
-
-
-class TailProtocol(Protocol):
-    """What follows users without a gap and a duplicate, however it does so."""
-
-    @property
-    def has_history(self) -> bool:
-        """Whether gaps are filled, and not only announced."""
-        ...
-
-    def events(self) -> AsyncGenerator[Event]:
-        """What to print and what happened, for ever, to be carried out in order.
-
-        A Save says that what was printed before it may be recorded as done, once it has left the
-        process.
-        """
-        ...
 
 
 Told = Event | Read | Verify

@@ -131,3 +131,15 @@ def test_the_package_itself_imports_nothing() -> None:
 def test_the_package_lists_the_names_that_it_imports_on_first_use() -> None:
     assert {"AuditLogEntity", "MemoryPubSubGateway", "RedisPubSubGateway"} <= set(dir(lykke_cli))
     assert all(hasattr(lykke_cli, name) for name in dir(lykke_cli))
+
+
+def test_tail_needs_nothing_of_a_bridge_unless_it_follows_through_one(
+    redis_server: RedisServer,
+) -> None:
+    arguments = ["tail", uuid.uuid4(), "--live-only", "-o", "ndjson", "--timeout", "0.1s"]
+    modules = imported(*arguments, REDIS_URL=redis_server.url)
+    assert not [name for name in modules if name.startswith("websockets") or "bridge" in name]
+    assert "lykke_cli.cli.runs.remote" not in modules
+    modules = imported("tail", uuid.uuid4(), "--from", "http://localhost:1")
+    assert "websockets.asyncio.client" in modules
+    assert not modules & {*_HEAVY, "hiredis", "starlette", "uvicorn"}

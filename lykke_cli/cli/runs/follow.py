@@ -5,14 +5,14 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
-from lykke_cli.application.tail import Connected, Event, HistoryAway, HistoryRead, TailProtocol
+from lykke_cli.application.tail import Connected, Event, HistoryAway, HistoryRead
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.scene import Tick
 from lykke_cli.cli.output.sink import Sink
@@ -21,6 +21,23 @@ from lykke_cli.cli.runs.keeping import Keeper
 
 if TYPE_CHECKING:
     from lykke_cli.cli.runs.desk import Desk
+
+
+class TailProtocol(Protocol):
+    """What follows users without a gap and a duplicate, however it does so."""
+
+    @property
+    def has_history(self) -> bool:
+        """Whether gaps are filled, and not only announced."""
+        ...
+
+    def events(self) -> AsyncGenerator[Event]:
+        """What to print and what happened, for ever, to be carried out in order.
+
+        A Save says that what was printed before it may be recorded as done, once it has left the
+        process.
+        """
+        ...
 
 
 class Follower:

@@ -9,14 +9,14 @@ import msgspec
 
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.place import NoPlace, Place
-from lykke_cli.application.tail import Tail, TailProtocol, TailRequest
+from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.sink import Sink, StdoutSink
 from lykke_cli.cli.output.terminal import Output, Terminal
 from lykke_cli.cli.runs.emails import Emails
-from lykke_cli.cli.runs.follow import Follower
+from lykke_cli.cli.runs.follow import Follower, TailProtocol
 from lykke_cli.cli.runs.keeping import Keeper, open_file
 from lykke_cli.cli.runs.silence import LIVE_ONLY, probable_mistakes
 from lykke_cli.infrastructure.configuration.settings import Settings
