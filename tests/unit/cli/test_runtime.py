@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -65,3 +67,16 @@ def test_a_signal_while_the_loop_is_closed_comes_too_late(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(asyncio.SelectorEventLoop, "close", closing)
     assert run_async(done()) == "done"
+
+
+def test_what_is_logged_in_detail_does_nothing_to_the_terminal() -> None:
+    code = (
+        "import logging; from lykke_cli.cli.runtime import log_in_detail; log_in_detail()\n"
+        "try: raise ValueError('of \\x1b[2J')\n"
+        "except ValueError: logging.getLogger('theirs').exception('from \\x1b[1m')\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=True
+    ).stderr
+    assert r"from \x1b[1m" in said and r"ValueError: of \x1b[2J" in said
+    assert "\x1b" not in said and "Traceback" in said
