@@ -104,17 +104,11 @@ class HubReader:
         A cancelled call loses nothing. One caller at a time. Raises LoginRefused where the server
         does not permit the user's channel.
         """
+        if timeout is None:
+            return await self._next()
         try:
             async with asyncio.timeout(timeout):
-                while True:
-                    self._joined()
-                    if self._is_woken:
-                        self._is_woken = False
-                        portion = self._take()
-                        if portion.lines or self._is_news(portion) or self._is_interrupted:
-                            self._is_interrupted = False
-                            return self._given(portion)
-                    await self._wait()
+                return await self._next()
         except TimeoutError:
             return self._given(self._take())
 
@@ -140,6 +134,17 @@ class HubReader:
         if self._reader is None:
             raise SubscriptionClosed("The reader is not open: use it in `async with`.")
         return self._reader
+
+    async def _next(self) -> Portion:
+        while True:
+            self._joined()
+            if self._is_woken:
+                self._is_woken = False
+                portion = self._take()
+                if portion.lines or self._is_news(portion) or self._is_interrupted:
+                    self._is_interrupted = False
+                    return self._given(portion)
+            await self._wait()
 
     async def _wait(self) -> None:
         if self._is_woken:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import uvicorn
 
 from lykke_cli.web.limits import Limits
+from lykke_cli.web.sharing_protocol import SharingProtocol
 
 log = logging.getLogger(__name__)
 _Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
@@ -71,7 +72,7 @@ class Server(uvicorn.Server):
                 log_level=logging.CRITICAL,
                 access_log=False,
                 server_header=False,
-                ws="websockets-sansio",
+                ws=SharingProtocol,
                 ws_max_size=Limits().message_bytes,
                 ws_per_message_deflate=False,
                 backlog=AT_ONCE,

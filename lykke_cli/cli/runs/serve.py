@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _EXTRA = ("starlette", "uvicorn", "websockets", "prometheus_client", "jwt", "cryptography")
 _KEY_BYTES = 32
+_GARBAGE = (50_000, 10, 20)
+"""How often it is looked for. A client is hundreds of objects that stay: as often as Python does it
+otherwise, all clients are looked through again and again while many come."""
 _ROUTES = ("/ws/USER_ID", "/events/USER_ID", "/history/USER_ID")
 
 
@@ -140,6 +143,7 @@ class _Duty:
         parent: "Parent | None" = None,
     ) -> bool:
         """Serve until a signal or the parent ends it; returns whether that was Ctrl-C."""
+        gc.set_threshold(*_GARBAGE)
         from lykke_cli.web import make_app
         from lykke_cli.web.authorization import authorize_by
         from lykke_cli.web.server import Server
