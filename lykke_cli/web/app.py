@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import Gap, PubSubGatewayProtocol
@@ -125,9 +126,9 @@ class Bridge(Starlette):
     ) -> None:
         self._service = service
         self._opened = opened
+        self._sockets = Gate(WebSockets(service), origins)
         super().__init__(
             routes=[
-                WebSocketRoute("/ws/{user_id}", WebSockets(service)),
                 Route("/events/{user_id}", Streams(service, EventStream), methods=["GET"]),
                 Route("/history/{user_id}", Streams(service, HistoryStream), methods=["GET"]),
                 Route("/lykke.js", _script),
@@ -156,6 +157,13 @@ class Bridge(Starlette):
             finally:
                 self._service.opened = None
                 self._service.connections.stop_all()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "websocket":  # there are many, each for long: they go a short way
+            await self._sockets(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
     async def drain(self, seconds: float) -> None:
         """Be ready no longer, let nobody in, and send every client away, spread over `seconds`.

@@ -61,8 +61,13 @@ class Gate:
 
 def is_probe(scope: "Scope") -> bool:
     """Whether it only asks how the server is."""
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return scope["type"] == "http" and path in PROBES
+    return scope["type"] == "http" and path_of(scope) in PROBES
+
+
+def path_of(scope: "Scope") -> str:
+    """The path, from where the bridge is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def refused(refusal: Refusal) -> Response:

@@ -27,7 +27,7 @@ from lykke_cli.web.client_messages import (
 from lykke_cli.web.connection import CLOSING, Connection, Gone, Restarting
 from lykke_cli.web.feed import Feed, Start
 from lykke_cli.web.frames import LYKKE_V1, PLAIN, Message
-from lykke_cli.web.gate import deny
+from lykke_cli.web.gate import deny, path_of
 from lykke_cli.web.grant import Forbidden, Grant, Unauthorized
 from lykke_cli.web.limits import Allowance
 from lykke_cli.web.queries import FOLLOWING, Asked, asked, user_of
@@ -45,6 +45,7 @@ from lykke_cli.web.service import Service
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+PATH = "/ws/"
 BUG = 1011
 SUBPROTOCOL = "lykke.v1"
 TOKEN_FIRST = "A token is needed first: in a header, as a sub-protocol, or as the first message."
@@ -62,7 +63,7 @@ class WebSockets:
         try:
             self._service.check_open()
             token = take_token(scope)
-            user_id = user_of(scope["path_params"]["user_id"])
+            user_id = user_of(_user_in(path_of(scope)))
         except LykkeError as error:
             await deny(refusal_of(error), scope, receive, send)
             return
@@ -218,6 +219,15 @@ class Socket:
             close = TOO_LARGE if message.code == "too_large" else NOT_UNDERSTOOD
             raise Refusal(message.code, message.message, 400, close)
         return message
+
+
+def _user_in(path: str) -> str:
+    user = path.removeprefix(PATH)
+    if user == path or "/" in user:
+        raise Refusal(
+            "not_found", f"There is no WebSocket here, but at {PATH}USER_ID.", 404, NOT_UNDERSTOOD
+        )
+    return user
 
 
 def _text(json: bytes) -> Message:

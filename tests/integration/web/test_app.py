@@ -81,8 +81,16 @@ async def test_a_path_that_is_not_there_and_a_method_that_is_not_are_told_as_jso
     place: str, user: uuid.UUID
 ) -> None:
     assert (await get(place, "/nowhere")).lines[0]["code"] == "not_found"
-    async with requested(place, f"/history/{user}", method="POST") as http:
-        assert http.status == 405 and http.headers["allow"]
+    for path in ("/nowhere", "/metrics", "/healthz"):
+        assert (await get(place, f"{path}?token=secret")).status == 400
+    for method in ("POST", "HEAD"):
+        async with requested(place, f"/history/{user}", method=method) as http:
+            assert http.status == 405 and "GET" in http.headers["allow"]
+    for nowhere in (f"{place}/elsewhere", f"{place}/ws"):
+        with pytest.raises(InvalidStatus) as refused:
+            async with connected(nowhere, user):
+                pass
+        assert refused.value.response.status_code == 404
 
 
 async def test_a_page_of_an_allowed_origin_may_read_the_answer(make: Make, user: uuid.UUID) -> None:

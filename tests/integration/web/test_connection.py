@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import socket
 import struct
 import uuid
@@ -69,12 +70,13 @@ async def test_a_client_that_takes_nothing_is_closed_with_4408_and_its_connectio
     app = make(limits=Limits(stall=0.3))
     ids = await commit(sqlite_url, user, 40, meta={"x": "y" * 200_000})
     async with served(app) as place, following(place, user) as beside:
-        tasks, path = len(asyncio.all_tasks()), f"/ws/{user}?last=40"
-        with deaf(place, path, WEBSOCKET) as slow, deaf(place, path, WEBSOCKET) as silent:
-            await until(lambda: slow_closes(app) == 2)
-            assert CLOSE in await asyncio.to_thread(_read_all, slow)
-            await until(lambda: len(asyncio.all_tasks()) <= tasks)
-            await asyncio.to_thread(_read_all, silent)
+        await beside.hear_until("caught_up")
+        before, path = open_sockets(), f"/ws/{user}?last=40"
+        with deaf(place, path, WEBSOCKET):
+            with deaf(place, path, WEBSOCKET) as slow:
+                await until(lambda: slow_closes(app) == 2)
+                assert CLOSE in await asyncio.to_thread(_read_all, slow)
+            await until(lambda: open_sockets() <= before + 1)  # the test's own end
         publish(redis_url, user, b'{"type":"test"}')
         assert (await beside.hear_until("test"))["type"] == "test"
         async with following(place, user, last=40) as again:
@@ -144,6 +146,15 @@ def slow_closes(app: Bridge) -> float:
         if line.startswith("lykke_slow_closes_total{"):
             return float(line.split()[-1])
     raise LookupError
+
+
+def open_sockets() -> int:
+    """How many this process has."""
+    number = 0
+    for file in os.listdir("/dev/fd"):
+        with suppress(OSError):
+            number += os.readlink(f"/dev/fd/{file}").startswith("socket:")
+    return number
 
 
 async def visit(place: str, redis_url: str, *, in_order: bool) -> None:

@@ -60,11 +60,11 @@ async def test_a_browser_that_comes_back_goes_on_where_it_was(
     async with served(make()) as place, requested(place, f"/events/{user}?last=2") as http:
         assert (await ids(http, 2))[0] == first
         place_of = (await until(http, "caught_up"))["id"]
-    missed = await commit(sqlite_url, user, 2)
+    missed = await commit(sqlite_url, user, 3)
     async with served(make()) as place:
         path = f"/events/{user}?last=2"  # the browser asks with the same URL again
         async with requested(place, path, {"Last-Event-ID": place_of}) as http:
-            assert (await ids(http, 2))[0] == missed
+            assert (await ids(http, 3))[0] == missed
 
 
 async def test_the_filters_hold_and_a_heartbeat_has_the_cursor(
