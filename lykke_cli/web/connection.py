@@ -76,11 +76,15 @@ class Connection:
         """Do the works together until one of them ends; raises what it raised, or what ended it."""
         tasks = {asyncio.create_task(work) for work in works}
         try:
-            done, _ = await asyncio.wait({*tasks, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*tasks, self._ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await end(tasks)
-        for each in sorted(done, key=lambda each: each is not self._ended):
-            each.result()
+            # Of all of them: asyncio logs a failure that nobody asked for, and several may fail.
+            failures = [each.exception() for each in tasks if not each.cancelled()]
+        if self._ended.done():
+            self._ended.result()
+        for failure in sorted(filter(None, failures), key=lambda each: isinstance(each, Gone)):
+            raise failure
 
     def stop(self, reason: Exception) -> None:
         """End it: `run` raises `reason`."""
