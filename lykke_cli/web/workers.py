@@ -164,10 +164,11 @@ class Workers:
     def _start(self, place: _Place) -> None:
         place.control, theirs = SPAWN.Pipe()
         place.failure = None
-        place.process = SPAWN.Process(target=_begin, args=(self._work, theirs, place.number))
+        process = SPAWN.Process(target=_begin, args=(self._work, theirs, place.number))
         resource_tracker.ensure_running()  # which unblocks signals when it is started
         with theirs, _interrupts_blocked():
-            place.process.start()
+            process.start()
+        place.process = process
 
     def _bury(self, place: _Place) -> None:
         """See whether its worker has died, and when the next is due."""
