@@ -42,9 +42,10 @@ Why each reader is sent every entry once:
    finds more, readers take it at its end. What a reader was sent from elsewhere is bounded when it
    comes to its position. Once it has nothing of its own it shares the objects of its user's others.
 
-The database may be a standby that lags; but no answer may be older than one before it. Lost commits
-(`witnesses.py`) are the merge's matter. It knows the rows that it read, but not what only a reader
-of its own did: after a crash of the database before the next pass, such a row may come twice.
+The database may be a standby that lags. One that has not come as far as a reader's cursor, or the
+mark's, cannot tell what is beyond: the reader waits until it can. Lost commits (`witnesses.py`)
+are the merge's matter. It knows the rows that it read, but not what only a reader of its own did:
+after a crash of the database before the next pass, such a row may come twice.
 """
 
 from collections import deque
@@ -251,10 +252,7 @@ class Hub:
         return [*self._carry_out(self._trunk.read_failed()), *self._proceed()]
 
     def broken_off(self, request: Request) -> list[Action]:
-        """A read for a reader was left: it is asked for the rest.
-
-        That is done once the reader has taken what there is.
-        """
+        """A read for a reader was left: once it has taken what there is, the rest is asked for."""
         if request.reader is None or not self.awaits(request):
             return []
         del self._requests[request.reader]
@@ -406,13 +404,15 @@ class Hub:
     def _chunk_for(self, reader: Reader, chunk: HistoryChunk) -> list[Action]:
         if reader.stage is Stage.READING:
             reader.read_chunk(chunk)
+            if chunk.behind:
+                return [Wake(reader), *self._wait_for_later_mark(reader)]
             next_step = self._ask(reader, reader.begin_measuring()) if chunk.last else []
             return [Wake(reader), *next_step]
         reader.measured(chunk)
         if not (chunk.last or reader.has_too_much):
             return []
         self._requests.pop(reader, None)
-        if reader.has_too_much or self._trunk.is_holding:
+        if reader.has_too_much or chunk.behind or self._trunk.is_holding:
             return self._wait_for_later_mark(reader)  # also for what is held, which nobody has seen
         member = self._members[reader.user]
         member.raise_floor(reader.latest)

@@ -120,12 +120,13 @@ async def test_a_standby_that_lags_is_waited_for(
     lagging = await changes(behind, chunks[-1].cursor)
     assert ids(lagging) == []
     assert "behind" in str(lagging[-1].notice)
-    assert lagging[-1].exact
+    assert lagging[-1].exact and lagging[-1].behind and not chunks[-1].behind
     lagging = await changes(behind, lagging[-1].cursor)
     assert ids(lagging) == []
     standby.execute("SELECT pg_wal_replay_resume()")
     standby.catch_up()
-    assert ids(await changes(behind, lagging[-1].cursor)) == sorted(new)
+    caught_up = await changes(behind, lagging[-1].cursor)
+    assert ids(caught_up) == sorted(new) and not caught_up[-1].behind
     assert ids(await changes(url, lagging[-1].cursor)) == sorted(new)
 
 

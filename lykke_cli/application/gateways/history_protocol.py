@@ -51,6 +51,9 @@ class HistoryChunk(msgspec.Struct, frozen=True, kw_only=True):
     """The read is complete: its snapshot has become the cursor."""
     authoritative: bool = True
     """False where the server may lag behind broadcasts (a read replica)."""
+    behind: bool = False
+    """A complete read of a server that has not come as far as the old cursor: what it lacks of
+    that comes later, and is covered."""
     exact: bool = True
     """False where the old cursor no longer fitted the database, and some of what it covered is
     read again: by time, or all of it. Entries of the read may then have been returned before."""

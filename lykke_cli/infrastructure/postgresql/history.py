@@ -206,6 +206,7 @@ class PostgresHistory:
                 last=True,
                 authoritative=not snapshot.origin.in_recovery,
                 covered_from=None if low is None else format_time(low),
+                behind=known.origin is not None,
                 exact=exact,
                 notice=notice,
             )

@@ -79,6 +79,7 @@ class HubWorld(ModelDatabase):
         self.all_bytes = all_bytes
         self.keep = keep
         self.hubs = [self._new_hub(), self._new_hub()]
+        self.applied = [0, 0]  # how many rows the replica has that each hub reads
         self.clients: list[Client] = []
 
     # The application
@@ -92,6 +93,16 @@ class HubWorld(ModelDatabase):
         self.begin()
         self.write(len(self.open) - 1, savepoint=False, age=age, user=user)
         self.commit(len(self.open) - 1, publish=publish)
+
+    def replicate_to(self, index: int, count: int) -> None:
+        """The replica that this hub reads applies so many commits."""
+        self.replicated = self.applied[index]
+        self.replicate(count)
+        self.applied[index] = self.replicated
+
+    def lead_astray(self, index: int, commit: int) -> None:
+        """This hub reads another replica from now on, which may have less."""
+        self.applied[index] = self.commits[commit % len(self.commits)] if self.commits else 0
 
     def publish_again(self, index: int, *, replayed: bool) -> None:
         if self.committed:
@@ -145,6 +156,8 @@ class HubWorld(ModelDatabase):
         running = self.hubs[index]
         if not running.asked:
             return
+        if self.replica:
+            self.replicated = self.applied[index]
         asked = running.asked[which % len(running.asked)]
         request = asked.request
         if not running.hub.awaits(request):
@@ -241,7 +254,8 @@ class HubWorld(ModelDatabase):
     def end_transactions(self) -> None:
         while self.open:
             self.commit(0, publish=False)
-        self.replicate(len(self.commits))
+        for index in range(2):
+            self.replicate_to(index, len(self.commits))
 
     def owed(self, client: Client) -> set[str]:
         """What the client must have been sent in the end."""

@@ -180,6 +180,7 @@ class ModelDatabase:
             last=True,
             authoritative=not self.replica,
             covered_from=format_time(bound) if is_recent else None,
+            behind=place.origin is not None,
             exact=place.exact,
         )
 
@@ -195,7 +196,7 @@ class ModelDatabase:
         oldest = min((t.xid for t in self.open), default=self.next_xid)
         lagging = [row.xid for row in self.committed[self.replicated :]]
         visible = self.committed[: self.replicated]
-        origin = Origin("1/1", self.timeline, self.next_xid, "", self.replica)
+        origin = Origin("1/1", self.timeline, 1 + self.replicated, "", self.replica)
         xmin = min([oldest, *lagging])
         ended = self._ended(xmin, lagging)
         snapshot = Snapshot(xmin, self.next_xid, self.now, origin, ended, TABLE)

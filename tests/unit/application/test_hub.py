@@ -52,6 +52,8 @@ class Schedule:
             self.roll_back: 1,
             self.publish_again: 2,
             self.replicate: 3 if replica else 0,
+            self.lead_astray: 1 if replica else 0,
+            self.move: 2 if replica else 0,
             self.disconnect: 1,
             self.reconnect: 1,
             self.confirm: 2,
@@ -133,8 +135,15 @@ class Schedule:
         self.world.publish_again(index, replayed=replayed)
         return index, replayed
 
-    def replicate(self) -> None:
-        self.world.replicate(self.random.randint(1, 3))
+    def replicate(self) -> object:
+        hub, count = self.hub(), self.random.randint(1, 3)
+        self.world.replicate_to(hub, count)
+        return hub, count
+
+    def lead_astray(self) -> object:
+        hub, commit = self.hub(), self.random.randrange(8)
+        self.world.lead_astray(hub, commit)
+        return hub, commit
 
     # The hubs
 
@@ -220,6 +229,17 @@ class Schedule:
         if self.world.clients:
             self.world.leave(self.world.clients[which % len(self.world.clients)])
         return which
+
+    def move(self) -> object:
+        """A client takes what there is at one hub, and goes on at another."""
+        which, hub = self.index(), self.hub()
+        if self.world.clients:
+            client = self.world.clients[which % len(self.world.clients)]
+            self.world.work()
+            self.world.leave(client)
+            self.world.join(client, hub)
+            self.world.work()
+        return which, hub
 
     def take(self, *, lost: bool = False) -> object:
         which = self.index()
@@ -322,3 +342,24 @@ def test_a_row_without_a_time_is_sent_to_its_user_however_deep_its_meta_is() -> 
 
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+
+
+def test_a_database_that_has_less_than_where_a_client_was_is_waited_for() -> None:
+    """It goes on at another hub, which reads a replica that is further behind."""
+    world = HubWorld(lines=50, replica=True)
+    client = world.come(USERS[0], 0, from_the_first=True)
+    world.come(USERS[0], 1, from_the_first=True)
+    world.work()
+    world.write_and_commit(USERS[0], age=timedelta(0), publish=False)
+    world.replicate_to(0, 1)
+    world.tick(0, ReadKind.RECENT)
+    world.work()
+    assert client.received.total() == 1
+    world.leave(client)
+    world.join(client, 1)
+    world.work()
+    assert client.reader and not world.hubs[1].hub.is_caught_up(client.reader)
+    world.replicate_to(1, 1)
+    world.tick(1, ReadKind.RECENT)
+    world.work()  # fails when anything comes twice
+    assert world.hubs[1].hub.is_caught_up(client.reader)
