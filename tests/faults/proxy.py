@@ -17,6 +17,7 @@ class Proxy:
         self._target = target
         self._flowing = True
         self._lines_left: int | None = None
+        self._bytes_left: int | None = None
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -43,6 +44,10 @@ class Proxy:
     def cut_after(self, lines: int) -> None:
         """Once: after so many more lines from the target, which gets all that it is sent."""
         self._lines_left = lines
+
+    def cut_at(self, count: int) -> None:
+        """Once: end a connection in the middle of what it is sent, after so many more bytes."""
+        self._bytes_left = count
 
     def lead_to(self, target: int) -> None:
         """Connections from now on are to this port."""
@@ -82,6 +87,12 @@ class Proxy:
                         self._lines_left = None
                         return
                     self._lines_left -= len(lines)
+                if self._bytes_left is not None:
+                    if len(data) > self._bytes_left:
+                        writer.write(data[: self._bytes_left])
+                        self._bytes_left = None
+                        return
+                    self._bytes_left -= len(data)
                 if self._flowing:
                     writer.write(data)
                     await writer.drain()

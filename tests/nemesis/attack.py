@@ -5,6 +5,7 @@ import gzip
 import os
 import re
 import resource
+import secrets
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.nemesis import oracle
-from tests.nemesis.cluster import CONFLICT, Cluster, NemesisServer, end_readers
+from tests.nemesis.client import INEXACT, TOKEN, BridgeClient, Place
+from tests.nemesis.cluster import CONFLICT, Cluster, Link, NemesisServer, end_readers
 from tests.nemesis.oracle import Consumer, Fact, Line, Run, Violation
 from tests.nemesis.oracle import World as Truth
 from tests.nemesis.plan import (
@@ -42,6 +44,7 @@ from tests.nemesis.plan import (
     Freeze,
     Heal,
     LoseState,
+    Net,
     Open,
     Plan,
     Postgres,
@@ -53,11 +56,12 @@ from tests.nemesis.plan import (
     Stall,
     Start,
     Thaw,
+    Via,
     Wait,
     Write,
 )
 from tests.nemesis.process import ReaderProcess
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 
 READY = 25.0  # seconds for a reader to begin, on a busy machine
 CATCH_UP = 40.0  # seconds to print what is owed, once everything is well again
@@ -69,6 +73,7 @@ PATIENCE = 6.0  # seconds that a step waits for a backfill while a server is awa
 HARM = 15.0  # seconds that a reader may keep the application waiting
 AT_ONCE = Retry(NoBackoff(), 0)
 FOLLOWS = "following auditlog:"  # what a tail says once it is subscribed
+SERVES = "serving http"  # what a bridge says
 ROTATE = "8K"
 REPLAY_RATE, REPLAY_SECONDS = 200, 3  # entries a second at least; for all of them at most
 DISK = 64 << 20  # bytes
@@ -154,12 +159,19 @@ class _Held(msgspec.Struct):
 
     consumer: Consumer
     folder: Path
-    process: ReaderProcess | None = None
+    process: ReaderProcess | BridgeClient | None = None
     run: Run | None = None
     stalled_at: float | None = None
     frozen_at: float | None = None
     disk: Path | None = None
     is_full: bool = False
+    link: Link | None = None
+    """Where clients find a bridge."""
+    port: int = 0
+    """Of the bridge itself."""
+    is_cut_off: bool = False
+    place: Place = msgspec.field(default_factory=Place)
+    """Of a client that is no process."""
 
     @property
     def reader(self) -> Reader:
@@ -168,6 +180,12 @@ class _Held(msgspec.Struct):
     @property
     def is_running(self) -> bool:
         return self.process is not None
+
+    @property
+    def is_serving(self) -> bool:
+        """Of a bridge: whether clients reach it."""
+        is_ready = self.run is not None and self.run.ready is not None
+        return is_ready and self.frozen_at is None and not self.is_cut_off
 
 
 class Attack:
@@ -197,6 +215,7 @@ class Attack:
         self._redis_faults: set[str] = set()
         self._postgres_faults: set[str] = set()
         self._loose = False
+        self._cursor_key = secrets.token_hex(32)
         self._allowance = 0.0  # seconds more for what waits on a silent connection
         self._publisher = redis.Redis(
             port=cluster.redis.port, socket_timeout=0.3, socket_connect_timeout=0.3, retry=AT_ONCE
@@ -207,7 +226,10 @@ class Attack:
             folder = self._folder / reader.name
             folder.mkdir()
             consumer = Consumer(reader, is_rival=reader.file_of is not None)
-            self._held[reader.name] = _Held(consumer, folder)
+            held = self._held[reader.name] = _Held(consumer, folder)
+            if reader.kind == "bridge":
+                held.port = free_port()
+                held.link = Link(held.port).__enter__()
         for step in self._plan.steps:
             if isinstance(step, File) and step.what == "full":
                 self._mount(self._held[step.reader])
@@ -217,6 +239,8 @@ class Attack:
         for held in self._held.values():
             if held.process is not None:
                 held.process.close()
+            if held.link is not None:
+                held.link.__exit__()
         self._heal_redis()
         self._forget_sessions()
         with suppress(Exception):
@@ -287,11 +311,14 @@ class Attack:
                 (held.folder / "clock").write_text(str(offset))
             case File(_, what):
                 self._file(held, what)
+            case Net() if held.link is not None:
+                self._break_net(step, held, held.link)
             case Signal(_, name) if process is not None:
                 self._signal(held, name)
             case Freeze() if process is not None and held.frozen_at is None:
                 process.send(signal.SIGSTOP)
                 held.frozen_at = time.monotonic()
+                self._told_of_bridge(held)
             case Thaw() if process is not None:
                 self._thaw(held)
             case Stall() if process is not None and held.stalled_at is None:
@@ -682,6 +709,25 @@ class Attack:
             cluster.standby.execute("SELECT pg_wal_replay_resume()")
             cluster.wait_for_standby()
 
+    def _break_net(self, step: Net, held: _Held, link: Link) -> None:
+        if step.fault == "cut":
+            link.cut_at(step.after)
+        elif step.fault == "partition":
+            link.swallow()
+            held.is_cut_off = True
+        else:  # what was swallowed is gone: no connection outlives it
+            link.cut()
+            link.restore()
+            link.mend()
+            held.is_cut_off = False
+        self._told_of_bridge(held)
+
+    def _told_of_bridge(self, held: _Held) -> None:
+        """To its clients it is a server that has gone."""
+        for other in self._held.values() if held.reader.kind == "bridge" else ():
+            if other.run is not None and other.reader.via is not None:
+                other.run.faults = other.run.database_faults = True
+
     def _doubt(self) -> None:
         """The server is not what it was: what of the table is gone?"""
         table = self._read_table()
@@ -738,6 +784,12 @@ class Attack:
 
     @property
     def _all_well(self) -> bool:
+        return self._servers_well and all(
+            held.is_serving for held in self._held.values() if held.reader.kind == "bridge"
+        )
+
+    @property
+    def _servers_well(self) -> bool:
         return not self._redis_faults and not self._postgres_faults and self._cluster.linked
 
     def _start(self, step: Start) -> None:
@@ -755,13 +807,17 @@ class Attack:
         held.consumer.respelled = held.consumer.respelled or step.spelling != "plain"
         if held.reader.kind == "replay":
             self._truth.replays.append(time.monotonic())
-        held.process = ReaderProcess(
-            words,
-            self._environment(held, step),
-            narrow=held.reader.narrow,
-            stalled=step.stalled,
-            clock=held.folder / "clock" if held.reader.own_clock else None,
-        )
+        if held.reader.via is not None and held.reader.via != "tail":
+            held.process = self._client(held, held.reader.via, run, step)
+        else:
+            held.process = ReaderProcess(
+                words,
+                self._environment(held, step),
+                narrow=held.reader.narrow,
+                stalled=step.stalled,
+                clock=held.folder / "clock" if held.reader.own_clock else None,
+                on_uvloop=held.reader.on_uvloop,
+            )
         run.spawned = held.process.spawned
         held.stalled_at = time.monotonic() if step.stalled else None
         if step.stalled and run.command == "backfill":
@@ -771,6 +827,24 @@ class Attack:
         else:
             self._await_ready(held)
 
+    def _client(self, held: _Held, via: Via, run: Run, step: Start) -> BridgeClient:
+        begin: dict[str, object] = {}
+        if run.last:
+            begin = {"last": run.last}
+        elif run.since is not None:
+            begin = {"since": run.since.isoformat()}
+        return BridgeClient(
+            via,
+            str(self._user),
+            held.place,
+            [each.link.port for each in self._held.values() if each.link is not None],
+            begin,
+            follows=FOLLOWS,
+            until_caught_up=run.command == "backfill",
+            narrow=held.reader.narrow,
+            stalled=step.stalled,
+        )
+
     def _command(self, held: _Held, step: Start) -> tuple[Run, list[str]]:
         """The run, and the words of its command line."""
         reader, user = held.reader, str(self._user)
@@ -778,11 +852,18 @@ class Attack:
         now = datetime.now(UTC)
         since = None if reader.since is None else self._since(held, now)
         by = step.by if reader.kind in ("stream", "file") else "backfill"
+        if reader.kind == "bridge" or reader.via == "tail":
+            by = "tail"
         run = Run(by, time.monotonic())
-        run.faults = not self._all_well
+        run.faults = not (self._servers_well if reader.kind == "bridge" else self._all_well)
         run.database_faults = bool(self._postgres_faults)
         run.behind = self._cluster.on_standby
         first = not any(r.ready is not None for r in earlier)
+        if reader.kind == "bridge":
+            words = ["serve", "--port", str(held.port), "--hostname", Link.HOST]
+            words += ["--workers", str(reader.workers)]
+            words += ["--drain", "1s", "--reconcile", reader.reconcile, "--health-interval", HEALTH]
+            return run, words
         words = [by, user]
         begins = [] if since is None else ["--since", since.isoformat()]
         if reader.kind == "range":
@@ -796,16 +877,22 @@ class Attack:
             rate = max(REPLAY_RATE, len(self._truth.facts) // REPLAY_SECONDS)
             words += ["--replay", "--rate", str(rate)] if reader.kind == "replay" else []
         elif by == "backfill":
-            run.origin = not earlier
+            run.origin = first if reader.via is not None else not earlier
             run.since = now - oracle.FIRST_USE
         elif first:
             run.origin, run.since, run.last = True, since, reader.last or 0
             words += begins if reader.last is None else ["-n", str(reader.last)]
         else:
             words.append("--resume")
-        if by == "tail":
+        if reader.via == "tail":
+            words += ["--from", f"http://127.0.0.1:{self._first_link.port}"]
+        elif by == "tail":
             words += ["--reconcile", reader.reconcile, "--health-interval", HEALTH]
         return run, words
+
+    @property
+    def _first_link(self) -> Link:
+        return next(held.link for held in self._held.values() if held.link is not None)
 
     def _since(self, held: _Held, now: datetime) -> datetime:
         """The same at every start."""
@@ -833,18 +920,29 @@ class Attack:
             **kept,
             **folders,
             "HOME": str(held.folder),
+            **self._servers(held.reader, step),
+        }
+
+    def _servers(self, reader: Reader, step: Start) -> dict[str, str]:
+        if reader.via is not None:
+            return {"LYKKE_TOKEN": TOKEN}
+        urls = {
             "REDIS_URL": self._cluster.redis_url,
             "DATABASE_URL": self._cluster.database_url(step.spelling),
         }
+        if reader.kind == "bridge":
+            urls |= {"LYKKE_SERVE_TOKEN": TOKEN, "LYKKE_CURSOR_KEY": self._cursor_key}
+        return urls
 
     def _await_ready(self, held: _Held) -> None:
-        deadline = time.monotonic() + (READY if self._all_well else 1.0)
+        is_well = self._servers_well if held.reader.kind == "bridge" else self._all_well
+        deadline = time.monotonic() + (READY if is_well else 1.0)
         while time.monotonic() < deadline:
             self._look_after()
             if held.run is None or held.run.ready is not None or held.stalled_at is not None:
                 return
             time.sleep(0.02)
-        if self._all_well and held.run is not None and not held.run.faults:
+        if is_well and held.run is not None and not held.run.faults:
             held.run.hung = f"did not begin within {READY:.0f} s"
 
     def _await_end(self, held: _Held, *, settled: bool = False) -> None:
@@ -870,7 +968,7 @@ class Attack:
             if process is None or run is None:
                 continue
             if run.command == "tail" and run.ready is None:
-                run.ready = process.said_at(FOLLOWS)
+                run.ready = process.said_at(_first_word(held))
             if process.status is not None and (held.stalled_at is None):
                 process.wait(5)
                 self._ended(held)
@@ -880,14 +978,16 @@ class Attack:
         assert process is not None and run is not None
         held.process = held.run = None
         held.stalled_at = held.frozen_at = None
-        run.ended, run.status = time.monotonic(), process.status
+        run.spawned, run.ended, run.status = process.spawned, time.monotonic(), process.status
         run.stderr = process.stderr
         if run.command == "tail" and run.ready is None:
-            run.ready = process.said_at(FOLLOWS)
+            run.ready = process.said_at(_first_word(held))
         if run.command == "backfill" and run.status == 0:
             run.ready = run.ended
         run.disk_full = run.disk_full or held.is_full
         run.lines = list(_entries(process.lines))
+        if INEXACT in run.stderr and not self._truth.doubts:
+            held.consumer.failures.append("its place did not fit, though nothing was amiss")
         if held.reader.kind == "stream" and oracle.NO_PLACE.search(run.stderr):
             run.origin = True
             if run.command == "tail":
@@ -903,7 +1003,9 @@ class Attack:
         moments = (held.frozen_at, held.stalled_at, time.monotonic())
         process.send(getattr(signal, f"SIG{name}"))
         run.signal = name
-        run.unsure = min(moment for moment in moments if moment is not None)
+        if not isinstance(process, BridgeClient):  # that keeps its place with every frame
+            run.unsure = min(moment for moment in moments if moment is not None)
+        self._told_of_bridge(held)
         if not process.wait(END):
             run.hung = f"did not end within {END:.0f} s of SIG{name}"
             process.close()
@@ -990,10 +1092,11 @@ class Attack:
     def _limit_file(self, held: _Held, *, full: bool) -> None:
         """Where nothing may be mounted: a running reader can make its file no longer."""
         path = self._file_of(held)
-        if held.process is not None and held.run is not None and path.exists():
+        process = held.process
+        if isinstance(process, ReaderProcess) and held.run is not None and path.exists():
             limit = path.stat().st_size + 4096 if full else resource.RLIM_INFINITY
             both = (limit, resource.RLIM_INFINITY)
-            resource.prlimit(held.process.process.pid, resource.RLIMIT_FSIZE, both)
+            resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, both)
             held.run.disk_full = True
 
     def _read_file(self, held: _Held) -> None:
@@ -1079,6 +1182,9 @@ class Attack:
         self._send_late()
         for held in self._held.values():
             self._thaw(held)
+            if held.link is not None:
+                self._break_net(Net(held.reader.name, "mend"), held, held.link)
+                self._start(Start(held.reader.name))
             if held.process is not None:
                 held.process.flow()
                 held.stalled_at = None
@@ -1094,15 +1200,23 @@ class Attack:
         for held in list(self._held.values()):
             if held.run is not None and held.run.command == "backfill":
                 self._await_end(held, settled=True)
+        for held in self._held.values():
+            if held.reader.via == "tail" and held.consumer.runs:
+                self._start(Start(held.reader.name))  # unless it runs
         deadline = time.monotonic() + CATCH_UP + self._allowance
         for held in list(self._held.values()):
             self._catch_up(held, deadline)
         for held in list(self._held.values()):
-            if held.process is not None:
+            if held.process is not None and held.reader.kind != "bridge":
                 time.sleep(0.1)  # for something that is too much
                 self._signal(held, "INT")
         for held in list(self._held.values()):
             self._run_once_more(held)
+        for held in self._held.values():
+            if held.process is not None:
+                self._signal(held, "TERM")
+                if held.consumer.runs[-1].status != 0:
+                    held.consumer.failures.append("it did not end well when it was told to")
         for held in self._held.values():
             if held.reader.kind in ("file", "replay") and held.reader.file_of is None:
                 self._read_file(held)
@@ -1141,11 +1255,18 @@ class Attack:
 
     def _run_once_more(self, held: _Held) -> None:
         """A last run finds what the others left, or has them all printed again."""
-        if held.reader.kind == "range" or not held.consumer.runs or held.consumer.is_rival:
+        if held.reader.kind in ("range", "bridge") or held.reader.via == "tail":
+            return
+        if not held.consumer.runs or held.consumer.is_rival:
             return
         if not any(run.ready is not None for run in held.consumer.runs):
             return
         self._start(Start(held.reader.name, by="backfill"))
+
+
+def _first_word(held: _Held) -> str:
+    """What it says once it does its work."""
+    return SERVES if held.reader.kind == "bridge" else FOLLOWS
 
 
 def _entries(lines: list[tuple[float, bytes]]) -> Iterator[Line]:

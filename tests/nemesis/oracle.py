@@ -330,6 +330,8 @@ def _owed(world: World, life: list[Run]) -> Iterator[Fact]:
     if origin.ready is None:
         return
     newest = _newest(world, origin)
+    if any(origin.spawned < (f.committed or 0) < origin.ready for f in world.facts.values()):
+        newest = set()  # what came meanwhile may have taken their place
     by_time = any(_excused(world, run) for run in life)
     last = max((fact.occurred for fact in world.facts.values()), default=None)
     for fact in world.facts.values():

@@ -21,6 +21,7 @@ SHAPES: tuple[Shape, ...] = (
     *("half_rolled_back", "copy", "prepared", "rollback"),
 )
 Spelling = Literal["plain", "localhost", "other_role"]
+Via = Literal["socket", "events", "tail"]
 RedisFault = Literal["kill", "freeze", "partition", "full", "cut"]
 PostgresFault = Literal[
     "stop",
@@ -140,6 +141,15 @@ class Postgres(msgspec.Struct, frozen=True, tag_field="do", tag="postgres", omit
     fault: PostgresFault
 
 
+class Net(msgspec.Struct, frozen=True, tag_field="do", tag="net", omit_defaults=True):
+    """The network before a bridge: a connection is cut in mid-frame, or all fall silent."""
+
+    reader: str
+    fault: Literal["cut", "partition", "mend"]
+    after: int = 0
+    """So many bytes later."""
+
+
 class Heal(msgspec.Struct, frozen=True, tag_field="do", tag="heal", omit_defaults=True):
     """The server is well and reachable again, its standby linked and up to date."""
 
@@ -194,6 +204,7 @@ AnyStep = (
     | Wait
     | Redis
     | Postgres
+    | Net
     | Heal
     | File
     | LoseState
@@ -208,10 +219,17 @@ class Reader(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A `stream` prints to a pipe, a `file` writes with --to-file, a `replay` publishes what it
     writes to a file, a `range` prints a range of time and is a reader of its own at every start.
+    A `bridge` prints nothing: those with a `via` are its clients.
     """
 
     name: str
-    kind: Literal["stream", "file", "replay", "range"]
+    kind: Literal["stream", "file", "replay", "range", "bridge"]
+    via: Via | None = None
+    """It reads through the plan's bridges: a WebSocket, an event stream, or `tail --from`."""
+    workers: int = 1
+    """Of a bridge."""
+    on_uvloop: bool = False
+    """A bridge is."""
     polls: bool = False
     """It is not kept running: `lykke backfill` now and then."""
     since: int | None = None
@@ -247,6 +265,8 @@ class Plan(msgspec.Struct, frozen=True):
         """The same with other steps, and without the readers that have none."""
         used = {getattr(step, "reader", None) for step in steps}
         named = used | {reader.file_of for reader in self.readers if reader.name in used}
+        if any(reader.via for reader in self.readers if reader.name in named):
+            named |= {reader.name for reader in self.readers if reader.kind == "bridge"}
         readers = tuple(reader for reader in self.readers if reader.name in named)
         return msgspec.structs.replace(self, steps=steps, readers=readers)
 
@@ -292,6 +312,20 @@ class Draft:
             reconcile=rng.choice(["1s", "30s", "30s"]),
             rotates=kind == "file" and rng.random() < 0.2,
             own_clock=rng.random() < 0.1,
+        )
+
+    def draw_client(self) -> Reader:
+        """One that reads through a bridge."""
+        rng = self.rng
+        via: Via = rng.choice(["socket", "socket", "events", "tail"])
+        since, last = rng.choice([(None, None), (None, 3), (2 * HOUR, None), (40 * DAY, None)])
+        return self.reader(
+            "file" if via == "tail" and rng.random() < 0.5 else "stream",
+            via=via,
+            since=since if via != "tail" else since or 2 * HOUR,
+            last=last if via != "tail" else None,
+            polls=via != "tail" and rng.random() < 0.15,
+            narrow=rng.random() < 0.5,
         )
 
     def session(self) -> str:
@@ -598,6 +632,7 @@ def _rival(draft: Draft) -> Iterator[AnyStep]:
         since=first.since,
         reconcile=first.reconcile,
         polls=draft.rng.random() < 0.3,
+        via=first.via,
     )
     yield draft.write(times=6)
     yield draft.go_on(second)
@@ -621,6 +656,56 @@ def _expectation(draft: Draft) -> Iterator[AnyStep]:
     yield draft.write()
     rows = draft.rng.choice([0, 0, 1, 3])
     yield Expect(rows, draft.rng.choice(["sent", "lost", "doubled"]))
+
+
+def _bridge(draft: Draft) -> Iterator[AnyStep]:
+    """One or two, their clients, and what becomes of both."""
+    rng = draft.rng
+    bridges = [
+        draft.reader(
+            "bridge",
+            reconcile=rng.choice(["1s", "30s"]),
+            workers=rng.choice([1, 1, 1, 2]),
+            on_uvloop=rng.random() < 0.2,
+        )
+        for _ in range(rng.choice([1, 1, 2]))
+    ]
+    yield from (Start(bridge.name) for bridge in bridges)
+    clients = [draft.draw_client() for _ in range(rng.choice([1, 2, 3]))]
+    yield from (draft.go_on(client) for client in clients)
+    for _ in range(rng.randint(1, 4)):
+        yield from draft.meanwhile(2)
+        yield from _to_bridge(draft, rng.choice(bridges), rng.choice(clients))
+
+
+def _to_bridge(draft: Draft, bridge: Reader, client: Reader) -> Iterator[AnyStep]:
+    rng = draft.rng
+    dice = rng.random()
+    if dice < 0.35:
+        yield Signal(bridge.name, rng.choice(["KILL", "KILL", "TERM"]))
+        yield from draft.meanwhile(2)
+        yield Start(bridge.name)
+    elif dice < 0.45:
+        yield Freeze(bridge.name)
+        yield from draft.meanwhile(2)
+        yield Wait(rng.choice([0.3, 2.5]))
+        yield Thaw(bridge.name)
+    elif dice < 0.7:
+        yield Net(bridge.name, "cut", after=rng.choice([0, 10, rng.randrange(2000), 100_000]))
+        yield draft.write(times=6)
+    elif dice < 0.8:
+        yield Net(bridge.name, "partition")
+        yield from draft.meanwhile(2)
+        yield Net(bridge.name, "mend")
+    elif dice < 0.9:  # away for longer than a journal holds
+        yield Signal(client.name)
+        yield Fill(rng.choice([100, 600, 3_000]), age=rng.choice([0, 90 * MINUTE]))
+        yield draft.go_on(client)
+    else:
+        yield Stall(client.name)
+        yield Fill(rng.choice([600, 3_000]), age=0, pad=rng.choice([0, 1_000]))
+        yield Wait(rng.choice([0.3, 2.0, 2.0, 35.0]))
+        yield Flow(client.name)
 
 
 def _plain(draft: Draft) -> Iterator[AnyStep]:
@@ -649,6 +734,7 @@ MOTIFS: dict[str, tuple[Motif, int, Literal["shared", "own", "pair"]]] = {
     "rival": (_rival, 2, "shared"),
     "wrong-clock": (_wrong_clock, 2, "shared"),
     "expectation": (_expectation, 3, "shared"),
+    "bridge": (_bridge, 12, "shared"),
     "plain": (_plain, 2, "shared"),
 }
 """What a plan is put together from: how it is drawn, how often, and the cluster that it needs."""
@@ -661,6 +747,7 @@ def draw(seed: int, only: frozenset[str] = frozenset()) -> Plan:
     names = [name for name in MOTIFS if not only or name in only]
     weights = [MOTIFS[name][1] for name in names]
     chosen = rng.choices(names, weights, k=rng.choice([1, 1, 2, 2, 3]))
+    chosen.sort(key="bridge".__ne__)  # what happens then happens to its clients as well
     for kind in rng.choice([("stream",), ("stream",), ("file",), ("stream", "file")]):
         draft.draw_consumer(kind)
     steps: list[AnyStep] = [draft.write() for _ in range(rng.randint(0, 3))]

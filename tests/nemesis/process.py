@@ -49,7 +49,8 @@ class ReaderProcess:
         *,
         narrow: bool,
         stalled: bool,
-        clock: Path | None,
+        clock: Path | None = None,
+        on_uvloop: bool = False,
     ) -> None:
         self.lines: list[tuple[float, bytes]] = []
         self._half = b""
@@ -66,11 +67,16 @@ class ReaderProcess:
         self.process: ForkedProcess | subprocess.Popen[bytes]
         nothing = os.open(os.devnull, os.O_RDONLY)
         try:
-            if clock is None:
+            if clock is None and not on_uvloop:
                 self.process = ForkedProcess(words, env, nothing, out, err)
             else:
+                start = (
+                    program("lykke_on_uvloop")
+                    if clock is None
+                    else [*program("lykke_by_another_clock"), str(clock)]
+                )
                 self.process = subprocess.Popen(
-                    [*program("lykke_by_another_clock"), str(clock), *words],
+                    [*start, *words],
                     stdin=nothing,
                     stdout=out,
                     stderr=err,

@@ -9,4 +9,5 @@ asyncio.run = uvloop.run
 
 from lykke_cli.__main__ import main  # noqa: E402
 
-sys.exit(main())
+if __name__ == "__main__":  # and not in a worker, which imports this too
+    sys.exit(main())
