@@ -89,6 +89,7 @@ ELSEWHERE = {
     "./order.sh": "is the reader's own; see test_expect.py",
     "lykke show 4a1d6cc5": "is no entry of the demo; see test_show.py",
     "--columns time": "names columns of the table, which a pipe has not; see test_live_table.py",
+    "--from http": "needs a bridge; see cli/runs/test_remote.py",
     "--watch": "prints nothing while nothing changes; see test_channels.py",
 }
 
