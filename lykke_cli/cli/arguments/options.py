@@ -24,6 +24,7 @@ from lykke_cli.cli.arguments.help_texts import (
     output_option,
     range_option,
     reliability_option,
+    server_option,
 )
 from lykke_cli.cli.arguments.output import (
     LISTED_AS,
@@ -148,6 +149,7 @@ __all__ = [
     "require_no_start",
     "require_users",
     "seconds",
+    "server_option",
     "settings",
     "terminal",
     "time_range",

@@ -6,20 +6,10 @@ import typer
 
 from lykke_cli.cli.arguments import options
 
-LEADING = (
-    "--host",
-    "--port",
-    "--workers",
-    "--drain",
-    "--hostname",
-    "--origin",
-    "--metrics",
-    "--database-connections",
-)
+LEADING = ("--host", "--port", "--hostname", "--workers", "--drain")
 EPILOG = options.examples(
     "lykke serve",
-    "lykke serve --port 9000 --drain 5s",
-    "LYKKE_SERVE_TOKEN_FILE=token lykke serve --host 0.0.0.0 --hostname audit.example.com",
+    "lykke serve --host 0.0.0.0 --hostname audit.example.com",
     "lykke serve --workers 4 --origin https://app.example.com",
 )
 
@@ -69,27 +59,25 @@ def serve(
     ] = None,
     origin: Annotated[
         list[str] | None,
-        typer.Option(
+        options.server_option(
             "--origin",
             metavar="URL",
             help="Another site whose pages may ask, such as https://app.example.com; repeatable.",
-            show_default=False,
         ),
     ] = None,
     metrics: Annotated[
         bool,
-        typer.Option(
-            "--metrics/--no-metrics", help="Whether /metrics tells figures.", show_default=False
-        ),
+        options.output_option("--metrics/--no-metrics", help="Whether /metrics tells figures."),
     ] = True,
     database_connections: Annotated[
         int,
-        typer.Option(
+        options.server_option(
             "--database-connections",
             metavar="N",
             min=1,
             max=100,
             help="Of each worker at most, however many clients there are.",
+            show_default=True,
         ),
     ] = 4,
     reconcile: Annotated[
