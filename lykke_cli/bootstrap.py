@@ -13,6 +13,7 @@ from uuid import UUID
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
+from lykke_cli.infrastructure.database.chunk_size import CHUNK_ROWS
 from lykke_cli.infrastructure.database.urls import is_sqlite
 
 if TYPE_CHECKING:
@@ -68,16 +69,21 @@ def make_channels(settings: Settings) -> "ChannelsProtocol":
     return RedisChannels(settings.redis_url)
 
 
-def make_history(settings: Settings) -> "HistoryProtocol":
-    """The history in the database; connects on first use. Raises UsageMistake likewise."""
+def make_history(
+    settings: Settings, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int | None = None
+) -> "HistoryProtocol":
+    """The history in the database; connects on first use. Raises UsageMistake likewise.
+
+    A chunk has so many rows at most, and a part of it so many bytes where they are given.
+    """
     url = settings.required_database_url()
     if is_sqlite(url):
         from lykke_cli.infrastructure.sqlite.history import SqliteHistory
 
-        return SqliteHistory(url)
+        return SqliteHistory(url, chunk_rows=chunk_rows, chunk_bytes=chunk_bytes)
     from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 
-    return PostgresHistory(url)
+    return PostgresHistory(url, chunk_rows=chunk_rows, chunk_bytes=chunk_bytes)
 
 
 def make_statistics(settings: Settings) -> "StatisticsProtocol":
@@ -119,6 +125,7 @@ async def make_hub(
     others do, and ServerUnavailable when Redis cannot be reached.
     """
     from lykke_cli.application.hub_driver import HubDriver
+    from lykke_cli.application.hub_reader import PORTION_BYTES, PORTION_LINES
 
     if connections < 2:
         raise UsageMistake("A hub needs two connections to the database: readers always keep one.")
@@ -127,7 +134,10 @@ async def make_hub(
             gateway = make_gateway(settings)
             stack.push_async_callback(gateway.close)
         histories = [
-            await stack.enter_async_context(make_history(settings)) for _ in range(connections)
+            await stack.enter_async_context(
+                make_history(settings, chunk_rows=PORTION_LINES, chunk_bytes=PORTION_BYTES)
+            )
+            for _ in range(connections)
         ]
         driver = HubDriver(
             gateway, histories, reconcile_interval=reconcile_interval, on_status=on_status

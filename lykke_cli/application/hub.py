@@ -160,10 +160,9 @@ class Hub:
     def take(self, reader: Reader) -> tuple[Sequence[Line], list[Action]]:
         """What the reader is to be sent next; its `checkpoint` then holds after it."""
         if reader.has_parcels:
-            lines = reader.take_parcels()
-            if reader.stage is Stage.FOLLOWING:
-                return lines, [Wake(reader)]
-            return lines, self._try_to_attach(reader) if reader in self._waiting else []
+            lines = reader.take_parcel()
+            attached = self._try_to_attach(reader) if reader in self._waiting else []
+            return lines, [Wake(reader), *attached]
         if reader.stage is not Stage.FOLLOWING:
             return [], []
         member = self._members[reader.user]

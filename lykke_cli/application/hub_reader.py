@@ -17,6 +17,10 @@ from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import entry_of
 from lykke_cli.application.reader import Begun, Reader
 
+PORTION_LINES = 500
+PORTION_BYTES = 256 << 10
+"""What is sent at once has at most: so a client that is cut off has all of it, or nothing."""
+
 
 class Portion(msgspec.Struct, frozen=True, gc=False):
     """What comes next for a reader."""

@@ -233,14 +233,11 @@ class Reader:
         self._deliver(unsent, self._beyond_mark(mark, ids))
         self.stage, self.attempts = Stage.FOLLOWING, 0
 
-    def take_parcels(self) -> list[Line]:
-        """What was read for it alone."""
-        taken: list[Line] = []
-        while self._outbox:
-            parcel = self._outbox.popleft()
-            taken += parcel.lines
-            self._sent = parcel.checkpoint
-        return taken
+    def take_parcel(self) -> Sequence[Line]:
+        """Some of what was read for it alone: no more than its checkpoint covers."""
+        parcel = self._outbox.popleft()
+        self._sent = parcel.checkpoint
+        return parcel.lines
 
     def falls_off(self, journal: Journal) -> bool:
         """True when the journal has not all that is new any more: it has to catch up again."""

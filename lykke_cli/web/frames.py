@@ -19,11 +19,11 @@ from uuid import UUID
 import msgspec
 import orjson
 
+from lykke_cli.application.hub_reader import PORTION_BYTES, PORTION_LINES
 from lykke_cli.application.journal import Line
 from lykke_cli.application.merge import Checkpoint
 
-MOST_ENTRIES = 500
-MOST_BYTES = 256 << 10
+MOST_ENTRIES, MOST_BYTES = PORTION_LINES, PORTION_BYTES
 """Of the entries in one frame; a single one may be larger."""
 MOST_SHARED = 64 << 10  # bytes; more is of one reader's history
 OURS = frozenset(

@@ -32,8 +32,10 @@ class Place(msgspec.Struct):
     """Where a client stands."""
 
     cursor: str | None = None
-    beyond: set[str] = msgspec.field(default_factory=set)
-    """Ids of the entries that came after the frame with that cursor."""
+    open: set[str] = msgspec.field(default_factory=set)
+    """Ids of the entries that came since that cursor did, on the same connection."""
+    again: set[str] = msgspec.field(default_factory=set)
+    """Of those of earlier ones: they come once more."""
 
 
 class Refused(Exception):
@@ -65,6 +67,7 @@ class BridgeClient:
         self.status: int | None = None
         self.stderr = ""
         self.worked = 0.0
+        self._via = via
         self._frames = self._of_socket if via == "socket" else self._of_events
         self._user, self._place, self._ports, self._begin = user, place, ports, begin
         self._follows, self._until_caught_up, self._narrow = follows, until_caught_up, narrow
@@ -138,11 +141,15 @@ class BridgeClient:
 
     def _hear(self, port: int) -> bool:
         """One connection; True once there is no more to do."""
-        if self._place.cursor is None:  # it begins, or has to begin again
+        place = self._place
+        if self._via == "socket":  # the others keep their cursor and nothing else
+            place.again |= place.open
+        place.open.clear()
+        if place.cursor is None:  # it begins, or has to begin again
             self.spawned = time.monotonic()
             self.lines.clear()
-            self._place.beyond.clear()
-        is_polled = self._until_caught_up and self._place.cursor is not None
+            place.again.clear()
+        is_polled = self._until_caught_up and place.cursor is not None
         for text in (self._of_history if is_polled else self._frames)(port):
             if self._over.is_set():  # what is cut off here may be no whole frame
                 return False
@@ -169,15 +176,18 @@ class BridgeClient:
                 self._note([frame])
         if cursor := frame.get("cursor"):
             self._place.cursor = cursor
-            self._place.beyond.clear()
+            self._place.open.clear()
             self._say(self._follows)
         return str(frame.get("type"))
 
     def _note(self, entries: list[dict[str, Any]]) -> None:
-        now, beyond = time.monotonic(), self._place.beyond
-        new = [entry for entry in entries if entry["id"] not in beyond]
-        beyond.update(entry["id"] for entry in new)
-        self.lines += [(now, json.dumps(entry).encode()) for entry in new]
+        now, place = time.monotonic(), self._place
+        for entry in entries:
+            place.open.add(entry["id"])
+            if entry["id"] in place.again:
+                place.again.remove(entry["id"])
+            else:
+                self.lines.append((now, json.dumps(entry).encode()))
 
     def _say(self, text: str) -> None:
         if text not in self._said_at or text == INEXACT:

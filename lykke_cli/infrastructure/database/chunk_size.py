@@ -9,7 +9,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from typing import Any
 
 LARGE_META = 16 << 10  # bytes
-CHUNK_BYTES = 4 << 20  # of meta in one part of a chunk, with at least one row
+CHUNK_ROWS = 1_000
+CHUNK_BYTES = 4 << 20  # in one part of a chunk, with at least one row
+ROW_BYTES = 300  # that a row takes beside its meta
 LEFT_OUT = "@"  # before the number of bytes; no JSON begins like that
 FIRST_ROWS = 10
 GROWTH = 10  # times as many rows as in the chunk before
@@ -32,8 +34,9 @@ async def in_parts(
     rows: Sequence[Row],
     meta: int,
     whole: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]],
+    most: int | None = None,
 ) -> AsyncGenerator[list[Row]]:
-    """The rows, in parts of few bytes; `meta` is the index of that column.
+    """The rows, in parts of few bytes, `most` or CHUNK_BYTES; `meta` is the index of that column.
 
     `whole` reads the metas that were left out. It gets the first column of each such row.
     """
@@ -47,7 +50,8 @@ async def in_parts(
             length = int(text[1:21])
         else:
             length = len(text) if isinstance(text, str | bytes) else 0
-        if part and size + length > CHUNK_BYTES:
+        length += ROW_BYTES
+        if part and size + length > (most or CHUNK_BYTES):
             yield await _filled(part, meta, left_out, whole)
             part, left_out, size = [], [], 0
         part.append(row)

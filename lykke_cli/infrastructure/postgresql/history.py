@@ -43,7 +43,7 @@ from lykke_cli.application.gateways.history_protocol import (
 )
 from lykke_cli.application.messages import format_time
 from lykke_cli.infrastructure.database import regions, runs
-from lykke_cli.infrastructure.database.chunk_size import ChunkSize, in_parts
+from lykke_cli.infrastructure.database.chunk_size import CHUNK_ROWS, ChunkSize, in_parts
 from lykke_cli.infrastructure.database.handover import (
     Handover,
     Stalled,
@@ -77,7 +77,6 @@ from lykke_cli.infrastructure.postgresql.witnesses import newest, understood
 
 LOOK_BACK = timedelta(hours=1)
 """How far back a periodic read looks; a full one has no bound."""
-CHUNK_ROWS = 1_000
 MOST_RUNS = 10_000
 """Of more runs of ids than that in a cursor the person is told: it is large, and slow."""
 _GROWING = (
@@ -90,16 +89,21 @@ _GROWING = (
 class PostgresHistory:
     """HistoryProtocol on PostgreSQL 13 or newer; `url` as in DATABASE_URL.
 
-    `look_back` is how far a periodic read looks back. Connects on first use, and again after an
-    error.
+    `look_back` is how far a periodic read looks back, the other bounds are of a chunk. Connects on
+    first use, and again after an error.
     """
 
     def __init__(
-        self, url: str, *, look_back: timedelta = LOOK_BACK, chunk_rows: int = CHUNK_ROWS
+        self,
+        url: str,
+        *,
+        look_back: timedelta = LOOK_BACK,
+        chunk_rows: int = CHUNK_ROWS,
+        chunk_bytes: int | None = None,
     ) -> None:
         self._snapshots = Snapshots(url)
         self._look_back = look_back
-        self._chunk_rows = chunk_rows
+        self._chunk_rows, self._chunk_bytes = chunk_rows, chunk_bytes
 
     async def __aenter__(self) -> Self:
         return self
@@ -406,7 +410,7 @@ class PostgresHistory:
 
         while records := await cursor.fetch(size.rows):
             size.came()
-            async with aclosing(in_parts(records, META, whole)) as parts:
+            async with aclosing(in_parts(records, META, whole, self._chunk_bytes)) as parts:
                 async for part in parts:
                     yield part
 

@@ -27,7 +27,7 @@ from lykke_cli.application.gateways.history_protocol import (
 )
 from lykke_cli.application.messages import Entry, UnreadableEntry, canonical_id
 from lykke_cli.infrastructure.database import regions
-from lykke_cli.infrastructure.database.chunk_size import ChunkSize, in_parts
+from lykke_cli.infrastructure.database.chunk_size import CHUNK_ROWS, ChunkSize, in_parts
 from lykke_cli.infrastructure.database.errors import database_errors, unreadable_rows
 from lykke_cli.infrastructure.database.handover import Handover, handed_over, in_transactions
 from lykke_cli.infrastructure.database.regions import Region, SortKey
@@ -51,7 +51,6 @@ from lykke_cli.infrastructure.sqlite.cursor import (
 from lykke_cli.infrastructure.sqlite.rows import COLUMNS, META, Found, StoredKey, read_row
 from lykke_cli.infrastructure.sqlite.selection import IN_RANGE, as_list, in_range, stored_time
 
-CHUNK_ROWS = 1_000
 _METAS = "SELECT seq, meta FROM audit_logs WHERE seq IN (SELECT value FROM json_each(:seqs))"
 # What is no time is sorted as the text that it is: `since`, `until` and the newest go by that.
 _OLDEST_FIRST = f"""
@@ -100,12 +99,14 @@ class _Newest(NamedTuple):
 
 
 class SqliteHistory:
-    """HistoryProtocol on SQLite; `url` is sqlite:///path."""
+    """HistoryProtocol on SQLite; `url` is sqlite:///path. The bounds are of a chunk."""
 
-    def __init__(self, url: str, *, chunk_rows: int = CHUNK_ROWS) -> None:
+    def __init__(
+        self, url: str, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int | None = None
+    ) -> None:
         self._path = sqlite_path(url)
         self._display = display_url(url)
-        self._chunk_rows = chunk_rows
+        self._chunk_rows, self._chunk_bytes = chunk_rows, chunk_bytes
         self._connection: aiosqlite.Connection | None = None
         self._opened = ""
         self._lock = asyncio.Lock()
@@ -319,7 +320,7 @@ class SqliteHistory:
             size = ChunkSize(self._chunk_rows)
             while rows := await self._next(cursor, size.rows):
                 size.came()
-                async with aclosing(in_parts(rows, META, whole)) as parts:
+                async with aclosing(in_parts(rows, META, whole, self._chunk_bytes)) as parts:
                     async for part in parts:
                         with unreadable_rows(self._display):
                             found = [read_row(row) for row in part]

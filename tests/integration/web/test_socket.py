@@ -69,6 +69,24 @@ async def test_history_comes_first_then_what_is_live(
         assert client.ids == [*old, new]
 
 
+async def test_who_is_cut_off_in_a_long_history_goes_on_after_the_last_frame(
+    place: str, sqlite_url: str, user: uuid.UUID
+) -> None:
+    """Each frame has a cursor that covers it, though much is read at once."""
+    many = await commit(sqlite_url, user, 1_200)
+    many += await commit(sqlite_url, user, 40, meta={"text": "x" * 20_000})
+    where: dict[str, Any] = {"since": "1h"}
+    ids = list[str]()
+    for frames in (1, 2, 3, 100):
+        async with following(place, user, **where) as client:
+            while frames and (frame := await client.hear())["type"] != "caught_up":
+                assert frame["cursor"]
+                frames -= 1
+        ids += client.ids
+        where = {"cursor": client.cursor}
+    assert ids == many
+
+
 async def test_who_says_nothing_begins_from_now_on(
     make: Make, sqlite_url: str, user: uuid.UUID
 ) -> None:

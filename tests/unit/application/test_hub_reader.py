@@ -51,6 +51,22 @@ async def test_after_its_time_a_portion_has_no_lines_and_the_newest_checkpoint()
         assert portion.checkpoint != before
 
 
+async def test_each_portion_of_history_has_a_checkpoint_that_covers_it_and_no_more() -> None:
+    app = Application(chunk_size=2)
+    before = [app.record(USER) for _ in range(7)]
+    async with a_hub(app) as hub, hub.reader(USER, last=7) as reader:
+        await reader.begun()
+        for _ in range(100):  # in which all of it is read
+            await asyncio.sleep(0)
+        ids = list[str]()
+        while len(ids) < len(before):
+            portion = await reader.next()
+            ids += ids_of(portion)
+            assert len(portion.lines) <= 2
+            async with a_hub(app) as other, other.reader(USER, resume=portion.checkpoint) as rest:
+                assert ids + await caught_up(rest) == before
+
+
 async def test_what_filters_do_not_let_through_moves_the_checkpoint_all_the_same() -> None:
     app = Application()
     async with a_hub(app) as hub, hub.reader(USER, filters=NOT_X) as filtered:
