@@ -12,6 +12,7 @@ import pytest
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
+from lykke_cli.infrastructure.postgresql.snapshots import Snapshots
 from tests.builders import entity, insert
 from tests.cli_process import run_lykke
 from tests.faults.standby import Standby
@@ -128,6 +129,18 @@ async def test_a_standby_that_lags_is_waited_for(
     caught_up = await changes(behind, lagging[-1].cursor)
     assert ids(caught_up) == sorted(new) and not caught_up[-1].behind
     assert ids(await changes(url, lagging[-1].cursor)) == sorted(new)
+
+
+async def test_how_far_a_standby_has_come_is_asked_before_its_snapshot(
+    own_postgres: PostgresServer, standby: Standby
+) -> None:
+    for server in (own_postgres, standby):
+        snapshots = Snapshots(server.url())
+        for _ in range(2):  # on a new connection, and on one that was there
+            async with snapshots.take() as (_, snapshot):
+                is_standby = snapshot.origin.in_recovery
+                assert (0 < snapshot.reached <= snapshot.origin.lsn) == is_standby
+        snapshots.close()
 
 
 def test_what_a_lagging_standby_lacks_is_not_written_twice_when_the_state_is_lost(

@@ -142,7 +142,7 @@ class BridgeClient:
     def _hear(self, port: int) -> bool:
         """One connection; True once there is no more to do."""
         place = self._place
-        if self._via == "socket":  # the others keep their cursor and nothing else
+        if self._via == "socket" or self._until_caught_up:  # else it keeps the cursor alone
             place.again |= place.open
         place.open.clear()
         if place.cursor is None:  # it begins, or has to begin again

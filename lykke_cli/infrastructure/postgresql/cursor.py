@@ -55,6 +55,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Of the transactions from xmin on, those that are known to have ended before."""
     relations: frozenset[int] = frozenset()
     """The oids of those that hold the table's rows."""
+    reached: int = 0
+    """A standby shows all of the log up to here; `origin.lsn` may be later than what it shows."""
 
     def position(self, xmin: str) -> int | None:
         """The 64-bit id of the transaction that wrote a visible row; None for an ancient one."""
@@ -167,7 +169,7 @@ def lags(stored: Stored, snapshot: Snapshot) -> bool:
         return False
     if now.timeline and then.timeline and now.timeline != then.timeline:
         return now.timeline < then.timeline
-    return 0 < now.lsn < then.lsn
+    return 0 < (snapshot.reached or now.lsn) < then.lsn
 
 
 def known_ended(stored: Stored | None, snapshot: Snapshot) -> Runs:

@@ -25,6 +25,10 @@ _LSN = _Question(
         ELSE pg_current_wal_insert_lsn() END - '0/0')::text""",
     frozenset({"pg_last_wal_replay_lsn()", "pg_current_wal_insert_lsn()"}),
 )
+REPLAYED = _Question(
+    "(pg_last_wal_replay_lsn() - '0/0')::text", frozenset({"pg_last_wal_replay_lsn()"})
+)
+"""Of a standby, to be asked for before the snapshot is taken: this shows all that is before it."""
 _TIMELINE = _Question(
     "CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END",
     frozenset({"pg_walfile_name(pg_lsn)", "pg_current_wal_lsn()"}),

@@ -15,7 +15,13 @@ from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
 from lykke_cli.infrastructure.postgresql.connection import LOCAL_SETTINGS, connect
 from lykke_cli.infrastructure.postgresql.cursor import Origin, Snapshot
 from lykke_cli.infrastructure.postgresql.engines import refuse_unfit
-from lykke_cli.infrastructure.postgresql.rights import CONTROL, XACT_STATUS, Offer, offer_of
+from lykke_cli.infrastructure.postgresql.rights import (
+    CONTROL,
+    REPLAYED,
+    XACT_STATUS,
+    Offer,
+    offer_of,
+)
 
 FAR_APART = 1_000
 """How many transactions may have begun since the oldest that is open before it is asked which of
@@ -55,6 +61,7 @@ class Snapshots:
         self._system = ""
         self._offer = Offer()
         self._identity: str | None = None
+        self._is_standby = False
         self._lock = asyncio.Lock()
 
     def close(self) -> None:
@@ -147,6 +154,7 @@ class Snapshots:
         is_new = connection is None or connection.is_closed()
         if is_new:
             self._connection = connection = await connect(self._dsn)
+        reached = await self._replayed(connection) if self._is_standby and not is_new else 0
         transaction = connection.transaction(**_TRANSACTION)
         await transaction.start()
         await connection.execute(LOCAL_SETTINGS)
@@ -158,6 +166,10 @@ class Snapshots:
                 self._system = await connection.fetchval(_SYSTEM)
         asked = await connection.fetchrow(self._offer.snapshot_query)
         text, at, in_recovery, database, relations, lsn, timeline, started, crashed = asked
+        self._is_standby = in_recovery
+        if is_new and in_recovery:  # how far it has come is asked for first
+            await transaction.commit()
+            return await self._begin()
         number = 0 if timeline is None else int(timeline, 16)
         if in_recovery and self._offer.answers(CONTROL.functions):
             number = await connection.fetchval(_REPLICA_TIMELINE)
@@ -166,8 +178,17 @@ class Snapshots:
         self._identity = self._named(name)
         origin = Origin(name, number, int(lsn or 0), server, in_recovery)
         xmin, xmax, _ = text.split(":")
-        snapshot = Snapshot(int(xmin), int(xmax), at, origin, relations=frozenset(relations))
+        snapshot = Snapshot(
+            int(xmin), int(xmax), at, origin, relations=frozenset(relations), reached=reached
+        )
         return connection, transaction, snapshot
+
+    async def _replayed(self, connection: Any) -> int:
+        """How far a standby has come; 0 where it may not be asked."""
+        if not self._offer.answers(REPLAYED.functions):
+            return 0
+        async with connection.transaction(readonly=True):  # a pooler may lie between
+            return int(await connection.fetchval(f"SELECT {REPLAYED.expression}") or 0)
 
     def _is_far_apart(self, snapshot: Snapshot) -> bool:
         """True where it pays to ask which transactions have ended, and it may be asked."""
