@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 from uuid import UUID
 
 import msgspec
@@ -32,6 +32,18 @@ class Portion(msgspec.Struct, frozen=True, gc=False):
     """Nothing is known to be missing: history was read, and live follows."""
     caught_up_anew: bool = False
     """That is so for the first time, or again after an outage."""
+
+
+class Outlet(Protocol):
+    """Where what is new can be handed to at once, without waking whoever waits in `next`."""
+
+    def is_open(self) -> bool:
+        """Whether it takes something at this moment."""
+        ...
+
+    def write(self, portion: Portion) -> None:
+        """Take it; never raises."""
+        ...
 
 
 class HubReader:
@@ -62,6 +74,9 @@ class HubReader:
         self._is_interrupted = False
         self._waiter: asyncio.Future[None] | None = None
         self._refusal: Exception | None = None
+        self._left: Portion | None = None  # was taken, and is for `next`
+        self.outlet: Outlet | None = None
+        """Takes what comes while somebody waits in `next`, as long as it is open."""
 
     async def __aenter__(self) -> Self:
         if self._reader is not None:
@@ -119,8 +134,27 @@ class HubReader:
     def wake(self) -> None:
         """There may be something new."""
         self._is_woken = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._can_write() and self._has_written():
+            return
+        self._waiter.set_result(None)
+
+    def _can_write(self) -> bool:
+        may = self._refusal is None and not self._is_interrupted and self._left is None
+        return may and self.outlet is not None and self.outlet.is_open()
+
+    def _has_written(self) -> bool:
+        """True when there is nothing left to be done by whoever waits."""
+        assert self.outlet is not None
+        self._is_woken = False
+        portion = self._take()
+        if self._is_news(portion):
+            self._left = portion
+            return False
+        if portion.lines:
+            self.outlet.write(self._given(portion))
+        return True
 
     def interrupt(self) -> None:
         """Let `next` return at once, without lines where there is nothing new."""
@@ -142,6 +176,9 @@ class HubReader:
     async def _next(self) -> Portion:
         while True:
             self._joined()
+            if self._left is not None:
+                portion, self._left = self._left, None
+                return self._given(portion)
             if self._is_woken:
                 self._is_woken = False
                 portion = self._take()

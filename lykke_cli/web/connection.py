@@ -7,7 +7,7 @@ method of an object that has the transport; another server's connection ends whe
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lykke_cli.application.ending import end
@@ -59,6 +59,7 @@ class Connection:
         self._last_sent = loop.time()
         self._sending = 0
         self._ended: asyncio.Future[None] = loop.create_future()
+        self._server: Any = getattr(receive, "__self__", None)  # uvicorn's object for it
 
     async def send(self, message: Message) -> None:
         """Hand a message to the server; raises Gone. It may wait until the peer took others."""
@@ -71,6 +72,24 @@ class Connection:
             raise Gone from error
         finally:
             self._sending -= 1
+
+    @property
+    def sends_at_once(self) -> bool:
+        """Whether its server has a way to send without waiting."""
+        return hasattr(self._server, "can_send_now") and hasattr(self._server, "send_now")
+
+    def can_send_now(self) -> bool:
+        """Whether the peer has taken enough for `send_now`."""
+        return not self._sending and not self._ended.done() and self._server.can_send_now()
+
+    def send_now(self, messages: Sequence[Message]) -> None:
+        """Hand messages to the server without waiting; what fails ends the connection."""
+        self._last_sent = self._clock()
+        try:
+            for message in messages:
+                self._server.send_now(message)
+        except Exception as error:
+            self.stop(error)
 
     async def run(self, *works: Coroutine[Any, Any, None]) -> None:
         """Do the works together until one of them ends; raises what it raised, or what ended it."""
@@ -117,7 +136,7 @@ class Connection:
 
     def abort(self, *, after: float = 0.0) -> None:
         """End the connection itself in so many seconds, whatever was not taken."""
-        transport = getattr(getattr(self.receive, "__self__", None), "transport", None)
+        transport = getattr(self._server, "transport", None)
         if transport is None or (transport.is_closing() and not transport.get_write_buffer_size()):
             return
         asyncio.get_running_loop().call_later(after, transport.abort)

@@ -10,7 +10,7 @@ from lykke_cli.application.filters import Filters
 from lykke_cli.application.hub_driver import Begun, HubReader, Portion
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.web.connection import Connection
-from lykke_cli.web.frames import Dialect, Frame, own_frame, with_cursor
+from lykke_cli.web.frames import Dialect, Frame, Rendered, own_frame, with_cursor
 from lykke_cli.web.queries import Asked
 from lykke_cli.web.service import Service
 
@@ -59,8 +59,20 @@ class Feed:
                 await self._subscribed(await self._begun(reader))
                 self._status = None if self._service.is_live else self._service.status()
                 self._connection.listener = self
+            if self._connection.sends_at_once:
+                reader.outlet = self
             while True:
                 await self._send(await reader.next())
+
+    def is_open(self) -> bool:
+        """Whether what comes can be sent without waiting, and nothing is to be said before it."""
+        return self._status is None and self._connection.can_send_now()
+
+    def write(self, portion: Portion) -> None:
+        """Send what comes at once: to wake a task for each client would cost most of it."""
+        rendered = self._render(portion)
+        self._connection.send_now(rendered.messages)
+        self._service.metrics.sent(rendered.entries)
 
     def tell(self, status: Frame) -> None:
         """Of what the client is told nothing else: Redis or the database, away or back."""
@@ -94,9 +106,7 @@ class Feed:
 
     async def _send(self, portion: Portion) -> None:
         if portion.lines:
-            rendered = self._service.frames.of(
-                self._user_id, self._dialect, portion.lines, portion.checkpoint
-            )
+            rendered = self._render(portion)
             for message in rendered.messages:
                 await self._connection.send(message)
             self._service.metrics.sent(rendered.entries)
@@ -109,6 +119,11 @@ class Feed:
             await self._tell(status)
         elif not portion.lines and not portion.caught_up_anew:
             await self._tell_with_cursor(own_frame("heartbeat"))
+
+    def _render(self, portion: Portion) -> Rendered:
+        return self._service.frames.of(
+            self._user_id, self._dialect, portion.lines, portion.checkpoint
+        )
 
     async def _tell_with_cursor(self, frame: Frame) -> None:
         assert self._reader is not None

@@ -18,14 +18,25 @@ class SharingProtocol(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         """As uvicorn does it, but for the text of an open connection."""
-        text = message.get("text")
-        if text is None or not self.handshake_complete:
+        if "text" not in message or not self.handshake_complete:
             return await super().send(message)
         if not self.writable.is_set():
             await self.writable.wait()
-        if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
+        if not self._is_open():
             return await super().send(message)
+        self.send_now(message)
+
+    def can_send_now(self) -> bool:
+        """Whether `send` of a text would neither wait nor fail."""
+        return self.handshake_complete and self.writable.is_set() and self._is_open()
+
+    def send_now(self, message: Any) -> None:
+        """The same at once, where it can."""
         frame = message.get(FRAME)
         if frame is None:
-            frame = message[FRAME] = Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+            text = message["text"].encode()
+            frame = message[FRAME] = Frame(Opcode.TEXT, text).serialize(mask=False)
         self.transport.write(frame)
+
+    def _is_open(self) -> bool:
+        return not (self.disconnected or self.close_sent) and self.conn.state is State.OPEN

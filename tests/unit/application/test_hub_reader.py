@@ -8,6 +8,7 @@ import pytest
 from lykke_cli import LoginRefused
 from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
 from lykke_cli.application.filters import Filters
+from lykke_cli.application.hub_reader import Portion
 from lykke_cli.application.subscription import Subscription
 from tests.unit.application.model_history import Application
 from tests.unit.application.test_hub_driver import USER, a_hub, caught_up, ids_of, take
@@ -126,3 +127,75 @@ async def test_it_is_of_use_inside_its_block_alone() -> None:
         with pytest.raises(SubscriptionClosed):
             await reader.next()
         assert hub.statistics.readers == 0
+
+
+class Outlet:
+    """Takes what comes while it is open."""
+
+    def __init__(self) -> None:
+        self.opened = True
+        self.portions: list[Portion] = []
+
+    def is_open(self) -> bool:
+        return self.opened
+
+    def write(self, portion: Portion) -> None:
+        self.portions.append(portion)
+
+
+async def test_what_comes_while_somebody_waits_is_written_at_once_and_wakes_nobody() -> None:
+    app, outlet = Application(), Outlet()
+    async with a_hub(app) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+        reader.outlet = outlet
+        waiting = asyncio.create_task(reader.next())
+        await asyncio.sleep(0)
+        recorded = []
+        for number in range(1, 4):
+            recorded.append(app.record(USER))
+            while len(outlet.portions) < number:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert not waiting.done()
+        assert [id for portion in outlet.portions for id in ids_of(portion)] == recorded
+        assert reader.checkpoint is outlet.portions[-1].checkpoint
+        outlet.opened = False
+        recorded.append(app.record(USER))
+        assert ids_of(await waiting) == recorded[3:]
+        reader.interrupt()
+        assert not (await reader.next()).lines
+
+
+async def test_news_is_for_whoever_waits_though_there_is_an_outlet() -> None:
+    app, outlet = Application(), Outlet()
+    before = [app.record(USER)]
+    async with a_hub(app) as hub, hub.reader(USER, last=1) as reader:
+        reader.outlet = outlet
+        came: list[str] = []
+        while not (portion := await reader.next()).caught_up_anew:
+            came += ids_of(portion)
+        came += [id for portion in outlet.portions for id in ids_of(portion)]
+        assert came == before
+
+
+async def test_cancelled_waits_beside_an_outlet_lose_nothing_and_repeat_nothing() -> None:
+    app, outlet, recorded = Application(), Outlet(), list[str]()
+    async with a_hub(app) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+        reader.outlet = outlet
+
+        async def take_one() -> None:
+            outlet.write(await reader.next())
+
+        for turns in range(60):
+            outlet.opened = bool(turns % 3)
+            taking = asyncio.create_task(take_one())
+            recorded.append(app.record(USER))
+            for _ in range(turns % 6):
+                await asyncio.sleep(0)
+            taking.cancel()
+            with suppress(asyncio.CancelledError):
+                await taking
+        outlet.opened = False
+        came = [id for portion in outlet.portions for id in ids_of(portion)]
+        came += await take(reader, len(recorded) - len(came))
+    assert came == recorded
