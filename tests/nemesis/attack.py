@@ -216,6 +216,7 @@ class Attack:
         self._postgres_faults: set[str] = set()
         self._loose = False
         self._cursor_key = secrets.token_hex(32)
+        self._may_be_cut = False  # a connection to a bridge, at any time
         self._allowance = 0.0  # seconds more for what waits on a silent connection
         self._publisher = redis.Redis(
             port=cluster.redis.port, socket_timeout=0.3, socket_connect_timeout=0.3, retry=AT_ONCE
@@ -712,6 +713,7 @@ class Attack:
     def _break_net(self, step: Net, held: _Held, link: Link) -> None:
         if step.fault == "cut":
             link.cut_at(step.after)
+            self._may_be_cut = True
         elif step.fault == "partition":
             link.swallow()
             held.is_cut_off = True
@@ -856,6 +858,7 @@ class Attack:
             by = "tail"
         run = Run(by, time.monotonic())
         run.faults = not (self._servers_well if reader.kind == "bridge" else self._all_well)
+        run.faults |= reader.via is not None and self._may_be_cut
         run.database_faults = bool(self._postgres_faults)
         run.behind = self._cluster.on_standby
         first = not any(r.ready is not None for r in earlier)

@@ -151,6 +151,11 @@ class WebSocketBridge:
                 remedy="NO_PROXY names the hosts that are reached without it.",
             ) from error
         except WebSocketException as error:
+            if isinstance(error.__cause__, EOFError):  # it is restarted, or what is before it
+                raise ServerUnavailable(
+                    f"Cannot reach the bridge at {self.name} (it hung up).",
+                    remedy="Is `lykke serve` running there?",
+                ) from error
             raise self._no_bridge("what answers speaks no WebSocket") from error
         except OSError as error:
             why = network_reason(error) or "it hung up"

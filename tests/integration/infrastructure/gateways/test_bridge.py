@@ -127,6 +127,17 @@ async def test_no_redirect_is_followed_as_the_token_would_go_along(model: ModelB
         assert other.queries == []
 
 
+async def test_who_hangs_up_without_a_word_may_be_a_bridge_that_is_restarted() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        text = await refused(at(f"http://127.0.0.1:{port}"), ServerUnavailable)
+    assert "Cannot reach" in text and "no bridge" not in text
+
+
 async def test_who_speaks_no_websocket_is_no_bridge() -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
