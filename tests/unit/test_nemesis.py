@@ -173,6 +173,17 @@ def test_a_notice_excuses_repetition_only_where_there_was_a_reason() -> None:
     assert story.verdict == []
 
 
+def test_a_bridge_s_client_may_be_sent_something_twice_after_a_fail_over_and_only_then() -> None:
+    for doubts, verdict in (([], ["twice"]), ([105.5], [])):
+        story = Story(via="socket")
+        story.run()
+        story.commit("a")
+        story.prints("a", "a")
+        story.ends()
+        story.world.doubts += doubts
+        assert story.verdict == verdict
+
+
 def test_a_notice_excuses_no_loss() -> None:
     story = Story()
     story.run()
