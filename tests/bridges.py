@@ -124,15 +124,16 @@ class Client:
 @asynccontextmanager
 async def connected(
     place: str,
-    user_id: UUID,
+    user_id: UUID | None,
     query: str = "",
     *,
     protocols: tuple[str, ...] = ("lykke.v1",),
     **options: Any,
 ) -> AsyncGenerator[Client]:
-    """A client, which has said nothing yet."""
+    """A client, which has said nothing yet; without a user it follows every one."""
+    path = "/ws" if user_id is None else f"/ws/{user_id}"
     async with connect(
-        f"ws://{place}/ws/{user_id}{query}",
+        f"ws://{place}{path}{query}",
         subprotocols=[Subprotocol(protocol) for protocol in protocols] or None,
         max_size=None,
         **options,
@@ -142,7 +143,7 @@ async def connected(
 
 @asynccontextmanager
 async def following(
-    place: str, user_id: UUID, query: str = "", **start: Any
+    place: str, user_id: UUID | None, query: str = "", **start: Any
 ) -> AsyncGenerator[Client]:
     """A client that has begun, with `cursor`, `since` or `last`, or now."""
     async with connected(place, user_id, query) as client:

@@ -63,9 +63,9 @@ class Client:
 
 
 @asynccontextmanager
-async def following(url: str, user: str, **options: Any) -> AsyncIterator[Client]:
+async def following(url: str, user: str | None, **options: Any) -> AsyncIterator[Client]:
     """A client of the bridge there, with these options of `follow`, and of `follows.mjs`."""
-    given = json.dumps({"url": url, "userId": user} | options)
+    given = json.dumps({"url": url} | ({} if user is None else {"userId": user}) | options)
     process = await asyncio.create_subprocess_exec(
         *(str(NODE), str(PROGRAM), MODULE.as_uri(), given),
         stdin=asyncio.subprocess.PIPE,

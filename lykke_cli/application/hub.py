@@ -5,7 +5,8 @@ what to do. A driver does the waiting.
 
 The words:
 
-* member: a user who has a reader. Each has a journal (`journal.py`).
+* member: a user who has a reader. Each has a journal (`journal.py`). So have all users together,
+  where a reader wants every user's: that is one more member, of which all others are a part.
 * trunk: one `Merge` for all members together. What it prints goes into the journals.
 * pass: a read of the trunk's; it reads all who were members when it was asked for.
 * mark: the end of a pass, a position in the journals with the trunk's cursor.
@@ -41,6 +42,9 @@ Why each reader is sent every entry once:
    live entry beyond that is left to the next pass, which is brought forward. Where a pass itself
    finds more, readers take it at its end. What a reader was sent from elsewhere is bounded when it
    comes to its position. Once it has nothing of its own it shares the objects of its user's others.
+8. All users together have no more room than one. A user with a reader of its own has its own room
+   nevertheless: what that makes too many for all users together, their readers take at the next
+   mark. Where that still leaves too many, everything live is left to the pass after it.
 
 The database may be a standby that lags. One that has not come as far as a reader's cursor, or the
 mark's, cannot tell what is beyond: the reader waits until it can. Lost commits (`witnesses.py`)
@@ -57,17 +61,14 @@ from lykke_cli.application import merge
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.gateways.history_protocol import HistoryChunk
 from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
-from lykke_cli.application.journal import Journal, Line, Mark
+from lykke_cli.application.journal import JOURNAL_BYTES, JOURNAL_LINES, Line, Mark
 from lykke_cli.application.left_to_history import LeftToHistory
-from lykke_cli.application.member import ALL_BYTES, Member, Members
+from lykke_cli.application.member import ALL_BYTES, EVERYBODYS, Member, Members
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save, Verify
 from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry, to_line
 from lykke_cli.application.reader import Reader, Stage
 from lykke_cli.application.unsettled import Unsettled
 
-JOURNAL_LINES = 256
-JOURNAL_BYTES = 256 << 10
-"""For each user; a single line may be longer."""
 MARKS = 64
 """How many passes ago a reader may have left, to come back without the database."""
 IDS = 64
@@ -79,8 +80,8 @@ _BROUGHT_FORWARD = (ReadKind.RECENT, ReadKind.FULL)
 class Hub:
     """Serves the readers of one channel type; see the module's docstring.
 
-    `lines` and `line_bytes` bound each journal, `all_bytes` all together, `ids` each checkpoint;
-    `keep` and `hold` are the merge's.
+    `lines` and `line_bytes` bound each journal, that of all users `everybodys` times as much,
+    `all_bytes` all together, `ids` each checkpoint; `keep` and `hold` are the merge's.
     """
 
     def __init__(
@@ -89,15 +90,15 @@ class Hub:
         *,
         lines: int = JOURNAL_LINES,
         line_bytes: int = JOURNAL_BYTES,
+        everybodys: int = EVERYBODYS,
         all_bytes: int = ALL_BYTES,
         ids: int = IDS,
         keep: int = merge.KEPT_IDS,
         hold: int = merge.HELD_MESSAGES,
     ) -> None:
-        self._bounds = (lines, line_bytes)
         self._most_ids = ids
         self._trunk = Merge(keep=keep, hold=hold)
-        self._members = Members(channel_type, all_bytes)
+        self._members = Members(channel_type, lines, line_bytes, everybodys, all_bytes)
         self._waiting: dict[Reader, None] = {}  # in the order in which they came
         self._requests: dict[Reader | None, Request] = {}
         self._marks: deque[Mark] = deque(maxlen=MARKS)
@@ -131,13 +132,13 @@ class Hub:
 
     def join(
         self,
-        user_id: UUID,
+        user_id: UUID | None,
         resume: Checkpoint | None = None,
         *,
         since: datetime | None = None,
         last: int | None = None,
     ) -> tuple[Reader, list[Action]]:
-        """A reader of one user's entries.
+        """A reader of one user's entries, or with None of every user's.
 
         It goes on from `resume`, or begins as `HistoryProtocol.begin` says.
         """
@@ -145,7 +146,7 @@ class Hub:
         actions = list[Action]()
         member = self._members.get(reader.user)
         if member is None:
-            member = self._new_member(user_id)
+            member = self._new_member(reader)
             actions.append(Subscribe(user_id))
         self._members.join(member, reader)
         self._waiting[reader] = None
@@ -176,13 +177,13 @@ class Hub:
 
     # The channels
 
-    def confirmed(self, user_ids: Iterable[UUID]) -> list[Action]:
+    def confirmed(self, user_ids: Iterable[UUID | None]) -> list[Action]:
         """The server has confirmed that these users' channels are followed.
 
         While there is no connection they count as such, if all are followed once there is one.
         """
         for user_id in user_ids:
-            if member := self._members.get(str(user_id)):
+            if member := self._members.get(None if user_id is None else str(user_id)):
                 member.is_confirmed = True
         if self._passes:
             return self._proceed()
@@ -201,7 +202,10 @@ class Hub:
 
     def live(self, arrivals: Sequence[Arrival]) -> list[Action]:
         """Take messages that arrived on the channels."""
-        admitted = [own for arrival in arrivals if (own := self._admitted(arrival)) is not None]
+        members, left = self._members, self._left
+        admitted = [own for one in arrivals if (own := members.admitted(one, left)) is not None]
+        if left.is_waiting:
+            self._want(ReadKind.RECENT)
         return [*self._carry_out(self._trunk.live(admitted)), *self._proceed(attach=False)]
 
     # The database
@@ -262,27 +266,15 @@ class Hub:
         """False once it need not be answered."""
         return self._requests.get(request.reader) is request
 
-    def _new_member(self, user_id: UUID) -> Member:
-        # What is printed from now on comes into the journal. Before, it may have had another.
+    def _new_member(self, reader: Reader) -> Member:
+        # What is printed from now on comes into the journal. Before, it may have had another, or
+        # all users together had one, or some of them.
         whole_from = self._passes if self._is_passing else self._passes + 1
-        journal, is_included = Journal(*self._bounds), not self._is_passing
-        member = Member(user_id, journal, is_included=is_included, whole_from=whole_from)
-        member.room = self._unsettled.room(member.user)
+        begins = self._position if self._unsettled.of(reader.user) else 0
+        included = not self._is_passing
+        member = self._members.new(reader.user_id, begins, whole_from, is_included=included)
+        member.room = self._unsettled.room(reader.user)
         return member
-
-    def _admitted(self, arrival: Arrival) -> Arrival | None:
-        """What the trunk may take of it; a live entry too many is left to the next pass."""
-        member = self._members.by_channel(arrival)
-        if member is None:
-            return None
-        own = member.own(arrival)
-        if isinstance(own.message, Entry):
-            if member.room <= 0:
-                self._left.note(own.message.occurred_at)
-                self._want(ReadKind.RECENT)
-                return None
-            member.room -= 1
-        return own
 
     @property
     def _is_passing(self) -> bool:
@@ -299,8 +291,7 @@ class Hub:
                 if isinstance(one, Read):
                     self._passes += 1
                     self._left.asked()
-                users = [member.user_id for member in self._members.all()]
-                self._requests[None] = request = Request(users, one)
+                self._requests[None] = request = Request(self._members.asked_about(), one)
                 actions.append(request)
         return actions
 
@@ -308,8 +299,8 @@ class Hub:
         """Put into the journals what the trunk prints."""
         told: dict[Member, None] = {}
         for arrival in arrivals:
-            member, message = self._members.by_owner(arrival), arrival.message
-            if member is None:
+            members, message = self._members.whose(arrival), arrival.message
+            if not members:
                 continue
             self._position += 1
             id, at = None, ""
@@ -317,10 +308,13 @@ class Hub:
                 id, at = message.id, message.occurred_at
                 self.entries += 1
                 self.recovered += arrival.source == "recovered"
-                if self._unsettled.add(member.user, id, at):
-                    self._want(ReadKind.RECENT)
-            self._members.append(member, Line(self._position, to_line(message), id, at))
-            told[member] = None
+                self._unsettled.add(message.user_id, id, at)
+            line = Line(self._position, to_line(message), id, at)
+            for member in members:
+                self._members.append(member, line)
+                told[member] = None
+        if any(self._unsettled.is_half_full(member.user) for member in told):
+            self._want(ReadKind.RECENT)
         return self._wake(member for member in told if self._unsettled.room(member.user) >= 0)
 
     def _wake(self, members: Iterable[Member]) -> list[Action]:
@@ -337,7 +331,7 @@ class Hub:
         had_too_much = [one for one in members if self._unsettled.room(one.user) < 0]
         self._set_mark(chunk)
         for member in members:
-            member.room = self._unsettled.room(member.user)
+            member.settled(self._unsettled.room(member.user))
         return self._wake(members if self.is_whole and not was_whole else had_too_much)
 
     def _set_mark(self, chunk: HistoryChunk) -> None:
@@ -345,7 +339,8 @@ class Hub:
         assert checkpoint is not None
         pending = self._unsettled.settle(checkpoint.pending.keys())
         is_bounded = chunk.covered_from is not None
-        if self._left.is_missing_from(chunk) or (is_bounded and self._unsettled.is_full):
+        is_full = any(self._unsettled.room(one.user) <= 0 for one in self._members.all())
+        if self._left.is_missing_from(chunk) or (is_bounded and is_full):
             self._want(ReadKind.FULL)
         mark = Mark(
             number=self._passes,
@@ -393,7 +388,8 @@ class Hub:
         return self._ask(reader, reader.begin_reading(self._marks[-1]))
 
     def _ask(self, reader: Reader, what: Read | Verify) -> list[Action]:
-        self._requests[reader] = request = Request([reader.user_id], what, reader)
+        users = None if reader.user_id is None else [reader.user_id]
+        self._requests[reader] = request = Request(users, what, reader)
         return [request]
 
     def _wait(self, reader: Reader, *, failed: bool = False) -> None:
@@ -407,7 +403,7 @@ class Hub:
                 return [Wake(reader), *self._wait_for_later_mark(reader)]
             next_step = self._ask(reader, reader.begin_measuring()) if chunk.last else []
             return [Wake(reader), *next_step]
-        reader.measured(chunk)
+        reader.measured(chunk, self._unsettled.of(reader.user).keys())
         if not (chunk.last or reader.has_too_much):
             return []
         self._requests.pop(reader, None)

@@ -10,21 +10,22 @@ from lykke_cli.application.reader import Reader
 
 
 class Subscribe(msgspec.Struct, frozen=True):
-    """Follow the user's channel; answer with `confirmed`."""
+    """Follow the user's channel, or with None every user's; answer with `confirmed`."""
 
-    user_id: UUID
+    user_id: UUID | None
 
 
 class Unsubscribe(msgspec.Struct, frozen=True):
     """Follow it no longer."""
 
-    user_id: UUID
+    user_id: UUID | None
 
 
 class Request(msgspec.Struct, frozen=True, eq=False):
     """Ask history about these users; answer with `chunk`, `verified` or `failed`."""
 
-    users: Sequence[UUID]
+    users: Sequence[UUID] | None
+    """None: all there are."""
     what: Read | Verify
     reader: Reader | None = None
     """Who asks; None: the hub, for all. With a cursor of None the reader's `since` and `last`

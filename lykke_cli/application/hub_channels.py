@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Set
 from uuid import UUID
 
 from lykke_cli.application.backoff import Backoff
-from lykke_cli.application.errors import LoginRefused, ServerUnavailable
+from lykke_cli.application.errors import LoginRefused, ServerUnavailable, UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import Channel, MultiplexedSubscription
+from lykke_cli.domain.errors import LykkeError
 
 logger = logging.getLogger(__name__)
 
@@ -16,39 +17,39 @@ class HubChannels:
     """Brings the subscription in line with who is wanted; who comes together is added together.
 
     `confirmed` is called with users whose channels are followed, `refused` with one whose channel
-    the server does not permit.
+    the server does not permit, or does not have: None is every user's.
     """
 
     def __init__(
         self,
         link: MultiplexedSubscription,
         channel_type: str,
-        confirmed: Callable[[Set[UUID]], None],
-        refused: Callable[[UUID, LoginRefused], None],
+        confirmed: Callable[[Set[UUID | None]], None],
+        refused: Callable[[UUID | None, LykkeError], None],
     ) -> None:
         self._link = link
         self._type = channel_type
         self._confirmed = confirmed
         self._refused = refused
-        self._wanted: set[UUID] = set()
-        self._followed: set[UUID] = set()
-        self._unconfirmed: set[UUID] = set()
-        self._not_permitted: set[UUID] = set()
+        self._wanted: set[UUID | None] = set()
+        self._followed: set[UUID | None] = set()
+        self._unconfirmed: set[UUID | None] = set()
+        self._not_permitted: set[UUID | None] = set()
         self._something = asyncio.Event()
 
-    def follow(self, user_id: UUID) -> None:
+    def follow(self, user_id: UUID | None) -> None:
         self._not_permitted.discard(user_id)
         self._wanted.add(user_id)
         self._unconfirmed.add(user_id)
         self._something.set()
 
-    def leave(self, user_id: UUID) -> None:
+    def leave(self, user_id: UUID | None) -> None:
         self._wanted.discard(user_id)
         self._unconfirmed.discard(user_id)
         self._not_permitted.discard(user_id)
         self._something.set()
 
-    def try_again(self, user_id: UUID) -> None:
+    def try_again(self, user_id: UUID | None) -> None:
         """Another reader has come: the channel may be permitted by now."""
         if user_id in self._not_permitted:
             self.follow(user_id)
@@ -85,11 +86,11 @@ class HubChannels:
             self._unconfirmed -= known
             self._confirmed(known)
 
-    async def _add(self, users: Set[UUID]) -> None:
+    async def _add(self, users: Set[UUID | None]) -> None:
         """One refusal is for all that are asked for together: then it is asked for fewer."""
         try:
             await self._link.add(self._channels(users))
-        except LoginRefused as error:
+        except (LoginRefused, UsageMistake) as error:
             if len(users) == 1:
                 [user_id] = users
                 self._refuse(user_id, error)
@@ -101,10 +102,10 @@ class HubChannels:
         else:
             self._followed |= users
 
-    def _refuse(self, user_id: UUID, error: LoginRefused) -> None:
+    def _refuse(self, user_id: UUID | None, error: LykkeError) -> None:
         self._wanted.discard(user_id)
         self._not_permitted.add(user_id)
         self._refused(user_id, error)
 
-    def _channels(self, users: Iterable[UUID]) -> list[Channel]:
+    def _channels(self, users: Iterable[UUID | None]) -> list[Channel]:
         return [Channel(user_id, self._type) for user_id in users]

@@ -126,14 +126,14 @@ class HubDriver:
 
     def reader(
         self,
-        user_id: UUID,
+        user_id: UUID | None,
         *,
         resume: Checkpoint | None = None,
         since: datetime | None = None,
         last: int | None = None,
         filters: Filters = Filters(),  # noqa: B008
     ) -> HubReader:
-        """A reader, not yet open: enter it.
+        """A reader of one user's entries, or with None of every user's, not yet open: enter it.
 
         It goes on from `resume`, or begins with what occurred at or after `since`, with the newest
         `last` entries that `filters` let through, or now. With filters other messages of the

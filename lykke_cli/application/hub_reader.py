@@ -47,15 +47,15 @@ class Outlet(Protocol):
 
 
 class HubReader:
-    """One reader of one user's entries. Entering the block joins, leaving it leaves.
+    """One reader of one user's entries, or of every user's.
 
-    Made by `HubDriver.reader`.
+    Entering the block joins, leaving it leaves. Made by `HubDriver.reader`.
     """
 
     def __init__(
         self,
         service: HubService,
-        user_id: UUID,
+        user_id: UUID | None,
         resume: Checkpoint | None,
         since: datetime | None,
         last: int | None,

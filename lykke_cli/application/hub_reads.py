@@ -50,7 +50,8 @@ class _Job:
         self.rank = rank
         self.key = key
         self.requests: list[Request] = []
-        self.users: set[UUID] = set()
+        self.users: set[UUID] | None = set()
+        """None: all there are."""
         self.patience = PATIENCE
 
     def __lt__(self, other: "_Job") -> bool:
@@ -58,7 +59,16 @@ class _Job:
 
     def add(self, request: Request) -> None:
         self.requests.append(request)
-        self.users.update(request.users)
+        if self.users is None or request.users is None:
+            self.users = None
+        else:
+            self.users.update(request.users)
+
+    def has_room_for(self, request: Request) -> bool:
+        """Whether the read does not come to be about too many users."""
+        if self.users is None or request.users is None or len(self.users) < MOST_USERS:
+            return True
+        return self.users.issuperset(request.users)
 
 
 class Reads:
@@ -99,7 +109,7 @@ class Reads:
         """Answer it in its turn."""
         key = None if request.reader is None else _key(request)
         job = self._open.get(key) if key is not None else None
-        if job is None or (len(job.users) >= MOST_USERS and request.users[0] not in job.users):
+        if job is None or not job.has_room_for(request):
             job = _Job(_rank(request), key)
             insort_left(self._waiting, job)  # after those of the same rank
             if key is not None:
@@ -239,7 +249,7 @@ class Reads:
                     break
 
     def _chunks(
-        self, history: HistoryProtocol, request: Request, users: set[UUID]
+        self, history: HistoryProtocol, request: Request, users: set[UUID] | None
     ) -> AsyncGenerator[HistoryChunk]:
         assert isinstance(request.what, Read)
         kind, cursor = request.what.kind, request.what.cursor
@@ -277,10 +287,10 @@ class Reads:
 
     async def _hand_out(self, job: _Job, chunk: HistoryChunk, *, to_all: bool) -> None:
         """Give each its rows; where there are none, how far the read has come, if `to_all`."""
-        rows: dict[str, list[HistoryRow]] = {}
+        rows: dict[str | None, list[HistoryRow]] = {}
         for row in chunk.rows:
-            rows.setdefault(row.user_id, []).append(row)
-        parts: dict[str, HistoryChunk] = {}
+            rows.setdefault(None if job.users is None else row.user_id, []).append(row)
+        parts: dict[str | None, HistoryChunk] = {}
         for number, request in enumerate(job.requests, 1):
             assert request.reader is not None
             user = request.reader.user
@@ -298,9 +308,10 @@ def _key(request: Request) -> object:
     """Requests with the same are answered together; None: alone."""
     reader, what = request.reader, request.what
     if what.cursor is not None:
-        return type(what), _text(what.cursor)
+        return type(what), request.users is None, _text(what.cursor)
     assert reader is not None
-    return "from now on" if reader.since is None and reader.last is None else None
+    is_new = reader.since is None and reader.last is None
+    return ("from now on", request.users is None) if is_new else None
 
 
 def _text(cursor: Cursor) -> bytes:

@@ -6,7 +6,6 @@ from typing import Protocol
 from uuid import UUID
 
 from lykke_cli.application.channel_types import AUDIT_LOG
-from lykke_cli.application.errors import LoginRefused
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
 from lykke_cli.application.gateways.pubsub_protocol import MultiplexedSubscription
@@ -15,6 +14,7 @@ from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubs
 from lykke_cli.application.hub_channels import HubChannels
 from lykke_cli.application.hub_reads import Reads, Told
 from lykke_cli.application.reader import Reader
+from lykke_cli.domain.errors import LykkeError
 
 
 class Waiting(Protocol):
@@ -93,10 +93,10 @@ class HubService:
             return 0.0
         return asyncio.get_running_loop().time() - self._whole_until
 
-    def _confirmed(self, users: Iterable[UUID]) -> None:
+    def _confirmed(self, users: Iterable[UUID | None]) -> None:
         self.carry_out(self.hub.confirmed(users))
 
-    def _not_permitted(self, user_id: UUID, error: LoginRefused) -> None:
+    def _not_permitted(self, user_id: UUID | None, error: LykkeError) -> None:
         for reader, waiting in self.readers.items():
             if reader.user_id == user_id:
                 waiting.refuse(error)

@@ -11,6 +11,9 @@ import msgspec
 from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.merge import Checkpoint
 
+JOURNAL_LINES = 256
+JOURNAL_BYTES = 256 << 10
+"""For each user; a single line may be longer."""
 LINE_BYTES = 200
 """What a line takes beside its data."""
 
@@ -33,8 +36,9 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """Of the pass."""
     position: int
     cursor: Cursor
-    pending: Mapping[str, dict[str, str]]
-    """By user, the entries at or before `position` that `cursor` does not cover."""
+    pending: Mapping[str | None, dict[str, str]]
+    """By user, and with None of all, the entries at or before `position` that `cursor` does not
+    cover."""
     floor: str | None
     """The latest occurred_at of those that it covers."""
     authoritative: bool
@@ -43,14 +47,17 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal:
-    """The last lines of one user: at most `limit`, and `limit_bytes` or a single line."""
+    """The last lines of one user: at most `limit`, and `limit_bytes` or a single line.
 
-    def __init__(self, limit: int, limit_bytes: int) -> None:
+    It has none of those up to the position at which it `begins`.
+    """
+
+    def __init__(self, limit: int, limit_bytes: int, begins: int = 0) -> None:
         self._limit = limit
         self._limit_bytes = limit_bytes
         self._lines: deque[Line] = deque()
         self._bytes = 0
-        self._dropped = 0  # the position of the last line that is no longer here
+        self._dropped = begins  # the position of the last line that is no longer here
 
     def __len__(self) -> int:
         return len(self._lines)

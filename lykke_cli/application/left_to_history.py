@@ -10,6 +10,11 @@ class LeftToHistory:
         self._oldest: str | None = None  # of those that no read was asked for since
         self._awaited: str | None = None  # of those that the read under way returns
 
+    @property
+    def is_waiting(self) -> bool:
+        """True when there are some that no read was asked for since."""
+        return self._oldest is not None
+
     def note(self, occurred_at: str) -> None:
         """One was left."""
         self._oldest = _older(self._oldest, occurred_at)

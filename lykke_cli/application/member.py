@@ -1,12 +1,16 @@
-"""Users who have a reader on a hub, or had one lately; `hub.py` explains the words."""
+"""Users who have a reader on a hub, or had one lately; `hub.py` explains the words.
 
-from collections.abc import Collection, Mapping
+All users together are one more member, whose `user` is None.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
 
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.application.journal import Journal, Line, Mark, SharedEnd
+from lykke_cli.application.left_to_history import LeftToHistory
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
 from lykke_cli.application.reader import Reader
@@ -14,6 +18,8 @@ from lykke_cli.application.reader import Reader
 LINGER = 2
 """For how many ticks a user who has no reader any more is followed: one may come back soon."""
 MOST_LINGERING = 1_000  # users
+EVERYBODYS = 16
+"""How many times as much the journal of all users together holds."""
 ALL_BYTES = 64 << 20
 """Of all journals together; of more the oldest lines go."""
 
@@ -22,10 +28,10 @@ class Member:
     """What a hub knows of one user."""
 
     def __init__(
-        self, user_id: UUID, journal: Journal, *, is_included: bool, whole_from: int
+        self, user_id: UUID | None, journal: Journal, whole_from: int, *, is_included: bool
     ) -> None:
         self.user_id = user_id
-        self.user = str(user_id)
+        self.user = None if user_id is None else str(user_id)
         self.journal = journal
         self.readers: set[Reader] = set()
         self.is_confirmed = False
@@ -37,6 +43,8 @@ class Member:
         """Where its readers take up to; None once something has come since."""
         self.room = 0
         """How many live entries may come until the next mark."""
+        self.is_behind = False
+        """The newest mark leaves more uncovered than a checkpoint may name."""
         self.idle = 0
         """For how many ticks nobody has read it."""
         self.floor: str | None = None
@@ -64,32 +72,28 @@ class Member:
         self.end = None
         return self.journal.drop_up_to(position)
 
-    def own(self, arrival: Arrival) -> Arrival:
-        """What the trunk may take of a message on the user's channel.
+    def may_know(self, entry: Entry) -> bool:
+        """True when a reader may have been sent it from elsewhere: it is to be looked up."""
+        return self.floor is not None and entry.occurred_at <= self.floor
 
-        An entry of another user's says nothing about that user's journal, and one that may have
-        been sent from elsewhere is to be looked up.
-        """
-        entry = arrival.message
-        if not isinstance(entry, Entry):
-            return arrival
-        if entry.user_id != self.user:
-            other = OtherMessage(entry.to_json() if arrival.raw is None else arrival.raw)
-            return msgspec.structs.replace(arrival, message=other)
-        if self.floor is not None and entry.occurred_at <= self.floor:
-            return msgspec.structs.replace(arrival, replayed=True)
-        return arrival
+    def settled(self, room: int) -> None:
+        """A mark was set, which leaves room for so many."""
+        self.room, self.is_behind = room, room < 0
 
 
 class Members:
-    """Those who are followed, on channels of one type."""
+    """Those who are followed, on channels of one type; the bounds are as in `Hub`."""
 
-    def __init__(self, channel_type: str, all_bytes: int) -> None:
+    def __init__(
+        self, channel_type: str, lines: int, line_bytes: int, everybodys: int, all_bytes: int
+    ) -> None:
+        self._bounds = (lines, line_bytes)
+        self._everybodys = everybodys
         self._all_bytes = all_bytes
         self._bytes = 0
         self._channel_prefix = channel_name(channel_type, None).removesuffix("*")
-        self._by_user: dict[str, Member] = {}
-        self._lingering: dict[str, Member] = {}  # in the order in which they were left
+        self._by_user: dict[str | None, Member] = {}
+        self._lingering: dict[str | None, Member] = {}  # in the order in which they were left
 
     def __bool__(self) -> bool:
         return bool(self._by_user)
@@ -99,21 +103,63 @@ class Members:
         """How many have a reader."""
         return len(self._by_user) - len(self._lingering)
 
-    def get(self, user: str) -> Member | None:
+    def new(
+        self, user_id: UUID | None, begins: int, whole_from: int, *, is_included: bool
+    ) -> Member:
+        """One more, which `join` makes one of them; its journal begins at this position."""
+        times = self._everybodys if user_id is None else 1
+        lines, line_bytes = self._bounds
+        journal = Journal(times * lines, times * line_bytes, begins)
+        return Member(user_id, journal, whole_from, is_included=is_included)
+
+    def get(self, user: str | None) -> Member | None:
         return self._by_user.get(user)
 
-    def __getitem__(self, user: str) -> Member:
+    def __getitem__(self, user: str | None) -> Member:
         return self._by_user[user]
 
-    def by_channel(self, arrival: Arrival) -> Member | None:
-        return self._by_user.get(arrival.channel.removeprefix(self._channel_prefix))
+    def asked_about(self) -> Sequence[UUID] | None:
+        """Whom a pass reads; None: everybody."""
+        if None in self._by_user:
+            return None
+        return [member.user_id for member in self.all() if member.user_id is not None]
 
-    def by_owner(self, arrival: Arrival) -> Member | None:
-        """Whose entry it is; of another message, whose channel it came on."""
+    def whose(self, arrival: Arrival) -> list[Member]:
+        """To whom it belongs: an entry to its user's, another message to its channel's."""
         message = arrival.message
         if isinstance(message, Entry | UnreadableEntry):
-            return self._by_user.get(message.user_id)
-        return self.by_channel(arrival)
+            return self._reached(message.user_id)
+        return self._reached(self._user_of(arrival))
+
+    def admitted(self, arrival: Arrival, left: LeftToHistory) -> Arrival | None:
+        """What the trunk may take of a live message; an entry too many is `left` to the next pass.
+
+        An entry of another user's than the channel's says nothing about that user's journal.
+        """
+        user, entry = self._user_of(arrival), arrival.message
+        members = self._reached(user)
+        if not members or not isinstance(entry, Entry):
+            return arrival if members else None
+        if entry.user_id != user:
+            other = OtherMessage(entry.to_json() if arrival.raw is None else arrival.raw)
+            return msgspec.structs.replace(arrival, message=other)
+        # A user's own room counts, though it may be more than there is for all users together.
+        if members[0].room <= 0 or any(member.is_behind for member in members):
+            left.note(entry.occurred_at)
+            return None
+        for member in members:
+            member.room -= 1
+        if any(member.may_know(entry) for member in members):
+            return msgspec.structs.replace(arrival, replayed=True)
+        return arrival
+
+    def _user_of(self, arrival: Arrival) -> str:
+        return arrival.channel.removeprefix(self._channel_prefix)
+
+    def _reached(self, user: str) -> list[Member]:
+        """The user's own member first, then all users' one."""
+        found = (self._by_user.get(user), self._by_user.get(None))
+        return [member for member in found if member is not None]
 
     def append(self, member: Member, line: Line) -> None:
         """Put it into the member's journal."""
@@ -153,7 +199,7 @@ class Members:
             member.idle += 1
         return [self._drop(user) for user, m in [*self._lingering.items()] if m.idle >= LINGER]
 
-    def _drop(self, user: str) -> Member:
+    def _drop(self, user: str | None) -> Member:
         del self._lingering[user]
         member = self._by_user.pop(user)
         self._bytes += member.drop_up_to(member.journal.position)

@@ -61,7 +61,7 @@ class Reader:
 
     def __init__(
         self,
-        user_id: UUID,
+        user_id: UUID | None,
         resume: Checkpoint | None,
         since: datetime | None,
         last: int | None,
@@ -70,7 +70,7 @@ class Reader:
         self._most_ids = most_ids
         self._most_beyond = most_ids // 4
         self.user_id = user_id
-        self.user = str(user_id)
+        self.user = None if user_id is None else str(user_id)
         self.since = since
         self.last = last
         self.stage = Stage.WAITING
@@ -150,12 +150,13 @@ class Reader:
         self.stage, self._has_too_much = Stage.MEASURING, False
         return Read(ReadKind.FULL, self.mark.cursor)
 
-    def measured(self, chunk: HistoryChunk) -> None:
-        """Some of what the mark does not cover."""
-        if len(self._beyond) + len(chunk.rows) > self._most_beyond:
+    def measured(self, chunk: HistoryChunk, unsettled: Set[str]) -> None:
+        """Some of what the mark does not cover; what is `unsettled` is bounded by itself."""
+        if self._has_too_much:
+            return
+        self._beyond |= {row.id: row.occurred_at for row in chunk.rows}
+        if len(self._beyond.keys() - unsettled) > self._most_beyond:
             self._has_too_much, self._beyond = True, {}
-        elif not self._has_too_much:
-            self._beyond |= {row.id: row.occurred_at for row in chunk.rows}
 
     @property
     def has_too_much(self) -> bool:
@@ -176,10 +177,14 @@ class Reader:
         return Verify(list(self._beyond), self._cursor) if self._beyond else None
 
     def sent_beyond(self, uncovered: Iterable[str]) -> dict[str, str]:
-        """Of the entries it may have beyond the mark those it was sent."""
+        """Of the entries it may have beyond the mark those it was sent.
+
+        What it knows itself holds, whatever a standby says that has come less far.
+        """
         sent = dict(self._beyond)
         for id in uncovered:
-            sent.pop(id, None)
+            if not self._printed.knows({id: ""}):
+                sent.pop(id, None)
         return sent | self._printed.unsettled
 
     def unsent(self, mark: Mark, skip: Mapping[str, str]) -> Set[str]:

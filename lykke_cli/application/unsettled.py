@@ -1,4 +1,7 @@
-"""What a hub's trunk has printed and the newest mark does not cover, by user."""
+"""What a hub's trunk has printed and the newest mark does not cover, by user.
+
+None stands for all users together.
+"""
 
 from collections.abc import KeysView, Mapping
 
@@ -11,22 +14,25 @@ class Unsettled:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._by_user: dict[str, Ids] = {}
+        self._by_user: dict[str | None, Ids] = {}
 
-    def of(self, user: str) -> Ids:
+    def of(self, user: str | None) -> Ids:
         return self._by_user.get(user, {})
 
-    def room(self, user: str) -> int:
+    def room(self, user: str | None) -> int:
         """How many more the user may have; less than none where it has too many."""
         return self._most - len(self.of(user))
 
-    def add(self, user: str, id: str, occurred_at: str) -> bool:
-        """Note an entry that was printed; True when it is time for another mark."""
-        ids = self._by_user.setdefault(user, {})
-        ids[id] = occurred_at
-        return 2 * len(ids) > self._most
+    def add(self, user: str, id: str, occurred_at: str) -> None:
+        """Note an entry that was printed."""
+        for whose in (user, None):
+            self._by_user.setdefault(whose, {})[id] = occurred_at
 
-    def settle(self, pending: KeysView[str]) -> Mapping[str, Ids]:
+    def is_half_full(self, user: str | None) -> bool:
+        """True when it is time for another mark."""
+        return 2 * len(self.of(user)) > self._most
+
+    def settle(self, pending: KeysView[str]) -> Mapping[str | None, Ids]:
         """A mark covers all but what is `pending`: returns that by user."""
         left = {
             user: {id: at for id, at in ids.items() if id in pending}
@@ -35,8 +41,3 @@ class Unsettled:
         }
         self._by_user = {user: ids.copy() for user, ids in left.items()}
         return left
-
-    @property
-    def is_full(self) -> bool:
-        """True when one of the users has no room."""
-        return any(len(ids) >= self._most for ids in self._by_user.values())

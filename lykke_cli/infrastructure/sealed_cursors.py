@@ -5,7 +5,8 @@ users, and a reader that could write cursors could make the database read anythi
 
     version (1) | key (4) | user (4) | length (2) | nonce (12) | sealed | tag (16)    as base64url
 
-Each user has a key of its own, derived from the secret by keyed BLAKE2b. So a nonce made at random
+Each user has a key of its own, derived from the secret by keyed BLAKE2b, and all users together
+have one more. So a nonce made at random
 is used up by what one user is sent, and not by what all of them are: 2^32 texts, at a hundred a
 second in over a year. `key` and `user` are derived too, and tell a mistake apart from a forgery.
 """
@@ -66,8 +67,10 @@ class SealedCursors:
         self._packed: OrderedDict[int, _Packed] = OrderedDict()
         self._whole: dict[bytes, Cursor] = {}
 
-    def seal(self, user_id: UUID, checkpoint: Checkpoint) -> str:
+    def seal(self, user_id: UUID | None, checkpoint: Checkpoint) -> str:
         """The checkpoint as at most 2 KiB of letters, digits, - and _, for this user alone.
+
+        With None it is one of a reader of every user's entries, and for no other.
 
         What is too large for that goes with less (`abridgements` of the backends), and without
         the pending ids: what is read from it then says `exact=False`. Raises ValueError for a
@@ -77,10 +80,10 @@ class SealedCursors:
         for packed, is_exact in self._forms(checkpoint.cursor):
             content = _encode((packed, *(pending if is_exact else (*_NO_IDS, pending[-1]))))
             if len(content) <= _MOST:
-                return self._keys[0].seal(user_id, content)
+                return self._keys[0].seal(_scope(user_id), content)
         raise ValueError("this checkpoint is too large to be sealed")
 
-    def open(self, user_id: UUID, text: str) -> Checkpoint:
+    def open(self, user_id: UUID | None, text: str) -> Checkpoint:
         """The checkpoint in a text that was sealed for this user.
 
         Raises CursorRefused, with a sentence that says what is wrong with the text.
@@ -97,7 +100,7 @@ class SealedCursors:
                 "The cursor was sealed with our key, and cannot be read by this version of lykke."
             ) from error
 
-    def _content(self, user_id: UUID, text: str) -> bytes:
+    def _content(self, user_id: UUID | None, text: str) -> bytes:
         data = _from_text(text)
         if not data or data[0] < VERSION:
             raise CursorRefused("This is no cursor.")
@@ -112,7 +115,7 @@ class SealedCursors:
             raise CursorRefused(_DAMAGED)
         for key in self._keys:
             if key.name == key_name:
-                return key.open(user_id, user_name, data)
+                return key.open(_scope(user_id), user_name, data)
         raise CursorRefused("The cursor was sealed with another key than ours, or is forged.")
 
     def _forms(self, cursor: Cursor | None) -> Iterable[tuple[bytes | None, bool]]:
@@ -183,29 +186,32 @@ class _Key:
             lambda user: (_cipher(derive(32, b"lykke user", user)), derive(4, b"lykke mark", user))
         )
 
-    def seal(self, user_id: UUID, content: bytes) -> str:
-        user = user_id.bytes
+    def seal(self, user: bytes, content: bytes) -> str:
         cipher, user_name = self._of(user)
         header = _HEADER.pack(VERSION, self.name, user_name, len(content))
         nonce = os.urandom(_NONCE)
         sealed = cipher.encrypt(nonce, content, header + user)
         return _to_text(header + nonce + sealed)
 
-    def open(self, user_id: UUID, user_name: bytes, data: bytes) -> bytes:
+    def open(self, user: bytes, user_name: bytes, data: bytes) -> bytes:
         """The content; `data` are as many bytes as a cursor has at least."""
         from cryptography.exceptions import InvalidTag
 
-        cipher, own_name = self._of(user_id.bytes)
+        cipher, own_name = self._of(user)
         if user_name != own_name:
-            raise CursorRefused("The cursor is another user's, or forged.")
+            what = "another user's" if user else "a single user's"
+            raise CursorRefused(f"The cursor is {what}, or forged.")
         header, nonce = data[: _HEADER.size], data[_HEADER.size :][:_NONCE]
         try:
-            content: bytes = cipher.decrypt(
-                nonce, data[_HEADER.size + _NONCE :], header + user_id.bytes
-            )
+            content: bytes = cipher.decrypt(nonce, data[_HEADER.size + _NONCE :], header + user)
         except InvalidTag:
             raise CursorRefused(_DAMAGED) from None
         return content
+
+
+def _scope(user_id: UUID | None) -> bytes:
+    """Whose entries a cursor is about; of every user's it is no user's id."""
+    return b"" if user_id is None else user_id.bytes
 
 
 def _cipher(key: bytes) -> Any:

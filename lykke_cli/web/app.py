@@ -44,6 +44,8 @@ from lykke_cli.web.streaming import Streams
 
 logger = logging.getLogger(__name__)
 CURSOR_KEY_BYTES = 32
+ONE_OR_ALL = ("/{user_id}", "")
+"""What follows in the path of a route about one user's entries, or every user's."""
 
 
 def make_app(
@@ -126,11 +128,12 @@ class Bridge(Starlette):
     ) -> None:
         self._service = service
         self._opened = opened
+        events, history = Streams(service, EventStream), Streams(service, HistoryStream)
         self._sockets = Gate(WebSockets(service), origins)
         super().__init__(
             routes=[
-                Route("/events/{user_id}", Streams(service, EventStream), methods=["GET"]),
-                Route("/history/{user_id}", Streams(service, HistoryStream), methods=["GET"]),
+                *(Route("/events" + user, events, methods=["GET"]) for user in ONE_OR_ALL),
+                *(Route("/history" + user, history, methods=["GET"]) for user in ONE_OR_ALL),
                 Route("/lykke.js", _script),
                 Route("/healthz", _alive),
                 Route("/readyz", self._ready),

@@ -7,6 +7,7 @@ gave it, and no key at its top that an entry has: nobody can make up an entry by
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 import orjson
@@ -54,6 +55,8 @@ class Broadcast(msgspec.Struct, frozen=True):
     """Something for all who follow the channel."""
 
     data: Json
+    user_id: UUID | None = None
+    """To whose channel it goes, where that is said."""
 
     def published(self, subject: str, at: datetime) -> Mapping[str, Any]:
         """What is published for it, from `subject`, that came `at` this time."""
@@ -72,6 +75,8 @@ class Acknowledgment(msgspec.Struct, frozen=True):
     event_id: str
     extra: Mapping[str, Json]
     """What else is in it; nothing of an entry's."""
+    user_id: UUID | None = None
+    """As of a Broadcast."""
 
     def published(self, subject: str, at: datetime) -> Mapping[str, Any]:
         """What is published for it, from `subject`, that came `at` this time."""
@@ -92,9 +97,16 @@ ClientMessage = Token | Resume | Broadcast | Acknowledgment
 
 
 def parse(
-    frame: str | bytes, *, most: int = MOST_BYTES, now: datetime | None = None
+    frame: str | bytes,
+    *,
+    most: int = MOST_BYTES,
+    names_user: bool = False,
+    now: datetime | None = None,
 ) -> ClientMessage | Misunderstood:
-    """What a frame of at most so many bytes says; never raises. Times before `now` refer to it."""
+    """What a frame of at most so many bytes says; never raises. Times before `now` refer to it.
+
+    With `names_user` a `user_id` says to whose channel it goes; without, it has no such meaning.
+    """
     try:
         data = frame.encode() if isinstance(frame, str) else frame
     except UnicodeEncodeError:
@@ -105,7 +117,12 @@ def parse(
     if isinstance(fields, Unreadable):
         return Misunderstood("not_json", f"The message is {fields.reason.partition(':')[0]}.")
     try:
-        return _understood(fields, parse_object(data), now or datetime.now(UTC))
+        raw = parse_object(data)
+        user = None
+        if names_user:
+            user, _ = fields.pop("user_id", None), raw.pop("user_id", None)
+        message = _understood(fields, raw, now or datetime.now(UTC))
+        return message if user is None else _addressed(message, user)
     except BadInput as error:  # what orjson reads and msgspec does not
         return Misunderstood("not_json", f"The message is {error.problem.partition(':')[0]}.")
 
@@ -131,6 +148,17 @@ def _understood(
         "unknown_message",
         "A message has a type that is token, resume or acknowledgment, or broadcast that is true.",
     )
+
+
+def _addressed(
+    message: ClientMessage | Misunderstood, user: object
+) -> ClientMessage | Misunderstood:
+    if not isinstance(message, Broadcast | Acknowledgment):
+        return message
+    try:
+        return msgspec.structs.replace(message, user_id=UUID(str(user)))
+    except ValueError:
+        return _wrong("user_id is no UUID: it says to whose channel a message goes.")
 
 
 def _resume(fields: dict[str, Any], now: datetime) -> Resume | Misunderstood:

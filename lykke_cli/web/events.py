@@ -1,4 +1,7 @@
-"""`/events/{user_id}`: what `/ws` sends, as Server-Sent Events. A browser goes on by itself."""
+"""`/events/{user_id}`, and `/events` of every user: what `/ws` sends, as Server-Sent Events.
+
+A browser goes on by itself.
+"""
 
 import random
 

@@ -24,7 +24,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     filters: Filters
 
     @classmethod
-    def of(cls, service: Service, user_id: UUID, asked: Asked) -> "Start":
+    def of(cls, service: Service, user_id: UUID | None, asked: Asked) -> "Start":
         """Raises CursorRefused."""
         resume = None if asked.cursor is None else service.cursors.open(user_id, asked.cursor)
         return cls(resume=resume, since=asked.since, last=asked.last, filters=asked.filters)
@@ -34,7 +34,7 @@ class Feed:
     """Sends what comes to a reader, and what a client should know beside it."""
 
     def __init__(
-        self, service: Service, connection: Connection, dialect: Dialect, user_id: UUID
+        self, service: Service, connection: Connection, dialect: Dialect, user_id: UUID | None
     ) -> None:
         self._service = service
         self._connection = connection
@@ -97,7 +97,7 @@ class Feed:
     async def _subscribed(self, begun: Begun) -> None:
         frame = own_frame(
             "subscribed",
-            user_id=str(self._user_id),
+            user_id=self._user_id,
             recovered=begun.recovered,
             exact=begun.exact,
             **{"from": begun.source},

@@ -125,17 +125,17 @@ class _Newest(msgspec.Struct, frozen=True):
 class Frames:
     """Renders what readers take; those who take the same, the very same lines, share it."""
 
-    def __init__(self, seal: Callable[[UUID, Checkpoint], str]) -> None:
+    def __init__(self, seal: Callable[[UUID | None, Checkpoint], str]) -> None:
         self._seal = seal
-        self._newest: dict[tuple[UUID, Dialect], _Newest] = {}
+        self._newest: dict[tuple[UUID | None, Dialect], _Newest] = {}
 
-    def cursor(self, user_id: UUID, checkpoint: Checkpoint | None) -> str | None:
+    def cursor(self, user_id: UUID | None, checkpoint: Checkpoint | None) -> str | None:
         """The text with which a client goes on from there."""
         return None if checkpoint is None else self._seal(user_id, checkpoint)
 
     def of(
         self,
-        user_id: UUID,
+        user_id: UUID | None,
         dialect: Dialect,
         lines: Sequence[Line],
         checkpoint: Checkpoint | None,
@@ -155,7 +155,7 @@ class Frames:
             self._newest[user_id, dialect] = _Newest(lines, checkpoint, rendered)
         return rendered
 
-    def forget(self, user_id: UUID) -> None:
+    def forget(self, user_id: UUID | None) -> None:
         """Nobody follows this user any more."""
         for dialect in (LYKKE_V1, PLAIN, EVENTS):
             self._newest.pop((user_id, dialect), None)

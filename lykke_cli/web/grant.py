@@ -40,16 +40,16 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     """From when on nothing is allowed any more; None: never."""
 
-    def may_read(self, user_id: UUID) -> bool:
-        """Whether it allows reading this user's entries."""
+    def may_read(self, user_id: UUID | None) -> bool:
+        """Whether it allows reading this user's entries, or with None every user's."""
         return READ in self.scopes and self._reaches(user_id)
 
     def may_publish(self, user_id: UUID) -> bool:
         """Whether it allows publishing to this user's channel."""
         return PUBLISH in self.scopes and self._reaches(user_id)
 
-    def _reaches(self, user_id: UUID) -> bool:
-        return ALL_USERS in self.scopes or self.user_id == user_id
+    def _reaches(self, user_id: UUID | None) -> bool:
+        return ALL_USERS in self.scopes or (user_id is not None and self.user_id == user_id)
 
     def seconds_left(self, now: datetime | None = None) -> float | None:
         """How long it still holds; None: for ever. At 0 its socket is closed with 4401."""
@@ -57,16 +57,26 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return max(0.0, (self.expires_at - (now or datetime.now(UTC))).total_seconds())
 
-    def renewed_by(self, other: "Grant", *, reading: UUID) -> "Grant":
+    def renewed_by(self, other: "Grant", *, reading: UUID | None) -> "Grant":
         """`other`, the grant of a newer token, to go on reading the user `reading` with.
 
-        Raises Forbidden where it is somebody else's, or does not allow to read that user.
+        None stands for every user. Raises Forbidden where it is somebody else's, or does not allow
+        to read that.
         """
         if (other.subject, other.user_id) != (self.subject, self.user_id):
             raise Forbidden("The new token is somebody else's: connect anew with it.")
         if not other.may_read(reading):
-            raise Forbidden("The new token does not allow to read this user.")
+            raise Forbidden(f"The new token does not allow to read {_in_words(reading)}.")
         return other
+
+
+def may_not_read(user_id: UUID | None) -> Forbidden:
+    """What is wrong with a token that does not allow it."""
+    return Forbidden(f"The token does not allow to read {_in_words(user_id)}.")
+
+
+def _in_words(user_id: UUID | None) -> str:
+    return f"every user: that needs the scope {ALL_USERS}" if user_id is None else "this user"
 
 
 Authorize = Callable[[str | None, Mapping[str, Any]], Awaitable[Grant]]

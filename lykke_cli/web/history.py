@@ -1,4 +1,4 @@
-"""`/history/{user_id}`: what was committed, a line for each entry, however many there are.
+"""`/history/{user_id}`, and `/history` of every user: a line for each entry that was committed.
 
 The connections to the database are few, and lent. From a client that does not keep up one is taken
 back; when it has taken what there was, it gets one again, and goes on after the last entry, or from
@@ -6,9 +6,10 @@ the cursor after it.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import aclosing
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 
@@ -49,9 +50,13 @@ class HistoryStream(Stream):
             if self._writing is not None:
                 await end({self._writing})
 
+    @property
+    def _users(self) -> Set[UUID] | None:
+        return None if self.user_id is None else {self.user_id}
+
     async def _catch_up(self, wanted: Asked, checkpoint: Checkpoint) -> None:
         """What was committed since, and the cursor from which to go on."""
-        users, filters = {self.user_id}, wanted.filters
+        users, filters = self._users, wanted.filters
         while True:
             async with self.service.hub.history() as history:
                 changes = catch_up(history, users, filters, resume=checkpoint, since=None)
@@ -73,7 +78,7 @@ class HistoryStream(Stream):
         await self.write(body(last))
 
     async def _send_range(self, wanted: Asked) -> None:
-        users, filters = {self.user_id}, wanted.filters
+        users, filters = self._users, wanted.filters
         chosen = Range(since=wanted.since, first=wanted.first, last=wanted.last)
         place: _Place | None = None
         left = wanted.first or wanted.last

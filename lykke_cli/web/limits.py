@@ -19,11 +19,14 @@ class TooMany(LykkeError):
     code = "too_many"
 
 
+EVERYBODY = "*"  # no address of a client
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one client may take. Raises ValueError where a limit lets nothing through."""
 
     sockets_per_user: int = 50
-    """Connections at a time that follow one user, in one process."""
+    """Connections at a time that follow one user, or every user, in one process."""
     sockets_per_address: int = 1000
     """Connections at a time from one address (of IPv6 a /64), in one process."""
     message_bytes: int = 64 << 10
@@ -71,18 +74,18 @@ class Seats:
         self._taken = Counter[UUID | str]()
 
     @contextmanager
-    def taken(self, user_id: UUID | None, address: str) -> Iterator[None]:
+    def taken(self, followed: UUID | str | None, address: str) -> Iterator[None]:
         """One connection more for the length of the block; raises TooMany before it begins.
 
-        Without an `address`, as on a Unix socket, only the user's are counted, and without a user,
-        as long as nobody knows who it is, only the address's.
+        Without an `address`, as on a Unix socket, only those of whom it follows are counted, which
+        is a user, or EVERYBODY; and as long as that is not known, only the address's.
         """
         network = network_of(address)
-        if user_id and self._taken[user_id] >= self._limits.sockets_per_user:
-            raise TooMany("There are too many connections that follow this user.")
+        if followed and self._taken[followed] >= self._limits.sockets_per_user:
+            raise TooMany(f"There are too many connections that follow {_in_words(followed)}.")
         if network and self._taken[network] >= self._limits.sockets_per_address:
             raise TooMany("There are too many connections from this address.")
-        taken = [one for one in (user_id, network) if one]
+        taken = [one for one in (followed, network) if one]
         self._taken.update(taken)
         try:
             yield
@@ -95,6 +98,10 @@ class Seats:
     def __len__(self) -> int:
         """How many users and addresses are remembered; none once all have gone."""
         return len(self._taken)
+
+
+def _in_words(followed: UUID | str) -> str:
+    return "every user" if followed == EVERYBODY else "this user"
 
 
 def network_of(address: str) -> str:

@@ -5,10 +5,10 @@
  *     import { follow } from "/lykke.js";
  *     for await (const entry of follow({ userId, token })) show(entry);
  *
- * Beside `userId`: `url` of the bridge, by default where this module came from; `token`, a text
- * or a function, asked before every connection; `cursor` to go on from, else the one in `storage`
- * (such as sessionStorage), else `since` (a Date or text) or `last` (a number), else from now on;
- * `filters` as in a query, pairs or an object; `WebSocket` where there is no global one.
+ * Without `userId` every user's come. Beside it: `url` of the bridge, by default where this module
+ * came from; `token`, a text or a function, asked before every connection; `cursor` to go on from,
+ * else the one in `storage` (such as sessionStorage), else `since` (a Date or text) or `last` (a
+ * number), else from now on; `filters`, pairs or an object; `WebSocket` where there is no global one.
  * Called: `onentries(entries)` in place of the loop, and awaited; `onmessage(message)` with what
  * else came on the channel; `onstate(state, detail)`; `onerror(error)`, which need not be the end.
  */
@@ -47,7 +47,7 @@ class Feed {
   constructor(options) {
     const { userId, url = new URL(".", import.meta.url).href, filters } = options;
     const base = new URL(url.replace(/\/?$/, "/"), globalThis.location?.href);
-    const address = new URL(`ws/${encodeURIComponent(userId)}`, base);
+    const address = new URL("userId" in options ? `ws/${encodeURIComponent(userId)}` : "ws", base);
     address.protocol = address.protocol.replace("http", "ws");
     address.search = new URLSearchParams(filters);
     this.#address = address.href;
@@ -66,8 +66,8 @@ class Feed {
   }
 
   /** Send `data` to all who follow the user; false where there is no connection just now. */
-  broadcast = (data) => this.#send({ broadcast: true, data });
-  /** Tell all who follow the user that an entry was seen; `more` is sent along. */
+  broadcast = (data, more) => this.#send({ ...more, broadcast: true, data });
+  /** Tell them that an entry was seen; `more` is sent along, such as the `user_id` one has to say. */
   acknowledge = (id, more) => this.#send({ ...more, type: "acknowledgment", event_id: id });
 
   async *[Symbol.asyncIterator]() {

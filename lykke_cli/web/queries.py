@@ -80,11 +80,9 @@ def asked(query_string: bytes, known: Collection[str]) -> Asked:
     return wanted
 
 
-def user_of(text: str) -> UUID:
-    """The user in the path; raises Refusal."""
-    user_id = _uuid("The user", text)
-    assert user_id is not None
-    return user_id
+def user_of(text: str | None) -> UUID | None:
+    """The user in the path; None: there is none, and every user is meant. Raises Refusal."""
+    return _uuid("The user", text)
 
 
 def _pairs(query_string: bytes) -> Iterable[tuple[str, str]]:

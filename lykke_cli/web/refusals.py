@@ -5,7 +5,12 @@ from typing import Any
 
 import orjson
 
-from lykke_cli.application.errors import BadInput, ServerUnavailable, SubscriptionClosed
+from lykke_cli.application.errors import (
+    BadInput,
+    ServerUnavailable,
+    SubscriptionClosed,
+    UsageMistake,
+)
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.sealed_cursors import CursorRefused
 from lykke_cli.web.authorization import TokenMisplaced
@@ -78,7 +83,7 @@ def refusal_of(error: LykkeError) -> Refusal:
         case ServerUnavailable() | SubscriptionClosed():
             logger.warning("A client was not served: %s", error)
             return unavailable("A server that is needed cannot be reached: try again.")
-        case BadInput():
+        case BadInput() | UsageMistake():  # such as every user's entries, where no pattern is
             logger.warning("A client was not served: %s", error)
             return bad_request("What was sent cannot be used.")
     raise error

@@ -19,8 +19,8 @@ from lykke_cli.web.authorization import take_token
 from lykke_cli.web.connection import Connection
 from lykke_cli.web.connections import Connections
 from lykke_cli.web.frames import Frame, Frames, own_frame
-from lykke_cli.web.grant import Authorize, Forbidden, Grant
-from lykke_cli.web.limits import Limits, Seats
+from lykke_cli.web.grant import Authorize, Grant, may_not_read
+from lykke_cli.web.limits import EVERYBODY, Limits, Seats
 from lykke_cli.web.metrics import Metrics
 from lykke_cli.web.queries import user_of
 from lykke_cli.web.refusals import TOO_SLOW, Refusal, unavailable
@@ -57,7 +57,7 @@ class Service:
         )
         self.frames = Frames(cursors.seal)
         self.opened: Opened | None = None
-        self._clients = Counter[UUID]()
+        self._clients = Counter[UUID | None]()
         self._state = "live"
         self._has_been_ready = False
         self._has_complained = False
@@ -104,10 +104,10 @@ class Service:
 
     @contextmanager
     def seated(
-        self, user_id: UUID, kind: Literal["websocket", "events", "history"]
+        self, user_id: UUID | None, kind: Literal["websocket", "events", "history"]
     ) -> Iterator[None]:
         """So it is for the user, once it is known that it may read; raises TooMany."""
-        with self._seats.taken(user_id, ""):
+        with self._seats.taken(user_id or EVERYBODY, ""):
             self._clients[user_id] += 1
             if kind != "history":
                 self.metrics.socket_opened(kind)
@@ -125,18 +125,20 @@ class Service:
                     del self._clients[user_id]
                     self.frames.forget(user_id)
 
-    async def admit(self, scope: MutableMapping[str, Any]) -> tuple[UUID, Grant]:
+    async def admit(self, scope: MutableMapping[str, Any]) -> tuple[UUID | None, Grant]:
         """Who is asked about, and what the client may; raises Unauthorized, Forbidden, Refusal."""
         self.check_open()
         token = take_token(scope)
-        user_id = user_of(scope["path_params"]["user_id"])
+        user_id = user_of(scope["path_params"].get("user_id"))
         return user_id, await self.grant(token, scope, user_id)
 
-    async def grant(self, token: str | None, scope: Mapping[str, Any], user_id: UUID) -> Grant:
+    async def grant(
+        self, token: str | None, scope: Mapping[str, Any], user_id: UUID | None
+    ) -> Grant:
         """What the token allows; raises Unauthorized, and Forbidden where that is not reading."""
         grant = await self.authorize(token, scope)
         if not grant.may_read(user_id):
-            raise Forbidden("The token does not allow to read this user.")
+            raise may_not_read(user_id)
         return grant
 
     @property

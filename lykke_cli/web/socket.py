@@ -1,4 +1,4 @@
-"""`/ws/{user_id}`: entries to the client, its broadcasts and acknowledgments to the channel.
+"""`/ws/{user_id}`, and `/ws` of every user: entries to the client, and what it says to the channel.
 
 Sending and receiving are two tasks: neither waits for the other.
 """
@@ -45,7 +45,7 @@ from lykke_cli.web.service import Service
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-PATH = "/ws/"
+PATH = "/ws"
 BUG = 1011
 SUBPROTOCOL = "lykke.v1"
 TOKEN_FIRST = "A token is needed first: in a header, as a sub-protocol, or as the first message."
@@ -74,7 +74,7 @@ class Socket:
     """One client."""
 
     def __init__(
-        self, service: Service, connection: Connection, user_id: UUID, token: str | None
+        self, service: Service, connection: Connection, user_id: UUID | None, token: str | None
     ) -> None:
         self._service = service
         self._connection = connection
@@ -196,12 +196,14 @@ class Socket:
 
     async def _publish(self, message: Broadcast | Acknowledgment) -> None:
         """To the channel, with who sent it; the client is told where that failed."""
-        grant = self._connection.grant
+        grant, user_id = self._connection.grant, self._user_id or message.user_id
         assert grant is not None
-        if not grant.may_publish(self._user_id):
+        if user_id is None:
+            raise bad_request("Here every user is followed: user_id says to whose channel it goes.")
+        if not grant.may_publish(user_id):
             raise Forbidden("The token does not allow to publish to this user.")
         published = message.published(grant.subject, datetime.now(UTC))
-        await self._service.gateway.publish_to_user_channel(self._user_id, AUDIT_LOG, published)
+        await self._service.gateway.publish_to_user_channel(user_id, AUDIT_LOG, published)
         self._service.metrics.published()
 
     async def _message(self) -> ClientMessage:
@@ -213,7 +215,9 @@ class Socket:
             raise Refusal("too_many", "Too many messages: send fewer.", 429, TOO_MANY)
         text = event.get("text")
         message = parse(
-            event["bytes"] if text is None else text, most=self._service.limits.message_bytes
+            event["bytes"] if text is None else text,
+            most=self._service.limits.message_bytes,
+            names_user=self._user_id is None,
         )
         if isinstance(message, Misunderstood):
             close = TOO_LARGE if message.code == "too_large" else NOT_UNDERSTOOD
@@ -221,11 +225,14 @@ class Socket:
         return message
 
 
-def _user_in(path: str) -> str:
-    user = path.removeprefix(PATH)
-    if user == path or "/" in user:
+def _user_in(path: str) -> str | None:
+    if path == PATH:
+        return None
+    base, _, user = path.rpartition("/")
+    if base != PATH or not user:
+        where = f"{PATH}/USER_ID, or of every user at {PATH}"
         raise Refusal(
-            "not_found", f"There is no WebSocket here, but at {PATH}USER_ID.", 404, NOT_UNDERSTOOD
+            "not_found", f"There is no WebSocket here, but at {where}.", 404, NOT_UNDERSTOOD
         )
     return user
 

@@ -21,7 +21,7 @@ class Stream:
     kind: ClassVar[Literal["events", "history"]]
     media_type: ClassVar[bytes]
 
-    def __init__(self, service: Service, connection: Connection, user_id: UUID) -> None:
+    def __init__(self, service: Service, connection: Connection, user_id: UUID | None) -> None:
         self.service = service
         self.connection = connection
         self.user_id = user_id

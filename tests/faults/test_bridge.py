@@ -13,7 +13,7 @@ from typing import Any, Self
 import asyncpg
 import pytest
 
-from lykke_cli.application.hub import JOURNAL_LINES
+from lykke_cli.application.journal import JOURNAL_LINES
 from tests.builders import INSERT, entity, insert, row
 from tests.cli_process import LykkeProcess
 from tests.faults.audience import TOKEN, Audience

@@ -105,6 +105,16 @@ def caught_up(cursor: str) -> dict[str, Any]:
     return {"type": "caught_up", "cursor": cursor}
 
 
+async def test_without_a_user_it_follows_every_one_but_not_by_mistake(bridge: FakeBridge) -> None:
+    async with following(f"http://127.0.0.1:{bridge.port}", None) as client:
+        connection = await bridge.began()
+        assert connection.path == "/ws"
+        await client.tell("broadcast", 1)
+        assert await connection.receive() == {"broadcast": True, "data": 1}
+    async with bridge.client(userId=None):
+        assert (await bridge.connection()).path == "/ws/null"
+
+
 async def test_it_says_who_it_is_and_where_to_begin_and_never_in_the_address(
     bridge: FakeBridge,
 ) -> None:

@@ -146,7 +146,7 @@ class MultiplexedSubscription(PubSubSubscription, Protocol):
     """A subscription to a set of channels, on one connection, which may change while it is open.
 
     After a lost connection all of them are taken up again, and there is one Gap for all. What is
-    published where two of them overlap (one user's and every user's) comes twice. `send_message`
+    published where two of them overlap (one user's and every user's) comes once. `send_message`
     needs that there is one channel.
     """
 

@@ -73,10 +73,11 @@ class MemoryPubSubGateway(PubSubGatewayProtocol):
         if not self._reachable:
             raise ServerUnavailable("The gateway in memory was disconnected.")
         self.published.append((channel, payload))
-        reached = [s for s in self._attached for _ in range(s.times_followed(channel))]
-        for subscription in reached:
-            subscription.deliver(Delivery(channel, payload))
-        return len(reached)
+        reached = {each: each.times_followed(channel) for each in self._attached}
+        for subscription, times in reached.items():
+            if times:
+                subscription.deliver(Delivery(channel, payload))
+        return sum(reached.values())
 
     def subscribe_to_channels(
         self,

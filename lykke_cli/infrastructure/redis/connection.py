@@ -60,6 +60,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unanswered: deque[_Unanswered] = deque()  # in the order in which they were sent
         self._paused = False
+        self._named: set[bytes] = set()  # channels that are followed by their names
         self._batches: deque[Deliveries] = deque()
         self._loss: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -204,7 +205,7 @@ class SubscribedConnection(asyncio.BufferedProtocol):
     def _received(self, replies: list[Any]) -> None:
         """The server said something, if only a part of a message."""
         self._heard, self._asked = self._loop.time(), None
-        batch, answers = _sorted(replies)
+        batch, answers = _sorted(replies, self._named)
         for answer in answers:
             self._answered(answer)
         if batch:
@@ -303,10 +304,14 @@ def login(options: Mapping[str, Any]) -> Iterator[Command]:
     yield "CLIENT", "SETINFO", "LIB-VER", __version__
 
 
-def _sorted(replies: list[Any]) -> tuple[Deliveries, list[Any]]:
-    """The messages among them, and the rest."""
+def _sorted(replies: list[Any], named: set[bytes]) -> tuple[Deliveries, list[Any]]:
+    """The messages among them, and the rest.
+
+    What comes on a channel that is `named` comes by its name: where a pattern matches it, too, the
+    server sends it once more. It confirms a name, and that it is left, in order with what it sends.
+    """
     columns = _columns(replies)
-    if columns is not None:
+    if columns is not None and not (named and replies[0][0] == b"pmessage"):
         return Deliveries(*columns), []
     channels: list[bytes] = []
     payloads: list[bytes] = []
@@ -314,7 +319,12 @@ def _sorted(replies: list[Any]) -> tuple[Deliveries, list[Any]]:
     for reply in replies:
         if (columns := _columns([reply])) is None:
             answers.append(reply)
-        else:
+            match reply:
+                case [b"subscribe", name, _]:
+                    named.add(name)
+                case [b"unsubscribe", name, _]:
+                    named.discard(name)
+        elif reply[0] != b"pmessage" or columns[0][0] not in named:
             channels += columns[0]
             payloads += columns[1]
     return Deliveries(channels, payloads), answers

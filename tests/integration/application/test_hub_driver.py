@@ -21,6 +21,7 @@ from tests.servers import PostgresServer, RedisServer
 
 USERS = 50
 READERS = 6  # of each user
+OF_ALL = 3  # readers of every user
 ROUNDS = 12
 DEADLINE = 40.0  # seconds
 INTERVAL = 0.3  # seconds between the hub's passes
@@ -36,9 +37,9 @@ def urls(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 class Client:
-    """Follows a user through one reader after another, and keeps what it was sent."""
+    """Follows a user, or all, through one reader after another, and keeps what it was sent."""
 
-    def __init__(self, user_id: uuid.UUID) -> None:
+    def __init__(self, user_id: uuid.UUID | None) -> None:
         self.user_id = user_id
         self.received: Counter[str] = Counter()
         self.checkpoint: Checkpoint | None = None
@@ -63,6 +64,7 @@ class Scene:
         self.redis = redis
         self.users = [uuid.uuid4() for _ in range(users)]
         self.clients = [Client(user) for user in self.users for _ in range(readers)]
+        self.clients += [Client(None) for _ in range(OF_ALL)]
         self.written: list[AuditLogEntity] = []
         self.following: dict[Client, asyncio.Task[None]] = {}
         self.random = random.Random(0)
@@ -101,7 +103,7 @@ class Scene:
         return client.received.keys() >= self.owed(client)
 
     def owed(self, client: Client) -> set[str]:
-        return {str(one.id) for one in self.written if one.user_id == client.user_id}
+        return {str(one.id) for one in self.written if client.user_id in (one.user_id, None)}
 
 
 @asynccontextmanager
@@ -227,14 +229,16 @@ async def test_the_last_that_filters_let_through_come_and_then_what_they_let_thr
             assert await taken(reader, 1) == [str(live[1].id)]
 
 
+@pytest.mark.parametrize("is_of_all", [False, True])
 async def test_a_hub_goes_on_where_another_has_ended(
-    urls: tuple[str, str], own_redis: RedisServer
+    is_of_all: bool, urls: tuple[str, str], own_redis: RedisServer
 ) -> None:
     writer, url = urls
     user = uuid.uuid4()
+    followed = None if is_of_all else user
     settings = Settings(own_redis.url, url)
     async with asyncio.timeout(DEADLINE):
-        async with make_hub(settings) as hub, hub.reader(user) as reader:
+        async with make_hub(settings) as hub, hub.reader(followed) as reader:
             await reader.begun()
             first = entity(user)
             await insert(writer, [first])
@@ -244,7 +248,7 @@ async def test_a_hub_goes_on_where_another_has_ended(
             checkpoint = reader.checkpoint
         missed = entity(user)
         await insert(writer, [missed])
-        async with make_hub(settings) as hub, hub.reader(user, resume=checkpoint) as reader:
+        async with make_hub(settings) as hub, hub.reader(followed, resume=checkpoint) as reader:
             begun = await reader.begun()
             assert begun.recovered and begun.exact and begun.source == "database"
             assert await taken(reader, 1) == [str(missed.id)]
@@ -252,6 +256,29 @@ async def test_a_hub_goes_on_where_another_has_ended(
                 for one in (first, missed):
                     publisher.publish(f"auditlog:{user}", wire(one))
             assert not (await reader.next(0.5)).lines
+
+
+async def test_readers_of_every_user_and_of_one_are_shown_everything_once_together(
+    urls: tuple[str, str], own_redis: RedisServer
+) -> None:
+    """Of whomever: also what is no entry, which nothing would tell from a repetition."""
+    writer, url = urls
+    users = [uuid.uuid4() for _ in range(3)]
+    async with asyncio.timeout(DEADLINE), make_hub(Settings(own_redis.url, url)) as hub:
+        async with hub.reader(users[0]) as first, hub.reader(None) as everybodys:
+            for reader in (first, everybodys):
+                while not (await reader.next()).caught_up:
+                    pass
+            entries = [entity(user) for user in users for _ in range(10)]
+            await insert(writer, entries)
+            with own_redis.client() as publisher:
+                for one in entries:
+                    publisher.publish(f"auditlog:{one.user_id}", b'{"type":"test"}')
+                    publisher.publish(f"auditlog:{one.user_id}", wire(one))
+            of_first = [id for one in entries[:10] for id in (None, str(one.id))]
+            of_all = [id for one in entries for id in (None, str(one.id))]
+            assert await taken(first, len(of_first)) == of_first
+            assert await taken(everybodys, len(of_all)) == of_all
 
 
 async def taken(reader: HubReader, number: int) -> Sequence[str | None]:

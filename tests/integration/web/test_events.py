@@ -53,6 +53,18 @@ async def test_events_are_what_a_socket_s_frames_are(
         assert other == {"event": "client_broadcast", "data": other["data"]}
 
 
+async def test_events_are_of_every_user_where_none_is_named(place: str, sqlite_url: str) -> None:
+    old = [id for _ in range(2) for id in await commit(sqlite_url, uuid.uuid4(), 1)]
+    async with requested(place, "/events?last=2") as http:
+        subscribed = await until(http, "subscribed")
+        assert json.loads(subscribed["data"])["user_id"] is None
+        found, cursor = await ids(http, 2)
+    assert found == old
+    later = await commit(sqlite_url, uuid.uuid4(), 1)
+    async with requested(place, "/events", {"Last-Event-ID": cursor}) as http:
+        assert (await ids(http, 1))[0] == later
+
+
 async def test_a_browser_that_comes_back_goes_on_where_it_was(
     make: Make, sqlite_url: str, user: uuid.UUID
 ) -> None:

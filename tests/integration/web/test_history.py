@@ -64,6 +64,20 @@ async def test_with_a_cursor_comes_what_was_committed_since_and_the_next_cursor(
             assert client.ids == []
 
 
+async def test_without_a_user_it_is_every_users(make: Make, database_url: str) -> None:
+    one, other = uuid.uuid4(), uuid.uuid4()
+    async with served(make(database_url=database_url)) as place:
+        async with following(place, None) as client:
+            await client.hear_until("caught_up")
+        found = [*await commit(database_url, one, 2), *await commit(database_url, other, 1)]
+        lines = (await get(place, "/history")).lines
+        assert [(line["id"], line["user_id"]) for line in lines] == [
+            (id, str(user)) for id, user in zip(found, (one, one, other), strict=True)
+        ]
+        since = (await get(place, f"/history?cursor={client.cursor}")).lines
+        assert {line.get("id") for line in since} == {*found, None}
+
+
 @pytest.mark.parametrize(
     ("path", "code"),
     [

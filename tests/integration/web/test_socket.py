@@ -8,7 +8,7 @@ import pytest
 
 from lykke_cli import AuditLogEntity, RedisPubSubGateway, SqlAlchemyUnitOfWork
 from lykke_cli.web import Grant, Limits, make_app
-from tests.bridges import commit, connected, following, publish, record, served
+from tests.bridges import commit, connected, following, get, publish, record, served
 from tests.builders import entity, insert, wire
 from tests.integration.web.conftest import Make
 from tests.servers import RedisServer
@@ -264,3 +264,81 @@ async def test_a_heartbeat_brings_the_cursor(make: Make, user: uuid.UUID) -> Non
             for _ in range(2):
                 beat = await client.hear()
                 assert beat["type"] == "heartbeat" and beat["cursor"]
+
+
+async def test_a_client_of_every_user_has_everything_once_beside_those_of_one(
+    own_redis: RedisServer, make: Make, database_url: str
+) -> None:
+    """Live, through an outage of Redis, and on another process."""
+    users = [uuid.uuid4() for _ in range(3)]
+    settings = {"redis_url": own_redis.url, "database_url": database_url}
+    async with (
+        served(make(**settings)) as place,
+        following(place, users[0]) as single,
+        following(place, None) as everybodys,
+    ):
+        for client in (single, everybodys):
+            await client.hear_until("caught_up")
+        live = [await record(database_url, own_redis.url, user) for user in users]
+        assert await everybodys.entries(3) == live
+        own_redis.kill()
+        await everybodys.hear_until("status")
+        missed = [id for user in users for id in await commit(database_url, user, 1)]
+        own_redis.start()
+        assert set(await everybodys.entries(6)) == {*live, *missed}
+        assert await single.entries(2) == [live[0], missed[0]]
+    later = [id for user in users for id in await commit(database_url, user, 1)]
+    async with served(make(**settings)) as place, connected(place, None) as again:
+        await again.say(type="resume", cursor=everybodys.cursor)
+        subscribed = await again.hear()
+        assert subscribed["user_id"] is None and subscribed["recovered"] and subscribed["exact"]
+        assert set(await again.entries(3)) == set(later)
+        await again.hear_until("caught_up")
+    assert (len(everybodys.ids), len(again.ids)) == (6, 3)
+
+
+async def test_a_cursor_of_every_user_is_for_no_single_one_nor_the_other_way_round(
+    place: str, user: uuid.UUID
+) -> None:
+    async with following(place, user) as single, following(place, None) as everybodys:
+        for client in (single, everybodys):
+            await client.hear_until("caught_up")
+        for followed, cursor in ((user, everybodys.cursor), (None, single.cursor)):
+            async with connected(place, followed) as refused:
+                await refused.say(type="resume", cursor=cursor)
+                assert (await refused.hear())["code"] == "cursor_refused"
+                assert await refused.closed() == 4400
+
+
+async def test_every_user_is_for_who_has_the_scope(make: Make, user: uuid.UUID) -> None:
+    async def authorize(token: str | None, scope: Any) -> Grant:
+        return Grant(subject="ann", scopes=frozenset({"read", str(token)}))
+
+    async with served(make(authorize=authorize)) as place:
+        async with connected(place, None, protocols=("lykke.v1", "bearer.publish")) as client:
+            assert "all-users" in (await client.hear())["message"]
+            assert await client.closed() == 4403
+        async with connected(place, None, protocols=("lykke.v1", "bearer.all-users")) as client:
+            await client.say(type="resume")
+            await client.hear_until("caught_up")
+        for path in ("/events", "/history"):
+            answer = await get(place, path, {"Authorization": "Bearer publish"})
+            assert answer.status == 403 and "all-users" in answer.lines[0]["message"]
+
+
+async def test_who_follows_every_user_says_to_whose_channel_a_message_goes(
+    place: str, user: uuid.UUID
+) -> None:
+    async with following(place, user) as single, following(place, None) as everybodys:
+        for client in (single, everybodys):
+            await client.hear_until("caught_up")
+        for wrong in ({}, {"user_id": "me"}, {"user_id": 1}):
+            await everybodys.say(broadcast=True, data=1, **wrong)
+            error = await everybodys.hear_until("error")
+            assert error["code"] == "bad_request" and "user_id" in error["message"]
+        await everybodys.say(broadcast=True, data=2, user_id=str(user))
+        await everybodys.say(type="acknowledgment", event_id="e", user_id=str(user))
+        for client in (single, everybodys):
+            assert (await client.hear_until("client_broadcast"))["data"] == 2
+            acknowledged = await client.hear_until("acknowledgment")
+            assert acknowledged["event_id"] == "e" and "user_id" not in acknowledged

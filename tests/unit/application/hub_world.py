@@ -13,7 +13,7 @@ from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.hub import IDS, Hub
 from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.journal import Line
-from lykke_cli.application.member import ALL_BYTES
+from lykke_cli.application.member import ALL_BYTES, EVERYBODYS
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
 from lykke_cli.application.messages import Arrival, Entry, decode
 from lykke_cli.application.reader import Reader
@@ -28,12 +28,15 @@ KEPT = 50  # ids, which no schedule comes to
 class Client:
     """Somebody who is to be sent every entry of a user once, from one hub or another."""
 
-    user: str
+    user: str | None
+    """None: every user's."""
     from_the_first: bool
     """It wants what was there before it began, too."""
     checkpoint: Checkpoint | None = None
     received: Counter[str] = field(default_factory=Counter)
     at_begin: set[str] = field(default_factory=set)
+    junk: Counter[bytes] = field(default_factory=Counter)
+    """What is no entry, since it last came."""
     heard: set[str] = field(default_factory=set)
     """What was broadcast since it first came. It counts as new, as in any merge."""
     running: Running | None = None
@@ -54,8 +57,8 @@ class Running:
 
     hub: Hub
     is_connected: bool = True
-    subscribing: list[uuid.UUID] = field(default_factory=list)
-    channels: set[str] = field(default_factory=set)
+    subscribing: list[uuid.UUID | None] = field(default_factory=list)
+    channels: set[str | None] = field(default_factory=set)
     wire: list[Arrival] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     woken: set[Reader] = field(default_factory=set)
@@ -68,6 +71,7 @@ class HubWorld(ModelDatabase):
         self,
         *,
         lines: int,
+        everybodys: int = EVERYBODYS,
         all_bytes: int = ALL_BYTES,
         keep: int = KEPT,
         ids: int = IDS,
@@ -75,6 +79,8 @@ class HubWorld(ModelDatabase):
     ) -> None:
         super().__init__(replica=replica)
         self.lines = lines
+        self.everybodys = everybodys
+        self.junk = 0
         self.ids = ids
         self.all_bytes = all_bytes
         self.keep = keep
@@ -111,7 +117,7 @@ class HubWorld(ModelDatabase):
     def publish(self, entry: Entry, *, replayed: bool = False, channel: str | None = None) -> None:
         channel = channel or entry.user_id
         for running in self.hubs:
-            if running.is_connected and channel in running.channels:
+            if running.is_connected and not running.channels.isdisjoint((channel, None)):
                 arrival = Arrival(entry, "live", f"auditlog:{channel}", entry.to_json(), replayed)
                 running.wire.append(arrival)
 
@@ -133,7 +139,7 @@ class HubWorld(ModelDatabase):
     def confirm(self, index: int) -> None:
         running = self.hubs[index]
         confirmed, running.subscribing = running.subscribing, []
-        running.channels |= {str(user) for user in confirmed}
+        running.channels |= set(map(_key, confirmed))
         if confirmed:
             self.carry_out(running, running.hub.confirmed(confirmed))
 
@@ -145,7 +151,9 @@ class HubWorld(ModelDatabase):
         self.carry_out(running, running.hub.live(taken))
 
     def deliver_junk(self, index: int, user: str) -> None:
-        junk = Arrival(Unreadable(b"?", "junk"), "live", f"auditlog:{user}", b"?")
+        self.junk += 1
+        raw = b"junk %d" % self.junk
+        junk = Arrival(Unreadable(raw, "junk"), "live", f"auditlog:{user}", raw)
         self.carry_out(self.hubs[index], self.hubs[index].hub.live([junk]))
 
     def tick(self, index: int, kind: ReadKind) -> None:
@@ -199,7 +207,7 @@ class HubWorld(ModelDatabase):
 
     # The clients
 
-    def come(self, user: str, index: int, *, from_the_first: bool) -> Client:
+    def come(self, user: str | None, index: int, *, from_the_first: bool) -> Client:
         client = Client(user, from_the_first)
         self.clients.append(client)
         self.join(client, index)
@@ -209,9 +217,10 @@ class HubWorld(ModelDatabase):
         if client.running is not None:
             return
         running = client.running = self.hubs[index]
+        client.junk.clear()
         since = regions.START_OF_TIME if client.from_the_first else None
         client.reader, actions = running.hub.join(
-            uuid.UUID(client.user), client.checkpoint, since=since
+            uuid.UUID(client.user) if client.user else None, client.checkpoint, since=since
         )
         self.carry_out(running, actions)
 
@@ -259,8 +268,8 @@ class HubWorld(ModelDatabase):
 
     def owed(self, client: Client) -> set[str]:
         """What the client must have been sent in the end."""
-        theirs = {row.entry.id for row in self.committed if row.entry.user_id == client.user}
-        return theirs - client.at_begin
+        theirs = [row.entry for row in self.committed]
+        return {e.id for e in theirs if client.user in (e.user_id, None)} - client.at_begin
 
     def carry_out(self, running: Running, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -268,7 +277,7 @@ class HubWorld(ModelDatabase):
                 case Subscribe(user_id):
                     running.subscribing.append(user_id)
                 case Unsubscribe(user_id):
-                    running.channels.discard(str(user_id))
+                    running.channels.discard(_key(user_id))
                     if user_id in running.subscribing:
                         running.subscribing.remove(user_id)
                 case Request(reader=reader):
@@ -282,15 +291,18 @@ class HubWorld(ModelDatabase):
     def _received(self, client: Client, lines: Sequence[Line]) -> None:
         for line in lines:
             entry = decode(line.data)
-            if not isinstance(entry, Entry) or entry.user_id != client.user:
+            if line.id is None:
+                client.junk[line.data] += b"junk" in line.data
+                assert client.junk[line.data] <= 1, "shown twice"
                 continue
+            assert isinstance(entry, Entry) and client.user in (entry.user_id, None)
             client.received[entry.id] += 1
             assert client.received[entry.id] == 1, "sent twice"
             assert entry.id in self.committed_ids, "not committed"
             assert entry.id not in client.at_begin - client.heard, "from before it began"
 
     def _begin_answer(self, request: Request, read: Read) -> Iterator[HistoryChunk]:
-        users = {str(user) for user in request.users}
+        users = None if request.users is None else set(map(_key, request.users))
         is_first = read.cursor is None
         client = next(
             (c for c in self.clients if request.reader and c.reader is request.reader), None
@@ -301,11 +313,21 @@ class HubWorld(ModelDatabase):
             client.at_begin = set() if from_the_first else visible
         return self.read(
             read,
-            lambda entry: entry.user_id in users,
+            lambda entry: users is None or entry.user_id in users,
             begin_before_all=is_first and from_the_first,
         )
 
     def _new_hub(self) -> Running:
         return Running(
-            Hub(lines=self.lines, all_bytes=self.all_bytes, keep=self.keep, ids=self.ids)
+            Hub(
+                lines=self.lines,
+                everybodys=self.everybodys,
+                all_bytes=self.all_bytes,
+                keep=self.keep,
+                ids=self.ids,
+            )
         )
+
+
+def _key(user_id: uuid.UUID | None) -> str | None:
+    return None if user_id is None else str(user_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
@@ -23,8 +23,8 @@ from tests.unit.application.model_database import ModelDatabase
 
 class Asked(NamedTuple):
     what: str
-    users: int
-    """How many it was about."""
+    users: int | None
+    """How many it was about; None: all."""
 
 
 class ModelHistory:
@@ -91,8 +91,8 @@ class ModelHistory:
             self.under_way -= 1
 
     async def _turn(self, what: str, selection: Selection) -> None:
-        assert selection.user_ids is not None
-        self.asked.append(Asked(what, len(selection.user_ids)))
+        users = selection.user_ids
+        self.asked.append(Asked(what, None if users is None else len(users)))
         await self.is_open.wait()
         error = self.errors.pop(0) if self.errors else None
         if error is not None:
@@ -129,5 +129,7 @@ class Application:
 
 
 def _of(selection: Selection) -> Callable[[Entry], bool]:
-    users: Iterable[str] = {str(user) for user in selection.user_ids or ()}
+    if selection.user_ids is None:
+        return lambda entry: True
+    users = {str(user) for user in selection.user_ids}
     return lambda entry: entry.user_id in users

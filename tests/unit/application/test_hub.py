@@ -39,11 +39,14 @@ class Schedule:
         self.random = random.Random(seed)
         keep, lines, ids = self.pick([0, 3, 50]), self.pick([1, 2, 50, 50]), self.pick([2, 4, 64])
         all_bytes = self.pick([1_000, ALL_BYTES, ALL_BYTES])
+        # Drawn apart: who follows every user, in half of the schedules.
+        self.apart = random.Random(~seed)
+        everybodys, self.are_all_followed = self.apart.choice([1, 16]), self.apart.random() < 0.5
         self.hubs, self.users = self.pick([1, 2]), USERS[: self.pick([1, 2, 3])]
-        self.world = HubWorld(lines=lines, all_bytes=all_bytes, keep=keep, ids=ids, replica=replica)
-        self.story = [
-            f"lines={lines}, all_bytes={all_bytes}, keep={keep}, ids={ids}, replica={replica}"
-        ]
+        bounds = {"lines": lines, "everybodys": everybodys, "all_bytes": all_bytes}
+        bounds |= {"keep": keep, "ids": ids}
+        self.world = HubWorld(**bounds, replica=replica)
+        self.story = [f"{bounds}, replica={replica}"]
         self.steps: dict[Callable[[], object], int] = {
             self.write: 2,
             self.begin: 1,
@@ -78,7 +81,7 @@ class Schedule:
     def run(self) -> None:
         try:
             if self.flip():
-                self.world.come(USERS[0], 0, from_the_first=False)
+                self.world.come(self.followed(USERS[0]), 0, from_the_first=False)
                 self.world.work()
                 self.story.append("begun")
             steps = self.random.choices([*self.steps], [*self.steps.values()], k=STEPS)
@@ -206,7 +209,8 @@ class Schedule:
     # The clients
 
     def come(self) -> object:
-        user, hub, from_the_first = self.pick(self.users), self.hub(), self.flip()
+        user = self.followed(self.pick(self.users))
+        hub, from_the_first = self.hub(), self.flip()
         if len(self.world.clients) < 6:
             self.world.come(user, hub, from_the_first=from_the_first)
         return user, hub, from_the_first
@@ -249,6 +253,9 @@ class Schedule:
 
     def lose(self) -> object:
         return self.take(lost=True)
+
+    def followed(self, user: str) -> str | None:
+        return None if self.are_all_followed and self.apart.random() < 0.4 else user
 
     def hub(self) -> int:
         return self.random.randrange(self.hubs)
@@ -324,6 +331,62 @@ def test_a_late_broadcast_of_what_is_older_than_its_beginning_does_not_come_to_a
     world.tick(0, ReadKind.RECENT)
     world.work()  # fails when anything comes from before it began
     assert not late.received
+
+
+def test_what_was_printed_for_all_users_before_one_had_a_reader_is_not_passed_over() -> None:
+    """It stands in no journal of that user's, and the standby did not have it at the beginning."""
+    world = HubWorld(lines=50, replica=True)
+    world.come(None, 0, from_the_first=False)
+    world.work()
+    world.write_and_commit(USERS[0], age=timedelta(0), publish=True)
+    world.deliver(0, 1)
+    client = world.come(USERS[0], 0, from_the_first=False)
+    world.confirm(0)
+    world.answer(0, 0)  # where it begins
+    world.replicate_to(0, 1)
+    world.tick(0, ReadKind.FULL)
+    while world.hubs[0].asked:
+        world.answer(0, -1)
+    world.work()
+    assert client.received.keys() == world.committed_ids
+
+
+def test_while_all_users_together_have_too_much_those_of_one_have_it_live() -> None:
+    """Nothing is read meanwhile."""
+    world = HubWorld(lines=50, ids=4)
+    clients = [world.come(user, 0, from_the_first=False) for user in (*USERS, None)]
+    world.work()
+    for user in USERS:
+        for _ in range(2):
+            world.write_and_commit(user, age=timedelta(0), publish=True)
+    world.deliver(0, 6)
+    for client in clients:
+        world.take(client)
+    assert [client.received.total() for client in clients] == [2, 2, 2, 0]
+    while world.hubs[0].asked:
+        world.answer(0, 0)
+    world.take(clients[-1])
+    assert clients[-1].received.total() == 6
+
+
+def test_however_much_comes_during_each_read_those_of_all_users_have_it_after_the_next() -> None:
+    world = HubWorld(lines=50, ids=2)
+    clients = [world.come(user, 0, from_the_first=False) for user in (*USERS, None)]
+    world.work()
+    world.write_and_commit(USERS[0], age=timedelta(0), publish=False)
+    asked = world.hubs[0].asked
+    for _ in range(2):
+        world.tick(0, ReadKind.FULL)
+        [under_way] = asked
+        world.answer(0, 0)
+        for user in USERS:
+            world.write_and_commit(user, age=timedelta(0), publish=True)
+        world.deliver(0, len(USERS))
+        while under_way in asked:
+            world.answer(0, 0)
+        for client in clients:
+            world.take(client)
+    assert clients[-1].received.total() == 4
 
 
 def test_a_row_without_a_time_is_sent_to_its_user_however_deep_its_meta_is() -> None:

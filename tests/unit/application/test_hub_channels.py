@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Set
 from contextlib import asynccontextmanager
 from typing import cast
 
-from lykke_cli import LoginRefused, ServerUnavailable
+from lykke_cli import LoginRefused, LykkeError, ServerUnavailable, UsageMistake
 from lykke_cli.application.ending import end
 from lykke_cli.application.gateways.pubsub_protocol import Channel, MultiplexedSubscription
 from lykke_cli.application.hub_channels import HubChannels
@@ -32,6 +32,8 @@ class Link:
         await self.is_open.wait()
         if self.errors:
             raise self.errors.pop()
+        if any(channel.user_id is None for channel in new):
+            raise UsageMistake("There is no subscription to every user.")
         if any(channel.user_id in self.forbidden for channel in new):
             raise LoginRefused("no permission")
         self.channels |= new
@@ -46,9 +48,9 @@ class Link:
 class Followed:
     def __init__(self) -> None:
         self.link = Link()
-        self.confirmed: list[uuid.UUID] = []
-        self.too_early: set[uuid.UUID] = set()
-        self.refused: list[uuid.UUID] = []
+        self.confirmed: list[uuid.UUID | None] = []
+        self.too_early: set[uuid.UUID | None] = set()
+        self.refused: list[uuid.UUID | None] = []
         link = cast(MultiplexedSubscription, self.link)
         self.channels = HubChannels(link, "auditlog", self._confirm, self._refuse)
 
@@ -56,16 +58,16 @@ class Followed:
     def users(self) -> set[uuid.UUID | None]:
         return {channel.user_id for channel in self.link.channels}
 
-    def _confirm(self, users: Set[uuid.UUID]) -> None:
+    def _confirm(self, users: Set[uuid.UUID | None]) -> None:
         self.too_early |= users - self.users
         self.confirmed += users
 
-    def _refuse(self, user_id: uuid.UUID, error: LoginRefused) -> None:
+    def _refuse(self, user_id: uuid.UUID | None, error: LykkeError) -> None:
         self.refused.append(user_id)
 
 
 @asynccontextmanager
-async def following(users: Iterable[uuid.UUID]) -> AsyncGenerator[Followed]:
+async def following(users: Iterable[uuid.UUID | None]) -> AsyncGenerator[Followed]:
     followed = Followed()
     for user in users:
         followed.channels.follow(user)
@@ -136,6 +138,13 @@ async def test_who_comes_while_others_are_added_is_confirmed_after_them() -> Non
         followed.link.is_open.set()
         await until_confirmed(followed, 2)
         assert followed.confirmed == USERS[:2]
+
+
+async def test_where_there_is_no_subscription_to_every_user_the_others_are_followed() -> None:
+    async with following([*USERS, None]) as followed:
+        while len(followed.confirmed) < len(USERS):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert followed.users == set(USERS) and followed.refused == [None]
 
 
 async def test_one_that_is_not_permitted_does_not_keep_the_others_back() -> None:

@@ -44,7 +44,7 @@ async def test_the_most_recent_places_are_read_first() -> None:
     async with a_hub(app, histories) as hub, hub.reader(USERS[0]) as first:
         await caught_up(first)
         history.is_open.clear()
-        order = list[uuid.UUID]()
+        order = list[uuid.UUID | None]()
 
         async def begin(reader: HubReader) -> None:
             await reader.begun()
@@ -66,18 +66,20 @@ async def test_the_most_recent_places_are_read_first() -> None:
 
 async def test_who_begins_now_is_not_given_what_another_asks_for() -> None:
     app = Application()
-    before = {user: [app.record(user) for _ in range(3)] for user in USERS}
+    before = [[app.record(user) for _ in range(3)] for user in USERS]
+    users: list[uuid.UUID | None] = [*USERS, None]
     async with a_hub(app) as hub, AsyncExitStack() as stack:
         readers = [
             await stack.enter_async_context(hub.reader(user, last=last))
-            for user in USERS
+            for user in users
             for last in (None, 3)
         ]
         for reader in readers:
             await reader.begun()
-        for now, three in zip(readers[::2], readers[1::2], strict=True):
+        threes = [*before, [id for ids in before for id in ids]]
+        for now, three, expected in zip(readers[::2], readers[1::2], threes, strict=True):
             assert await caught_up(now) == []
-            assert await caught_up(three) == before[three.user_id]
+            assert await caught_up(three) == expected
 
 
 async def test_of_those_that_are_as_recent_the_first_is_read_first() -> None:
@@ -87,7 +89,7 @@ async def test_of_those_that_are_as_recent_the_first_is_read_first() -> None:
         reader = await stack.enter_async_context(hub.reader(USER))
         await caught_up(reader)
         history.is_open.clear()
-        order = list[uuid.UUID]()
+        order = list[uuid.UUID | None]()
 
         async def begin(reader: HubReader) -> None:
             await reader.begun()

@@ -103,7 +103,7 @@ def test_two_texts_of_one_checkpoint_tell_nobody_that_they_are_of_one() -> None:
     assert same < len(one) / 8
 
 
-def refusal(text: str, user: uuid.UUID = USER, sealed: SealedCursors = SEALED) -> str:
+def refusal(text: str, user: uuid.UUID | None = USER, sealed: SealedCursors = SEALED) -> str:
     with pytest.raises(CursorRefused) as caught:
         sealed.open(user, text)
     assert KEY.hex() not in str(caught.value)
@@ -112,6 +112,13 @@ def refusal(text: str, user: uuid.UUID = USER, sealed: SealedCursors = SEALED) -
 
 def test_another_users_is_refused_by_name() -> None:
     assert "another user's" in refusal(SEALED.seal(USER, FIXED), uuid.uuid4())
+
+
+def test_one_of_every_users_entries_is_for_no_single_user_nor_the_other_way_round() -> None:
+    every = SEALED.seal(None, FIXED)
+    assert SEALED.open(None, every) == FIXED
+    assert "another user's" in refusal(every, USER)
+    assert "a single user's" in refusal(SEALED.seal(USER, FIXED), None)
 
 
 def test_one_sealed_with_another_key_is_refused_by_name() -> None:
@@ -274,7 +281,7 @@ def test_one_that_this_version_cannot_read_is_refused(data: dict[str, Any]) -> N
     from lykke_cli.infrastructure.database.compact_json import pack
 
     content = module._encode((pack(data), b"", 0, 0, b"", None))
-    assert "this version" in refusal(SEALED._keys[0].seal(USER, content))
+    assert "this version" in refusal(SEALED._keys[0].seal(USER.bytes, content))
 
 
 @pytest.mark.parametrize(
@@ -297,4 +304,4 @@ def test_content_of_another_form_is_refused(content: Any) -> None:
     from lykke_cli.infrastructure import sealed_cursors as module
 
     encoded = content if isinstance(content, bytes) else module._encode(content)
-    assert "this version" in refusal(SEALED._keys[0].seal(USER, encoded))
+    assert "this version" in refusal(SEALED._keys[0].seal(USER.bytes, encoded))

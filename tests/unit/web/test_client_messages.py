@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -219,6 +220,33 @@ def test_nothing_can_be_published_that_is_an_entry_or_the_servers(text: str, sub
     message = understood(text)
     if isinstance(message, Broadcast | Acknowledgment):
         assert published(text, subject)["from"] == subject
+
+
+@given(texts | repeated)
+@example(json.dumps({"type": "acknowledgment", "event_id": "1", "user_id": ENTRY["user_id"]}))
+@example(json.dumps({"type": "acknowledgment", "event_id": "1"} | ENTRY))
+def test_no_entry_can_be_published_by_saying_to_whose_channel_it_goes(text: str) -> None:
+    message = parse(text, names_user=True, now=NOW)
+    if isinstance(message, Broadcast | Acknowledgment):
+        payload = encode(message.published("somebody", NOW))
+        assert ENTRY_KEYS.isdisjoint(orjson.loads(payload))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ['{"broadcast":true,"data":1%s}', '{"type":"acknowledgment","event_id":"1"%s}'],
+)
+def test_who_follows_every_user_says_to_whose_channel_it_goes(frame: str) -> None:
+    def said(more: str) -> object:
+        message = parse(frame % more, names_user=True, now=NOW)
+        return getattr(message, "user_id", message)
+
+    user = "6f1ed002-ab5c-4bd1-9a6e-1f2b4b6d7c10"
+    assert said(f',"user_id":"{user}"') == UUID(user)
+    assert said("") is said(',"user_id":null') is None
+    for wrong in ('"me"', "1", "[]", '""'):
+        misunderstood = said(f',"user_id":{wrong}')
+        assert isinstance(misunderstood, Misunderstood) and misunderstood.code == "bad_request"
 
 
 @given(st.binary(max_size=99) | st.text(max_size=99) | texts | texts.map(str.encode))

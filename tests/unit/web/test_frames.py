@@ -33,7 +33,7 @@ def line(payload: bytes) -> Line:
     return Line(1, data, message.id if isinstance(message, Entry) and is_own else None, "")
 
 
-def sealing(user_id: uuid.UUID, checkpoint: Checkpoint) -> str:
+def sealing(user_id: uuid.UUID | None, checkpoint: Checkpoint) -> str:
     return f"sealed-{checkpoint.cursor.data['at']}" if checkpoint.cursor else "sealed"
 
 
@@ -107,7 +107,7 @@ def test_an_event_has_the_cursor_as_its_id_and_not_in_its_data() -> None:
 def test_readers_that_take_the_same_share_what_was_made_of_it() -> None:
     sealed = list[Checkpoint]()
 
-    def seal(user_id: uuid.UUID, checkpoint: Checkpoint) -> str:
+    def seal(user_id: uuid.UUID | None, checkpoint: Checkpoint) -> str:
         sealed.append(checkpoint)
         return "sealed"
 

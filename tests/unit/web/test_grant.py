@@ -40,6 +40,15 @@ def test_a_grant_of_no_user_allows_nothing_without_all_users() -> None:
     assert not grant("read", "publish", user_id=None).may_read(ALICE)
 
 
+def test_every_user_is_for_all_users_alone() -> None:
+    assert grant("read", "all-users").may_read(None)
+    assert not grant("publish", "all-users").may_read(None)
+    for nobodys in (ALICE, None):
+        assert not grant("read", "publish", user_id=nobodys).may_read(None)
+    with pytest.raises(Forbidden, match="all-users"):
+        grant("read", "all-users").renewed_by(grant("read"), reading=None)
+
+
 @pytest.mark.parametrize(
     ("expires_at", "seconds"),
     [(None, None), (NOW + timedelta(seconds=90), 90), (NOW, 0), (NOW - timedelta(days=1), 0)],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lykke_cli.web.limits import Allowance, Limits, Seats, TooMany, network_of
+from lykke_cli.web.limits import EVERYBODY, Allowance, Limits, Seats, TooMany, network_of
 
 Address = IPv4Address | IPv6Address
 USER, OTHER = uuid.uuid4(), uuid.uuid4()
@@ -54,6 +54,13 @@ def test_one_user_has_so_many_connections_and_others_have_theirs() -> None:
     with seats.taken(USER, "192.0.2.3"):
         pass
     assert len(seats) == 0
+
+
+def test_those_that_follow_every_user_are_so_many_together() -> None:
+    seats = Seats(Limits(sockets_per_user=1))
+    with seats.taken(EVERYBODY, ""), seats.taken(USER, ""):
+        with pytest.raises(TooMany, match="every user"), seats.taken(EVERYBODY, ""):
+            pytest.fail("one too many")
 
 
 @pytest.mark.parametrize(
