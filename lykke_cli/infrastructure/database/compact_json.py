@@ -168,7 +168,7 @@ def _grown(code: int, data: memoryview) -> Any:
         return format_time(moment(int.from_bytes(data, signed=True)))
     if code not in (_RISING, _RUNS):
         raise ValueError(f"nothing has the code {code}")
-    numbers = list(_sums(data))
+    numbers = list(_sums(bytes(data)))  # an old msgspec gives signed numbers
     if code == _RISING:
         return numbers
     return [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
