@@ -69,7 +69,7 @@ def test_what_fails_while_it_is_imported_is_told_of_in_a_line(
     assert len(done.stderr.splitlines()) == bool(said)
 
 
-@pytest.mark.parametrize("module", ["select", "typer", "msgspec"])
+@pytest.mark.parametrize("module", ["typer", "msgspec"])
 def test_ctrl_c_ends_it_at_once_also_where_an_import_swallows_it(
     module: str, tmp_path: Path
 ) -> None:

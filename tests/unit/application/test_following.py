@@ -31,6 +31,9 @@ from lykke_cli.application.following import Parts
 from lykke_cli.application.tail import Status, TailRequest
 from tests.builders import entity, insert, wire
 
+# With an old aiosqlite the thread of one that is forgotten speaks to a loop that is closed.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
 USER, OTHER = uuid.UUID(int=7), uuid.UUID(int=8)
 SOON = 20.0  # seconds in which what is expected must come
 SHORT = 0.05  # seconds between reads
