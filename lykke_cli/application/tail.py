@@ -103,8 +103,6 @@ class Notice(msgspec.Struct, frozen=True):
 
 Status = Connected | Disconnected | HistoryAway | HistoryRead | Notice
 Event = Print | Save | Status
-
-
 Told = Event | Read | Verify
 
 

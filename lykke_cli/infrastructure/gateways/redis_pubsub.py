@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
 from weakref import WeakSet
 
@@ -24,7 +25,7 @@ from lykke_cli.application.reconnecting import Reconnecting
 from lykke_cli.application.subscription import Subscription
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL
-from lykke_cli.infrastructure.redis.connection import Refused, SubscribedConnection
+from lykke_cli.infrastructure.redis.connection import Command, Refused, SubscribedConnection
 from lykke_cli.infrastructure.redis.patterns import commands_for
 from lykke_cli.infrastructure.redis.topology import locate
 from lykke_cli.infrastructure.redis.topology import why_not as find_out_why_not
@@ -96,10 +97,11 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
         self._closed = False
 
     _publishing = "PUBLISH"
+    _transports: ClassVar[Collection[str]] = ("pubsub",)
 
     def _meant(self, url: str | None) -> RedisAddress:
         address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)
-        if address.transport != "pubsub":
+        if address.transport not in self._transports:
             raise UsageMistake("transport=sharded is what RedisShardedGateway is for.")
         return address
 
@@ -216,12 +218,14 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
         on_gap: Callable[[Gap], None] | None = None,
     ) -> MultiplexedSubscription:
         subscription = (
-            Reconnecting(self, channels, on_gap=on_gap)
-            if reconnect
-            else RedisSubscription(self, channels)
+            Reconnecting(self, channels, on_gap=on_gap) if reconnect else self._once(channels)
         )
         self._subscriptions.add(subscription)
         return subscription
+
+    def _once(self, channels: Iterable[Channel]) -> Subscription:
+        """A subscription that raises what breaks it."""
+        return RedisSubscription(self, channels)
 
     async def close(self) -> None:
         if self._loop is not None and not self._closed:
@@ -244,31 +248,62 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
         """A connection of its own, subscribed; raises ServerUnavailable."""
         self._check_open()
         commands = list(commands_for("SUBSCRIBE", channels))
-        limits = {"timeout": self._connect_timeout, "health": self._health_interval}
-        if self._address is None:
-            from lykke_cli.infrastructure.redis.errors import redis_errors
-            from lykke_cli.infrastructure.redis.lent_connection import LentConnection
+        if self._address is not None:
+            with self._translated():
+                return await self._open_link(await self._locate(self._address), commands)
+        from lykke_cli.infrastructure.redis.errors import redis_errors
+        from lykke_cli.infrastructure.redis.lent_connection import LentConnection
 
-            link: SubscribedConnection
-            with redis_errors(self._server):
-                link = await LentConnection.open_through(
-                    self._redis().connection_pool, commands, **limits
-                )
-        else:
-            try:
-                async with asyncio.timeout(self._connect_timeout):
-                    address = await locate(self._address)
-                why_not = None
-                if address.among is not None:
-                    node = (address.options["host"], address.options["port"])
-                    why_not = partial(find_out_why_not, address, node)
-                link = await SubscribedConnection.open(address, commands, why_not=why_not, **limits)
-            except (OSError, Refused) as error:
-                from lykke_cli.infrastructure.redis.errors import translate
-
-                raise translate(error, self._server) from error
+        with redis_errors(self._server):
+            link = await LentConnection.open_through(
+                self._redis().connection_pool,
+                commands,
+                timeout=self._connect_timeout,
+                health=self._health_interval,
+            )
         self._links.add(link)
         return link
+
+    async def _locate(self, address: RedisAddress) -> RedisAddress:
+        """Where the server is now; raises OSError and Refused."""
+        async with asyncio.timeout(self._connect_timeout):
+            return await locate(address)
+
+    async def _open_link(
+        self, address: RedisAddress, commands: Sequence[Command]
+    ) -> SubscribedConnection:
+        """A connection to there, with the commands answered; raises OSError and Refused."""
+        why_not = None
+        if address.among is not None:
+            node = (address.options["host"], address.options["port"])
+            why_not = partial(find_out_why_not, address, node)
+        link = await SubscribedConnection.open(
+            address,
+            commands,
+            timeout=self._connect_timeout,
+            health=self._health_interval,
+            why_not=why_not,
+        )
+        self._links.add(link)
+        return link
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """What our own connections raise, as redis_errors does; redis-py is imported only then."""
+        try:
+            yield
+        except (OSError, Refused) as error:
+            from lykke_cli.infrastructure.redis.errors import translate
+
+            raise translate(error, self._server) from error
+
+    def _loss(self, link: SubscribedConnection, error: OSError) -> SubscriptionLost:
+        from lykke_cli.infrastructure.redis.errors import reason
+
+        return SubscriptionLost(
+            f"The connection to Redis at {self._server} was lost ({reason(error)}).",
+            since=link.last_heard,
+        )
 
     async def _disconnect(self, link: SubscribedConnection) -> None:
         self._links.discard(link)
@@ -331,7 +366,7 @@ class RedisSubscription(Subscription):
         try:
             batch = link.take()
         except OSError as error:
-            raise self._loss(link, error) from error
+            raise self._redis._loss(link, error) from error
         if not batch:
             await link.something()
         return batch
@@ -343,23 +378,14 @@ class RedisSubscription(Subscription):
             await link.ask(*commands_for("SUBSCRIBE", channels))
         except OSError as error:
             self._check_not_closed()  # meanwhile
-            raise self._loss(link, error) from error
-        except Refused as error:
-            from lykke_cli.infrastructure.redis.errors import translate
-
-            raise translate(error, self._redis._server) from error
+            raise self._redis._loss(link, error) from error
+        except Refused:
+            with self._redis._translated():
+                raise
 
     async def _leave(self, channels: Set[Channel]) -> None:
         if self._link is not None:
             await self._link.tell(*commands_for("UNSUBSCRIBE", channels))
-
-    def _loss(self, link: SubscribedConnection, error: OSError) -> SubscriptionLost:
-        from lykke_cli.infrastructure.redis.errors import reason
-
-        return SubscriptionLost(
-            f"The connection to Redis at {self._redis._server} was lost ({reason(error)}).",
-            since=link.last_heard,
-        )
 
     async def _release(self) -> None:
         link, self._link = self._link, None

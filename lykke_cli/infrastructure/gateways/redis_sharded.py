@@ -7,23 +7,19 @@ old node unsubscribes its channels unasked: that is a lost connection like any o
 """
 
 import asyncio
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence, Set
 
 import msgspec
 
 from lykke_cli.application.backoff import Backoff
-from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost, UsageMistake
+from lykke_cli.application.errors import ServerUnavailable, UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import (
     Channel,
     Deliveries,
     Gap,
     MultiplexedSubscription,
 )
-from lykke_cli.application.reconnecting import Reconnecting
 from lykke_cli.application.subscription import Subscription
-from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL
 from lykke_cli.infrastructure.gateways.redis_pubsub import (
     CONNECT_TIMEOUT,
     HEALTH_INTERVAL,
@@ -31,12 +27,11 @@ from lykke_cli.infrastructure.gateways.redis_pubsub import (
 )
 from lykke_cli.infrastructure.redis.cluster import Slots, find_slots, slot_of
 from lykke_cli.infrastructure.redis.connection import Command, Refused, SubscribedConnection
-from lykke_cli.infrastructure.redis.topology import at, locate
-from lykke_cli.infrastructure.redis.urls import Cluster, Node, RedisAddress, parse_redis_url
+from lykke_cli.infrastructure.redis.topology import at
+from lykke_cli.infrastructure.redis.urls import Cluster, Node, RedisAddress
 
 MOST_MOVES = 5  # times that a node may send us elsewhere in one attempt
 _ELSEWHERE = ("MOVED", "ASK")
-_NOT_NOW = ("TRYAGAIN", "CLUSTERDOWN")
 
 
 class RedisShardedGateway(RedisPubSubGateway):
@@ -46,6 +41,7 @@ class RedisShardedGateway(RedisPubSubGateway):
     """
 
     _publishing = "SPUBLISH"
+    _transports = ("pubsub", "sharded")
 
     def __init__(
         self,
@@ -58,9 +54,6 @@ class RedisShardedGateway(RedisPubSubGateway):
         self._nodes: dict[Node, _NodeGateway] = {}
         self._slots: Slots | None = None
 
-    def _meant(self, url: str | None) -> RedisAddress:
-        return parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)
-
     def subscribe_to_channels(
         self,
         channels: Iterable[Channel],
@@ -70,13 +63,10 @@ class RedisShardedGateway(RedisPubSubGateway):
     ) -> MultiplexedSubscription:
         asked = set(channels)
         _check(asked)
-        subscription = (
-            Reconnecting(self, asked, on_gap=on_gap)
-            if reconnect
-            else ShardedSubscription(self, asked)
-        )
-        self._subscriptions.add(subscription)
-        return subscription
+        return super().subscribe_to_channels(asked, reconnect=reconnect, on_gap=on_gap)
+
+    def _once(self, channels: Iterable[Channel]) -> Subscription:
+        return ShardedSubscription(self, channels)
 
     async def close(self) -> None:
         await super().close()
@@ -87,6 +77,10 @@ class RedisShardedGateway(RedisPubSubGateway):
         assert self._address is not None
         if not isinstance(self._address.among, Cluster):
             return await super()._publish(commands)
+        from redis import exceptions
+
+        not_now = (exceptions.TryAgainError, exceptions.ClusterDownError)
+        unpublished = (exceptions.AskError, *not_now)  # a MovedError is an AskError
         outcomes: list[int | Exception] = [0] * len(commands)
         left, backoff = list(range(len(commands))), Backoff()
         for attempt in range(MOST_MOVES + 1):
@@ -105,12 +99,12 @@ class RedisShardedGateway(RedisPubSubGateway):
             for numbers, answer in zip(groups.values(), answers, strict=True):
                 for number, outcome in zip(numbers, answer, strict=True):
                     outcomes[number] = outcome
-            left = [n for n in left if _is_refused(outcomes[n], *_ELSEWHERE, *_NOT_NOW)]
+            left = [n for n in left if isinstance(_cause(outcomes[n]), unpublished)]
             if any(isinstance(outcome, Exception) for outcome in outcomes):
                 self._slots = None  # a node may have gone, too: where are they now?
             if not left or attempt == MOST_MOVES:
                 break
-            if any(_is_refused(outcomes[number], *_NOT_NOW) for number in left):
+            if any(isinstance(_cause(outcomes[number]), not_now) for number in left):
                 await asyncio.sleep(backoff.next())
         return outcomes
 
@@ -140,8 +134,7 @@ class RedisShardedGateway(RedisPubSubGateway):
         assert self._address is not None
         if not isinstance(self._address.among, Cluster):
             with self._translated():
-                async with asyncio.timeout(self._connect_timeout):
-                    return [(await locate(self._address), [("SSUBSCRIBE", *names)])]
+                return [(await self._locate(self._address), [("SSUBSCRIBE", *names)])]
         self._slots = None
         places = []
         for node, numbers in (await self._by_owner(range(len(names)), names)).items():
@@ -152,27 +145,12 @@ class RedisShardedGateway(RedisPubSubGateway):
             places.append((at(self._address, node), commands))
         return places
 
-    async def _link(self, address: RedisAddress) -> SubscribedConnection:
-        """A connection to subscribe by; raises OSError and Refused."""
-        link = await SubscribedConnection.open(
-            address, [], timeout=self._connect_timeout, health=self._health_interval
-        )
-        self._links.add(link)
-        return link
-
     def _at(self, node: Node) -> "_NodeGateway":
         if node not in self._nodes:
             assert self._address is not None
             address = msgspec.structs.replace(at(self._address, node), among=None)
             self._nodes[node] = _NodeGateway(address, connect_timeout=self._connect_timeout)
         return self._nodes[node]
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, Refused) as error:
-            raise _translated(error, self._server) from error
 
 
 class _NodeGateway(RedisPubSubGateway):
@@ -214,7 +192,7 @@ class ShardedSubscription(Subscription):
             try:
                 batch = link.take()
             except OSError as error:
-                raise self._loss(link, error) from error
+                raise self._redis._loss(link, error) from error
             if batch:
                 return batch
             link.wake(waiter)
@@ -229,7 +207,8 @@ class ShardedSubscription(Subscription):
                     await self._ask(address, commands)
             except Refused as error:
                 if attempt == MOST_MOVES or not str(error).startswith(_ELSEWHERE):
-                    raise _translated(error, self._redis._server) from error
+                    with self._redis._translated():
+                        raise
             else:
                 return
 
@@ -239,12 +218,12 @@ class ShardedSubscription(Subscription):
         link = self._links.get(place)
         if link is None:
             with self._redis._translated():
-                link = self._links[place] = await self._redis._link(address)
+                link = self._links[place] = await self._redis._open_link(address, [])
         try:
             await link.ask(*commands)
         except OSError as error:
             self._check_not_closed()  # meanwhile
-            raise self._loss(link, error) from error
+            raise self._redis._loss(link, error) from error
 
     async def _leave(self, channels: Set[Channel]) -> None:
         """Each connection is told of all: what it does not have it answers, too."""
@@ -256,20 +235,6 @@ class ShardedSubscription(Subscription):
         for link in links.values():
             await self._redis._disconnect(link)
 
-    def _loss(self, link: SubscribedConnection, error: OSError) -> SubscriptionLost:
-        from lykke_cli.infrastructure.redis.errors import reason
-
-        return SubscriptionLost(
-            f"The connection to Redis at {self._redis._server} was lost ({reason(error)}).",
-            since=link.last_heard,
-        )
-
-
-def _translated(error: Exception, server: str) -> ServerUnavailable:
-    from lykke_cli.infrastructure.redis.errors import translate
-
-    return translate(error, server)
-
 
 def _check(channels: Iterable[Channel]) -> None:
     if any(channel.user_id is None for channel in channels):
@@ -279,8 +244,6 @@ def _check(channels: Iterable[Channel]) -> None:
         )
 
 
-def _is_refused(outcome: int | Exception, *codes: str) -> bool:
-    """Whether the server answered with one of these, so that nothing was published."""
-    cause = outcome.__cause__ if isinstance(outcome, Exception) else None
-    kind = type(cause).__name__.removesuffix("Error").upper() if cause is not None else ""
-    return kind in codes
+def _cause(outcome: int | Exception) -> BaseException | None:
+    """What the server said, where it refused: then nothing was published."""
+    return outcome.__cause__ if isinstance(outcome, Exception) else None
