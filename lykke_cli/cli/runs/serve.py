@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _EXTRA = ("starlette", "uvicorn", "websockets", "prometheus_client", "jwt", "cryptography")
 _KEY_BYTES = 32
-_GARBAGE = (50_000, 10, 20)
-"""How often it is looked for. A client is hundreds of objects that stay: as often as Python does it
-otherwise, all clients are looked through again and again while many come."""
 _ROUTES = ("/ws/USER_ID", "/events/USER_ID", "/history/USER_ID")
 
 
@@ -143,7 +140,6 @@ class _Duty:
         parent: "Parent | None" = None,
     ) -> bool:
         """Serve until a signal or the parent ends it; returns whether that was Ctrl-C."""
-        gc.set_threshold(*_GARBAGE)
         from lykke_cli.web import make_app
         from lykke_cli.web.authorization import authorize_by
         from lykke_cli.web.server import Server
@@ -211,7 +207,11 @@ def _work(duty: _Duty, cells: "Cells", parent: "Parent", place: int) -> None:
 
 
 def _calm_collector() -> None:
-    """Look for cycles less often: with thousands of readers that takes a third of the time."""
+    """Look for cycles less often: with thousands of readers that takes a third of the time.
+
+    A client is hundreds of objects that stay: as often as Python does it otherwise, all clients are
+    looked through again and again while many come.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
