@@ -50,11 +50,15 @@ from lykke_cli.cli.arguments.output import (
     zone,
 )
 from lykke_cli.cli.arguments.servers import (
+    HEALTH_INTERVAL,
+    RECONCILE,
     BridgeUrl,
     Channel,
     Channels,
     DatabaseUrl,
+    HealthInterval,
     ProfileName,
+    Reconcile,
     RedisUrl,
     Yes,
     bridge,
@@ -84,9 +88,11 @@ from lykke_cli.cli.arguments.values import (
 
 __all__ = [
     "AUDIT_LOG",
+    "HEALTH_INTERVAL",
     "LISTED_AS",
     "MAX_MESSAGE_SIZE",
     "NEWEST",
+    "RECONCILE",
     "USER_HELP",
     "ActivityTypes",
     "AllUsers",
@@ -102,6 +108,7 @@ __all__ = [
     "Excluded",
     "FromCursor",
     "Grep",
+    "HealthInterval",
     "MaxMessageSize",
     "NoPager",
     "NotGrep",
@@ -110,6 +117,7 @@ __all__ = [
     "ProfileName",
     "Query",
     "Quiet",
+    "Reconcile",
     "RedisUrl",
     "Relative",
     "ReportOutput",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Annotated
 
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.cli.arguments.help_texts import env, server_option
+from lykke_cli.cli.arguments.help_texts import env, reliability_option, server_option
 from lykke_cli.cli.arguments.values import parse_channel_type
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.starting import has_begun
@@ -58,6 +58,25 @@ ProfileName = Annotated[
 ]
 Yes = Annotated[
     bool, server_option("--yes", "-y", help="Do not ask, though the profile is protected.")
+]
+RECONCILE, HEALTH_INTERVAL = "30s", "10s"
+Reconcile = Annotated[
+    str,
+    reliability_option(
+        "--reconcile",
+        metavar="DURATION",
+        help="How often to look in the database for lost broadcasts.",
+        show_default=True,
+    ),
+]
+HealthInterval = Annotated[
+    str,
+    reliability_option(
+        "--health-interval",
+        metavar="DURATION",
+        help="Silence after which Redis is asked for a sign of life; given up after as much.",
+        show_default=True,
+    ),
 ]
 Channel = Annotated[
     str,

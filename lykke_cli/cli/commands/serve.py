@@ -80,24 +80,8 @@ def serve(
             show_default=True,
         ),
     ] = 4,
-    reconcile: Annotated[
-        str,
-        options.reliability_option(
-            "--reconcile",
-            metavar="DURATION",
-            help="How often to look in the database for lost broadcasts.",
-            show_default=True,
-        ),
-    ] = "30s",
-    health_interval: Annotated[
-        str,
-        options.reliability_option(
-            "--health-interval",
-            metavar="DURATION",
-            help="Silence after which Redis is asked for a sign of life; given up after as much.",
-            show_default=True,
-        ),
-    ] = "10s",
+    reconcile: options.Reconcile = options.RECONCILE,
+    health_interval: options.HealthInterval = options.HEALTH_INTERVAL,
     redis_url: options.RedisUrl = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,

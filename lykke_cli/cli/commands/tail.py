@@ -9,7 +9,6 @@ from lykke_cli.cli.arguments import options
 from lykke_cli.cli.runs.users import ids_of
 from lykke_cli.infrastructure.files import recent
 
-RECONCILE, HEALTH_INTERVAL = "30s", "10s"
 LEADING = ("--since", "--last", "--activity-type", "--grep", "--output")
 EPILOG = options.examples(
     "lykke tail USER_ID --since 15m",
@@ -73,24 +72,8 @@ def tail(
     to_file: options.ToFile = None,
     rotate: options.Rotate = None,
     compress: options.Compress = False,
-    reconcile: Annotated[
-        str,
-        options.reliability_option(
-            "--reconcile",
-            metavar="DURATION",
-            help="How often to look in the database for lost broadcasts.",
-            show_default=True,
-        ),
-    ] = RECONCILE,
-    health_interval: Annotated[
-        str,
-        options.reliability_option(
-            "--health-interval",
-            metavar="DURATION",
-            help="Silence after which Redis is asked for a sign of life; given up after as much.",
-            show_default=True,
-        ),
-    ] = HEALTH_INTERVAL,
+    reconcile: options.Reconcile = options.RECONCILE,
+    health_interval: options.HealthInterval = options.HEALTH_INTERVAL,
     activity_type: options.ActivityTypes = None,
     exclude: options.Excluded = None,
     entity_type: options.EntityType = None,
@@ -135,8 +118,8 @@ def tail(
                 "--redis-url": redis_url is not None,
                 "--database-url": database_url is not None,
                 "--live-only": live_only,
-                "--reconcile": reconcile != RECONCILE,
-                "--health-interval": health_interval != HEALTH_INTERVAL,
+                "--reconcile": reconcile != options.RECONCILE,
+                "--health-interval": health_interval != options.HEALTH_INTERVAL,
                 "--ack": ack,
                 "--all": all_users,
                 "--channel": types != [options.AUDIT_LOG],
