@@ -6,16 +6,15 @@ stored is found again, and is no other bridge's.
 
 import ipaddress
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 from uuid import UUID
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.configuration.ports import HIGHEST_PORT, port_of
-from lykke_cli.infrastructure.configuration.profiles import Profile, others_may_read
-from lykke_cli.infrastructure.configuration.secret import Secret, secret_of
+from lykke_cli.infrastructure.configuration.profiles import Profile
+from lykke_cli.infrastructure.configuration.secret import Secret, exposures, secret_of
 from lykke_cli.infrastructure.configuration.tls import (
     BRIDGE_OPTIONS,
     check_certificates,
@@ -112,7 +111,7 @@ class BridgeSettings:
         def read() -> Secret | None:
             if has_token and profile is not None and profile.has("bridge_token"):
                 text, files = profile.secret("bridge_token", environ)
-                return Secret(text, "bridge_token", _exposed(files))
+                return Secret(text, "bridge_token", exposures(files))
             return secret_of(environ, TOKEN)
 
         def read_token() -> str | None:
@@ -123,14 +122,6 @@ class BridgeSettings:
         if secret is not None:
             _checked(secret)
         return cls(address, read_token, () if secret is None else secret.notices)
-
-
-def _exposed(files: Iterable[Path]) -> tuple[str, ...]:
-    return tuple(
-        f"{file} holds a secret and others may read it: chmod 600 {file}"
-        for file in files
-        if others_may_read(file)
-    )
 
 
 def _checked(secret: Secret) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from lykke_cli.application.errors import OutputFailed, UsageMistake
+from lykke_cli.infrastructure.configuration.secret import read_secret
 from lykke_cli.infrastructure.files.whole_file import replace_file
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ _TEXTS = {
 }
 _SWITCHES = {"utc", "protected"}
 _FROM_ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_NOBODY_ELSE = stat.S_IRWXG | stat.S_IRWXO
-_LONGEST_SECRET = 64 << 10  # bytes
 
 
 def config_path() -> Path:
@@ -129,15 +128,9 @@ class Profile:
 
     def _content(self, key: str, file: Path) -> str:
         try:
-            with file.open("rb") as stream:
-                text = stream.read(_LONGEST_SECRET).decode().strip()
-        except OSError as error:
-            raise self.mistake(key, f"cannot read {file}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise self.mistake(key, f"{file} is not text") from None
-        if not text:
-            raise self.mistake(key, f"{file} is empty")
-        return text
+            return read_secret(file)
+        except ValueError as error:
+            raise self.mistake(key, str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +230,6 @@ class Profiles:
             replace_file(path, text.encode(), is_private=True)
         except OSError as error:
             raise OutputFailed(f"Cannot write {path}: {error.strerror}.") from error
-
-
-def others_may_read(file: Path) -> bool:
-    """Whether anybody but its owner has a right to the file; never on Windows."""
-    try:
-        return os.name == "posix" and bool(file.stat().st_mode & _NOBODY_ELSE)
-    except OSError:
-        return False
 
 
 class _Reader:

@@ -15,8 +15,8 @@ from lykke_cli.infrastructure.configuration.profiles import (
     Profiles,
     ServerUrl,
     has_password,
-    others_may_read,
 )
+from lykke_cli.infrastructure.configuration.secret import exposures
 
 DEFAULT_REDIS_URL = "redis://localhost:6379"
 VARIABLES = {"redis_url": "REDIS_URL", "database_url": "DATABASE_URL"}
@@ -118,11 +118,7 @@ class Settings:
                     f"the list of processes shows the password in {offers.name(taken)} to others: "
                     f"use {VARIABLES[key]} or a profile"
                 )
-            notices += [
-                f"{file} holds a password and others may read it: chmod 600 {file}"
-                for file in server.secret_files
-                if others_may_read(file)
-            ]
+            notices += exposures(server.secret_files, "password")
             for other in others:
                 # A flag is there to override what is set up: only two flags can be a mistake.
                 is_meant = taken is _Source.FLAG and not (

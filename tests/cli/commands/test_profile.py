@@ -166,6 +166,26 @@ def test_a_secret_comes_from_the_environment_or_a_file(config: Path) -> None:
     assert_mistake(call_lykke("publish", USER, "--profile", "b"), "Redis URL is malformed")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("password", None, "cannot read"),
+        ("password", b" \n", "is empty"),
+        ("password", b"\xffs3cret", "is not text"),
+        ("password", b"s3cret" * 20_000, "has more than 64 KiB"),
+        ("pass\\u0000word", None, "is not text"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_told_of(
+    config: Path, file: str, content: bytes | None, reason: str
+) -> None:
+    if content is not None:
+        (config.parent / file).write_bytes(content)
+    write(config, f'[profiles.a]\nredis_url = "redis://h"\nredis_password_file = "{file}"\n')
+    result = call_lykke("publish", USER, "--profile", "a")
+    assert_mistake(result, f"{config}, line 3", reason)
+
+
 def test_a_secret_of_a_server_that_is_not_used_is_not_needed(
     config: Path, redis_server: RedisServer
 ) -> None:
