@@ -53,6 +53,11 @@ class CursorRefused(BadInput):
     """This is no cursor of ours."""
 
 
+def random_key() -> bytes:
+    """A key for one run: its cursors end with it."""
+    return os.urandom(KEY_BYTES)
+
+
 class SealedCursors:
     """Seals checkpoints, and opens them, with `keys` of 32 bytes each.
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ from lykke_cli.application.tail import (
 from lykke_cli.bootstrap import make_gateway, make_hub
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
-from lykke_cli.infrastructure.sealed_cursors import SealedCursors
+from lykke_cli.infrastructure.sealed_cursors import SealedCursors, random_key
 from lykke_cli.web.events import EventStream
 from lykke_cli.web.gate import Gate, refused
 from lykke_cli.web.grant import Authorize, anybody
@@ -43,7 +42,6 @@ from lykke_cli.web.socket import WebSockets
 from lykke_cli.web.streaming import Streams
 
 logger = logging.getLogger(__name__)
-CURSOR_KEY_BYTES = 32
 ONE_OR_ALL = ("/{user_id}", "")
 """What follows in the path of a route about one user's entries, or every user's."""
 
@@ -76,7 +74,7 @@ def make_app(
 
     Raises UsageMistake where the arguments do not fit.
     """
-    keys = [secrets.token_bytes(CURSOR_KEY_BYTES)] if cursor_keys is None else cursor_keys
+    keys = [random_key()] if cursor_keys is None else cursor_keys
     try:
         cursors = SealedCursors(keys)
     except ValueError as error:

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _EXTRA = ("starlette", "uvicorn", "websockets", "prometheus_client", "jwt", "cryptography")
-_KEY_BYTES = 32
 _ROUTES = ("/ws/USER_ID", "/events/USER_ID", "/history/USER_ID")
 
 
@@ -60,6 +58,7 @@ class Serving:
     def run(self, workers: int) -> None:
         """Serve until a signal ends it; raises Stopped where that was Ctrl-C."""
         from lykke_cli.infrastructure.configuration.cursor_key import cursor_keys
+        from lykke_cli.infrastructure.sealed_cursors import random_key
         from lykke_cli.web.authorization import AuthSettings, random_token
         from lykke_cli.web.listening import allow_many_files, bind, is_local, url
 
@@ -73,7 +72,7 @@ class Serving:
             )
         _say(*auth.notices)
         if keys is None:
-            keys = (secrets.token_bytes(_KEY_BYTES),)
+            keys = (random_key(),)
             _say("cursors end with this run: LYKKE_CURSOR_KEY lets them last, 64 hex digits")
         if not auth.is_set:
             auth = AuthSettings(static_token=random_token())
