@@ -11,28 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from lykke_cli.application.errors import BadInput, UsageMistake
 from lykke_cli.infrastructure.configuration.secret import secret_of
 from lykke_cli.infrastructure.configuration.tls import is_loopback
-from lykke_cli.web.grant import (
-    SCOPES,
-    Authorize,
-    Forbidden,
-    Grant,
-    Unauthorized,
-    anybody,
-)
-
-__all__ = [
-    "AuthSettings",
-    "Authorize",
-    "Forbidden",
-    "Grant",
-    "TokenMisplaced",
-    "Unauthorized",
-    "anybody",
-    "authorize_by",
-    "random_token",
-    "refuse_token_in_url",
-    "take_token",
-]
+from lykke_cli.web.grant import SCOPES, Authorize, Grant, Unauthorized
 
 LONGEST_TOKEN = 8 << 10  # characters
 SHORTEST_STATIC = 16  # characters

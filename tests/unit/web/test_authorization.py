@@ -14,14 +14,12 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.web.authorization import (
     LONGEST_TOKEN,
     AuthSettings,
-    Grant,
     TokenMisplaced,
-    Unauthorized,
     authorize_by,
     random_token,
     take_token,
 )
-from lykke_cli.web.grant import SCOPES
+from lykke_cli.web.grant import SCOPES, Grant, Unauthorized
 
 CANARY = "s3cret-canary-of-thirty-two-bytes"
 JWT = {"LYKKE_JWT_AUDIENCE": "lykke", "LYKKE_JWT_ISSUER": "login"}
