@@ -1,7 +1,6 @@
 """What a client is told when it does not get what it asked for."""
 
 import logging
-from typing import Any
 
 import orjson
 
@@ -42,13 +41,14 @@ class Refusal(LykkeError):
 
     def to_json(self) -> bytes:
         """The message that says so."""
-        return error_frame(self.code, self.problem, temporary=self.temporary)
-
-
-def error_frame(code: str, message: str, *, temporary: bool = False) -> bytes:
-    """A message of type `error`."""
-    fields: dict[str, Any] = {"type": "error", "code": code}
-    return orjson.dumps(fields | {"temporary": temporary, "message": message})
+        return orjson.dumps(
+            {
+                "type": "error",
+                "code": self.code,
+                "temporary": self.temporary,
+                "message": self.problem,
+            }
+        )
 
 
 def bad_request(message: str) -> Refusal:
