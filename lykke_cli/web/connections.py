@@ -33,13 +33,13 @@ class Connections:
         self._task: asyncio.Task[None] | None = None
         self._none_left = asyncio.Event()
         self._none_left.set()
-        self.is_draining = False
+        self._is_draining = False
 
     def __len__(self) -> int:
         return len(self._open)
 
     async def __aenter__(self) -> "Connections":
-        self.is_draining = False
+        self._is_draining = False
         self._task = asyncio.create_task(self._go_rounds())
         return self
 
@@ -47,11 +47,15 @@ class Connections:
         if self._task is not None:
             await end({self._task})
 
+    def check_open(self) -> None:
+        """Raises Refusal in a drain."""
+        if self._is_draining:
+            raise unavailable("This server is about to end: connect again.")
+
     @contextmanager
     def entered(self, connection: Connection) -> Iterator[None]:
         """The connection counts as one while the block lasts; raises Refusal in a drain."""
-        if self.is_draining:
-            raise unavailable("This server is about to end: connect again.")
+        self.check_open()
         self._open.add(connection)
         self._none_left.clear()
         try:
@@ -69,7 +73,7 @@ class Connections:
 
     async def drain(self, seconds: float) -> None:
         """Let no more in, and send all away, spread over so long; returns when they have gone."""
-        self.is_draining = True
+        self._is_draining = True
         leaving = list(self._open)
         random.shuffle(leaving)
         loop = asyncio.get_running_loop()

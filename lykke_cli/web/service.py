@@ -75,8 +75,7 @@ class Service:
     def check_open(self) -> None:
         """Raises Refusal where nobody can be served."""
         self._open()
-        if self.connections.is_draining:
-            raise unavailable("This server is about to end: connect again.")
+        self.connections.check_open()
 
     async def check_ready(self) -> None:
         """Raises Refusal, or ServerUnavailable, where new clients had better go elsewhere.
