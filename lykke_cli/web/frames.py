@@ -112,7 +112,6 @@ class Rendered(msgspec.Struct, frozen=True):
     """What a reader took, ready to be sent."""
 
     messages: Sequence[Message]
-    cursor: str | None
     entries: int
 
 
@@ -148,7 +147,6 @@ class Frames:
         frames = dialect.frames(lines, cursor)
         rendered = Rendered(
             [dialect.render(frame) for frame in frames],
-            cursor,
             sum(frame.entries for frame in frames),
         )
         if sum(len(line.data) for line in lines) <= MOST_SHARED:
