@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lykke_cli.application.ending import end
-from lykke_cli.web.frames import Frame, Message
+from lykke_cli.web.frames import Frame, Message, own_frame
 from lykke_cli.web.grant import Grant
 from lykke_cli.web.refusals import NOT_KNOWN, TOO_SLOW, Refusal
 
@@ -31,6 +31,10 @@ class Restarting(Exception):
 
     def __init__(self, after_ms: int) -> None:
         self.after_ms = after_ms
+
+    def to_frame(self) -> Frame:
+        """The message that says so."""
+        return own_frame("reconnect", after_ms=self.after_ms)
 
 
 class Listener(Protocol):

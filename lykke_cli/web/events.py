@@ -9,7 +9,7 @@ import msgspec
 
 from lykke_cli.web.connection import Restarting
 from lykke_cli.web.feed import Feed, Start
-from lykke_cli.web.frames import EVENTS, Message, as_event, own_frame
+from lykke_cli.web.frames import EVENTS, Message, as_event
 from lykke_cli.web.queries import FOLLOWING, asked
 from lykke_cli.web.streaming import Stream, body
 
@@ -35,7 +35,7 @@ class EventStream(Stream):
 
     def farewell(self, restarting: Restarting) -> Message:
         """The browser takes the stream's end for a broken connection, and comes back."""
-        event = as_event(own_frame("reconnect", after_ms=restarting.after_ms))
+        event = as_event(restarting.to_frame())
         return body(_retry(restarting.after_ms) + event["body"])
 
     def error_message(self, text: bytes) -> Message:

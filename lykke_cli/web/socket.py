@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
-import orjson
 
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.domain.errors import LykkeError
@@ -26,7 +25,7 @@ from lykke_cli.web.client_messages import (
 )
 from lykke_cli.web.connection import CLOSING, Connection, Gone, Restarting
 from lykke_cli.web.feed import Feed, Start
-from lykke_cli.web.frames import LYKKE_V1, PLAIN, Message
+from lykke_cli.web.frames import LYKKE_V1, PLAIN, Message, as_text
 from lykke_cli.web.gate import deny, path_of
 from lykke_cli.web.grant import Forbidden, Grant, Unauthorized
 from lykke_cli.web.limits import Allowance
@@ -99,22 +98,21 @@ class Socket:
         except Gone:
             pass
         except Restarting as restarting:
-            again = {"type": "reconnect", "after_ms": restarting.after_ms}
-            texts = [orjson.dumps(again)] if self._speaks_ours else []
-            await self._close(RESTART, "The server ends: connect again.", *texts)
+            again = [as_text(restarting.to_frame())] if self._speaks_ours else []
+            await self._close(RESTART, "The server ends: connect again.", *again)
         except LykkeError as error:
             refusal = refusal_of(error)
-            await self._close(refusal.close, refusal.problem, refusal.to_json())
+            await self._close(refusal.close, refusal.problem, _text(refusal.to_json()))
         except Exception:
             await self._close(BUG, "Something is wrong here: connect again.")
             raise
         finally:
             connection.abort(after=CLOSING)
 
-    async def _close(self, code: int, reason: str, *texts: bytes) -> None:
+    async def _close(self, code: int, reason: str, *words: Message) -> None:
         short = reason.encode()[:LONGEST_REASON].decode(errors="ignore")
         close = {"type": "websocket.close", "code": code, "reason": short}
-        if not await self._connection.say(*map(_text, texts), close):
+        if not await self._connection.say(*words, close):
             self._connection.abort()
 
     # The handshake
