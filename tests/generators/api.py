@@ -81,6 +81,8 @@ def _class(name: str, tree: ast.ClassDef, module: ModuleType) -> Iterator[str]:
 def _fields(tree: ast.ClassDef) -> Iterator[str]:
     """The values of an enum, and a dataclass's fields with the text beneath each."""
     for field, following in zip(tree.body, [*tree.body[1:], ast.Pass()], strict=True):
+        if ast.unparse(field).startswith("_"):
+            continue
         if isinstance(field, ast.Assign):
             yield f"- `{ast.unparse(field)}`"
         elif isinstance(field, ast.AnnAssign):
