@@ -134,27 +134,33 @@ class HubReader:
     def wake(self) -> None:
         """There may be something new."""
         self._is_woken = True
-        if self._waiter is None or self._waiter.done():
+        waiter = self._waiter
+        if waiter is None or waiter.done():
             return
-        if self._can_write() and self._has_written():
-            return
-        self._waiter.set_result(None)
+        self._waiter = None  # what is taken may bring more, which comes after it and not before
+        try:
+            self._write_at_once()
+        finally:
+            self._waiter = waiter
+        if self._is_woken or self._left is not None:
+            waiter.set_result(None)
 
-    def _can_write(self) -> bool:
-        may = self._refusal is None and not self._is_interrupted and self._left is None
-        return may and self.outlet is not None and self.outlet.is_open()
+    def _write_at_once(self) -> None:
+        """Hand the outlet what it can take; the rest is for whoever waits."""
+        while self._is_woken and (outlet := self._open_outlet()) is not None:
+            self._is_woken = False
+            portion = self._take()
+            if self._is_news(portion):
+                self._left = portion
+            elif portion.lines:
+                outlet.write(self._given(portion))
 
-    def _has_written(self) -> bool:
-        """True when there is nothing left to be done by whoever waits."""
-        assert self.outlet is not None
-        self._is_woken = False
-        portion = self._take()
-        if self._is_news(portion):
-            self._left = portion
-            return False
-        if portion.lines:
-            self.outlet.write(self._given(portion))
-        return True
+    def _open_outlet(self) -> Outlet | None:
+        """None where whoever waits has something else to do first."""
+        is_busy = self._refusal is not None or self._is_interrupted or self._left is not None
+        if is_busy or self.outlet is None or not self.outlet.is_open():
+            return None
+        return self.outlet
 
     def interrupt(self) -> None:
         """Let `next` return at once, without lines where there is nothing new."""

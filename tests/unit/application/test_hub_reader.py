@@ -8,8 +8,11 @@ import pytest
 from lykke_cli import LoginRefused
 from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
 from lykke_cli.application.filters import Filters
+from lykke_cli.application.hub import IDS
 from lykke_cli.application.hub_reader import Portion
+from lykke_cli.application.journal import JOURNAL_LINES
 from lykke_cli.application.subscription import Subscription
+from tests.builders import entity, wire
 from tests.unit.application.model_history import Application
 from tests.unit.application.test_hub_driver import USER, a_hub, caught_up, ids_of, take
 
@@ -199,3 +202,44 @@ async def test_cancelled_waits_beside_an_outlet_lose_nothing_and_repeat_nothing(
         came = [id for portion in outlet.portions for id in ids_of(portion)]
         came += await take(reader, len(recorded) - len(came))
     assert came == recorded
+
+
+async def test_what_is_written_at_once_is_in_order_though_taking_brings_more() -> None:
+    """Who comes to a position is sent what it lacks up to there, and then what came since."""
+    app, outlet = Application(), Outlet()
+    histories = app.histories(2)
+    early, late = entity(USER), entity(USER)  # which the database does not have yet
+    async with a_hub(app, histories) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+        for _ in range(JOURNAL_LINES):  # it takes none of them, and falls off the journal
+            app.gateway.publish(f"auditlog:{USER}", b'{"type":"test"}')
+            await asyncio.sleep(0)
+        for history in histories:
+            history.is_open.clear()
+        recorded = [app.record(USER) for _ in range(IDS // 2)]  # so many bring a pass
+        while not any(history.under_way for history in histories):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        app.gateway.publish(
+            f"auditlog:{USER}", wire(early)
+        )  # which does not cover this, and is followed by another
+        while hub.statistics.entries <= len(recorded):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        asked = histories[0].asked
+        passes = len(asked)
+        for history in histories:
+            history.is_open.set()
+            history.is_open.clear()
+        while len(asked) == passes:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        [idle] = [history for history in histories if not history.under_way]
+        idle.is_open.set()  # the next pass does not come to its end
+        app.gateway.publish(f"auditlog:{USER}", wire(late))
+        reader.outlet = outlet
+        waiting = asyncio.create_task(reader.next())
+        expected, came = [*recorded, str(early.id), str(late.id)], list[str]()
+        while len(came) < len(expected):
+            await asyncio.sleep(0)
+            came = [id for portion in outlet.portions for id in ids_of(portion)]
+        assert came == expected
+        assert reader.checkpoint is outlet.portions[-1].checkpoint
+        waiting.cancel()
