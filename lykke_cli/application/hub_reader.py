@@ -129,7 +129,7 @@ class HubReader:
             async with asyncio.timeout(timeout):
                 return await self._next()
         except TimeoutError:
-            return self._given(self._take())
+            return self._given(self._left_over() or self._take())
 
     def wake(self) -> None:
         """There may be something new."""
@@ -182,8 +182,7 @@ class HubReader:
     async def _next(self) -> Portion:
         while True:
             self._joined()
-            if self._left is not None:
-                portion, self._left = self._left, None
+            if (portion := self._left_over()) is not None:
                 return self._given(portion)
             if self._is_woken:
                 self._is_woken = False
@@ -192,6 +191,10 @@ class HubReader:
                     self._is_interrupted = False
                     return self._given(portion)
             await self._wait()
+
+    def _left_over(self) -> Portion | None:
+        portion, self._left = self._left, None
+        return portion
 
     async def _wait(self) -> None:
         if self._is_woken:

@@ -204,6 +204,36 @@ async def test_cancelled_waits_beside_an_outlet_lose_nothing_and_repeat_nothing(
     assert came == recorded
 
 
+async def test_who_is_caught_up_after_its_time_was_given_all_that_its_checkpoint_covers() -> None:
+    new = entity(USER)
+    for turns in range(10):
+        app, outlet, came = Application(), Outlet(), list[str]()
+        [history] = histories = app.histories(1)
+        async with a_hub(app, histories) as hub, hub.reader(USER) as reader:
+            await caught_up(reader)
+            reader.outlet = outlet
+            history.is_open.clear()
+            app.gateway.disconnect()
+            while hub.is_connected:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            app.gateway.restore()
+            while not hub.statistics.reconnects:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            app.gateway.publish(
+                f"auditlog:{USER}", wire(new)
+            )  # it is kept back while the database is read
+            for _ in range(20):
+                await asyncio.sleep(0)
+            history.is_open.set()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            while not (portion := await reader.next(0)).caught_up_anew:
+                came += ids_of(portion)
+            came += [id for written in (*outlet.portions, portion) for id in ids_of(written)]
+            assert portion.checkpoint is not None
+            assert came == [str(new.id)] == [*portion.checkpoint.pending]
+
+
 async def test_what_is_written_at_once_is_in_order_though_taking_brings_more() -> None:
     """Who comes to a position is sent what it lacks up to there, and then what came since."""
     app, outlet = Application(), Outlet()
