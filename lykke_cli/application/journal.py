@@ -45,6 +45,18 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     covered_from: str | None
     """As in HistoryChunk."""
 
+    def pending_of(self, user: str | None) -> dict[str, str]:
+        """Those of one user, or with None of all."""
+        return self.pending.get(user, {})
+
+    def checkpoint(self, beyond: dict[str, str], floor: str | None) -> Checkpoint:
+        """Of a reader that was sent what the cursor covers, and `beyond` it these.
+
+        Nothing that it was sent from elsewhere occurred later than `floor`.
+        """
+        floors = [at for at in (floor, self.floor) if at is not None]
+        return Checkpoint(self.cursor, beyond, max(floors, default=None))
+
 
 class Journal:
     """The last lines of one user: at most `limit`, and `limit_bytes` or a single line.

@@ -11,7 +11,6 @@ import msgspec
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.application.journal import Journal, Line, Mark, SharedEnd
 from lykke_cli.application.left_to_history import LeftToHistory
-from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
 from lykke_cli.application.reader import Reader
 
@@ -57,8 +56,7 @@ class Member:
     def end_at(self, mark: Mark, unsettled: Mapping[str, str]) -> SharedEnd:
         """The end of the journal, where the newest mark does not cover what is `unsettled`."""
         if self.end is None or self.end.mark is not mark:
-            floors = [at for at in (self.floor, mark.floor) if at is not None]
-            checkpoint = Checkpoint(mark.cursor, {**unsettled}, max(floors, default=None))
+            checkpoint = mark.checkpoint({**unsettled}, self.floor)
             self.end = SharedEnd(self.journal, mark, checkpoint)
         return self.end
 

@@ -171,8 +171,8 @@ class Reader:
         assert self.mark is not None and self._cursor is not None
         self.stage = Stage.CHECKING
         lines = journal.after(self.mark.position)
-        self._needed = self.mark.pending.get(self.user, {}).keys() | unsettled.keys()
-        self._beyond |= self.mark.pending.get(self.user, {}) | {**unsettled}
+        self._needed = self.mark.pending_of(self.user).keys() | unsettled.keys()
+        self._beyond |= self.mark.pending_of(self.user) | {**unsettled}
         self._beyond |= _entries(lines)
         return Verify(list(self._beyond), self._cursor) if self._beyond else None
 
@@ -189,7 +189,7 @@ class Reader:
 
     def unsent(self, mark: Mark, skip: Mapping[str, str]) -> Set[str]:
         """Of what the trunk printed and the mark does not cover, that it was not sent."""
-        return (self._needed | mark.pending.get(self.user, {}).keys()) - skip.keys()
+        return (self._needed | mark.pending_of(self.user).keys()) - skip.keys()
 
     def wait(self, *, failed: bool = False) -> None:
         """Start over, from as far as it has come."""
@@ -207,7 +207,7 @@ class Reader:
         if self._cursor is None or self._cursor != mark.cursor:
             return False
         sent, latest = self._printed.unsettled, self.latest
-        return mark.pending.get(self.user, {}).keys() <= sent.keys() and all(
+        return mark.pending_of(self.user).keys() <= sent.keys() and all(
             line.id is None or line.id in sent or (latest is not None and line.occurred_at > latest)
             for line in journal.after(mark.position)
         )
@@ -219,7 +219,7 @@ class Reader:
 
         What its user's others were sent beyond a mark is bounded by itself.
         """
-        others = mark.pending.get(self.user, {}) | _entries(journal.after(mark.position))
+        others = mark.pending_of(self.user) | _entries(journal.after(mark.position))
         beyond = skip - others.keys()
         return len(beyond) <= self._most_beyond and len(skip | unsent) <= self._most_ids
 
@@ -230,12 +230,12 @@ class Reader:
         """
         self.mark, self._position = mark, mark.position
         self._printed = PrintedIds(None, self.latest, keep=KEPT_IDS)
-        pending = mark.pending.get(self.user, {})
+        pending = mark.pending_of(self.user)
         unsent = journal.of(pending.keys() - skip.keys())
         ids = skip | _entries(unsent)
         later = {id: at for id, at in skip.items() if id not in pending}
         self._own = _Own(ids={**ids}, skip=later, recent=[], settles_from=settles_from)
-        self._deliver(unsent, self._beyond_mark(mark, ids))
+        self._deliver(unsent, mark.checkpoint(ids, self.latest))
         self.stage, self.attempts = Stage.FOLLOWING, 0
 
     def take_parcel(self) -> Sequence[Line]:
@@ -273,7 +273,7 @@ class Reader:
         if shared.mark is not self.mark:
             self._reached(own, shared.mark)
         if own.skip:
-            self._sent = self._beyond_mark(shared.mark, own.ids | own.skip)
+            self._sent = shared.mark.checkpoint(own.ids | own.skip, self.latest)
         else:
             self._own, self._sent = None, shared.checkpoint
         return taken
@@ -282,14 +282,10 @@ class Reader:
         """It has been sent all that stands at or before a later mark."""
         self.mark = mark
         own.recent = [line for line in own.recent if line.position > mark.position]
-        own.ids = mark.pending.get(self.user, {}) | _entries(own.recent)
+        own.ids = mark.pending_of(self.user) | _entries(own.recent)
         if mark.authoritative and mark.number >= own.settles_from:
             since = mark.covered_from
             own.skip = {id: at for id, at in own.skip.items() if since and at < since}
-
-    def _beyond_mark(self, mark: Mark, ids: dict[str, str]) -> Checkpoint:
-        floors = [at for at in (self.latest, mark.floor) if at is not None]
-        return Checkpoint(mark.cursor, ids, max(floors, default=None))
 
     def _deliver(self, lines: Sequence[Line], checkpoint: Checkpoint) -> None:
         if lines or self._outbox:
