@@ -3,8 +3,6 @@
 Decoding never raises: what cannot be read is an Unreadable, as on a channel.
 """
 
-import base64
-import binascii
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated
@@ -16,7 +14,6 @@ import orjson
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import (
-    MAX_SHOWN_REASON,
     Entry,
     Message,
     OtherMessage,
@@ -24,6 +21,7 @@ from lykke_cli.application.messages import (
     canonical_id,
     decode,
     format_time,
+    unreadable_line,
 )
 
 SUBPROTOCOL = "lykke.v1"
@@ -112,17 +110,8 @@ class _Typed(msgspec.Struct):
     type: str = ""
 
 
-class _UnreadableLine(msgspec.Struct):
-    """What stands for a message that cannot be read; the id is there where it is an entry's."""
-
-    reason: str
-    raw_base64: str
-    id: str | None = None
-
-
 _decode_frame = msgspec.json.Decoder(_Known).decode
 _decode_type = msgspec.json.Decoder(_Typed).decode
-_decode_line = msgspec.json.Decoder(_UnreadableLine).decode
 
 
 def decode_frame(payload: bytes) -> Frame:
@@ -192,10 +181,8 @@ def _from_channel(payload: bytes) -> FromChannel:
 
 def _unwrapped(data: bytes) -> FromChannel:
     """A message as it was on the channel; what looks like an entry there is none."""
-    line = _unreadable_line(data)
-    if line is not None:
-        raw, read = line
-        return Unreadable(raw, read.reason[:MAX_SHOWN_REASON])
+    if (line := unreadable_line(data)) is not None:
+        return line[0]
     message = decode(data)
     return message if isinstance(message, Unreadable) else OtherMessage(data)
 
@@ -206,21 +193,13 @@ def _entry(data: bytes, user_id: str) -> Message:
         case Entry():
             is_theirs = message.user_id == user_id
             return message if is_theirs else Unreadable(data, "an entry of another user")
-        case OtherMessage() if (line := _unreadable_line(data)) is not None:
-            raw, read = line
+        case OtherMessage() if (line := unreadable_line(data)) is not None:
+            read, told = line
             try:
-                id = canonical_id(read.id or "")
+                id = canonical_id(told or "")
             except ValueError:
                 return Unreadable(data, "not an entry")
-            return UnreadableEntry(raw, read.reason[:MAX_SHOWN_REASON], id=id, user_id=user_id)
+            return UnreadableEntry(read.raw, read.reason, id=id, user_id=user_id)
         case OtherMessage():
             return Unreadable(data, "not an entry")
     return message
-
-
-def _unreadable_line(data: bytes) -> tuple[bytes, _UnreadableLine] | None:
-    try:
-        line = _decode_line(data)
-        return base64.b64decode(line.raw_base64, validate=True), line
-    except (msgspec.MsgspecError, binascii.Error, RecursionError, ValueError):
-        return None

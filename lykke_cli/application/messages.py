@@ -137,9 +137,8 @@ def entry_of(line: bytes) -> Entry | UnreadableEntry:
     message = decode(line)
     if isinstance(message, Entry):
         return message
-    fields = message.to_dict() if isinstance(message, OtherMessage) else {}
-    raw = base64.b64decode(fields["raw_base64"]) if "raw_base64" in fields else line
-    return UnreadableEntry(raw, fields.get("reason", ""), id=fields.get("id", ""), user_id="")
+    read, id = unreadable_line(line) or (Unreadable(line, ""), None)
+    return UnreadableEntry(read.raw, read.reason, id=id or "", user_id="")
 
 
 def unreadable_fields(message: Unreadable) -> dict[str, str]:
@@ -149,6 +148,25 @@ def unreadable_fields(message: Unreadable) -> dict[str, str]:
         "reason": message.reason,
         "raw_base64": base64.b64encode(message.raw).decode(),
     }
+
+
+def unreadable_line(line: bytes) -> tuple[Unreadable, str | None] | None:
+    """What cannot be read, from the line that `to_line` made of it, and an entry's id.
+
+    None for any other line. A line may be anybody's: the id is as it stands there.
+    """
+    try:
+        read = _decode_unreadable(line)
+        raw = base64.b64decode(read.raw_base64, validate=True)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    return Unreadable(raw, read.reason[:MAX_SHOWN_REASON]), read.id
+
+
+class _UnreadableLine(msgspec.Struct):
+    reason: str
+    raw_base64: str
+    id: str | None = None
 
 
 class _Envelope(msgspec.Struct):
@@ -167,6 +185,7 @@ class _Envelope(msgspec.Struct):
 ENTRY_KEYS = frozenset(_Envelope.__struct_fields__)
 """What is no entry has none of them at its top, or could be taken for one."""
 _encoder = msgspec.json.Encoder()
+_decode_unreadable = msgspec.json.Decoder(_UnreadableLine).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
