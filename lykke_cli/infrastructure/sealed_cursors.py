@@ -6,9 +6,9 @@ users, and a reader that could write cursors could make the database read anythi
     version (1) | key (4) | user (4) | length (2) | nonce (12) | sealed | tag (16)    as base64url
 
 Each user has a key of its own, derived from the secret by keyed BLAKE2b, and all users together
-have one more. So a nonce made at random
-is used up by what one user is sent, and not by what all of them are: 2^32 texts, at a hundred a
-second in over a year. `key` and `user` are derived too, and tell a mistake apart from a forgery.
+have one more. So a nonce made at random is used up by what one user is sent, and not by what all
+of them are: 2^32 texts, at a hundred a second in over a year. `key` and `user` are derived too,
+and tell a mistake apart from a forgery.
 """
 
 import base64
