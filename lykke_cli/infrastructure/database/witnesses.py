@@ -9,7 +9,7 @@ What was covered up to there stays covered, and what is beyond it is read again.
 read is beyond the last witness. So where the last witness is still there, nothing is read twice.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -71,6 +71,17 @@ class Witnesses(msgspec.Struct, frozen=True):
         """The inverse of `dump`; raises ValueError, TypeError or KeyError on anything else."""
         rows = ((runs.position(number), str(UUID(str(id)))) for number, id in data["rows"])
         return cls(start=runs.position(data["start"])).joined_by(rows)
+
+
+def abridged(data: dict[str, Any], witnesses: Witnesses) -> Iterator[dict[str, Any]]:
+    """A cursor's data with some of the witnesses, with the fewest, and that with a mark.
+
+    The mark says that what goes with the cursor may lack something: it covers more than it says.
+    """
+    for most in SOME, FEWEST:
+        data = data | {"witnesses": witnesses.fewer(most).dump()}
+        yield data
+    yield data | {"abridged": True}
 
 
 class Proven(msgspec.Struct, frozen=True):

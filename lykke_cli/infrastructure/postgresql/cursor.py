@@ -13,11 +13,10 @@ from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.witnesses import (
     ABRIDGED,
-    FEWEST,
-    SOME,
     TWICE,
     Witness,
     Witnesses,
+    abridged,
     prove,
 )
 from lykke_cli.infrastructure.postgresql import relations
@@ -145,12 +144,8 @@ def abridgements(cursor: Cursor) -> Iterator[Cursor]:
     """
     if (stored := parse(cursor)) is None:
         return
-    data = cursor.data
-    for most in SOME, FEWEST:
-        data = data | {"witnesses": stored.witnesses.fewer(most).dump()}
+    for data in abridged(cursor.data, stored.witnesses):
         yield Cursor(data)
-    data = data | {"abridged": True}
-    yield Cursor(data)
     without = (
         Group(
             group.relations,

@@ -12,11 +12,10 @@ from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.witnesses import (
     ABRIDGED,
-    FEWEST,
-    SOME,
     TWICE,
     Witness,
     Witnesses,
+    abridged,
     prove,
 )
 from lykke_cli.infrastructure.sqlite.rows import Found, StoredKey
@@ -115,12 +114,8 @@ def abridgements(cursor: Cursor) -> Iterator[Cursor]:
     """
     if (stored := parse(cursor)) is None:
         return
-    data = cursor.data
-    for most in SOME, FEWEST:
-        data = data | {"witnesses": stored.witnesses.fewer(most).dump()}
+    for data in abridged(cursor.data, stored.witnesses):
         yield Cursor(data)
-    data = data | {"abridged": True}
-    yield Cursor(data)
     none = {"unreadable": regions.dump([Region(0)])[0], "unreadable_since": None}
     yield Cursor(data | none)
 
