@@ -30,9 +30,8 @@ from lykke_cli.application import following
 from lykke_cli.application.following import Parts
 from lykke_cli.application.tail import Status, TailRequest
 from tests.builders import entity, insert, wire
-
-# With an old aiosqlite the thread of one that is forgotten speaks to a loop that is closed.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+from tests.unit.application.model_database import ModelDatabase
+from tests.unit.application.model_history import ModelHistory
 
 USER, OTHER = uuid.UUID(int=7), uuid.UUID(int=8)
 SOON = 20.0  # seconds in which what is expected must come
@@ -350,8 +349,10 @@ async def test_a_row_that_is_no_entry_is_passed_over_and_told_of(
 
 
 async def test_one_that_is_forgotten_warns(application: Application) -> None:
+    history = ModelHistory(ModelDatabase())  # which has no thread that outlives the test
+
     async def forget() -> None:
-        await application.follow().__aenter__()
+        await application.follow(history=history).__aenter__()
 
     with pytest.warns(ResourceWarning, match="Following object .* was not closed"):
         await asyncio.create_task(forget())
