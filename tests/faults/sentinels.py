@@ -1,7 +1,6 @@
 """A primary, its replica, and three Sentinels that watch them, all on loopback."""
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Self
 
 import redis
@@ -20,7 +19,7 @@ class Sentinel(RedisServer):
         self._watched = primary
 
     def _command(self, port: int) -> tuple[list[str], dict[str, Any]]:
-        file = Path(self.folder) / "sentinel.conf"
+        file = self.folder / "sentinel.conf"
         if not file.exists():
             file.write_text(
                 f"port {port}\nbind 127.0.0.1\ndir {self.folder}\n"
@@ -42,7 +41,6 @@ class Watched:
     """The whole of it, for the length of a block."""
 
     def __enter__(self) -> Self:
-        self._stack = ExitStack()
         with ExitStack() as stack:
             self.primary = stack.enter_context(RedisServer("--repl-diskless-sync-delay", "0"))
             self.replica = stack.enter_context(

@@ -1,7 +1,6 @@
 """Where Redis is a cluster: nodes are killed, frozen and cut off while a writer goes on."""
 
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
@@ -9,18 +8,10 @@ from lykke_cli import RedisPubSubGateway
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.cli_process import LykkeProcess, run_lykke
 from tests.faults.cluster import ClusterNode, RedisCluster
-from tests.faults.writer import Writer
+from tests.faults.writer import FAST, Writer, everything
 from tests.servers import PostgresServer, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
-
-FAST = ("--reconcile", "1s", "--health-interval", "500ms")
-
-
-@pytest.fixture
-def cluster() -> Iterator[RedisCluster]:
-    with RedisCluster() as cluster:
-        yield cluster
 
 
 @pytest.fixture
@@ -34,10 +25,6 @@ def node_of(cluster: RedisCluster, writer: Writer) -> ClusterNode:
     return node
 
 
-def another(cluster: RedisCluster, node: ClusterNode) -> ClusterNode:
-    return next(each for each in cluster.nodes if each is not node)
-
-
 @pytest.mark.parametrize("how", ["kill", "freeze"])
 def test_the_followed_node_goes_during_a_tail(
     cluster: RedisCluster,
@@ -47,7 +34,7 @@ def test_the_followed_node_goes_during_a_tail(
     how: str,
 ) -> None:
     with Writer(postgres_server, postgres_database, cluster.replicas[0]) as writer:
-        with LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env) as tail:
+        with everything(writer, env) as tail:
             tail.wait_for("following")
             for number in range(3):
                 writer.wait_for(30)
@@ -103,7 +90,7 @@ def test_one_host_is_enough_to_find_the_others(
     url = {"REDIS_URL": f"redis+cluster://127.0.0.1:{first.port}"}
     with (
         Writer(postgres_server, postgres_database, cluster.nodes[1]) as writer,
-        LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env | url) as tail,
+        everything(writer, env | url) as tail,
     ):
         tail.wait_for("following")
         writer.wait_for(30)

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import asyncpg
 import pytest
@@ -14,10 +13,8 @@ import pytest
 from tests.builders import INSERT, entity, row, wire
 from tests.cli_process import LykkeProcess
 from tests.faults.proxy import Proxy
-from tests.faults.writer import Writer
+from tests.faults.writer import Writer, everything
 from tests.servers import PostgresServer, RedisServer, Server, run_apart
-
-FAST = ("--reconcile", "1s", "--health-interval", "500ms")
 
 
 @pytest.fixture
@@ -43,11 +40,6 @@ def mortal_writer(own_postgres: PostgresServer, own_redis: RedisServer) -> Itera
 @pytest.fixture
 def mortal_env(mortal_writer: Writer, own_redis: RedisServer) -> dict[str, str]:
     return {"DATABASE_URL": mortal_writer.url, "REDIS_URL": own_redis.url}
-
-
-def everything(writer: Writer, env: dict[str, str], **options: Any) -> LykkeProcess:
-    """A tail from before the writer's first entry."""
-    return LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env, **options)
 
 
 def outages(

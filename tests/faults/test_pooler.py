@@ -8,8 +8,8 @@ import pytest
 
 from tests.cli_process import run_lykke
 from tests.faults.pooler import Mode, PgBouncer, needs_pgbouncer
-from tests.faults.test_faults import everything, fill, outages
-from tests.faults.writer import Writer
+from tests.faults.test_faults import fill, outages
+from tests.faults.writer import Writer, everything
 from tests.servers import PostgresServer, RedisServer
 
 pytestmark = needs_pgbouncer

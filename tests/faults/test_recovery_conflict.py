@@ -9,9 +9,8 @@ import pytest
 
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.faults.standby import Standby
-from tests.faults.test_faults import everything
 from tests.faults.test_faults import fill as fill_past
-from tests.faults.writer import Writer
+from tests.faults.writer import Writer, everything
 from tests.integration.infrastructure.database.test_handover import (
     ROWS,
     Read,

@@ -8,14 +8,12 @@ import pytest
 
 from lykke_cli import Gap, RedisPubSubGateway
 from lykke_cli.cli.exit_codes import ExitCode
-from tests.cli_process import LykkeProcess, run_lykke
+from tests.cli_process import run_lykke
 from tests.faults.sentinels import SERVICE, Sentinel, Watched
-from tests.faults.writer import Writer
+from tests.faults.writer import Writer, everything
 from tests.servers import PostgresServer, RedisServer
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
-
-FAST = ("--reconcile", "1s", "--health-interval", "500ms")
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def test_a_tail_goes_on_at_the_new_primary(
 ) -> None:
     with (
         Writer(postgres_server, postgres_database, watched.replica) as writer,
-        LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env) as tail,
+        everything(writer, env) as tail,
     ):
         tail.wait_for("following")
         writer.wait_for(30)
@@ -77,7 +75,7 @@ def test_a_planned_fail_over_during_a_tail_loses_nothing(
 ) -> None:
     with (
         Writer(postgres_server, postgres_database, watched.primary) as writer,
-        LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env) as tail,
+        everything(writer, env) as tail,
     ):
         tail.wait_for("following")
         writer.wait_for(30)

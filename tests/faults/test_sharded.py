@@ -14,12 +14,11 @@ from lykke_cli.domain.audit_log import AuditLogEntity
 from lykke_cli.infrastructure.redis.cluster import slot_of
 from tests.cli_process import LykkeProcess, run_lykke
 from tests.faults.cluster import ClusterNode, RedisCluster
-from tests.faults.writer import Writer
+from tests.faults.writer import Writer, everything
 from tests.servers import PostgresServer, RedisServer, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
-FAST = ("--reconcile", "1s", "--health-interval", "500ms")
 MESSAGE = {"type": "test"}
 
 
@@ -40,12 +39,6 @@ class ShardedWriter(Writer):
         await super()._write()
         if self._gateway is not None:
             await self._gateway.close()
-
-
-@pytest.fixture
-def cluster() -> Iterator[RedisCluster]:
-    with RedisCluster() as cluster:
-        yield cluster
 
 
 @pytest.fixture
@@ -96,10 +89,6 @@ def move(cluster: RedisCluster, user: uuid.UUID) -> None:
     wait_until(lambda: owner(cluster, user) is target, "the slot has moved")
 
 
-def tail(writer: Writer, env: dict[str, str]) -> LykkeProcess:
-    return LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env)
-
-
 def assert_all_came(cluster: RedisCluster, writer: Writer, tail: LykkeProcess) -> None:
     writer.stop()
     owner(cluster, writer.user).cut_subscribers()  # those back-dated wait for a full read
@@ -109,7 +98,7 @@ def assert_all_came(cluster: RedisCluster, writer: Writer, tail: LykkeProcess) -
 def test_a_slot_moves_during_a_tail(
     cluster: RedisCluster, writer: Writer, env: dict[str, str]
 ) -> None:
-    with tail(writer, env) as following:
+    with everything(writer, env) as following:
         following.wait_for("following")
         for number in range(2):
             writer.wait_for(100)
@@ -123,7 +112,7 @@ def test_a_slot_moves_during_a_tail(
 def test_a_replica_is_promoted_by_hand(
     cluster: RedisCluster, writer: Writer, env: dict[str, str]
 ) -> None:
-    with tail(writer, env) as following:
+    with everything(writer, env) as following:
         following.wait_for("following")
         writer.wait_for(100)
         number = cluster.primaries.index(owner(cluster, writer.user))
@@ -138,7 +127,7 @@ def test_a_replica_is_promoted_by_hand(
 def test_a_primary_goes(
     cluster: RedisCluster, writer: Writer, env: dict[str, str], how: str
 ) -> None:
-    with tail(writer, env) as following:
+    with everything(writer, env) as following:
         following.wait_for("following")
         writer.wait_for(100)
         node = owner(cluster, writer.user)

@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 import redis
@@ -20,14 +20,14 @@ from tests.cli_process import LykkeProcess
 from tests.servers import PostgresServer, RedisServer, run_apart, wait_until
 
 PAUSE = 0.005  # seconds between two entries
+FAST = ("--reconcile", "1s", "--health-interval", "500ms")
 
 
 class Writer:
     """Writes for its users in a thread of its own until the block ends.
 
     `user` is the first of them. `lose` is the share of broadcasts that never happen. What cannot
-    be committed is tried again as
-    another entry; what cannot be published is not.
+    be committed is tried again as another entry; what cannot be published is not.
     """
 
     def __init__(
@@ -133,3 +133,8 @@ class Writer:
             result = tail.stop()
             assert Counter(line["id"] for line in result.rows) == committed
             assert result.status == 130
+
+
+def everything(writer: Writer, env: dict[str, str], **options: Any) -> LykkeProcess:
+    """A tail from before the writer's first entry."""
+    return LykkeProcess("tail", writer.user, "--since", "40d", *FAST, env=env, **options)
