@@ -3,9 +3,12 @@
 import re
 import secrets
 import signal
+import sys
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 from tests.bridge_clients import Address
@@ -16,23 +19,41 @@ TOKENS = {"LYKKE_SERVE_TOKEN": TOKEN, "LYKKE_CURSOR_KEY": secrets.token_hex(32)}
 
 
 class Serving:
-    """A running `lykke serve`; on a free port where none is named."""
+    """A running `lykke serve`, which may be killed and started again.
+
+    It is on a free port where none is named.
+    """
 
     def __init__(self, *arguments: object, env: dict[str, str]) -> None:
         more = () if "--port" in arguments else ("--port", "0")
-        self.process = LykkeProcess("serve", *arguments, *more, env=env)
+        self._words = ("serve", *arguments, *more)
+        self._env = env
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self.process.__enter__()
         try:
-            self.process.wait_for("serving http")
-        except BaseException as error:
-            self.process.__exit__(type(error), error, error.__traceback__)
+            self.start()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
             raise
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.process.__exit__(None, None, None)
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(exc_type, exc, traceback)
+
+    def start(self) -> None:
+        """Once more, after it has ended; on the same port only where one is named."""
+        self.process = self._stack.enter_context(LykkeProcess(*self._words, env=self._env))
+        self.process.wait_for("serving http")
+
+    def kill(self) -> None:
+        self.process.send(signal.SIGKILL)
+        self.process.finish()
 
     @property
     def said(self) -> str:

@@ -13,7 +13,8 @@ from uuid import UUID
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-TOKEN = "a-token-for-the-tests"
+from tests.serving import TOKEN
+
 PAUSE = 0.3  # seconds at most before a client comes back
 
 

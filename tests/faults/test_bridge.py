@@ -4,22 +4,20 @@ What each client has is compared with the table, entry by entry.
 """
 
 import asyncio
-import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 import asyncpg
 import pytest
 
 from lykke_cli.application.journal import JOURNAL_LINES
 from tests.builders import INSERT, entity, insert, row
-from tests.cli_process import LykkeProcess
-from tests.faults.audience import TOKEN, Audience
+from tests.faults.audience import Audience
 from tests.faults.proxy import Proxy
 from tests.faults.writer import Writer
 from tests.servers import PostgresServer, RedisServer, free_port, run_apart, wait_until
+from tests.serving import TOKENS, Serving
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
@@ -28,35 +26,6 @@ USERS = 10
 OPTIONS = ("--reconcile", "1s", "--health-interval", "500ms", "--drain", "1s")
 LARGE = {"text": "x" * 20_000}  # more of them than a socket's buffers hold
 DEADLINE = 60.0  # seconds for the last entry to reach the last client
-
-
-class Bridge:
-    """`lykke serve` on one port, which may be killed and started again."""
-
-    def __init__(self, env: dict[str, str]) -> None:
-        self.port = free_port()
-        self._env = env
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
-
-    def start(self) -> None:
-        arguments = ("serve", "--port", self.port, *OPTIONS)
-        self.process = self._stack.enter_context(LykkeProcess(*arguments, env=self._env))
-        self.process.wait_for("serving")
-
-    def kill(self) -> None:
-        self.process.send(9)
-        self.process.finish()
 
 
 @pytest.fixture
@@ -68,22 +37,21 @@ def writer(own_postgres: PostgresServer, own_redis: RedisServer) -> Iterator[Wri
 
 @pytest.fixture
 def env(writer: Writer, own_redis: RedisServer) -> dict[str, str]:
-    return {
-        "DATABASE_URL": writer.url,
-        "REDIS_URL": own_redis.url,
-        "LYKKE_SERVE_TOKEN": TOKEN,
-        "LYKKE_CURSOR_KEY": secrets.token_hex(32),
-    }
+    return TOKENS | {"DATABASE_URL": writer.url, "REDIS_URL": own_redis.url}
 
 
 @pytest.fixture
-def bridges(env: dict[str, str]) -> Iterator[list[Bridge]]:
-    with Bridge(env) as one, Bridge(env) as other:
+def bridges(env: dict[str, str]) -> Iterator[list[Serving]]:
+    with serving(env) as one, serving(env) as other:
         yield [one, other]
 
 
-def ports(bridges: list[Bridge]) -> list[int]:
-    return [bridge.port for bridge in bridges]
+def serving(env: dict[str, str]) -> Serving:
+    return Serving("--port", free_port(), *OPTIONS, env=env)
+
+
+def ports(bridges: list[Serving]) -> list[int]:
+    return [bridge.address.port for bridge in bridges]
 
 
 def assert_each_has_everything_once(
@@ -112,7 +80,7 @@ def assert_each_has_everything_once(
 
 
 def test_redis_is_killed_three_times_and_postgres_restarted(
-    own_redis: RedisServer, own_postgres: PostgresServer, writer: Writer, bridges: list[Bridge]
+    own_redis: RedisServer, own_postgres: PostgresServer, writer: Writer, bridges: list[Serving]
 ) -> None:
     with Audience(writer.users, CLIENTS, ports(bridges)) as audience:
         for _ in range(3):
@@ -127,7 +95,7 @@ def test_redis_is_killed_three_times_and_postgres_restarted(
 
 
 def test_bridges_are_killed_and_clients_move_between_them(
-    own_redis: RedisServer, writer: Writer, bridges: list[Bridge]
+    own_redis: RedisServer, writer: Writer, bridges: list[Serving]
 ) -> None:
     with Audience(writer.users, CLIENTS, ports(bridges)) as audience:
         for bridge in (*bridges, bridges[0]):
@@ -140,12 +108,12 @@ def test_bridges_are_killed_and_clients_move_between_them(
 
 
 def test_a_bridge_that_is_told_to_end_closes_in_order(
-    own_redis: RedisServer, writer: Writer, bridges: list[Bridge]
+    own_redis: RedisServer, writer: Writer, bridges: list[Serving]
 ) -> None:
     with Audience(writer.users, CLIENTS, ports(bridges[:1])) as audience:
         writer.wait_for(100)
         wait_until(lambda: all(c.received for c in audience.clients), "all follow")
-        assert bridges[0].process.stop(15).status == 0
+        assert bridges[0].stop().status == 0
         assert all(client.codes == {1012: 1} for client in audience.clients)
         bridges[0].start()
         writer.wait_for(50)
@@ -153,7 +121,7 @@ def test_a_bridge_that_is_told_to_end_closes_in_order(
 
 
 def test_clients_that_are_away_or_read_nothing_for_longer_than_a_journal_holds(
-    own_redis: RedisServer, writer: Writer, bridges: list[Bridge]
+    own_redis: RedisServer, writer: Writer, bridges: list[Serving]
 ) -> None:
     with Audience(writer.users, CLIENTS, ports(bridges)) as audience:
         writer.wait_for(100)
@@ -172,7 +140,7 @@ def test_clients_that_are_away_or_read_nothing_for_longer_than_a_journal_holds(
 
 
 def test_transactions_are_open_across_outages_and_the_death_of_a_bridge(
-    own_redis: RedisServer, writer: Writer, bridges: list[Bridge]
+    own_redis: RedisServer, writer: Writer, bridges: list[Serving]
 ) -> None:
     """One plain, one with a SAVEPOINT that is back-dated; neither is ever broadcast."""
 
@@ -203,7 +171,10 @@ def test_the_network_between_bridge_and_redis_falls_silent(
 ) -> None:
     with Proxy(own_redis.port) as proxy:
         through = env | {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}"}
-        with Bridge(through) as bridge, Audience(writer.users, CLIENTS, [bridge.port]) as audience:
+        with (
+            serving(through) as bridge,
+            Audience(writer.users, CLIENTS, ports([bridge])) as audience,
+        ):
             writer.wait_for(100)
             proxy.swallow()
             writer.wait_for(200)

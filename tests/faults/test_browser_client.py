@@ -31,16 +31,16 @@ async def test_each_entry_is_given_once_whatever_is_killed(
                 await take(client, 50)
                 await asyncio.to_thread(own_redis.restart)
                 await take(client, 50)
-                bridge.process.process.kill()
+                bridge.kill()
                 await client.state("connecting")
                 await asyncio.to_thread(writer.wait_for, 20)
-                with Serving(*words, env=env):
-                    await take(client, 50)
-                    await asyncio.to_thread(writer.stop)
-                    own_redis.cut_subscribers()
-                    committed = await asyncio.to_thread(writer.committed)
-                    await take(client, committed.total() - got.total())
-                    assert got == committed
-                    while (look := await client.look())["state"] != "live":
-                        await client.said("state")
-                    assert look["exact"] is True
+                bridge.start()
+                await take(client, 50)
+                await asyncio.to_thread(writer.stop)
+                own_redis.cut_subscribers()
+                committed = await asyncio.to_thread(writer.committed)
+                await take(client, committed.total() - got.total())
+                assert got == committed
+                while (look := await client.look())["state"] != "live":
+                    await client.said("state")
+                assert look["exact"] is True

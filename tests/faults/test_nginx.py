@@ -1,7 +1,6 @@
 """Behind nginx, with the lines of docs/serve.md: nothing is held back, a reload loses nothing."""
 
 import asyncio
-import signal
 import ssl
 import uuid
 from collections.abc import Iterator
@@ -82,18 +81,17 @@ async def test_a_restart_of_the_bridge_reaches_clients_through_it(
     env: dict[str, str], authority: Authority, writer: Writer, redis_server: RedisServer
 ) -> None:
     port = free_port()
-    with Serving(*OPTIONS, "--port", port, env=env) as first, Nginx(port, authority) as nginx:
+    with Serving(*OPTIONS, "--port", port, env=env) as bridge, Nginx(port, authority) as nginx:
         address = through(nginx, authority)
         async with following(address, writer.user, TOKEN, sockets=3, streams=3) as followers:
             await asyncio.to_thread(writer.wait_for, 50)
-            first.process.send(signal.SIGTERM)
-            assert (await asyncio.to_thread(first.process.finish)).status == 0
+            assert (await asyncio.to_thread(bridge.stop)).status == 0
             assert [follower.closes[0][1] for follower in followers[:3]] == [1012] * 3
-            with Serving(*OPTIONS, "--port", port, env=env):
-                for follower in followers:
-                    await follower.until_connected(2)
-                await asyncio.to_thread(writer.wait_for, 20)
-                await assert_each_got_all_once(followers, writer, redis_server)
+            bridge.start()
+            for follower in followers:
+                await follower.until_connected(2)
+            await asyncio.to_thread(writer.wait_for, 20)
+            await assert_each_got_all_once(followers, writer, redis_server)
 
 
 async def test_figures_are_not_for_everybody(bridge: Serving, authority: Authority) -> None:

@@ -2,7 +2,6 @@
 
 import random
 import secrets
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -39,28 +38,27 @@ def test_the_file_has_each_entry_once_though_bridge_and_tail_are_killed(
     with Writer(postgres_server, postgres_database, redis_server, lose=LOST) as writer:
         url = f"http://127.0.0.1:{port}"
         arguments = ("tail", writer.user, "--from", url, *SINCE, "--to-file", target)
-        bridge = serving(writer, redis_server, port).__enter__()
-        for number in range(KILLS):
-            with LykkeProcess(*arguments, env=ENV) as tail:
-                tail.wait_for("following")
-                writer.wait_for(rng.randint(1, 60))
-                bridge.__exit__()  # which is kill -9
-                tail.wait_for("trying again")
-                bridge = serving(writer, redis_server, port).__enter__()
-                if number % 2:
-                    tail.wait_for("connected again")
+        with serving(writer, redis_server, port) as bridge:
+            for number in range(KILLS):
+                with LykkeProcess(*arguments, env=ENV) as tail:
+                    tail.wait_for("following")
                     writer.wait_for(rng.randint(1, 60))
-                # leaving the block is kill -9
-        writer.wait_for(10)
-        writer.stop()
-        committed = writer.committed()
-        with LykkeProcess(*arguments, env=ENV) as tail:
-            lines = len(committed)
-            wait_until(lambda: target.read_bytes().count(b"\n") >= lines, "the file is complete")
-            assert bridge.stop(signal.SIGTERM).status == 0
-            tail.wait_for("is restarted")
-            assert tail.stop().status == ExitCode.INTERRUPTED
-        bridge.__exit__()
+                    bridge.kill()
+                    tail.wait_for("trying again")
+                    bridge.start()
+                    if number % 2:
+                        tail.wait_for("connected again")
+                        writer.wait_for(rng.randint(1, 60))
+                    # leaving the block is kill -9
+            writer.wait_for(10)
+            writer.stop()
+            committed = writer.committed()
+            with LykkeProcess(*arguments, env=ENV) as tail:
+                lines = len(committed)
+                wait_until(lambda: target.read_bytes().count(b"\n") >= lines, "all is in the file")
+                assert bridge.stop().status == 0
+                tail.wait_for("is restarted")
+                assert tail.stop().status == ExitCode.INTERRUPTED
     assert (
         Counter(orjson.loads(line)["id"] for line in target.read_bytes().splitlines()) == committed
     )
