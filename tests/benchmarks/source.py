@@ -9,6 +9,7 @@ import asyncpg
 import orjson
 
 from lykke_cli.application.messages import format_time
+from tests.benchmarks.measure import publish_commands
 from tests.servers import RedisServer
 
 TICK = 0.005  # seconds between two commits
@@ -39,21 +40,15 @@ class Source:
 
     async def put(self, count: int, *, publish: bool = True) -> None:
         """Commit so many, then publish them, where Redis takes it."""
-        rows, commands = [], []
-        for number in range(self._next, self._next + count):
-            row, payload = self._make(number)
-            rows.append(row)
-            channel = f"auditlog:{row[1]}".encode()
-            commands.append(
-                b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
-                % (len(channel), channel, len(payload), payload)
-            )
+        made = [self._make(number) for number in range(self._next, self._next + count)]
+        rows, payloads = [row for row, _ in made], [payload for _, payload in made]
+        commands = publish_commands([f"auditlog:{row[1]}" for row in rows], payloads)
         await self._database.copy_records_to_table("audit_logs", records=rows, columns=COLUMNS)
         now = time.perf_counter()
         self.sent |= dict.fromkeys(range(self._next, self._next + count), now)
         self._next += count
         if publish:
-            await self._publish(b"".join(commands))
+            await self._publish(commands)
 
     async def _publish(self, commands: bytes) -> None:
         try:

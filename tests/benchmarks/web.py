@@ -25,6 +25,7 @@ import asyncpg
 import orjson
 
 from tests.benchmarks.measure import head, memory, running, show
+from tests.benchmarks.peers import peer_words
 from tests.benchmarks.sockets import NUMBER, Socket, open_sockets
 from tests.benchmarks.source import Source
 from tests.cli_process import command
@@ -34,9 +35,9 @@ PEERS = Path(__file__).parent / "peers"
 NEEDED = (
     "fastapi",
     "broadcaster",
-    "redis[hiredis]<6",
+    "redis[hiredis]<6",  # on a newer one broadcaster is deaf
     "uvicorn[standard]",
-)  # on a newer one it is deaf
+)
 ENVIRONMENT = Path(tempfile.gettempdir()) / "lykke-benchmark-peers"
 OURS = "lykke serve"
 BROADCASTER = "FastAPI with broadcaster"
@@ -75,7 +76,7 @@ class Bench:
         words = {
             OURS: command("serve", "--port", port, "--drain", "0s"),
             BROADCASTER: [f"{ENVIRONMENT}/bin/python", f"{PEERS}/fastapi_broadcaster.py", *peer],
-            FOR_EACH: [sys.executable, f"{PEERS}/subscription_per_socket.py", *peer],
+            FOR_EACH: [*peer_words("subscription_per_socket"), *peer],
         }[name]
         with running(["taskset", "-c", "0", *words], self._env, subprocess.DEVNULL) as process:
             try:
