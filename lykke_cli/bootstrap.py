@@ -55,6 +55,21 @@ def make_gateway(
     return kind(settings.redis_url, health_interval=health_interval)
 
 
+@asynccontextmanager
+async def open_gateway(
+    settings: Settings, given: "PubSubGatewayProtocol | None"
+) -> "AsyncGenerator[PubSubGatewayProtocol]":
+    """The gateway that is given, which stays open, or one for the length of the block."""
+    if given is not None:
+        yield given
+        return
+    gateway = make_gateway(settings)
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
+
+
 def make_bridge(settings: "BridgeSettings") -> "BridgeProtocol":
     """A bridge, in place of gateway and history; raises UsageMistake where its library lacks."""
     from lykke_cli.infrastructure.gateways.bridge import WebSocketBridge
@@ -130,9 +145,7 @@ async def make_hub(
     if connections < 2:
         raise UsageMistake("A hub needs two connections to the database: readers always keep one.")
     async with AsyncExitStack() as stack:
-        if gateway is None:
-            gateway = make_gateway(settings)
-            stack.push_async_callback(gateway.close)
+        used = await stack.enter_async_context(open_gateway(settings, gateway))
         histories = [
             await stack.enter_async_context(
                 make_history(settings, chunk_rows=PORTION_LINES, chunk_bytes=PORTION_BYTES)
@@ -140,7 +153,7 @@ async def make_hub(
             for _ in range(connections)
         ]
         driver = HubDriver(
-            gateway, histories, reconcile_interval=reconcile_interval, on_status=on_status
+            used, histories, reconcile_interval=reconcile_interval, on_status=on_status
         )
         yield await stack.enter_async_context(driver)
 
@@ -294,10 +307,7 @@ def follow(
     @asynccontextmanager
     async def parts() -> AsyncGenerator[Parts]:
         async with AsyncExitStack() as stack:
-            used = gateway
-            if used is None:
-                used = make_gateway(settings)
-                stack.push_async_callback(used.close)
+            used = await stack.enter_async_context(open_gateway(settings, gateway))
             truth = history
             if truth is None and not live_only:
                 truth = await stack.enter_async_context(make_history(settings))

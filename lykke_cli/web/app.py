@@ -25,7 +25,7 @@ from lykke_cli.application.tail import (
     Notice,
     Status,
 )
-from lykke_cli.bootstrap import make_gateway, make_hub
+from lykke_cli.bootstrap import make_hub, open_gateway
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
 from lykke_cli.infrastructure.sealed_cursors import SealedCursors, random_key
@@ -95,10 +95,7 @@ def make_app(
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Opened]:
         async with AsyncExitStack() as stack:
-            used = gateway
-            if used is None:
-                used = make_gateway(settings)
-                stack.push_async_callback(used.close)
+            used = await stack.enter_async_context(open_gateway(settings, gateway))
             driver = hub
             if driver is None:
                 driver = await stack.enter_async_context(
