@@ -21,7 +21,8 @@ _HOMES = {
     "authorize_by": "authorization",
     "make_app": "app",
 }
-_NEEDS = ("cryptography", "jwt", "prometheus_client", "pydantic_core", "starlette")
+NEEDS = ("cryptography", "jwt", "prometheus_client", "pydantic_core", "starlette")
+"""What of the extra `serve` every bridge is built on, however it is served."""
 
 __all__ = [
     "AuthSettings",
@@ -40,7 +41,7 @@ def __getattr__(name: str) -> object:
     """Import a public name on its first use; raises UsageMistake where the extra is missing."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    missing = [package for package in _NEEDS if find_spec(package) is None]
+    missing = [package for package in NEEDS if find_spec(package) is None]
     if missing:
         from lykke_cli.application.errors import UsageMistake
 

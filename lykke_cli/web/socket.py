@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from lykke_cli.application.bridge_frames import SUBPROTOCOL
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.web.authorization import take_token
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 PATH = "/ws"
 BUG = 1011
-SUBPROTOCOL = "lykke.v1"
 TOKEN_FIRST = "A token is needed first: in a header, as a sub-protocol, or as the first message."
 LONGEST_REASON = 120  # bytes of UTF-8; a close frame has room for 123
 

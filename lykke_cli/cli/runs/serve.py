@@ -22,6 +22,7 @@ from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.runtime import is_logged_in_detail, log_in_detail, run_async
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import Settings
+from lykke_cli.web import NEEDS
 
 if TYPE_CHECKING:
     from lykke_cli.web.authorization import AuthSettings
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from lykke_cli.web.workers import Parent
 
 logger = logging.getLogger(__name__)
-_EXTRA = ("starlette", "uvicorn", "websockets", "prometheus_client", "jwt", "cryptography")
+_EXTRA = (*NEEDS, "uvicorn", "websockets")
 _ROUTES = ("/ws/USER_ID", "/events/USER_ID", "/history/USER_ID")
 
 
