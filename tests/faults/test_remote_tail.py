@@ -94,17 +94,20 @@ def test_a_bridge_that_comes_back_with_another_key_is_not_gone_on_from_in_silenc
     port = free_port()
     with Writer(postgres_server, postgres_database, redis_server) as writer:
         arguments = ("tail", writer.user, "--from", f"http://127.0.0.1:{port}")
-        with serving(writer, redis_server, port):
-            tail = LykkeProcess(*arguments, env=ENV)
+        with (
+            serving(writer, redis_server, port) as bridge,
+            LykkeProcess(*arguments, env=ENV) as tail,
+        ):
             tail.wait_for("following")
-        key = secrets.token_hex(32)
-        with tail, serving(writer, redis_server, port, LYKKE_CURSOR_KEY=key):
-            result = tail.finish()
-            assert result.status == ExitCode.BAD_INPUT
-            assert "does not go on from the stored place" in result.stderr.splitlines()[-1]
-            result = run_lykke(*arguments, "--resume", env=ENV)
-            assert result.status == ExitCode.BAD_INPUT
-            assert "--since TIME, in place of --resume" in result.stderr.splitlines()[-1]
+            bridge.kill()
+            key = secrets.token_hex(32)
+            with serving(writer, redis_server, port, LYKKE_CURSOR_KEY=key):
+                result = tail.finish()
+                assert result.status == ExitCode.BAD_INPUT
+                assert "does not go on from the stored place" in result.stderr.splitlines()[-1]
+                result = run_lykke(*arguments, "--resume", env=ENV)
+                assert result.status == ExitCode.BAD_INPUT
+                assert "--since TIME, in place of --resume" in result.stderr.splitlines()[-1]
 
 
 def test_filters_and_beginnings_are_understood_by_the_bridge(
