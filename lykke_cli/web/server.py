@@ -30,6 +30,7 @@ QUEUE = 2048  # clients that the system lets wait to be taken
 AT_ONCE = 64  # of those at most are taken before others get their turn, and other workers
 FULL_AGAIN = 60.0  # seconds before it is said again that no more clients can be taken
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_CLOSED = "Invalid file descriptor"
 
 
 class Drained(Protocol):
@@ -137,6 +138,8 @@ class Server(uvicorn.Server):
     ) -> None:
         """Say in one line, and not for each client, that no more can be taken."""
         error = context.get("exception")
+        if self.should_exit and isinstance(error, ValueError) and _CLOSED in str(error):
+            return  # asyncio listens again a second after it was full, on what was closed since
         if "socket" not in context or not (isinstance(error, OSError) and error.errno in _FULL):
             (before or asyncio.AbstractEventLoop.default_exception_handler)(loop, context)
         elif loop.time() >= self._was_full_at + FULL_AGAIN:

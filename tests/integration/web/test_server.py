@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import os
+import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 
 import pytest
 from starlette.applications import Starlette
@@ -19,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from lykke_cli.web.listening import bind, url
 from lykke_cli.web.server import SHORT_DRAIN, Server
+from tests.bridges import until
 
 LONG = 60.0  # seconds, which no test waits for
 
@@ -160,6 +163,34 @@ async def test_a_drain_that_fails_is_told_of_and_ends_too(
         served.server.stop()
         await served.ended()
     assert "no way out" in caplog.text
+
+
+async def test_one_that_is_ended_while_it_is_full_says_nothing_more(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delay = 0.5  # longer than uvicorn takes to see that it is to end
+    monkeypatch.setattr("asyncio.constants.ACCEPT_RETRY_DELAY", delay)
+    async with serving(is_slow=True) as served:
+        with closing(socket.socket()) as client, no_more_files():
+            client.connect(("127.0.0.1", served.port))
+            await until(lambda: "more clients come than can be taken" in caplog.text)
+            served.server.stop()
+            await served.app.draining.wait()
+            await asyncio.sleep(delay)  # until asyncio would listen again
+    assert len(caplog.records) == 1
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process can open nothing, and accept no client."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as lowest:
+        free = lowest.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 async def test_a_bug_is_told_of_and_others_are_served_on(caplog: pytest.LogCaptureFixture) -> None:
