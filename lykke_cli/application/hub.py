@@ -60,7 +60,7 @@ from uuid import UUID
 from lykke_cli.application import merge
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.gateways.history_protocol import HistoryChunk
-from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
+from lykke_cli.application.hub_actions import Action, Passed, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.journal import JOURNAL_BYTES, JOURNAL_LINES, Line, Mark
 from lykke_cli.application.left_to_history import LeftToHistory
 from lykke_cli.application.member import ALL_BYTES, EVERYBODYS, Member, Members
@@ -111,6 +111,7 @@ class Hub:
         self.outages = 0
         self.entries = 0  # printed
         self.recovered = 0  # of those, how many had not come live
+        self._missed = 0  # of those, in the pass under way, how many should have
 
     @property
     def users(self) -> int:
@@ -184,7 +185,7 @@ class Hub:
         """
         for user_id in user_ids:
             if member := self._members.get(None if user_id is None else str(user_id)):
-                member.is_confirmed = True
+                member.followed_in = self._passes
         if self._passes:
             return self._proceed()
         return [*self._carry_out(self._trunk.subscribed()), *self._proceed()]
@@ -307,7 +308,9 @@ class Hub:
             if isinstance(message, Entry | UnreadableEntry):
                 id, at = message.id, message.occurred_at
                 self.entries += 1
-                self.recovered += arrival.source == "recovered"
+                if arrival.source == "recovered":
+                    self.recovered += 1
+                    self._missed += any(one.should_have_heard(self._passes) for one in members)
                 self._unsettled.add(message.user_id, id, at)
             line = Line(self._position, to_line(message), id, at)
             for member in members:
@@ -332,7 +335,8 @@ class Hub:
         self._set_mark(chunk)
         for member in members:
             member.settled(self._unsettled.room(member.user))
-        return self._wake(members if self.is_whole and not was_whole else had_too_much)
+        passed, self._missed = Passed(self._missed), 0
+        return [passed, *self._wake(members if self.is_whole and not was_whole else had_too_much)]
 
     def _set_mark(self, chunk: HistoryChunk) -> None:
         checkpoint = self._trunk.checkpoint()
@@ -374,7 +378,7 @@ class Hub:
 
     def _try_to_attach(self, reader: Reader) -> list[Action]:
         member = self._members[reader.user]
-        may_ask = member.is_confirmed and member.is_included and not reader.has_failed
+        may_ask = member.followed_in is not None and member.is_included and not reader.has_failed
         if reader.has_parcels:  # it takes them first: they do not become more
             return []
         if not may_ask or not self._marks or self._marks[-1].number <= reader.after:

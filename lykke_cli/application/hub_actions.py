@@ -38,4 +38,11 @@ class Wake(msgspec.Struct, frozen=True, gc=False):
     reader: Reader
 
 
-Action = Subscribe | Unsubscribe | Request | Wake
+class Passed(msgspec.Struct, frozen=True):
+    """A pass over all users is complete."""
+
+    missed: int
+    """Entries it found that should have come live: their users' channels were followed."""
+
+
+Action = Subscribe | Unsubscribe | Request | Wake | Passed

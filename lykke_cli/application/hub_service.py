@@ -1,7 +1,7 @@
 """A hub beside what carries out what it says: its readers, its channels and its reads."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
 from lykke_cli.application.gateways.pubsub_protocol import MultiplexedSubscription
 from lykke_cli.application.hub import Hub
-from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
+from lykke_cli.application.hub_actions import Action, Passed, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.hub_channels import HubChannels
 from lykke_cli.application.hub_reads import Reads, Told
 from lykke_cli.application.reader import Reader
@@ -30,15 +30,17 @@ class Waiting(Protocol):
 
 
 class HubService:
-    """Does what the hub asks for. `told` is as in `Reads`."""
+    """Does what the hub asks for. `told` is as in `Reads`, `passed` is told what a pass missed."""
 
     def __init__(
         self,
         link: MultiplexedSubscription,
         histories: Sequence[HistoryProtocol],
         told: Told,
+        passed: Callable[[int], None],
     ) -> None:
         self.hub = Hub()
+        self._passed = passed
         self.channels = HubChannels(link, AUDIT_LOG, self._confirmed, self._not_permitted)
         self.reads = Reads(self.hub, histories, self.carry_out, told)
         self.readers: dict[Reader, Waiting] = {}
@@ -73,6 +75,8 @@ class HubService:
                     self.channels.follow(user_id)
                 case Unsubscribe(user_id):
                     self.channels.leave(user_id)
+                case Passed(missed):
+                    self._passed(missed)
 
     def fail(self, error: Exception) -> None:
         """End everything; whoever waits is told why."""

@@ -33,7 +33,8 @@ class Member:
         self.user = None if user_id is None else str(user_id)
         self.journal = journal
         self.readers: set[Reader] = set()
-        self.is_confirmed = False
+        self.followed_in: int | None = None
+        """In which pass, or after which, the server confirmed the channel; None: not yet."""
         self.is_included = is_included
         """No pass is under way that leaves the user out."""
         self.whole_from = whole_from
@@ -47,6 +48,10 @@ class Member:
         self.idle = 0
         """For how many ticks nobody has read it."""
         self.floor: str | None = None
+
+    def should_have_heard(self, number: int) -> bool:
+        """What the pass of this number finds was committed while the channel was followed."""
+        return self.followed_in is not None and number > self.followed_in + 1
 
     def raise_floor(self, at: str | None) -> None:
         """A reader was sent, from elsewhere, what occurred at or before this."""

@@ -21,6 +21,7 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     PubSubGatewayProtocol,
     in_words,
 )
+from lykke_cli.application.starvation import Starvation
 from lykke_cli.application.subscription import Subscription
 
 STEADY = CAP  # seconds after which a connection counts as good, and back-off starts afresh
@@ -52,6 +53,7 @@ class Reconnecting(Subscription):
         self._connected_at = self._lost_at = datetime.now(UTC)
         self._told: type[ServerUnavailable] = ServerUnavailable
         self._dropped: dict[Channel, LoginRefused] = {}  # until `next` has told
+        self._starvation = Starvation()
         self._given_up: str | None = None  # why, until `next` has told
         self._closing: asyncio.Task[None] | None = None
 
@@ -74,7 +76,7 @@ class Reconnecting(Subscription):
             return self._refusal()
         assert self._current is not None
         try:
-            return await self._current.get_deliveries()
+            deliveries = await self._current.get_deliveries()
         except (SubscriptionLost, SubscriptionClosed) as ended:
             error = self._loss(ended)
             self._lost_at, self._told = error.since, ServerUnavailable
@@ -82,11 +84,19 @@ class Reconnecting(Subscription):
                 self._backoff.reset()
             self._attempt = asyncio.create_task(self._try_again())
             return error
+        self._starvation.heard()
+        return deliveries
 
-    def give_up(self, reason: str) -> None:
-        """Connect anew, as after a loss, though the connection is there."""
-        if self.is_connected and self._current is not None and self._given_up is None:
-            self._given_up = reason
+    def has_read(self, recovered: int) -> None:
+        """The history was read, which had so many entries that should have come live.
+
+        Where nothing comes live any more it connects anew, as after a loss, though the connection
+        is there.
+        """
+        if self._current is None or not self.is_connected or self._given_up is not None:
+            return
+        if self._starvation.has_read(recovered):
+            self._given_up = f"Entries were committed and none came by {in_words(self._channels)}."
             self._closing = asyncio.create_task(self._current.close())
 
     def _loss(self, ended: SubscriptionLost | SubscriptionClosed) -> SubscriptionLost:
@@ -146,6 +156,7 @@ class Reconnecting(Subscription):
             raise
         self._connected_at = datetime.now(UTC)
         self._steady_from = asyncio.get_running_loop().time() + STEADY
+        self._starvation.connected()
         self._current = subscription
 
     async def _add_permitted(

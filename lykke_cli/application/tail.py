@@ -50,7 +50,6 @@ from lykke_cli.application.merge import (
     Verify,
 )
 from lykke_cli.application.reconnecting import Reconnecting
-from lykke_cli.application.starvation import Starvation
 
 RECONCILE_INTERVAL = 30.0  # seconds between reads that look for lost broadcasts
 SHORTEST_INTERVAL = 0.001  # seconds: less would leave no time for what is read
@@ -293,7 +292,6 @@ class Tail:
         self._has_begun = history is None  # where there is one, with its first snapshot
         self._has_connected = False  # as was told
         self._merge: Merge | LiveOnly = LiveOnly()
-        self._starvation = Starvation()
         self._beside = _Beside(request.filters) if request.is_mixed else None
         self._reader: _Reader | None = None
         if history is not None:
@@ -385,7 +383,6 @@ class Tail:
             case Deliveries() if self._request.undecoded:
                 yield Print(LiveBatch(happened))
             case Deliveries():
-                self._starvation.heard()
                 for is_log, part in _parts(happened) if self._beside else ((True, happened),):
                     if is_log:
                         wanted = self._request.filters.select(live_arrivals(part))
@@ -408,17 +405,10 @@ class Tail:
                         yield self._connected(None)
                 for event in self._carry_out(self._reader.heard(happened)):
                     yield event
-                    if isinstance(event, HistoryRead) and self._link.is_connected:
-                        self._look_for_another_way(event.recovered)
-
-    def _look_for_another_way(self, recovered: int) -> None:
-        if self._starvation.has_read(recovered):
-            self._link.give_up(
-                f"Entries were committed and none came by {in_words(self._channels)}."
-            )
+                    if isinstance(event, HistoryRead):
+                        self._link.has_read(event.recovered)
 
     def _subscribed(self, gap: Gap | None) -> Iterator[Event]:
-        self._starvation.connected()
         if self._has_begun:
             yield self._connected(gap)
         yield from self._carry_out(self._merge.subscribed())

@@ -96,6 +96,33 @@ async def test_what_is_committed_in_an_outage_comes_and_then_it_is_caught_up_aga
     assert [type(one) for one in told] == [Connected, Disconnected, Connected]
 
 
+async def test_a_subscription_by_which_nothing_comes_is_made_anew_once() -> None:
+    app, told = Application(), list[Status]()
+    async with a_hub(app, interval=0.01, on_status=told.append) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+        while not hub.statistics.reconnects:
+            assert [app.record(USER, publish=False)] == await take(reader, 1)
+        for _ in range(5):  # it did not help
+            assert [app.record(USER, publish=False)] == await take(reader, 1)
+    assert hub.statistics.reconnects == 1
+    [lost] = [one for one in told if isinstance(one, Disconnected)]
+    assert lost.reason == f"Entries were committed and none came by auditlog:{USER}."
+
+
+async def test_what_users_did_just_before_they_came_says_nothing_of_the_subscription() -> None:
+    app = Application()
+    async with a_hub(app, interval=0.01) as hub, hub.reader(OTHER) as other:
+        await caught_up(other)
+        for number in range(10, 15):
+            user = uuid.UUID(int=number)
+            before, recovered = app.record(user, publish=False), hub.statistics.recovered
+            async with hub.reader(user, since=datetime(2025, 1, 1, tzinfo=UTC)) as reader:
+                assert await take(reader, 1) == [before]
+                while hub.statistics.recovered == recovered:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+    assert hub.statistics.reconnects == 0
+
+
 async def test_an_outage_in_which_nothing_came_is_told_of_all_the_same() -> None:
     app = Application()
     async with a_hub(app) as hub, hub.reader(USER) as reader:
