@@ -12,7 +12,8 @@ from uuid import UUID
 
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
+from lykke_cli.infrastructure.configuration.settings import Settings
+from lykke_cli.infrastructure.configuration.transport import Transport
 from lykke_cli.infrastructure.database.chunk_size import CHUNK_ROWS
 from lykke_cli.infrastructure.database.urls import is_sqlite
 
@@ -46,7 +47,7 @@ def make_gateway(
     from lykke_cli.infrastructure.redis.urls import parse_redis_url
 
     kind: type[RedisPubSubGateway] = RedisPubSubGateway
-    if parse_redis_url(settings.redis_url).transport == "sharded":
+    if parse_redis_url(settings.redis_url).transport is Transport.SHARDED:
         from lykke_cli.infrastructure.gateways.redis_sharded import RedisShardedGateway
 
         kind = RedisShardedGateway
@@ -275,12 +276,12 @@ def follow(
     store. Another set of users, or other filters, go on from the same place: what was passed over
     before does not come.
 
-    The servers are those of `redis_url` (REDIS_URL) and `database_url` (DATABASE_URL), or a
-    `gateway` and a `history` of your own, which stay open. With `live_only` there is no database:
-    `on_gap` is called with each time in which entries may have been missed. `on_status` is called
-    with whatever happens: Connected, Disconnected, HistoryAway, HistoryRead, Notice. Both are
-    logged too. The database is looked at every `reconcile_interval` seconds for entries that were
-    not broadcast.
+    The servers are those of `redis_url` (REDIS_URL, LYKKE_TRANSPORT) and `database_url`
+    (DATABASE_URL), or a `gateway` and a `history` of your own, which stay open. With `live_only`
+    there is no database: `on_gap` is called with each time in which entries may have been missed.
+    `on_status` is called with whatever happens: Connected, Disconnected, HistoryAway, HistoryRead,
+    Notice. Both are logged too. The database is looked at every `reconcile_interval` seconds for
+    entries that were not broadcast.
 
     Raises UsageMistake where the arguments do not fit; on entering the block ServerUnavailable
     where a server cannot be reached, and CursorBusy where another process uses the named place.
@@ -290,9 +291,8 @@ def follow(
     from lykke_cli.application.following import Following, Parts, checked_request
 
     request = checked_request(user_ids, Filters.of(filters), since, last)
-    settings = Settings(
-        redis_url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL,
-        database_url or os.environ.get("DATABASE_URL") or None,
+    settings = Settings.without_profile(
+        os.environ, redis_url=redis_url, database_url=database_url, needs_redis=gateway is None
     )
     if live_only and any(given is not None for given in (place, since, last, history)):
         raise UsageMistake("live_only goes without place, since, last and history.")

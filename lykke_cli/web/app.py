@@ -27,7 +27,7 @@ from lykke_cli.application.tail import (
 )
 from lykke_cli.bootstrap import make_hub, open_gateway
 from lykke_cli.domain.errors import LykkeError
-from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL, Settings
+from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.sealed_cursors import SealedCursors, random_key
 from lykke_cli.web.events import EventStream
 from lykke_cli.web.gate import Gate, refused
@@ -63,14 +63,14 @@ def make_app(
 ) -> "Bridge":
     """The bridge, to be served by uvicorn, or mounted in an application of your own.
 
-    The servers are those of `redis_url` (REDIS_URL) and `database_url` (DATABASE_URL), or an open
-    `hub` and a `gateway` of your own, which stay open. `authorize` tells from a token and the ASGI
-    scope what a client may; without one anybody may everything. Cursors are sealed with the first
-    of `cursor_keys` (32 bytes each), and all of them open one; without any, the cursors end with
-    this object. `origins` are those of other sites' pages that may ask, `hosts` the names of this
-    server (None: those of this machine alone). The database is looked at every
-    `reconcile_interval` seconds for entries that were not broadcast, by `database_connections`
-    connections at most.
+    The servers are those of `redis_url` (REDIS_URL, LYKKE_TRANSPORT) and `database_url`
+    (DATABASE_URL), or an open `hub` and a `gateway` of your own, which stay open. `authorize` tells
+    from a token and the ASGI scope what a client may; without one anybody may everything. Cursors
+    are sealed with the first of `cursor_keys` (32 bytes each), and all of them open one; without
+    any, the cursors end with this object. `origins` are those of other sites' pages that may ask,
+    `hosts` the names of this server (None: those of this machine alone). The database is looked at
+    every `reconcile_interval` seconds for entries that were not broadcast, by
+    `database_connections` connections at most.
 
     Raises UsageMistake where the arguments do not fit.
     """
@@ -79,9 +79,8 @@ def make_app(
         cursors = SealedCursors(keys)
     except ValueError as error:
         raise UsageMistake(f"cursor_keys: {error}.") from error
-    settings = Settings(
-        redis_url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL,
-        database_url or os.environ.get("DATABASE_URL") or None,
+    settings = Settings.without_profile(
+        os.environ, redis_url=redis_url, database_url=database_url, needs_redis=gateway is None
     )
     if hub is None:
         settings.required_database_url()

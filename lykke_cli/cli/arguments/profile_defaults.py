@@ -18,7 +18,7 @@ from lykke_cli.cli.arguments.plain_help import PlainCommand, choices
 from lykke_cli.infrastructure.configuration.profiles import Profile
 from lykke_cli.infrastructure.configuration.settings import choose_profile
 
-_NOT_HERE = {"redis_url", "database_url", "bridge_url", "profile", "yes"}
+_NOT_HERE = {"redis_url", "transport", "database_url", "bridge_url", "profile", "yes"}
 _EXCLUSIVE = (
     ({"all_users"}, {"user", "users"}),
     ({"resume"}, {"since", "last"}),

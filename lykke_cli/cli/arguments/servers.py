@@ -16,6 +16,7 @@ from lykke_cli.infrastructure.configuration.settings import (
     Settings,
     choose_profile,
 )
+from lykke_cli.infrastructure.configuration.transport import TRANSPORT, Transport
 
 if TYPE_CHECKING:
     from lykke_cli.infrastructure.configuration.bridge import BridgeSettings
@@ -27,6 +28,14 @@ RedisUrl = Annotated[
         metavar="URL",
         help="Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://. "
         f"{env('REDIS_URL')} [default: {DEFAULT_REDIS_URL}]",
+    ),
+]
+TransportOption = Annotated[
+    Transport | None,
+    server_option(
+        "--transport",
+        metavar="HOW",
+        help=f"How messages travel by Redis, as ?transport= in its URL. {env(TRANSPORT)}",
     ),
 ]
 DatabaseUrl = Annotated[
@@ -104,12 +113,18 @@ def settings(
     database_url: str | None,
     profile: str | None = None,
     *,
+    transport: Transport | None = None,
     needs: Collection[str] = ("redis_url", "database_url"),
     quiet: bool = False,
 ) -> Settings:
     """The settings of this process, with what was given as flags; says what is odd about them."""
     resolved = Settings.resolve(
-        os.environ, redis_url=redis_url, database_url=database_url, profile=profile, needs=needs
+        os.environ,
+        redis_url=redis_url,
+        database_url=database_url,
+        transport=transport,
+        profile=profile,
+        needs=needs,
     )
     _tell(() if quiet else resolved.notices)
     return resolved

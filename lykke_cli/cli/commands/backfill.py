@@ -66,6 +66,7 @@ def backfill(
     color: options.Color = None,
     no_pager: options.NoPager = False,
     redis_url: options.RedisUrl = None,
+    transport: options.TransportOption = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
     yes: options.Yes = False,
@@ -92,7 +93,9 @@ def backfill(
         },
     )
     needs = ("redis_url", "database_url") if replay else ("database_url",)
-    settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
+    settings = options.settings(
+        redis_url, database_url, profile, transport=transport, needs=needs, quiet=quiet
+    )
     printing = options.printing(
         settings,
         output,

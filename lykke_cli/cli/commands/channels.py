@@ -50,6 +50,7 @@ def channels(
     output: Annotated[Form | None, options.LISTED_AS] = None,
     color: options.Color = None,
     redis_url: options.RedisUrl = None,
+    transport: options.TransportOption = None,
     profile: options.ProfileName = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -60,7 +61,9 @@ def channels(
         raise UsageMistake("--every goes with --watch.")
     if watch and output is Form.JSON:
         raise UsageMistake("--watch has no end, as JSON would need: use -o ndjson.")
-    settings = options.settings(redis_url, None, profile, needs=("redis_url",), quiet=quiet)
+    settings = options.settings(
+        redis_url, None, profile, transport=transport, needs=("redis_url",), quiet=quiet
+    )
     printing = options.printing(settings, None, utc=None, color=color, quiet=quiet)
     terminal = options.terminal(printing.color)
     form = output or (Form.TABLE if terminal.stdout_is_tty else Form.NDJSON)

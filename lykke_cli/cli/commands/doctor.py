@@ -55,6 +55,7 @@ def doctor(
     color: options.Color = None,
     no_pager: options.NoPager = False,
     redis_url: options.RedisUrl = None,
+    transport: options.TransportOption = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
     yes: options.Yes = False,
@@ -63,7 +64,7 @@ def doctor(
 
     Exit code 4 when a check failed; warnings are none.
     """
-    settings = options.settings(redis_url, database_url, profile)
+    settings = options.settings(redis_url, database_url, profile, transport=transport)
     printing = options.printing(settings, None, utc=None, color=color)
     if user is not None and not write:
         raise UsageMistake("USER_ID is for --write: whose entry it records.")

@@ -94,6 +94,7 @@ def expect(
     grep: options.Grep = None,
     not_grep: options.NotGrep = None,
     redis_url: options.RedisUrl = None,
+    transport: options.TransportOption = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
     quiet: options.Quiet = False,
@@ -123,6 +124,7 @@ def expect(
         redis_url,
         database_url,
         profile,
+        transport=transport,
         needs=("redis_url",) if live_only else ("redis_url", "database_url"),
         quiet=quiet,
     )

@@ -14,6 +14,7 @@ from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import ColorChoice, Output
 from lykke_cli.infrastructure.configuration.profiles import NAME, Profile, Profiles, bad_name
 from lykke_cli.infrastructure.configuration.settings import VARIABLES, Settings, choose_profile
+from lykke_cli.infrastructure.configuration.transport import Transport
 
 app = typer.Typer(cls=PlainGroup, help="Name the servers you work on.", no_args_is_help=True)
 EPILOG = options.examples(
@@ -21,6 +22,7 @@ EPILOG = options.examples(
     "lykke profile use local",
     "lykke profile show",
 )
+_URLS = (*VARIABLES, "bridge_url")
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Name = Annotated[
     str,
@@ -43,7 +45,7 @@ def list_profiles(json_output: JsonOutput = False) -> None:
             "name": profile.name,
             "current": profile.name == profiles.current,
             "protected": profile.protected,
-            **{key: _url(profile, key) for key in VARIABLES},
+            **{key: _url(profile, key) for key in _URLS},
         }
         for profile in profiles.by_name.values()
     ]
@@ -58,8 +60,7 @@ def list_profiles(json_output: JsonOutput = False) -> None:
         _print_columns(
             [
                 "* " + row["name"] if row["current"] else "  " + row["name"],
-                row["redis_url"] or "-",
-                row["database_url"] or "-",
+                *(row[key] or "-" for key in _URLS),
                 "protected" if row["protected"] else "",
             ]
             for row in rows
@@ -87,7 +88,10 @@ def show_profile(
     """Show the settings in effect and where each comes from; passwords stay hidden."""
     chosen = choose_profile(os.environ, name)
     settings: dict[str, tuple[Any, str]] = {key: _server(name, key) for key in VARIABLES}
+    settings["transport"] = _transport(name)
     values = {} if chosen is None else chosen.values
+    if chosen is not None and chosen.has("bridge_url"):
+        settings["bridge_url"] = (_url(chosen, "bridge_url"), f"profile {chosen.name}")
     defaults = {"output": None, "color": "auto", "utc": False, "protected": False}
     for key, default in defaults.items():
         source = f"profile {chosen.name}" if chosen and key in values else "default"
@@ -138,11 +142,11 @@ def use_profile(
 
 @app.command(
     "add",
-    cls=leading_with("--redis-url", "--database-url", "--protected", "--use", "--replace"),
+    cls=leading_with("--redis-url", "--database-url", "--bridge-url", "--use", "--replace"),
     epilog=options.examples(
         "lykke profile add local --redis-url redis://localhost:6379 --use",
-        "lykke profile add prod --redis-url rediss://redis.example --protected",
-        "lykke profile add prod --redis-url '${PROD_REDIS_URL}' --replace",
+        "lykke profile add prod --redis-url '${PROD_REDIS_URL}' --protected --replace",
+        "lykke profile add desk --bridge-url https://bridge.example",
     ),
 )
 def add_profile(
@@ -153,12 +157,26 @@ def add_profile(
             "--redis-url", metavar="URL", help="Redis; may hold ${VARIABLE}.", show_default=False
         ),
     ] = None,
+    transport: Annotated[
+        Transport | None,
+        options.server_option("--transport", metavar="HOW", help="How messages travel by Redis."),
+    ] = None,
     database_url: Annotated[
         str | None,
         typer.Option(
             "--database-url",
             metavar="URL",
             help="The database; may hold ${VARIABLE}.",
+            show_default=False,
+        ),
+    ] = None,
+    bridge_url: Annotated[
+        str | None,
+        typer.Option(
+            "--bridge-url",
+            metavar="URL",
+            help="A bridge that lykke tail follows through, in place of both; may hold "
+            "${VARIABLE}.",
             show_default=False,
         ),
     ] = None,
@@ -171,7 +189,8 @@ def add_profile(
     ] = None,
     utc: Annotated[bool, options.output_option("--utc", help="Times in UTC.")] = False,
     protected: Annotated[
-        bool, typer.Option("--protected", help="Ask before anything is published or recorded.")
+        bool,
+        options.server_option("--protected", help="Ask before anything is published or recorded."),
     ] = False,
     use: Annotated[bool, typer.Option("--use", help="Make it the current one.")] = False,
     replace: Annotated[
@@ -187,14 +206,16 @@ def add_profile(
         raise UsageMistake(f"There is a profile {name!r} already: give --replace to change it.")
     given = {
         "redis_url": redis_url,
+        "transport": transport and transport.value,
         "database_url": database_url,
+        "bridge_url": bridge_url,
         "output": output and output.value,
         "color": color and color.value,
         "utc": utc or None,
         "protected": protected or None,
     }
     values = {key: value for key, value in given.items() if value is not None}
-    for key in VARIABLES.keys() & values.keys():
+    for key in {*_URLS} & values.keys():
         if "${" not in str(values[key]):
             _display(key, str(values[key]))
     profiles.add(name, values)
@@ -246,11 +267,29 @@ def _server(name: str | None, key: str) -> tuple[str | None, str]:
         return f"({mistake})", source
 
 
+def _transport(name: str | None) -> tuple[str, str]:
+    """The transport in effect, and where it came from."""
+    from lykke_cli.infrastructure.redis.urls import parse_redis_url
+
+    try:
+        settings = Settings.resolve(os.environ, profile=name, needs=("redis_url",))
+        transport = parse_redis_url(settings.redis_url).transport
+    except UsageMistake as mistake:
+        return f"({mistake})", "-"
+    beside = settings.sources.get("transport")
+    of_url = settings.sources.get("redis_url", "") if "transport=" in settings.redis_url else ""
+    return transport.value, beside or of_url or "default"
+
+
 def _display(key: str, url: str) -> str:
     if key == "redis_url":
         from lykke_cli.infrastructure.redis.urls import display_url
-    else:
+    elif key == "database_url":
         from lykke_cli.infrastructure.database.urls import display_url
+    else:
+        from lykke_cli.infrastructure.configuration.bridge import parse_bridge_url
+
+        return parse_bridge_url(url).url
     return display_url(url)
 
 

@@ -93,6 +93,7 @@ def publish(
     ] = 0,
     channel: options.Channel = options.AUDIT_LOG,
     redis_url: options.RedisUrl = None,
+    transport: options.TransportOption = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
     yes: options.Yes = False,
@@ -118,7 +119,9 @@ def publish(
         raise UsageMistake("--count goes with --data, or with the test message.")
 
     needs = ("redis_url",) if user.is_id else ("redis_url", "database_url")
-    settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
+    settings = options.settings(
+        redis_url, database_url, profile, transport=transport, needs=needs, quiet=quiet
+    )
     user_id = id_of(user, settings)
     options.confirm(settings, f"publish to {channel}:{user_id}", yes=yes)
 

@@ -63,13 +63,14 @@ def record(
     ] = None,
     channel: options.Channel = options.AUDIT_LOG,
     redis_url: options.RedisUrl = None,
+    transport: options.TransportOption = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
     yes: options.Yes = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Record an entry: committed to the database, then broadcast. Prints it as JSON."""
-    settings = options.settings(redis_url, database_url, profile, quiet=quiet)
+    settings = options.settings(redis_url, database_url, profile, transport=transport, quiet=quiet)
     settings.required_database_url()
 
     from lykke_cli.application.messages import encode, entity_message

@@ -83,6 +83,7 @@ def serve(
     reconcile: options.Reconcile = options.RECONCILE,
     health_interval: options.HealthInterval = options.HEALTH_INTERVAL,
     redis_url: options.RedisUrl = None,
+    transport: options.TransportOption = None,
     database_url: options.DatabaseUrl = None,
     profile: options.ProfileName = None,
 ) -> None:
@@ -92,7 +93,7 @@ def serve(
     said by LYKKE_SERVE_TOKEN, LYKKE_JWT_KEY or LYKKE_JWKS_URL; without any, on this machine alone,
     by a token that is made and printed. LYKKE_CURSOR_KEY lets clients go on after a restart.
     """
-    settings = options.settings(redis_url, database_url, profile)
+    settings = options.settings(redis_url, database_url, profile, transport=transport)
     settings.required_database_url()
     seconds = options.seconds(drain) or 0.0
     intervals = options.interval(reconcile), options.interval(health_interval)

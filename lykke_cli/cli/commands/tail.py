@@ -93,6 +93,7 @@ def tail(
     unsafe: options.Unsafe = False,
     color: options.Color = None,
     redis_url: options.RedisUrl = None,
+    transport: options.TransportOption = None,
     database_url: options.DatabaseUrl = None,
     bridge_url: options.BridgeUrl = None,
     profile: options.ProfileName = None,
@@ -108,7 +109,7 @@ def tail(
     types = list(dict.fromkeys(channels or [options.AUDIT_LOG]))
     has_log = options.AUDIT_LOG in types
     is_known = all(user.is_id for user in users or ())
-    has_servers = (redis_url or database_url) is not None
+    has_servers = (redis_url or database_url or transport) is not None
     bridge = options.bridge(bridge_url, profile, has_servers=has_servers, quiet=quiet)
     needs: tuple[str, ...] = ("redis_url", "database_url")
     if bridge is not None:
@@ -116,6 +117,7 @@ def tail(
         _require_no_servers(
             {
                 "--redis-url": redis_url is not None,
+                "--transport": transport is not None,
                 "--database-url": database_url is not None,
                 "--live-only": live_only,
                 "--reconcile": reconcile != options.RECONCILE,
@@ -128,7 +130,9 @@ def tail(
         )
     elif live_only and is_known:
         needs = ("redis_url",)
-    settings = options.settings(redis_url, database_url, profile, needs=needs, quiet=quiet)
+    settings = options.settings(
+        redis_url, database_url, profile, transport=transport, needs=needs, quiet=quiet
+    )
     printing = options.printing(
         settings,
         output,

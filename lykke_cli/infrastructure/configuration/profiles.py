@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from lykke_cli.application.errors import OutputFailed, UsageMistake
 from lykke_cli.infrastructure.configuration.secret import read_secret
+from lykke_cli.infrastructure.configuration.transport import Transport
 from lykke_cli.infrastructure.files.whole_file import replace_file
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # completion gives it to 
 CHOICES = {
     "output": ("table", "ndjson", "json", "csv", "raw"),
     "color": ("auto", "always", "never"),
+    "transport": tuple(Transport),
 }
 _TEXTS = {
     *("redis_url", "redis_url_file", "redis_password_file"),
@@ -91,7 +93,7 @@ class Profile:
             _FROM_ENVIRONMENT.sub("", self.values[key])
         )
         secret_files = [] if is_harmless else [*files]
-        password_key = key.replace("_url", "_password_file")
+        password_key = f"{key.removesuffix('_url')}_password_file"
         if password_key in self.values:
             if has_password(url):
                 raise self.mistake(password_key, f"{key} already holds a password")
@@ -193,10 +195,10 @@ class Profiles:
         if "profiles" not in document:
             document["profiles"] = tomlkit.table(is_super_table=True)
         table = document["profiles"].setdefault(name, tomlkit.table())
-        for server in ("redis", "database"):
+        for server in ("redis", "database", "bridge"):
             if f"{server}_url" in values:
-                for key in (f"{server}_url_file", f"{server}_password_file"):
-                    table.pop(key, None)
+                for part in ("url_file", "password_file", "token", "token_file"):
+                    table.pop(f"{server}_{part}", None)
         table.update(values)
         self._write(document)
 

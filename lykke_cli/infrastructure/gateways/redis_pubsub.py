@@ -25,6 +25,7 @@ from lykke_cli.application.reconnecting import Reconnecting
 from lykke_cli.application.subscription import Subscription
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL
+from lykke_cli.infrastructure.configuration.transport import Transport
 from lykke_cli.infrastructure.redis.connection import Command, Refused, SubscribedConnection
 from lykke_cli.infrastructure.redis.patterns import commands_for
 from lykke_cli.infrastructure.redis.topology import locate
@@ -97,7 +98,7 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
         self._closed = False
 
     _publishing = "PUBLISH"
-    _transports: ClassVar[Collection[str]] = ("pubsub",)
+    _transports: ClassVar[Collection[Transport]] = (Transport.PUBSUB,)
 
     def _meant(self, url: str | None) -> RedisAddress:
         address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)

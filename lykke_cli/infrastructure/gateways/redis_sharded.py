@@ -20,6 +20,7 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     MultiplexedSubscription,
 )
 from lykke_cli.application.subscription import Subscription
+from lykke_cli.infrastructure.configuration.transport import Transport
 from lykke_cli.infrastructure.gateways.redis_pubsub import (
     CONNECT_TIMEOUT,
     HEALTH_INTERVAL,
@@ -41,7 +42,7 @@ class RedisShardedGateway(RedisPubSubGateway):
     """
 
     _publishing = "SPUBLISH"
-    _transports = ("pubsub", "sharded")
+    _transports = (Transport.PUBSUB, Transport.SHARDED)
 
     def __init__(
         self,
@@ -239,8 +240,8 @@ class ShardedSubscription(Subscription):
 def _check(channels: Iterable[Channel]) -> None:
     if any(channel.user_id is None for channel in channels):
         raise UsageMistake(
-            "Sharded Pub/Sub has no subscription to every user: name the users, or leave "
-            "transport=sharded out of the Redis URL."
+            "Sharded Pub/Sub has no subscription to every user: name the users, or use the "
+            "transport pubsub."
         )
 
 

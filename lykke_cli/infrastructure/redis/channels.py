@@ -15,6 +15,7 @@ from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis
 
 from lykke_cli.application.gateways.channels_protocol import Census
+from lykke_cli.infrastructure.configuration.transport import Transport
 from lykke_cli.infrastructure.redis.client import plain_connection
 from lykke_cli.infrastructure.redis.cluster import members
 from lykke_cli.infrastructure.redis.errors import redis_errors
@@ -46,7 +47,7 @@ class RedisChannels:
         patterns = patterns if pattern is None else [pattern]
         with redis_errors(self._address.display):
             clients = [self._client(node) for node in await self._nodes()]
-            ask = _ask if self._address.transport == "pubsub" else _ask_sharded
+            ask = _ask_sharded if self._address.transport is Transport.SHARDED else _ask
             found = await asyncio.gather(*(_persistently(ask, each, patterns) for each in clients))
         return _sum(found)
 

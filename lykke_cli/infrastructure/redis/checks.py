@@ -29,6 +29,7 @@ from lykke_cli.application.doctor import (
 from lykke_cli.application.errors import LoginRefused
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.infrastructure.configuration.tls import is_loopback
+from lykke_cli.infrastructure.configuration.transport import Transport
 from lykke_cli.infrastructure.redis.client import plain_connection
 from lykke_cli.infrastructure.redis.errors import redis_errors, translate
 from lykke_cli.infrastructure.redis.lent_connection import stream_of
@@ -282,7 +283,7 @@ class RedisChecks:
 
     @property
     def _mark(self) -> str:
-        return "S" if self._known().transport == "sharded" else ""
+        return "S" if self._known().transport is Transport.SHARDED else ""
 
     @property
     def _pattern(self) -> str:

@@ -5,7 +5,7 @@ redis-py is slow to import; it is asked only about the options of a URL that has
 
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.configuration.ports import HIGHEST_PORT, port_of
 from lykke_cli.infrastructure.configuration.tls import REDIS_OPTIONS, check_certificates
+from lykke_cli.infrastructure.configuration.transport import Transport
 
 DEFAULT_PORT = 6379
 SENTINEL_PORT = 26379
@@ -83,8 +84,7 @@ class RedisAddress(msgspec.Struct, frozen=True):
     """How many connections there may be at once, where the URL says so."""
     among: Sentinels | Cluster | None = None
     """Who is asked where it is: then `options` need not name a host (`topology.py`)."""
-    transport: Literal["pubsub", "sharded"] = "pubsub"
-    """Sharded: by SPUBLISH and SSUBSCRIBE, each channel by the shard of a cluster that it is of."""
+    transport: Transport = Transport.PUBSUB
 
     def __repr__(self) -> str:
         return f"RedisAddress({self.display!r})"
@@ -122,9 +122,9 @@ def parse_redis_url(url: str) -> RedisAddress:
     options = _asked_options(url) if parts.query else _plain_options(parts, port)
     if options is None:
         raise _malformed("it has an option with a value that makes no sense")
-    transport = options.pop("transport", "pubsub")
-    if transport not in ("pubsub", "sharded"):
-        raise _malformed("its transport is pubsub or sharded")
+    transport = options.pop("transport", Transport.PUBSUB)
+    if transport not in {*Transport}:
+        raise _malformed(f"its transport is one of {', '.join(Transport)}")
     most = options.pop("max_connections", None)
     if most is not None and most < 1:
         raise _malformed("max_connections must be at least 1")
@@ -150,7 +150,7 @@ def parse_redis_url(url: str) -> RedisAddress:
             password=options.get("ssl_password"),
         )
     display = _display(parts, port, options)
-    address = RedisAddress(parts.scheme, display, options, most, transport=transport)
+    address = RedisAddress(parts.scheme, display, options, most, transport=Transport(transport))
     if _TLS_DETAILS & set(options):
         try:
             address.tls()

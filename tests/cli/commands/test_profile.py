@@ -12,6 +12,7 @@ from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.cli.output.terminal import ColorChoice, Output
 from lykke_cli.infrastructure.configuration.profiles import CHOICES, config_path
 from lykke_cli.infrastructure.configuration.settings import Settings
+from lykke_cli.infrastructure.configuration.transport import Transport
 from tests.cli_process import LykkeProcess, Result, call_lykke, run_lykke
 from tests.servers import RedisServer
 
@@ -296,10 +297,29 @@ def test_the_secrets_of_another_server_do_not_stay(config: Path) -> None:
     assert "_file" not in config.read_text()
 
 
+def test_a_bridge_is_shown_and_the_token_of_another_one_does_not_stay(config: Path) -> None:
+    write(config, "[profiles.a]\nbridge_url = 'https://a'\nbridge_token = 's3cret'\n")
+    change = ("profile", "add", "a", "--bridge-url", "https://b.example/x/", "--replace", "--use")
+    assert call_lykke(*change).status == 0
+    assert shown()["bridge_url"] == {"value": "https://b.example/x", "source": "profile a"}
+    assert b"https://b.example/x" in call_lykke("profile", "list").stdout
+    assert "s3cret" not in config.read_text()
+
+
+def test_the_transport_is_shown_with_where_it_came_from(config: Path) -> None:
+    assert shown()["transport"] == {"value": "pubsub", "source": "default"}
+    add = ("profile", "add", "a", "--redis-url", "redis://h", "--transport", "sharded")
+    assert call_lykke(*add).status == 0
+    assert shown("a")["transport"] == {"value": "sharded", "source": "profile a"}
+    of_url = {"REDIS_URL": "redis://h?transport=sharded"}
+    assert shown(env=of_url)["transport"]["source"] == "environment REDIS_URL"
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
         (["add", "a b"], "'a b'"),
+        (["add", "a", "--bridge-url", "http://h?token=s3cret"], "no secret stands in it"),
         (["add", "a", "--redis-url", "http://:s3cret@h"], "redis://"),
         (["add", "a", "--database-url", "mysql://me:s3cret@h/d"], "postgresql://"),
         (["remove", "a"], "no profile 'a'"),
@@ -359,4 +379,8 @@ def test_reading_a_protected_profile_needs_no_consent(config: Path, sqlite_url: 
 
 
 def test_the_choices_are_those_of_the_options() -> None:
-    assert CHOICES == {"output": tuple(Output), "color": tuple(ColorChoice)}
+    assert CHOICES == {
+        "output": tuple(Output),
+        "color": tuple(ColorChoice),
+        "transport": tuple(Transport),
+    }

@@ -1,0 +1,37 @@
+"""How messages travel by Redis: named in its URL, or beside it."""
+
+from enum import StrEnum
+from urllib.parse import parse_qsl
+
+from lykke_cli.application.errors import UsageMistake
+
+TRANSPORT = "LYKKE_TRANSPORT"
+
+
+class Transport(StrEnum):
+    """Ways for a message from who publishes it to who subscribes."""
+
+    PUBSUB = "pubsub"
+    SHARDED = "sharded"
+    """Each channel by the shard of a cluster that it is of: SPUBLISH and SSUBSCRIBE."""
+
+
+def with_transport(redis_url: str, transport: str | None, source: str) -> str:
+    """The URL as it is with the transport that `source` names; None leaves it to the URL.
+
+    Raises UsageMistake for one that there is not, and where the URL names another.
+    """
+    if transport is None:
+        return redis_url
+    if transport not in {*Transport}:
+        raise UsageMistake(f"{source}: the transport is one of {', '.join(Transport)}.")
+    _, mark, query = redis_url.partition("?")
+    named = dict(parse_qsl(query, keep_blank_values=True)).get("transport")
+    if named in {*Transport} - {transport}:
+        raise UsageMistake(
+            f"The Redis URL has transport={named}, and {source} says {transport}: "
+            "leave one of them out."
+        )
+    if named is not None or transport == Transport.PUBSUB:
+        return redis_url
+    return f"{redis_url}{'&' if mark else '?'}transport={transport}"
