@@ -92,14 +92,29 @@ def make_history(
 
     A chunk has so many rows at most, and a part of it so many bytes where they are given.
     """
+    return make_histories(settings, 1, chunk_rows=chunk_rows, chunk_bytes=chunk_bytes)[0]
+
+
+def make_histories(
+    settings: Settings, number: int, *, chunk_rows: int, chunk_bytes: int | None
+) -> "list[HistoryProtocol]":
+    """So many of the same, for one reader: none is shown less than another was before."""
     url = settings.required_database_url()
     if is_sqlite(url):
         from lykke_cli.infrastructure.sqlite.history import SqliteHistory
 
-        return SqliteHistory(url, chunk_rows=chunk_rows, chunk_bytes=chunk_bytes)
+        return [
+            SqliteHistory(url, chunk_rows=chunk_rows, chunk_bytes=chunk_bytes)
+            for _ in range(number)
+        ]
+    from lykke_cli.infrastructure.postgresql.furthest import Furthest
     from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 
-    return PostgresHistory(url, chunk_rows=chunk_rows, chunk_bytes=chunk_bytes)
+    furthest = Furthest()
+    return [
+        PostgresHistory(url, furthest=furthest, chunk_rows=chunk_rows, chunk_bytes=chunk_bytes)
+        for _ in range(number)
+    ]
 
 
 def make_statistics(settings: Settings) -> "StatisticsProtocol":
@@ -147,12 +162,11 @@ async def make_hub(
         raise UsageMistake("A hub needs two connections to the database: readers always keep one.")
     async with AsyncExitStack() as stack:
         used = await stack.enter_async_context(open_gateway(settings, gateway))
-        histories = [
-            await stack.enter_async_context(
-                make_history(settings, chunk_rows=PORTION_LINES, chunk_bytes=PORTION_BYTES)
-            )
-            for _ in range(connections)
-        ]
+        histories = make_histories(
+            settings, connections, chunk_rows=PORTION_LINES, chunk_bytes=PORTION_BYTES
+        )
+        for history in histories:
+            await stack.enter_async_context(history)
         driver = HubDriver(
             used, histories, reconcile_interval=reconcile_interval, on_status=on_status
         )

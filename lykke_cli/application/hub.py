@@ -46,10 +46,11 @@ Why each reader is sent every entry once:
    nevertheless: what that makes too many for all users together, their readers take at the next
    mark. Where that still leaves too many, everything live is left to the pass after it.
 
-The database may be a standby that lags. One that has not come as far as a reader's cursor, or the
-mark's, cannot tell what is beyond: the reader waits until it can. Lost commits (`witnesses.py`)
-are the merge's matter. It knows the rows that it read, but not what only a reader of its own did:
-after a crash of the database before the next pass, such a row may come twice.
+The database may be a standby that lags, or several: what one answer showed, the next ones show too.
+One that has not come as far as the cursor with which a reader came cannot tell what is beyond: the
+reader waits until it can. Lost commits (`witnesses.py`) are the merge's matter. It knows the rows
+that it read, but not what only a reader of its own did: after a crash of the database before the
+next pass, such a row may come twice.
 """
 
 from collections import deque
@@ -411,7 +412,7 @@ class Hub:
         if not (chunk.last or reader.has_too_much):
             return []
         self._requests.pop(reader, None)
-        if reader.has_too_much or chunk.behind or self._trunk.is_holding:
+        if reader.has_too_much or self._trunk.is_holding:
             return self._wait_for_later_mark(reader)  # also for what is held, which nobody has seen
         member = self._members[reader.user]
         member.raise_floor(reader.latest)

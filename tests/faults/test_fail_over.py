@@ -10,7 +10,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from lykke_cli.application.errors import ServerUnavailable
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.infrastructure.postgresql import snapshots
+from lykke_cli.infrastructure.postgresql.furthest import Furthest
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from lykke_cli.infrastructure.postgresql.snapshots import Snapshots
 from tests.builders import entity, insert
@@ -131,16 +134,43 @@ async def test_a_standby_that_lags_is_waited_for(
     assert ids(await changes(url, lagging[-1].cursor)) == sorted(new)
 
 
+async def test_nobody_is_answered_by_a_standby_that_has_less_than_was_read_before(
+    own_postgres: PostgresServer,
+    database: str,
+    standby: Standby,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would say of an entry that was read that it is not there."""
+    url, behind = reader_url(own_postgres, database), reader_url(standby, database)
+    cursor = await begin(url)
+    standby.catch_up()
+    standby.execute("SELECT pg_wal_replay_pause()")
+    written = sorted(await record(own_postgres, database, 10))
+    furthest = Furthest()
+    async with (
+        PostgresHistory(url, furthest=furthest) as far,
+        PostgresHistory(behind, furthest=furthest) as near,
+    ):
+        [*_, last] = [chunk async for chunk in far.changes(SELECTION, cursor)]
+        monkeypatch.setattr(snapshots, "LAG", 0.0)
+        with pytest.raises(ServerUnavailable, match="behind what was read"):
+            await near.verify(SELECTION, last.cursor, written)
+        monkeypatch.setattr(snapshots, "LAG", 60.0)
+        asked = asyncio.create_task(near.verify(SELECTION, last.cursor, written))
+        standby.execute("SELECT pg_wal_replay_resume()")
+        assert await asked == set()
+
+
 async def test_how_far_a_standby_has_come_is_asked_before_its_snapshot(
     own_postgres: PostgresServer, standby: Standby
 ) -> None:
     for server in (own_postgres, standby):
-        snapshots = Snapshots(server.url())
+        taken = Snapshots(server.url(), Furthest())
         for _ in range(2):  # on a new connection, and on one that was there
-            async with snapshots.take() as (_, snapshot):
+            async with taken.take() as (_, snapshot):
                 is_standby = snapshot.origin.in_recovery
                 assert (0 < snapshot.reached <= snapshot.origin.lsn) == is_standby
-        snapshots.close()
+        taken.close()
 
 
 def test_what_a_lagging_standby_lacks_is_not_written_twice_when_the_state_is_lost(

@@ -67,6 +67,8 @@ class HistoryProtocol(Protocol):
     """Read access to the audit log table, with SELECT rights alone.
 
     Every method raises ServerUnavailable (or LoginRefused, SchemaMismatch).
+    None shows less than an earlier one did, though several standbys answer in turns; so it is with
+    all that a hub is given together.
     Reads stream: memory is flat in the number of rows. Whoever reads may take all the time there
     is: a transaction ends when it has waited for its reader for some seconds, and the read goes
     on in another one.

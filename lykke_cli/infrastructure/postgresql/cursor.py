@@ -157,10 +157,10 @@ def abridgements(cursor: Cursor) -> Iterator[Cursor]:
     yield Cursor(data | {"groups": []})
 
 
-def lags(stored: Stored, snapshot: Snapshot) -> bool:
-    """True where a standby has not yet come so far as the cursor, all of which still holds."""
-    then, now = stored.origin, snapshot.origin
-    if not now.in_recovery:
+def lags(then: Origin, snapshot: Snapshot) -> bool:
+    """True where a standby has not yet come as far as an earlier snapshot, which still holds."""
+    now = snapshot.origin
+    if not now.in_recovery or now.database != then.database:
         return False
     if now.timeline and then.timeline and now.timeline != then.timeline:
         return now.timeline < then.timeline
@@ -171,7 +171,7 @@ def known_ended(stored: Stored | None, snapshot: Snapshot) -> Runs:
     """The transactions that the cursor knows to have ended on the server of the snapshot."""
     if stored is None or stored.origin.database != snapshot.origin.database:
         return runs.NONE
-    if lags(stored, snapshot) or is_doubtful(stored, snapshot):
+    if lags(stored.origin, snapshot) or is_doubtful(stored, snapshot):
         return runs.NONE
     known = runs.NONE
     for region in stored.regions:
@@ -182,7 +182,7 @@ def known_ended(stored: Stored | None, snapshot: Snapshot) -> Runs:
 def is_doubtful(stored: Stored, snapshot: Snapshot) -> bool:
     """True where commits may have been lost since: its witnesses are to be looked for."""
     then, now = stored.origin, snapshot.origin
-    if then.database != now.database or lags(stored, snapshot):
+    if then.database != now.database or lags(then, snapshot):
         return False
     return (
         (then.timeline, then.server) != (now.timeline, now.server)
@@ -212,7 +212,7 @@ def _understand(
     then, now = stored.origin, snapshot.origin
     if then.database != now.database:
         return _by_time("the stored place belongs to another database", stored.at, snapshot)
-    if lags(stored, snapshot):
+    if lags(then, snapshot):
         return Understood(
             stored.groups,
             stored.recent_from,

@@ -68,6 +68,7 @@ from lykke_cli.infrastructure.postgresql.cursor import (
     make_cursor,
     parse,
 )
+from lykke_cli.infrastructure.postgresql.furthest import Furthest
 from lykke_cli.infrastructure.postgresql.lines import LineReader, Progress
 from lykke_cli.infrastructure.postgresql.relations import Group, Groups, Reading, split
 from lykke_cli.infrastructure.postgresql.rows import META, XMIN, read_row
@@ -90,18 +91,20 @@ class PostgresHistory:
     """HistoryProtocol on PostgreSQL 13 or newer; `url` as in DATABASE_URL.
 
     `look_back` is how far a periodic read looks back, the other bounds are of a chunk. Connects on
-    first use, and again after an error.
+    first use, and again after an error. Those that share `furthest` are shown no less than others
+    of them were before; by itself it is shown no less than it was.
     """
 
     def __init__(
         self,
         url: str,
         *,
+        furthest: Furthest | None = None,
         look_back: timedelta = LOOK_BACK,
         chunk_rows: int = CHUNK_ROWS,
         chunk_bytes: int | None = None,
     ) -> None:
-        self._snapshots = Snapshots(url)
+        self._snapshots = Snapshots(url, furthest or Furthest())
         self._look_back = look_back
         self._chunk_rows, self._chunk_bytes = chunk_rows, chunk_bytes
 

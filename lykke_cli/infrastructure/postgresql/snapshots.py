@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import msgspec
 
-from lykke_cli.application.errors import SchemaMismatch
+from lykke_cli.application.errors import SchemaMismatch, ServerUnavailable
 from lykke_cli.infrastructure.database.errors import broken_off, database_errors
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
 from lykke_cli.infrastructure.postgresql.connection import LOCAL_SETTINGS, connect
-from lykke_cli.infrastructure.postgresql.cursor import Origin, Snapshot
+from lykke_cli.infrastructure.postgresql.cursor import Origin, Snapshot, lags
 from lykke_cli.infrastructure.postgresql.engines import refuse_unfit
+from lykke_cli.infrastructure.postgresql.furthest import Furthest
 from lykke_cli.infrastructure.postgresql.rights import (
     CONTROL,
     REPLAYED,
@@ -31,6 +32,8 @@ TOO_NEW = 200
 of one is in use for a moment before the server can tell that it is (`GetNewTransactionId`)."""
 MOST_ASKED = 1_000_000
 """How many of them are asked about by one read; the next one goes on."""
+LAG = 5.0  # seconds that a standby is given to come as far as another one was
+LOOK_AGAIN = 0.05  # seconds
 _SNAPSHOT_ID = re.compile(r"[0-9A-F-]+")
 _TRANSACTION: Final = {"isolation": "repeatable_read", "readonly": True}
 _IN_PROGRESS = """
@@ -51,10 +54,12 @@ _NO_COLUMN = ("42703", "0A000")  # SQLSTATEs: there is no xmin, or it cannot be 
 class Snapshots:
     """Takes one after the other, on one connection; `url` as in DATABASE_URL.
 
-    Connects on first use, and again after an error.
+    Connects on first use, and again after an error. None shows less than the `furthest` did when
+    it was asked for.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, furthest: Furthest) -> None:
+        self._furthest = furthest
         self._dsn = asyncpg_dsn(url)
         self._display = display_url(url)
         self._connection: Any = None
@@ -93,17 +98,18 @@ class Snapshots:
         """A transaction in which every statement sees the same moment, and its snapshot.
 
         With `known`, the transactions that are known to have ended, it is found out which of the
-        others had, where there are many: `Snapshot.ended`.
+        others had, where there are many: `Snapshot.ended`. Raises ServerUnavailable where a
+        standby does not come as far as another one was.
         """
         async with self._lock:
             with database_errors(self._display):
                 try:
-                    connection, transaction, snapshot = await self._begin()
+                    connection, transaction, snapshot = await self._begin_as_far()
                     if known is not None and self._is_far_apart(snapshot):
                         then = snapshot.origin
                         ended = await _ended(connection, snapshot, known(snapshot))
                         await transaction.commit()
-                        connection, transaction, snapshot = await self._begin()
+                        connection, transaction, snapshot = await self._begin_as_far()
                         now = snapshot.origin
                         # Behind a pooler it may be another server, which is not so far yet.
                         if (then.database, then.server) == (now.database, now.server):
@@ -147,6 +153,23 @@ class Snapshots:
                 yield connection
             finally:
                 connection.terminate()
+
+    async def _begin_as_far(self) -> tuple[Any, Any, Snapshot]:
+        """The same as `_begin`, once the server has come as far as was read before."""
+        loop, then = asyncio.get_running_loop(), self._furthest.origin
+        until = loop.time() + LAG
+        while True:
+            connection, transaction, snapshot = await self._begin()
+            if then is None or not lags(then, snapshot):
+                self._furthest.note(snapshot)
+                return connection, transaction, snapshot
+            await transaction.commit()
+            if loop.time() > until:
+                raise ServerUnavailable(
+                    f"The standby at {self._display} is behind what was read before.",
+                    remedy="Does it still follow its primary?",
+                )
+            await asyncio.sleep(LOOK_AGAIN)
 
     async def _begin(self) -> tuple[Any, Any, Snapshot]:
         """A connection, the transaction that begins on it, and its snapshot."""

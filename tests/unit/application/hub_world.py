@@ -61,6 +61,8 @@ class Running:
     channels: set[str | None] = field(default_factory=set)
     wire: list[Arrival] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    furthest: int = 0
+    """How many rows it has been shown: it is answered by no replica that has less."""
     woken: set[Reader] = field(default_factory=set)
 
 
@@ -171,6 +173,11 @@ class HubWorld(ModelDatabase):
         if not running.hub.awaits(request):
             running.asked.remove(asked)
             return
+        if asked.chunks is None:
+            if self.replicated < running.furthest:
+                self.fail(index, which)
+                return
+            running.furthest = self.replicated
         if isinstance(request.what, Verify):
             running.asked.remove(asked)
             uncovered = self.look_up(request.what)
