@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from lykke_cli.application.gateways.statistics_protocol import Scope
+from lykke_cli.application.messages import format_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,15 @@ class ActiveUser:
     last: datetime
     """When the newest of these occurred."""
     email: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "user_id": self.user_id,
+            "email": self.email,
+            "entries": self.entries,
+            "last": format_time(self.last),
+        }
 
 
 class UsersProtocol(Protocol):

@@ -1,30 +1,19 @@
 """Messages turned into the bytes that are written, one renderer for each `--output`."""
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Protocol
 
 from lykke_cli.application.batches import as_batch
+from lykke_cli.application.csv_rows import CSV_COLUMNS, csv_cell, csv_row, csv_text
+from lykke_cli.application.csv_rows import text_of as text_of_message
 from lykke_cli.application.errors import UsageMistake
-from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.messages import Arrival, Entry, Message, UnreadableEntry
+from lykke_cli.application.messages import Arrival, Message
 from lykke_cli.cli.output.columns import MAX_MESSAGE_SIZE, check_columns
 from lykke_cli.cli.output.fields import fields_of, look_up_of, text_of
-from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
+from lykke_cli.cli.output.sanitize import json_for_terminal, visible
 from lykke_cli.cli.output.terminal import Output, Terminal
-
-CSV_COLUMNS = (
-    "id",
-    "user_id",
-    "activity_type",
-    "occurred_at",
-    "entity_id",
-    "entity_type",
-    "meta",
-)
 
 
 class Renderer(Protocol):
@@ -185,19 +174,17 @@ class CsvRenderer:
 
     def _row(self, message: Message) -> Sequence[str]:
         if not self._any_message:
-            row = dict(zip(CSV_COLUMNS, _csv_row(message), strict=True))
+            row = dict(zip(CSV_COLUMNS, csv_row(message), strict=True))
             return [row[name] for name in self._columns]
         fields = fields_of(message)
         if "meta" not in fields:
-            fields["meta"] = _text(message)
+            fields["meta"] = text_of_message(message)
         return [csv_cell(text_of(look_up(fields))) for look_up in self._look_ups]
 
     def _rows(self, rows: Sequence[Sequence[str]]) -> bytes:
         if self._to_terminal:
             rows = [[visible(cell) for cell in row] for row in rows]
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        return text.getvalue().encode("utf-8", "replace")
+        return csv_text(rows)
 
 
 class RawRenderer:
@@ -218,24 +205,3 @@ class RawRenderer:
 
     def footer(self) -> bytes:
         return b""
-
-
-def _text(message: Message) -> str:
-    raw = message.raw if isinstance(message, Unreadable) else message.to_json()
-    return raw.decode("utf-8", "replace")
-
-
-def _csv_row(message: Message) -> Sequence[str]:
-    if not isinstance(message, Entry):
-        id = message.id if isinstance(message, UnreadableEntry) else ""
-        return (id, "", "", "", "", "", csv_cell(_text(message)))
-    meta = bytes(message.meta)
-    return (
-        message.id,
-        message.user_id,
-        csv_cell(message.activity_type),
-        message.occurred_at,
-        message.entity_id or "",
-        csv_cell(message.entity_type or ""),
-        "" if meta == b"null" else csv_cell(meta.decode("utf-8", "replace")),
-    )

@@ -1,4 +1,4 @@
-"""Foreign text made harmless: for a terminal, and for a spreadsheet.
+"""Foreign text made harmless for a terminal.
 
 A channel, a row, a file name or a server's error may hold sequences that move the cursor, set the
 window's title, turn the writing direction round or cannot be seen. They are shown, not obeyed.
@@ -21,7 +21,6 @@ _DANGEROUS = re.compile(f"[\\x00-\\x1f{_UNSEEN}]")
 _DANGEROUS_IN_JSON = re.compile(f"[\\x00-\\x08\\x0b-\\x1f{_UNSEEN}]")  # tab and newline part tokens
 _ASCII_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def visible(text: str) -> str:
@@ -46,11 +45,6 @@ def json_for_terminal(line: bytes) -> bytes:
         return _escape(line.decode("utf-8", "replace")).encode()
     escaped = _escape(text)
     return line if escaped == text else escaped.encode()
-
-
-def csv_cell(text: str) -> str:
-    """`text` as a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _shown(match: re.Match[str]) -> str:

@@ -1,7 +1,5 @@
 """Active users, for people and for programs."""
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from typing import Any
@@ -11,13 +9,14 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from lykke_cli.application.csv_rows import csv_cell, csv_text
 from lykke_cli.application.gateways.users_protocol import ActiveUser
-from lykke_cli.application.messages import encode, format_time
+from lykke_cli.application.messages import encode
 from lykke_cli.application.times import age, zone_of
 from lykke_cli.cli.output.cells import harmless
 from lykke_cli.cli.output.json_text import array_of
 from lykke_cli.cli.output.palette import UserColors
-from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
+from lykke_cli.cli.output.sanitize import json_for_terminal, visible
 from lykke_cli.cli.output.terminal import Terminal
 
 _MEDIUM, _WIDE = 80, 100  # columns: from them on there is room for the count, for whole times
@@ -79,7 +78,7 @@ def _zone_name(moments: Sequence[datetime], zone: tzinfo | None) -> str:
 
 def encoded(users: Sequence[ActiveUser], form: str, terminal: Terminal) -> bytes:
     """The users as `ndjson`, `json` or `csv`, with the keys user_id, email, entries, last."""
-    rows = [_row(user) for user in users]
+    rows = [user.to_dict() for user in users]
     to_terminal = terminal.stdout_is_tty
     if form == "csv":
         return _csv(rows, to_terminal=to_terminal)
@@ -94,20 +93,9 @@ def encoded(users: Sequence[ActiveUser], form: str, terminal: Terminal) -> bytes
     return json_for_terminal(data) if to_terminal else data
 
 
-def _row(user: ActiveUser) -> dict[str, Any]:
-    return {
-        "user_id": user.user_id,
-        "email": user.email,
-        "entries": user.entries,
-        "last": format_time(user.last),
-    }
-
-
 def _csv(rows: Sequence[dict[str, Any]], *, to_terminal: bool) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("user_id", "email", "entries", "last"))
+    lines = [["user_id", "email", "entries", "last"]]
     for row in rows:
         cells = ["" if value is None else csv_cell(str(value)) for value in row.values()]
-        writer.writerow([visible(cell) for cell in cells] if to_terminal else cells)
-    return text.getvalue().encode("utf-8", "replace")
+        lines.append([visible(cell) for cell in cells] if to_terminal else cells)
+    return csv_text(lines)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lykke_cli.cli.output.sanitize import csv_cell, json_for_terminal, visible
+from lykke_cli.cli.output.sanitize import json_for_terminal, visible
 
 ANY_TEXT = st.text(st.characters(), max_size=60)
 ENCODABLE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -81,13 +81,3 @@ def test_characters_beyond_the_basic_plane_become_surrogate_pairs() -> None:
 def test_json_that_is_not_valid_is_still_harmless() -> None:
     assert json_for_terminal(b'"\x1b[2J\xff') == '"\\u001b[2J\ufffd'.encode()
     assert json_for_terminal(b'{"a":\r1}') == b'{"a": 1}'
-
-
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
-def test_a_formula_becomes_text(start: str) -> None:
-    assert csv_cell(f"{start}1+1") == f"'{start}1+1"
-
-
-@pytest.mark.parametrize("text", ["", "task", "{}", "1-1", " =1"])
-def test_other_cells_stay_as_they_are(text: str) -> None:
-    assert csv_cell(text) == text
