@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.filters import Filters
-from lykke_cli.application.gateways.history_protocol import HistoryProtocol
+from lykke_cli.application.gateways.history_protocol import HistoryProtocol, Place
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Checkpoint, Merge, Print, ReadKind, Save
 from lykke_cli.application.messages import Arrival, Entry, replay_message
@@ -26,12 +26,16 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     first: int | None = None
     last: int | None = None
+    newest_first: bool = False
+    """The newest comes first; then `first` are the newest of it."""
+    after: Place | None = None
+    """The entry after which it begins, in its order."""
 
 
 async def read_range(
     history: HistoryProtocol, user_ids: Set[UUID] | None, filters: Filters, wanted: Range
 ) -> AsyncGenerator[Sequence[Arrival]]:
-    """Yield the range's entries, oldest first; raises ServerUnavailable."""
+    """Yield the range's entries in order; raises ServerUnavailable."""
     left = wanted.first if wanted.last is None else wanted.last
     stream = history.stream(
         filters.selection(user_ids),
@@ -40,6 +44,8 @@ async def read_range(
         limit=left if filters.is_all_sql else None,
         last=wanted.last,
         wanted=None if filters.is_all_sql else filters.wants,
+        newest_first=wanted.newest_first,
+        after=wanted.after,
     )
     async with aclosing(stream):
         async for entries in stream:

@@ -8,27 +8,22 @@ the cursor after it.
 import asyncio
 from collections.abc import Sequence, Set
 from contextlib import aclosing
-from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from lykke_cli.application.backfill import Range, catch_up, read_range
+from lykke_cli.application.csv_rows import CSV_COLUMNS, csv_row, csv_text
 from lykke_cli.application.ending import end
+from lykke_cli.application.gateways.history_protocol import Place
 from lykke_cli.application.merge import Checkpoint, Print, Save
-from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry, to_line
+from lykke_cli.application.messages import Arrival, Entry, to_line
 from lykke_cli.web.frames import Message
 from lykke_cli.web.queries import HISTORY, Asked, asked
 from lykke_cli.web.streaming import Stream, body
 
+CSV = b"text/csv; charset=utf-8"
 PATIENCE = 1.0  # seconds for which a connection waits for the client
-
-
-class _Place(msgspec.Struct, frozen=True):
-    """Where it goes on: at this time, after the entries of it that were sent."""
-
-    moment: datetime
-    ids: frozenset[str]
 
 
 class HistoryStream(Stream):
@@ -37,6 +32,9 @@ class HistoryStream(Stream):
     kind = "history"
     media_type = b"application/x-ndjson"
     _writing: asyncio.Task[None] | None = None
+    _is_csv = False
+    _head = b""
+    """What is still to be written before the first entry."""
 
     async def work(self) -> None:
         """Read and write, until all is sent."""
@@ -78,36 +76,44 @@ class HistoryStream(Stream):
         await self.write(body(last))
 
     async def _send_range(self, wanted: Asked) -> None:
-        users, filters = self._users, wanted.filters
-        chosen = Range(since=wanted.since, first=wanted.first, last=wanted.last)
-        place: _Place | None = None
-        left = wanted.first or wanted.last
-        while True:
+        if wanted.as_csv:
+            self._is_csv, self.media_type = True, CSV
+            self._head = csv_text([CSV_COLUMNS])
+        chosen = Range(
+            since=wanted.since,
+            first=wanted.last if wanted.newest_first else wanted.first,
+            last=None if wanted.newest_first else wanted.last,
+            newest_first=wanted.newest_first,
+            after=wanted.before,
+        )
+        left = chosen.first or chosen.last
+        while left != 0:
             async with self.service.hub.history() as history:
-                reading = read_range(history, users, filters, chosen)
+                reading = read_range(history, self._users, wanted.filters, chosen)
                 async with aclosing(reading):
                     async for arrivals in reading:
-                        new = _without(arrivals, place)
-                        left = None if left is None else left - len(new)
-                        if await self._is_taken(new):
+                        left = None if left is None else left - len(arrivals)
+                        if await self._is_taken(arrivals):
                             continue
-                        if (place := _place_after(arrivals)) is not None:
+                        if (place := _place_of(arrivals[-1])) is not None:
                             break
-                        await self._written()  # there are too many of one moment to go on between
+                        await self._written()
                     else:
                         break
             await self._written()
-            if left == 0:
-                return
-            first = None if left is None else left + len(place.ids)
-            chosen = Range(since=place.moment, first=first)
+            chosen = msgspec.structs.replace(chosen, first=left, last=None, after=place)
         await self._written()
+        if self._head:
+            await self.write(body(self._head))
 
     async def _is_taken(self, arrivals: Sequence[Arrival]) -> bool:
         """Write them; False where the client keeps it waiting. Then `_written` is called next."""
-        if not arrivals:
-            return True
-        text = b"".join([to_line(arrival.message) + b"\n" for arrival in arrivals])
+        messages = [arrival.message for arrival in arrivals]
+        if self._is_csv:
+            text = csv_text(map(csv_row, messages))
+        else:
+            text = b"".join([to_line(message) + b"\n" for message in messages])
+        text, self._head = self._head + text, b""
         self._writing = asyncio.create_task(self.write(body(text)))
         done, _ = await asyncio.wait({self._writing}, timeout=PATIENCE)
         if done:
@@ -124,27 +130,7 @@ class HistoryStream(Stream):
         return body(text + b"\n")
 
 
-def _place_after(arrivals: Sequence[Arrival]) -> _Place | None:
-    """Where to go on after these; None where they are of one moment alone, or the last of none."""
-    ids: set[str] = set()
-    last = arrivals[-1].message
-    for arrival in reversed(arrivals):
-        entry = arrival.message
-        if not isinstance(entry, Entry) or not isinstance(last, Entry):
-            return None
-        if entry.occurred_at != last.occurred_at:
-            return _Place(last.moment, frozenset(ids))
-        ids.add(entry.id)
-    return None
-
-
-def _without(arrivals: Sequence[Arrival], place: _Place | None) -> Sequence[Arrival]:
-    """Those of them that were not sent before."""
-    if place is None:
-        return arrivals
-    return [
-        arrival
-        for arrival in arrivals
-        if not isinstance(arrival.message, Entry | UnreadableEntry)
-        or arrival.message.id not in place.ids
-    ]
+def _place_of(arrival: Arrival) -> Place | None:
+    """Where to go on after it; None where it has no time."""
+    entry = arrival.message
+    return (entry.moment, entry.id) if isinstance(entry, Entry) else None

@@ -1,6 +1,6 @@
 """What a request's query asks for: the same words as on the command line."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -9,6 +9,8 @@ import msgspec
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.filters import Filters
+from lykke_cli.application.gateways.history_protocol import Place
+from lykke_cli.application.messages import parse_wire_time
 from lykke_cli.application.times import parse_moment
 from lykke_cli.web.patterns import LONGEST_PATTERN, LONGEST_QUERY, check_query, linear_search
 from lykke_cli.web.refusals import bad_request
@@ -16,6 +18,7 @@ from lykke_cli.web.refusals import bad_request
 LONGEST = 8 << 10  # bytes
 MOST_FIELDS = 100
 MOST_ROWS = 10**9
+MOST_BUCKETS = 1000
 _LISTS = ("activity_type", "exclude")
 _PATTERNS = {"query": LONGEST_QUERY, "grep": LONGEST_PATTERN, "not_grep": LONGEST_PATTERN}
 _FILTERS = {*_LISTS, *_PATTERNS, "entity_type", "entity_id", "until"}
@@ -23,7 +26,9 @@ NO_FILTERS = Filters()
 """One for all: most clients have none, and each takes its part of a kilobyte."""
 FOLLOWING = frozenset({*_FILTERS, "cursor", "since", "last"})
 """What `/ws` and `/events` understand."""
-HISTORY = frozenset({*_FILTERS, "cursor", "since", "limit", "first"})
+HISTORY = frozenset({*_FILTERS, "cursor", "since", "limit", "first", "order", "before", "format"})
+USERS = frozenset({"q", "since", "until", "limit"})
+COUNTS = frozenset({*_LISTS, "entity_type", "entity_id", "since", "until", "buckets"})
 A_UUID = "write it like 3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10."
 
 
@@ -38,6 +43,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The newest so many; in a history it is called `limit`."""
     first: int | None = None
     """The oldest so many."""
+    newest_first: bool = False
+    before: Place | None = None
+    """The entry before which it begins, with `newest_first`."""
+    as_csv: bool = False
+    buckets: int | None = None
+    q: str | None = None
+    """The start of a user's id, or a part of an e-mail address."""
 
     @property
     def says_where(self) -> bool:
@@ -72,12 +84,28 @@ def asked(query_string: bytes, known: Collection[str]) -> Asked:
         since=since,
         last=_number("limit" if "limit" in known else "last", single),
         first=_number("first", single),
+        newest_first=_choice("order", ("asc", "desc"), single) == "desc",
+        before=_place("before", single.get("before")),
+        as_csv=_choice("format", ("ndjson", "csv"), single) == "csv",
+        buckets=_number("buckets", single, MOST_BUCKETS),
+        q=single.get("q"),
     )
+    _check(wanted)
+    return wanted
+
+
+def _check(wanted: Asked) -> None:
+    """Raises Refusal where parts of it do not go together."""
     if wanted.last is not None and wanted.first is not None:
         raise bad_request("limit is the newest N, first the oldest: give one of them.")
-    if wanted.cursor is not None and (since, wanted.last, wanted.first) != (None, None, None):
+    if wanted.q is not None and len(wanted.q) > LONGEST_PATTERN:
+        raise bad_request(f"q has more than {LONGEST_PATTERN} characters.")
+    if wanted.newest_first and wanted.first is not None:
+        raise bad_request("order=desc goes with limit, the newest N, not with first.")
+    if wanted.before is not None and not wanted.newest_first:
+        raise bad_request("before goes with order=desc, the newest first.")
+    if wanted.cursor is not None and wanted != Asked(filters=wanted.filters, cursor=wanted.cursor):
         raise bad_request("cursor says where to begin: nothing else goes with it but filters.")
-    return wanted
 
 
 def user_of(text: str | None) -> UUID | None:
@@ -104,13 +132,33 @@ def _moment(name: str, text: str | None, now: datetime) -> datetime | None:
         raise bad_request(f"{name}: {error}") from error
 
 
-def _number(name: str, single: dict[str, str]) -> int | None:
+def _number(name: str, single: dict[str, str], most: int = MOST_ROWS) -> int | None:
     text = single.get(name)
     if text is None:
         return None
-    if text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) <= MOST_ROWS:
+    if text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) <= most:
         return int(text)
-    raise bad_request(f"{name} is {text[:40]!r}, not a number of entries, 1 or more.")
+    raise bad_request(f"{name} is {text[:40]!r}, not a number from 1 to {most}.")
+
+
+def _choice(name: str, words: Sequence[str], single: dict[str, str]) -> str | None:
+    text = single.get(name)
+    if text is None or text in words:
+        return text
+    raise bad_request(f"{name} is {text[:40]!r}: it may be {' or '.join(words)}.")
+
+
+def _place(name: str, text: str | None) -> Place | None:
+    """An entry's `occurred_at` and id, as they stand in it."""
+    if text is None:
+        return None
+    moment, _, id = text.partition(",")
+    try:
+        return parse_wire_time(moment[:100]), str(UUID(id))
+    except ValueError:
+        raise bad_request(
+            f"{name} is {text[:80]!r}: write an entry's occurred_at, a comma and its id."
+        ) from None
 
 
 def _filters(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Stream:
     """One answer. Nothing is sent before the first `write`: until then it may still be refused."""
 
-    kind: ClassVar[Literal["events", "history"]]
-    media_type: ClassVar[bytes]
+    kind: ClassVar[Literal["events", "history", "lookup"]]
+    media_type: bytes
 
     def __init__(self, service: Service, connection: Connection, user_id: UUID | None) -> None:
         self.service = service

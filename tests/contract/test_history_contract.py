@@ -254,6 +254,32 @@ async def test_a_stream_is_bounded_and_ordered(database: Database, user: UUID) -
     assert await database.history.count(selection, **between) == 3
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_a_stream_is_read_page_by_page_either_way(
+    database: Database, user: UUID, newest_first: bool
+) -> None:
+    """Also where several entries are of one moment, and after one that is not there any more."""
+    entities = [at(n // 3, user) for n in range(10)]
+    await insert(database.url, entities)
+    ordered = sorted(entities, key=lambda e: (e.occurred_at, str(e.id)), reverse=newest_first)
+    selection = Selection(user_ids={user})
+    options: dict[str, object] = {"newest_first": newest_first, "limit": 2}
+    found: list[str] = []
+    while page := await streamed(database.history, selection, **options):
+        found += page
+        last = next(e for e in entities if str(e.id) == page[-1])
+        options["after"] = (last.occurred_at, page[-1])
+    assert found == ids_of(ordered)
+    within = {"since": NOON + timedelta(minutes=1), "until": NOON + timedelta(minutes=3)}
+    first_of_all = "ffffffff-ffff-ffff-ffff-ffffffffffff" if newest_first else str(uuid.UUID(int=0))
+    absent = (NOON + timedelta(minutes=2), first_of_all)
+    wanted = [e for e in ordered if e.occurred_at == absent[0]]
+    rest = [e for e in ordered if e.occurred_at < absent[0] and e.occurred_at > NOON]
+    assert await streamed(
+        database.history, selection, **within, newest_first=newest_first, after=absent
+    ) == ids_of(wanted + (rest if newest_first else []))
+
+
 @pytest.mark.parametrize("data", [{}, {"kind": "other"}, {"kind": "sqlite", "regions": [1]}])
 async def test_a_foreign_cursor_is_noticed(
     database: Database, user: UUID, data: dict[str, object]

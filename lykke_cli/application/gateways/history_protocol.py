@@ -35,6 +35,8 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 HistoryRow = Entry | UnreadableEntry
+Place = tuple[datetime, str]
+"""When an entry occurred, and its id: plain history is in this order."""
 Wanted = Callable[[Sequence[HistoryRow]], Sequence[bool]]
 """Tells of each row whether it is wanted, where a selection cannot say it all."""
 
@@ -124,11 +126,15 @@ class HistoryProtocol(Protocol):
         limit: int | None = None,
         last: int | None = None,
         wanted: Wanted | None = None,
+        newest_first: bool = False,
+        after: Place | None = None,
     ) -> AsyncGenerator[Sequence[HistoryRow]]:
         """Plain history by (occurred_at, id): `since` inclusive, `until` exclusive.
 
         With `limit` it ends after so many rows, with `last` it begins with the newest so many, as
-        `begin` does.
+        `begin` does. With `newest_first` it goes the other way, and `last` does not go with that.
+        `after` is an entry after which it begins, whichever way it goes, at the cost of what is
+        read from there on.
         What occurred before the calendar (the years 1 to 9999) comes first, what after it last,
         each by id; SQLite sorts by the text as it is stored.
         """

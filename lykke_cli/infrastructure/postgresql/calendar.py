@@ -5,7 +5,7 @@ For reading, what occurred at such a time occurred at the first or the last mome
 and is in the order of its ids.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -65,3 +65,18 @@ PARTS = (BEFORE, WITHIN, AFTER)
 def key_parameters(key: SortKey) -> tuple[str, str]:
     """A sort key as texts: as times, asyncpg would send the first and the last as infinite."""
     return format_time(key[0]), key[1] or str(UUID(int=0))
+
+
+def entering_at(
+    moment: datetime, since: datetime | None, until: datetime | None, *, newest_first: bool
+) -> tuple[datetime | None, datetime | None]:
+    """The same range of time, from `moment` on in its order: an index is entered there.
+
+    By the sort key alone it would be read from its end on.
+    """
+    if moment in (regions.START_OF_TIME, regions.END_OF_TIME):
+        return since, until  # what is outside of the calendar is at them
+    if newest_first:
+        end = moment + timedelta(microseconds=1)
+        return since, end if until is None else min(until, end)
+    return moment if since is None else max(since, moment), until

@@ -38,6 +38,7 @@ from lykke_cli.application.gateways.history_protocol import (
     Cursor,
     HistoryChunk,
     HistoryRow,
+    Place,
     Selection,
     Wanted,
 )
@@ -60,6 +61,7 @@ from lykke_cli.infrastructure.postgresql.calendar import (
     PARTS,
     WITHIN,
     Part,
+    entering_at,
     key_parameters,
 )
 from lykke_cli.infrastructure.postgresql.cursor import (
@@ -241,11 +243,19 @@ class PostgresHistory:
         limit: int | None = None,
         last: int | None = None,
         wanted: Wanted | None = None,
+        newest_first: bool = False,
+        after: Place | None = None,
     ) -> AsyncGenerator[Sequence[HistoryRow]]:
+        queries = statements.NEWEST_FIRST if newest_first else statements.OLDEST_FIRST
+        if after is not None:
+            since, until = entering_at(after[0], since, until, newest_first=newest_first)
+
         async def read(handover: Handover[Sequence[HistoryRow]]) -> None:
-            queries, arguments = statements.OLDEST_FIRST, in_range(selection, since, until)
+            arguments = in_range(selection, since, until)
             newest = None if last is None else (last, wanted)
-            await self._read_parts(handover, handover.give, queries, arguments, limit, newest)
+            await self._read_parts(
+                handover, handover.give, queries, arguments, limit, newest, after
+            )
 
         return handed_over(read)
 
@@ -257,13 +267,17 @@ class PostgresHistory:
         arguments: tuple[object, ...],
         limit: int | None = None,
         newest: tuple[int, Wanted | None] | None = None,
+        start: SortKey | None = None,
     ) -> None:
         """One query after the other, in as many transactions as the reader makes it take.
 
-        What is older than the `newest`, so many that are wanted, is left out.
+        What is older than the `newest`, so many that are wanted, is left out, and what is not
+        after `start` in the order of the queries.
         """
         left = list(queries)
         after: tuple[str | None, str | None] = (None, None)
+        if start is not None:
+            after = key_parameters(start)
 
         async def read() -> bool:
             nonlocal after, limit, newest

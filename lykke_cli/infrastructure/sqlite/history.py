@@ -22,6 +22,7 @@ from lykke_cli.application.gateways.history_protocol import (
     Cursor,
     HistoryChunk,
     HistoryRow,
+    Place,
     Selection,
     Wanted,
 )
@@ -51,6 +52,9 @@ from lykke_cli.infrastructure.sqlite.cursor import (
 from lykke_cli.infrastructure.sqlite.rows import COLUMNS, META, Found, StoredKey, read_row
 from lykke_cli.infrastructure.sqlite.selection import IN_RANGE, as_list, in_range, stored_time
 
+_PLACE = """
+    SELECT occurred_at, replace(id, '-', '') FROM audit_logs WHERE id IN (:dashed, :hex)
+"""
 _METAS = "SELECT seq, meta FROM audit_logs WHERE seq IN (SELECT value FROM json_each(:seqs))"
 # What is no time is sorted as the text that it is: `since`, `until` and the newest go by that.
 _OLDEST_FIRST = f"""
@@ -213,12 +217,18 @@ class SqliteHistory:
         limit: int | None = None,
         last: int | None = None,
         wanted: Wanted | None = None,
+        newest_first: bool = False,
+        after: Place | None = None,
     ) -> AsyncGenerator[Sequence[HistoryRow]]:
         arguments = _arguments(selection, since, until, limit)
+        query = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
 
         async def read_on(handover: Handover[Sequence[HistoryRow]]) -> bool:
-            nonlocal last
+            nonlocal last, after
             async with self._snapshot() as (connection, _):
+                if after is not None:
+                    arguments["after"], arguments["after_id"] = await _stored(connection, after)
+                    after = None
                 if last is not None:
                     in_reverse = _arguments(selection, since, until)
                     newest = await self._newest_rows(connection, in_reverse, last, wanted)
@@ -227,7 +237,7 @@ class SqliteHistory:
                     last = None
                     if newest.before is not None:
                         arguments["after"], arguments["after_id"] = newest.before.place
-                async with aclosing(self._fetch(connection, _OLDEST_FIRST, arguments)) as parts:
+                async with aclosing(self._fetch(connection, query, arguments)) as parts:
                     async for found in parts:
                         if limit is not None:
                             arguments["limit"] -= len(found)
@@ -369,6 +379,14 @@ class SqliteHistory:
         kept = await fetch_all(connection, _HAS_SEQUENCE)
         [(last,)] = await fetch_all(connection, _LAST_GIVEN if kept else _LAST_THERE)
         return int(last or 0) + 1
+
+
+async def _stored(connection: aiosqlite.Connection, place: Place) -> tuple[Any, str]:
+    """The place of an entry as it is stored: one time may be written as several texts."""
+    moment, id = place
+    wanted = {"dashed": id, "hex": id.replace("-", "")}
+    found = await fetch_all(connection, _PLACE, wanted)
+    return found[0] if found else (stored_time(moment), wanted["hex"])
 
 
 def _witnesses(rows: Iterable[Row]) -> Iterator[Witness]:

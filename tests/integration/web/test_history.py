@@ -1,12 +1,15 @@
 """History over HTTP: every entry that is asked for, and a connection that is given back."""
 
 import asyncio
+import csv
+import io
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lykke_cli.application.csv_rows import CSV_COLUMNS
 from lykke_cli.web import Grant, Limits, Unauthorized, connection, history, make_app
 from tests.bridges import commit, following, get, requested, served
 from tests.builders import entity, insert
@@ -14,6 +17,8 @@ from tests.integration.web.conftest import Make
 from tests.integration.web.test_connection import deaf
 
 NOW = datetime.now(UTC)
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+SINCE, UNTIL = "2026-01-31T12:00:01Z", "2026-01-31T12:00:02Z"
 
 
 async def test_what_is_asked_for_comes_line_by_line(
@@ -62,6 +67,48 @@ async def test_with_a_cursor_comes_what_was_committed_since_and_the_next_cursor(
         async with following(place, user, cursor=second[-1]["cursor"]) as client:
             await client.hear_until("caught_up")
             assert client.ids == []
+
+
+async def test_older_pages_lead_to_the_beginning_the_newest_first(
+    make: Make, database_url: str, user: uuid.UUID
+) -> None:
+    """Also between entries of one moment, with filters of either kind."""
+    for n in range(10):
+        moment = NOON + timedelta(seconds=n // 3)
+        await commit(database_url, user, 1, occurred_at=moment, meta={"n": n % 2})
+    async with served(make(database_url=database_url)) as place:
+        whole = (await get(place, f"/history/{user}")).lines[::-1]
+        for filters in ("", "&activity_type=TASK_*", "&query=meta.n==`1`"):
+            asked = f"/history/{user}?order=desc&limit=2{filters}"
+            page = (await get(place, asked)).lines
+            found = page.copy()
+            while page:
+                before = f"{page[-1]['occurred_at']},{page[-1]['id']}"
+                page = (await get(place, f"{asked}&before={before}")).lines
+                found += page
+            assert found == [e for e in whole if "query" not in filters or e["meta"]["n"]]
+        answer = await get(place, f"/history/{user}?order=desc&since={SINCE}&until={UNTIL}")
+        assert answer.lines == whole[4:7]
+
+
+async def test_as_csv_it_is_what_backfill_writes_without_formulas(
+    make: Make, database_url: str, user: uuid.UUID
+) -> None:
+    hostile = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\tx", 'a,"b"', "plain"]
+    for text in hostile:
+        await commit(database_url, user, 1, activity_type=text, entity_type=f"{text}\n")
+    async with served(make(database_url=database_url)) as place:
+        answer = await get(place, f"/history/{user}?format=csv")
+        assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+        head, *rows = csv.reader(io.StringIO(answer.body.decode(), newline=""))
+        assert head == [*CSV_COLUMNS]
+        assert [row[2] for row in rows] == [*(f"'{text}" for text in hostile[:5]), *hostile[5:]]
+        assert not [cell for row in rows for cell in row if cell.startswith(tuple("=+-@\t\r\n"))]
+        newest = await get(place, f"/history/{user}?format=csv&order=desc&limit=1")
+        assert newest.body.decode().startswith(",".join(CSV_COLUMNS) + "\n")
+        assert ",plain," in newest.body.decode()
+        nothing = await get(place, f"/history/{uuid.uuid4()}?format=csv")
+        assert nothing.body.decode() == ",".join(CSV_COLUMNS) + "\n"
 
 
 async def test_without_a_user_it_is_every_users(make: Make, database_url: str) -> None:
@@ -152,7 +199,10 @@ async def test_what_is_not_whole_does_not_end_as_if_it_were(
         await draining
 
 
-@pytest.mark.parametrize("asked", ["?", "?limit=4000", "?first=4000", "?grep=y", "?cursor="])
+@pytest.mark.parametrize(
+    "asked",
+    ["?", "?limit=4000", "?first=4000", "?grep=y", "?cursor=", "?order=desc&limit=4000&grep=y"],
+)
 async def test_a_client_that_does_not_keep_up_gets_everything_once_in_turns(
     make: Make,
     database_url: str,

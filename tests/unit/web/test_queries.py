@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lykke_cli.application.filters import Filters
-from lykke_cli.web.queries import FOLLOWING, HISTORY, Asked, asked, user_of
+from lykke_cli.web.queries import COUNTS, FOLLOWING, HISTORY, USERS, Asked, asked, user_of
 from lykke_cli.web.refusals import Refusal
 
-THING = uuid.uuid4()
+THING = uuid.UUID("3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10")
 
 
 def read(text: str, known: frozenset[str] = HISTORY) -> Asked:
@@ -59,10 +59,22 @@ def test_where_to_begin() -> None:
     assert not read("grep=x", FOLLOWING).says_where
 
 
+def test_an_older_page_goes_on_before_an_entry() -> None:
+    place = urlencode({"before": f"2026-01-31T12:00:00.000001Z,{THING}"})
+    page = read(f"order=desc&limit=5&format=csv&{place}")
+    assert (page.newest_first, page.last, page.as_csv) == (True, 5, True)
+    assert page.before == (datetime(2026, 1, 31, 12, 0, 0, 1, tzinfo=UTC), str(THING))
+
+
+def test_what_is_looked_up() -> None:
+    assert read("q=ann%40&limit=3", USERS).q == "ann@"
+    assert read("buckets=7&activity_type=A", COUNTS).buckets == 7
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("sinec=1h", "'sinec' is not understood here: there are activity_type, cursor, entity_id"),
+        ("sinec=1h", "'sinec' is not understood here: there are activity_type, before, cursor"),
         ("last=3", "'last' is not understood here"),
         ("since=1h&since=2h", "since is there 2 times"),
         ("since=soon", "since: 'soon' is not a time"),
@@ -77,6 +89,14 @@ def test_where_to_begin() -> None:
         ("limit=1&first=1", "limit is the newest N, first the oldest"),
         ("cursor=x&since=1h", "cursor says where to begin"),
         ("cursor=x&limit=1", "cursor says where to begin"),
+        ("order=newest", "order is 'newest': it may be asc or desc"),
+        ("format=xml", "format is 'xml': it may be ndjson or csv"),
+        ("order=desc&first=1", "order=desc goes with limit"),
+        (f"before=2026-01-31,{THING}", "before goes with order=desc"),
+        ("order=desc&before=2026-01-31", "before is '2026-01-31': write an entry's occurred_at"),
+        (f"order=desc&before=soon,{THING}", "before is 'soon,"),
+        ("cursor=x&format=csv", "cursor says where to begin"),
+        ("cursor=x&order=desc", "cursor says where to begin"),
         ("entity_id=7", "entity_id: '7' is not a UUID"),
         ("query=a[", "query is not a JMESPath expression"),
         ("query=" + "(" * 400, "query is"),
@@ -99,14 +119,30 @@ def test_what_makes_no_sense_is_refused_with_its_name(query: str, said: str) -> 
     assert (refused.value.status, refused.value.code) == (400, "bad_request")
 
 
+@pytest.mark.parametrize(
+    ("query", "known", "said"),
+    [
+        ("q=" + "a" * 201, USERS, "q has more than 200 characters"),
+        ("grep=x", USERS, "'grep' is not understood here"),
+        ("buckets=1001", COUNTS, "buckets is '1001', not a number from 1 to 1000"),
+        ("query=x", COUNTS, "'query' is not understood here"),
+    ],
+)
+def test_what_cannot_be_looked_up_is_refused(query: str, known: frozenset[str], said: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        read(query, known)
+    assert refused.value.problem.startswith(said)
+
+
 @pytest.mark.filterwarnings("ignore:deprecated string literal")
 @given(st.text(max_size=30) | st.from_regex(r"[-()*+?\[\]a.@`'|&{}]{0,30}"))
 def test_whatever_stands_in_a_query_it_is_understood_or_refused(text: str) -> None:
-    for name in HISTORY:
-        try:
-            read(urlencode({name: text}, errors="surrogatepass"))
-        except Refusal as refusal:
-            assert refusal.problem.endswith((".", ": ")) or name in refusal.problem
+    for known in (HISTORY, USERS, COUNTS):
+        for name in known:
+            try:
+                read(urlencode({name: text}, errors="surrogatepass"), known)
+            except Refusal as refusal:
+                assert refusal.problem.endswith((".", ": ")) or name in refusal.problem
 
 
 def test_a_user_is_a_uuid_in_any_of_its_forms() -> None:
