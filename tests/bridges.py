@@ -187,7 +187,7 @@ class Http:
         """The next part of the body; empty at its end, or where it breaks off."""
         async with asyncio.timeout(PATIENCE):
             if self.headers.get("transfer-encoding") != "chunked":
-                if self.is_whole or self.status == 204:
+                if self.is_whole or self.status in (204, 304):
                     return b""
                 self.is_whole = True
                 return await self._reader.readexactly(int(self.headers["content-length"]))

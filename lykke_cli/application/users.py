@@ -1,13 +1,18 @@
 """Who was active, and from an e-mail address to the user who has it."""
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from uuid import UUID
+
+import msgspec
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.statistics_protocol import Scope
 from lykke_cli.application.gateways.users_protocol import ActiveUser, UsersProtocol
 
 MOST_NAMED = 5
+_START = re.compile("[0-9a-f]{1,32}")
 _NO_EMAILS = (
     "The database has no table users with the columns id and email that may be read "
     "(GRANT SELECT (id, email) ON users)"
@@ -21,6 +26,26 @@ async def active_users(
     if email is not None and not await users.have_emails():
         raise UsageMistake(f"{_NO_EMAILS}: leave --email out.")
     return await users.active(scope, limit, email)
+
+
+async def users_like(
+    users: UsersProtocol, scope: Scope, limit: int, text: str
+) -> Sequence[ActiveUser]:
+    """At most `limit` active users whose id begins with `text`, or whose e-mail address has it."""
+    found = list[ActiveUser]()
+    digits = text.replace("-", "").lower()
+    if _START.fullmatch(digits):
+        whole = str(UUID(digits.ljust(32, "0")))
+        start = whole[: len(digits) + sum(len(digits) > dash for dash in (8, 12, 16, 20))]
+        ids = {UUID(id) for id in await users.with_start(start, limit)}
+        if ids:
+            of_them = msgspec.structs.replace(scope.selection, user_ids=ids)
+            found += await users.active(replace(scope, selection=of_them), limit)
+    if await users.have_emails():
+        known = {user.user_id for user in found}
+        others = await users.active(scope, limit, f"*{text}*")
+        found += [user for user in others if user.user_id not in known]
+    return found[:limit]
 
 
 async def users_with_start(

@@ -85,8 +85,8 @@ class Bucket:
     def start(self, index: int) -> datetime:
         """When the span with this number begins, without a time zone."""
         if self.seconds:
-            wall = _EPOCH + timedelta(seconds=FIRST_MONDAY + index * self.seconds)
-            return max(wall, EARLIEST.replace(tzinfo=None))
+            local = max(FIRST_MONDAY + index * self.seconds, EARLIEST.timestamp())
+            return _EPOCH + timedelta(seconds=local)
         year, month = divmod(index * self.months, 12)
         return datetime(year, month + 1, 1) if year else EARLIEST.replace(tzinfo=None)
 

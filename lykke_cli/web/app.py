@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -25,17 +26,20 @@ from lykke_cli.application.tail import (
     Notice,
     Status,
 )
-from lykke_cli.bootstrap import make_hub, open_gateway
+from lykke_cli.bootstrap import make_hub, make_statistics, make_users, open_gateway
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.sealed_cursors import SealedCursors, random_key
+from lykke_cli.web.authorization import take_token
 from lykke_cli.web.events import EventStream
 from lykke_cli.web.gate import Gate, refused
 from lykke_cli.web.grant import Authorize, anybody
 from lykke_cli.web.history import HistoryStream
 from lykke_cli.web.limits import Limits
+from lykke_cli.web.lookups import Counts, Users
 from lykke_cli.web.metrics import CONTENT_TYPE, Metrics
 from lykke_cli.web.origins import Origins
+from lykke_cli.web.page import page_routes
 from lykke_cli.web.refusals import NOT_UNDERSTOOD, Refusal, refusal_of
 from lykke_cli.web.service import Opened, Service
 from lykke_cli.web.socket import WebSockets
@@ -60,6 +64,7 @@ def make_app(
     metrics: Metrics | None = None,
     reconcile_interval: float = 30.0,
     database_connections: int = 4,
+    page: bool = False,
 ) -> "Bridge":
     """The bridge, to be served by uvicorn, or mounted in an application of your own.
 
@@ -70,7 +75,8 @@ def make_app(
     any, the cursors end with this object. `origins` are those of other sites' pages that may ask,
     `hosts` the names of this server (None: those of this machine alone). The database is looked at
     every `reconcile_interval` seconds for entries that were not broadcast, by
-    `database_connections` connections at most.
+    `database_connections` connections at most. With `page` there is one at its `/` on which
+    people watch the entries.
 
     Raises UsageMistake where the arguments do not fit.
     """
@@ -106,9 +112,16 @@ def make_app(
                         on_status=_log,
                     )
                 )
-            yield Opened(driver, used)
+            yield Opened(
+                driver, used, partial(make_statistics, settings), partial(make_users, settings)
+            )
 
-    return Bridge(service, Origins(origins, hosts), opened)
+    has_database = settings.database_url is not None
+    if page and not has_database:
+        raise UsageMistake("The page looks up users in the database: give database_url.")
+    return Bridge(
+        service, Origins(origins, hosts), opened, with_page=page, with_lookups=has_database
+    )
 
 
 class Bridge(Starlette):
@@ -119,6 +132,9 @@ class Bridge(Starlette):
         service: Service,
         origins: Origins,
         opened: Callable[[], AbstractAsyncContextManager[Opened]],
+        *,
+        with_page: bool,
+        with_lookups: bool,
     ) -> None:
         self._service = service
         self._opened = opened
@@ -128,7 +144,10 @@ class Bridge(Starlette):
             routes=[
                 *(Route("/events" + user, events, methods=["GET"]) for user in ONE_OR_ALL),
                 *(Route("/history" + user, history, methods=["GET"]) for user in ONE_OR_ALL),
+                Route("/whoami", self._who_asks),
                 Route("/lykke.js", _script),
+                *(_lookups(service) if with_lookups else []),
+                *(page_routes() if with_page else []),
                 Route("/healthz", _alive),
                 Route("/readyz", self._ready),
                 *([Route("/metrics", self._metrics)] if service.metrics.is_shown else []),
@@ -174,8 +193,20 @@ class Bridge(Starlette):
         await self._service.check_ready()
         return JSONResponse({"status": "ready"})
 
+    async def _who_asks(self, request: Request) -> Response:
+        """What the token allows, so that a page offers nothing else."""
+        grant = await self._service.authorize(take_token(request.scope), request.scope)
+        return JSONResponse(grant.to_dict(), headers={"Cache-Control": "no-store"})
+
     async def _metrics(self, request: Request) -> Response:
         return Response(self._service.metrics.exposition(), media_type=CONTENT_TYPE)
+
+
+def _lookups(service: Service) -> Iterator[Route]:
+    counts, users = Streams(service, Counts), Streams(service, Users)
+    yield Route("/users", users, methods=["GET"])
+    for user in ONE_OR_ALL:
+        yield Route("/counts" + user, counts, methods=["GET"])
 
 
 def _log(status: Status) -> None:

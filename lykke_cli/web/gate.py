@@ -53,7 +53,11 @@ class Gate:
 
         async def sender(message: "Message") -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(headers)
+                answered = MutableHeaders(scope=message)
+                vary = answered.get("Vary")
+                answered.update(headers)
+                if vary is not None:
+                    answered.add_vary_header(vary)
             await send(message)
 
         return sender

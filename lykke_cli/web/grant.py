@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from lykke_cli.application.messages import format_time
 from lykke_cli.domain.errors import LykkeError
 
 READ, PUBLISH, ALL_USERS = "read", "publish", "all-users"
@@ -39,6 +40,16 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """Whose channel, where `all-users` is not among the scopes."""
     expires_at: datetime | None = None
     """From when on nothing is allowed any more; None: never."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "subject": self.subject,
+            "scopes": sorted(self.scopes),
+            "all_users": ALL_USERS in self.scopes,
+            "user_id": None if self.user_id is None else str(self.user_id),
+            "expires_at": None if self.expires_at is None else format_time(self.expires_at),
+        }
 
     def may_read(self, user_id: UUID | None) -> bool:
         """Whether it allows reading this user's entries, or with None every user's."""

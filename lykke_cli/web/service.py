@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -12,6 +12,8 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+from lykke_cli.application.gateways.statistics_protocol import StatisticsProtocol
+from lykke_cli.application.gateways.users_protocol import UsersProtocol
 from lykke_cli.application.hub_driver import HubDriver
 from lykke_cli.application.messages import format_time
 from lykke_cli.infrastructure.sealed_cursors import SealedCursors
@@ -27,6 +29,7 @@ from lykke_cli.web.refusals import TOO_SLOW, Refusal, unavailable
 
 logger = logging.getLogger("lykke_cli.web")
 READY_WITHIN = 5.0  # seconds
+LOOKUPS = 2  # at a time: each takes a connection to the database, and reads much
 NO_ID = "0" * 32
 NOT_STARTED = (
     "The bridge was not started: where it is mounted, the outer application has to run its "
@@ -39,6 +42,8 @@ class Opened(msgspec.Struct, frozen=True, eq=False):
 
     hub: HubDriver
     gateway: PubSubGatewayProtocol
+    statistics: Callable[[], StatisticsProtocol]
+    users: Callable[[], UsersProtocol]
 
 
 class Service:
@@ -56,6 +61,7 @@ class Service:
             heartbeat=limits.heartbeat, stall=limits.stall, look=self._look
         )
         self.frames = Frames(cursors.seal)
+        self.lookups = asyncio.Semaphore(LOOKUPS)
         self.opened: Opened | None = None
         self._clients = Counter[UUID | None]()
         self._state = "live"
@@ -71,6 +77,16 @@ class Service:
     @property
     def gateway(self) -> PubSubGatewayProtocol:
         return self._open().gateway
+
+    @property
+    def statistics(self) -> StatisticsProtocol:
+        """To be entered, while one of the `lookups` is held."""
+        return self._open().statistics()
+
+    @property
+    def users(self) -> UsersProtocol:
+        """Likewise."""
+        return self._open().users()
 
     def check_open(self) -> None:
         """Raises Refusal where nobody can be served."""
@@ -103,12 +119,12 @@ class Service:
 
     @contextmanager
     def seated(
-        self, user_id: UUID | None, kind: Literal["websocket", "events", "history"]
+        self, user_id: UUID | None, kind: Literal["websocket", "events", "history", "lookup"]
     ) -> Iterator[None]:
         """So it is for the user, once it is known that it may read; raises TooMany."""
         with self._seats.taken(user_id or EVERYBODY, ""):
             self._clients[user_id] += 1
-            if kind != "history":
+            if kind in ("websocket", "events"):
                 self.metrics.socket_opened(kind)
             try:
                 yield
@@ -117,7 +133,7 @@ class Service:
                     self.metrics.closed_slow()
                 raise
             finally:
-                if kind != "history":
+                if kind in ("websocket", "events"):
                     self.metrics.socket_closed(kind)
                 self._clients[user_id] -= 1
                 if not self._clients[user_id]:

@@ -17,6 +17,8 @@ from lykke_cli.application.gateways.statistics_protocol import (
     StatisticsProtocol,
     Summary,
 )
+from lykke_cli.application.histogram import read_histogram
+from lykke_cli.application.messages import format_time
 from lykke_cli.application.wall_clock import BUCKETS, Bucket, WallClock, hour_of_week
 from lykke_cli.bootstrap import make_statistics
 from lykke_cli.infrastructure.configuration.settings import Settings
@@ -196,3 +198,43 @@ async def test_errors_are_clear(postgres_server: PostgresServer, tmp_path: objec
 def test_the_hours_of_a_week() -> None:
     monday = datetime(2026, 5, 4, tzinfo=UTC).timestamp()
     assert [hour_of_week(monday + n * 3600) for n in (-1, 0, 167, 168)] == [167, 0, 167, 0]
+
+
+async def test_a_histogram_has_bars_of_one_length_that_stay_where_they_are(
+    database: Database, user: UUID
+) -> None:
+    moments = [NOON + timedelta(seconds=n) for n in (0, 1, 59, 119, 600)]
+    await insert(
+        database.url,
+        [entity(user, "AABAB"[n], occurred_at=moment) for n, moment in enumerate(moments)]
+        + [entity(occurred_at=NOON)],
+    )
+    now = NOON + timedelta(minutes=10, seconds=30)
+    async with database.statistics() as statistics:
+        whole = (await read_histogram(statistics, of(user), 11, now)).to_dict()
+        begun = of(user, since=NOON + timedelta(seconds=1), until=NOON + timedelta(seconds=119))
+        part = (await read_histogram(statistics, begun, 60, now)).to_dict()
+        none = (await read_histogram(statistics, of(uuid.uuid4()), 60, now)).to_dict()
+    assert (whole["from"], whole["to"]) == (format_time(NOON), format_time(now))
+    assert whole["step_seconds"] == 60
+    assert [bar["total"] for bar in whole["counts"]] == [3, 1, *[0] * 8, 1]
+    assert whole["counts"][1]["from"] == format_time(NOON + timedelta(minutes=1))
+    assert whole["types"] == [
+        {"activity_type": "A", "entries": 3},
+        {"activity_type": "B", "entries": 2},
+    ]
+    assert part["step_seconds"] == 2 and len(part["counts"]) == 60
+    assert sum(bar["total"] for bar in part["counts"]) == 2
+    assert (none["from"], none["counts"], none["types"]) == (None, [], [])
+
+
+@pytest.mark.parametrize("most", [2, 60, 1000])
+async def test_a_histogram_of_all_times_has_no_more_bars_than_were_asked_for(
+    database: Database, user: UUID, most: int
+) -> None:
+    years = (1, 1500, 1970, 2026, 9999)
+    await insert(database.url, [entity(user, occurred_at=NOON.replace(year=y)) for y in years])
+    always = of(user, since=datetime(1, 1, 1, tzinfo=UTC), until=datetime(9999, 12, 31, tzinfo=UTC))
+    async with database.statistics() as statistics:
+        found = await read_histogram(statistics, always, most, NOON)
+    assert 2 <= len(found.bars) <= most and sum(bar.entries for bar in found.bars) == len(years)

@@ -13,7 +13,7 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.history_protocol import Selection
 from lykke_cli.application.gateways.statistics_protocol import Scope
 from lykke_cli.application.gateways.users_protocol import ActiveUser, UsersProtocol
-from lykke_cli.application.users import find_user
+from lykke_cli.application.users import find_user, users_like
 from lykke_cli.bootstrap import make_users
 from lykke_cli.infrastructure.configuration.settings import Settings
 from tests.builders import entity, insert
@@ -108,6 +108,23 @@ async def test_emails_are_shown_and_looked_for(database: Database) -> None:
         }.items():
             found = await users.active(EVERYBODY, 9, pattern)
             assert [UUID(each.user_id) for each in found] == expected, pattern
+
+
+async def test_a_text_finds_users_by_the_start_of_their_id_or_a_part_of_their_address(
+    database: Database,
+) -> None:
+    await activity(database)
+    everybody = [CLEO, BEA, ANNA]
+    expected = {str(CLEO): [CLEO], CLEO.hex.upper(): [CLEO], str(CLEO)[:9]: everybody, "x": []}
+    for with_emails in (False, True):
+        if with_emails:
+            database.add_emails()
+            expected |= {"na@Exam": [ANNA], "100%": [BEA], "x": [BEA, ANNA]}
+        async with database.users() as users:
+            for text, found in expected.items():
+                listed = await users_like(users, EVERYBODY, 9, text)
+                assert [UUID(each.user_id) for each in listed] == found, text
+            assert len(await users_like(users, EVERYBODY, 1, str(BEA))) == 1
 
 
 async def test_an_address_names_one_user(database: Database) -> None:

@@ -69,6 +69,10 @@ def serve(
         bool,
         options.output_option("--metrics/--no-metrics", help="Whether /metrics tells figures."),
     ] = True,
+    page: Annotated[
+        bool,
+        options.output_option("--page/--no-page", help="Whether a page for people is at /."),
+    ] = True,
     database_connections: Annotated[
         int,
         options.server_option(
@@ -109,6 +113,7 @@ def serve(
         hostnames=tuple(hostname or ()),
         origins=tuple(origin or ()),
         with_metrics=metrics,
+        with_page=page,
         database_connections=database_connections,
         reconcile=intervals[0],
         health_interval=intervals[1],

@@ -52,6 +52,7 @@ class Serving:
     hostnames: tuple[str, ...]
     origins: tuple[str, ...]
     with_metrics: bool
+    with_page: bool
     database_connections: int
     reconcile: float
     health_interval: float
@@ -154,6 +155,7 @@ class _Duty:
             origins=serving.origins,
             hosts=serving.hostnames or None,
             metrics=metrics,
+            page=serving.with_page,
             reconcile_interval=serving.reconcile,
             database_connections=serving.database_connections,
         )

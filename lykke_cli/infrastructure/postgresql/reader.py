@@ -1,5 +1,6 @@
 """One read-only transaction on PostgreSQL, for short questions with small answers."""
 
+from contextlib import suppress
 from typing import Any, Self
 
 from lykke_cli.infrastructure.database.errors import database_errors
@@ -7,6 +8,7 @@ from lykke_cli.infrastructure.database.urls import asyncpg_dsn, display_url
 from lykke_cli.infrastructure.postgresql.connection import LOCAL_SETTINGS, connect
 from lykke_cli.infrastructure.postgresql.engines import refuse_unfit
 
+CLOSING = 5.0  # seconds
 _BEGIN = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOCAL_SETTINGS}"
 
 
@@ -32,7 +34,9 @@ class PostgresReader:
     async def __aexit__(self, *exc_info: object) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.terminate()  # nothing to be committed
+            with suppress(Exception):  # it is aborted then
+                # Not terminated: a statement that was cancelled would run on in the server.
+                await connection.close(timeout=CLOSING)
 
     async def fetch(self, query: str, *arguments: object) -> list[Any]:
         with database_errors(self._display):
