@@ -336,13 +336,17 @@ def test_a_profile_says_where_the_bridge_is(tmp_path: Path) -> None:
             'bridge_token = "${SECRET}"\n'
         )
         env = {"LYKKE_CONFIG": str(config), "SECRET": TOKEN, "REDIS_URL": "redis://nowhere"}
-        arguments = ("tail", USER, "--timeout", "200ms")
-        result = run_lykke(*arguments, "--profile", "desk", env=env)
-        assert f"at {model.url}\n" in result.stderr
-        result = run_lykke(*arguments, "-p", "desk", "--redis-url", "redis://localhost:1", env=env)
-        assert "Redis at redis://localhost:1" in result.stderr
-        result = run_lykke(*arguments, "--live-only", env=env | {"LYKKE_PROFILE": "desk"})
-        assert "Redis at redis://nowhere" in result.stderr
+        for arguments, variables, said in [
+            (("--profile", "desk"), {}, f"at {model.url}\n"),
+            (
+                ("-p", "desk", "--redis-url", "redis://localhost:1"),
+                {},
+                "Redis at redis://localhost:1",
+            ),
+            (("--live-only",), {"LYKKE_PROFILE": "desk"}, "Redis at redis://nowhere"),
+        ]:
+            with LykkeProcess("tail", USER, *arguments, env=env | variables) as tail:
+                tail.wait_for(said)
 
 
 def test_without_the_library_it_says_which_extra_to_install() -> None:
