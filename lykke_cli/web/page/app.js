@@ -22,7 +22,10 @@ class Page {
   opened = null; // the row that the panel shows
   acknowledged = new Map(); // by whom, by the ids of entries
   dialog = null; // the name of the one that is open
+  types = []; // the most frequent of the range
   isFinding = false; // the filters are shown
+  #sought = ""; // among the users
+  #counted = null; // the view of which the histogram is
   #isDue = false; // a frame is asked for
   #table = new Table(element("grid"), {
     onopen: (row) => this.open(row),
@@ -52,7 +55,6 @@ class Page {
     this.dialog = null;
     this.go(viewOf(location.hash));
     if (this.me.all_users) await this.findUsers("");
-    return undefined;
   }
 
   /** Show a view; whoever may see one user alone sees that one. */
@@ -93,6 +95,7 @@ class Page {
 
   show(dialog, because = "") {
     Object.assign(this, { dialog, because });
+    if (dialog === "users" || dialog === "send") this.findUsers("");
     this.changed();
   }
 
@@ -104,13 +107,12 @@ class Page {
 
   /** The users whose address or id has `text` in it. */
   async findUsers(text) {
+    this.#sought = text;
     try {
-      this.users = await askJson("users", {
-        pairs: [
-          ["q", text],
-          ["limit", 50],
-        ],
-      });
+      const pairs = Object.entries({ q: text, limit: 50 });
+      const found = await askJson("users", { pairs });
+      if (text !== this.#sought) return; // somebody typed on
+      this.users = found;
       for (const { user_id: id, email } of this.users) if (email) this.names.set(id, email);
     } catch (error) {
       this.users = [];
@@ -144,10 +146,7 @@ class Page {
     render(html`<${Dialogs} page=${this} />`, element("dialogs"));
     if (!watch) return;
     render(html`<${Bar} page=${this} />`, element("bar"));
-    render(
-      html`<${Histogram} view=${this.view} filter=${(range) => this.filter(range)} />`,
-      element("range"),
-    );
+    if (this.#counted !== this.view) this.#count();
     render(html`<${Panel} page=${this} row=${this.opened} />`, element("panel"));
     element("panel").hidden = !this.opened;
     render(html`<${Float} watch=${watch} />`, element("float"));
@@ -155,6 +154,17 @@ class Page {
     this.#table.draw(watch, { names: this.names, hasUsers });
     this.#speaker.say(watch);
     document.title = `${watch.news ? `(${watch.news}) ` : ""}lykke`;
+  }
+
+  /** The histogram draws itself, when it has counted. */
+  #count() {
+    this.#counted = this.view;
+    const props = {
+      view: this.view,
+      filter: (range) => this.filter(range),
+      ontypes: (types) => (this.types = types),
+    };
+    render(html`<${Histogram} ...${props} />`, element("range"));
   }
 
   #hear({ type, event_id: id, from }) {

@@ -44,7 +44,7 @@ export function Bar({ page }) {
         html`<button onClick=${() => page.show("send")}>Send <kbd>s</kbd></button>`
       }
       <button onClick=${() => page.show("keep")}>Keep <kbd>e</kbd></button>
-      <button aria-label="Keys" onClick=${() => page.show("help")}><kbd>?</kbd></button>
+      <button aria-label="? Keys" onClick=${() => page.show("help")}>?</button>
     </div>
     ${page.isFinding && html`<${Finder} page=${page} key=${location.hash} />`}
   `;
@@ -71,12 +71,13 @@ function Finder({ page }) {
   };
   return html`<form id="finder" role="search" onSubmit=${submit}>
     ${FIELDS.map(
-      ([name, label, hint], index) => html`<label>
+      ([name, label, hint, isList], index) => html`<label>
         ${label}
         <input name=${name} ref=${index ? undefined : first} placeholder=${hint} spellcheck=${false}
-          autocomplete="off" value=${[page.view.filters[name] ?? ""].flat().join(" ")} />
+          autocomplete="off" list=${isList && "types"} defaultValue=${[page.view.filters[name] ?? ""].flat().join(" ")} />
       </label>`,
     )}
+    <datalist id="types">${page.types.map((type) => html`<option value=${type} />`)}</datalist>
     <p class="buttons">
       <button>Find</button>
       <button type="button" onClick=${() => page.look({ ...page.view, filters: {} })}>Clear</button>

@@ -1,5 +1,7 @@
 /** The bridge over HTTP: every request has the token in its header, and none in its address. */
 
+import { justAfter } from "./text.js";
+
 const TOKEN = "lykke-token"; // in the session's storage: it ends with the tab
 
 /** Take the token out of the address bar, before anything else can see or send it. */
@@ -51,12 +53,21 @@ export const askJson = async (path, options) => (await ask(path, options)).json(
 
 /** Entries of history, oldest first; raises Refused, also for an answer that was broken off. */
 export async function entries(options) {
-  const text = await (await ask("history", options)).text();
-  const lines = text
-    .split("\n")
-    .filter(Boolean)
-    .map((line) => JSON.parse(line));
+  const lines = (await linesOf(options)).map((line) => JSON.parse(line));
   const error = lines.find((line) => line.type === "error" && !line.id);
   if (error) throw new Refused(error.message, error);
   return lines;
 }
+
+/** The entry's line as the database has it, where JavaScript would round numbers; null: none. */
+export async function lineOf({ id, user_id: user, occurred_at: since }, signal) {
+  const pairs = [
+    ["since", since],
+    ["until", justAfter(since)],
+  ];
+  const lines = await linesOf({ user, pairs, signal });
+  return lines.find((line) => JSON.parse(line).id === id) ?? null;
+}
+
+const linesOf = async (options) =>
+  (await (await ask("history", options)).text()).split("\n").filter(Boolean);

@@ -102,7 +102,7 @@ function Send({ page }) {
     <label>To <select name="user">
       ${users.map((id) => html`<option value=${id}>${visible(page.names.get(id) ?? id)}</option>`)}
     </select></label>
-    <label>Text <input name="text" required value="Is anybody there?" autocomplete="off" /></label>
+    <label>Text <input name="text" required defaultValue="Is anybody there?" autocomplete="off" /></label>
     <p class="dim">It goes to the channel, not into the audit log.</p>
     <p role="status">${said}</p>
     <p class="buttons"><button>Send</button></p>

@@ -8,7 +8,7 @@ const BARS = 60;
 const DEFAULT = "24h";
 const AGAIN = 15_000; // ms, while the range goes on to now
 
-export function Histogram({ view, filter }) {
+export function Histogram({ view, filter, ontypes }) {
   const [counts, setCounts] = useState(null);
   const [error, setError] = useState(null);
   const [chosen, setChosen] = useState(null); // [from, to]: the bars of a range that is chosen
@@ -18,16 +18,17 @@ export function Histogram({ view, filter }) {
     const leaving = new AbortController();
     setChosen(null);
     const count = async () => {
-      if (document.hidden) return;
       try {
-        setCounts(await countsOf(view, since, leaving.signal));
+        const [bars, types] = await countsOf(view, since, leaving.signal);
+        setCounts(bars);
+        ontypes(types);
         setError(null);
       } catch (reason) {
         if (reason.name !== "AbortError") setError(reason.message);
       }
     };
     count();
-    const timer = until ? undefined : setInterval(count, AGAIN);
+    const timer = until ? undefined : setInterval(() => document.hidden || count(), AGAIN);
     return () => {
       clearInterval(timer);
       leaving.abort();
@@ -95,7 +96,7 @@ export function Histogram({ view, filter }) {
 
 const label = (time) => `${time.slice(0, 10)} ${time.slice(11, 16)}`;
 
-/** The bars of all the view's users together, each with its end. */
+/** The bars of all the view's users together, each with its end, and the most frequent types. */
 async function countsOf(view, since, signal) {
   const pairs = [...pairsOf(view, [...UNCOUNTED, "since"]), ["since", since], ["buckets", BARS]];
   const users = view.users.length ? view.users : [null];
@@ -105,5 +106,6 @@ async function countsOf(view, since, signal) {
   const { counts } = first;
   for (const other of more)
     other.counts.forEach(({ total }, index) => counts[index] && (counts[index].total += total));
-  return counts.map((bar, index) => ({ ...bar, to: counts[index + 1]?.from ?? first.to }));
+  const bars = counts.map((bar, index) => ({ ...bar, to: counts[index + 1]?.from ?? first.to }));
+  return [bars, (first.types ?? []).map(({ activity_type: type }) => type)];
 }

@@ -29,7 +29,7 @@ export function Keep({ page }) {
   return html`<form onSubmit=${submit}>
     <p>What matches the filters, from ${since} to ${until}, oldest first.</p>
     <fieldset><legend>Form</legend>
-      <label><input type="radio" name="form" value="ndjson" checked /> NDJSON</label>
+      <label><input type="radio" name="form" value="ndjson" defaultChecked /> NDJSON</label>
       <label><input type="radio" name="form" value="csv" /> CSV</label>
     </fieldset>
     <p role="status">${size === null ? said : `${(size / (1 << 20)).toFixed(1)} MiB`}</p>

@@ -1,10 +1,16 @@
 /** One entry whole, and the others of its entity. */
-import { entries as entriesOf } from "./bridge.js";
+import { lineOf, entries as entriesOf } from "./bridge.js";
 import { clockOf, colorOf, dayOf, detailsOf, visible, visibleLines } from "./text.js";
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 
 const MOST = 50; // of the entity's other entries
 const CAME = { live: "live", history: "from history", recovered: "recovered from the database" };
+
+/** A number that JavaScript cannot hold stays as it is written, where the browser knows how. */
+const unrounded = (key, value, context) =>
+  typeof value === "number" && JSON.rawJSON && String(value) !== context?.source
+    ? JSON.rawJSON(context.source)
+    : value;
 
 export function Panel({ page, row }) {
   return row && html`<${Entry} page=${page} row=${row} key=${row.id} />`;
@@ -13,12 +19,19 @@ export function Panel({ page, row }) {
 function Entry({ page, row }) {
   const { entry, source } = row;
   const heading = useRef();
+  const [line, setLine] = useState(null); // as the database has it
   const [isCopied, setCopied] = useState(false);
-  useEffect(() => heading.current.focus(), []);
+  useEffect(() => {
+    heading.current.focus();
+    const leaving = new AbortController();
+    if (entry.occurred_at) lineOf(entry, leaving.signal).then(setLine, () => {});
+    return () => leaving.abort();
+  }, []);
   const copy = async () => {
-    await navigator.clipboard.writeText(JSON.stringify(entry));
+    await navigator.clipboard.writeText(line ?? JSON.stringify(entry));
     setCopied(true);
   };
+  const { meta = null } = line ? JSON.parse(line, unrounded) : entry;
   const email = page.names.get(entry.user_id);
   const by = page.acknowledged.get(entry.id);
   const [sent, setSent] = useState("");
@@ -37,7 +50,7 @@ function Entry({ page, row }) {
       ${entry.entity_type && html`<dt>Entity type</dt><dd>${visible(entry.entity_type)}</dd>`}
       ${entry.entity_id && html`<dt>Entity</dt><dd><code>${visible(entry.entity_id)}</code></dd>`}
     </dl>
-    <pre tabindex="0" aria-label="Meta">${visibleLines(JSON.stringify(entry.meta ?? null, null, 2))}</pre>
+    <pre tabindex="0" role="group" aria-label="Meta">${visibleLines(JSON.stringify(meta, null, 2))}</pre>
     <p class="buttons">
       <button onClick=${copy}>${isCopied ? "Copied" : "Copy JSON"}</button>
       ${

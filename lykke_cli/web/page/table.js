@@ -14,7 +14,9 @@ export class Table {
   #watch;
   #show; // { names, hasUsers } of what is drawn
   #anchor = null; // { row, offset }: what stays in its place while others come above it
-  #top = 0;
+  #top = 0; // px that it is scrolled by
+  #height = 0; // px in which rows are seen
+  #rowHeight = 1; // px
   #pressed = null;
   #onopen;
 
@@ -23,12 +25,16 @@ export class Table {
     this.#onopen = onopen;
     this.#space = grid.querySelector(".space");
     this.#rows = grid.querySelector(".rows");
+    this.#measure();
     grid.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     grid.addEventListener("wheel", ({ deltaY }) => deltaY < 0 && this.#leave(), { passive: true });
     grid.addEventListener("pointerdown", ({ target }) => (this.#pressed = this.#rowAt(target)));
     grid.addEventListener("click", () => this.#pressed?.entry && this.open(this.#pressed));
     grid.addEventListener("keydown", (event) => this.#pressedKey(event));
-    new ResizeObserver(changed).observe(grid);
+    new ResizeObserver(() => {
+      this.#measure();
+      changed();
+    }).observe(grid);
   }
 
   focus() {
@@ -58,7 +64,7 @@ export class Table {
   toTop() {
     this.#anchor = null;
     this.selected = null;
-    this.#grid.scrollTop = 0;
+    this.#grid.scrollTop = this.#top = 0;
     this.#watch.stop();
   }
 
@@ -68,8 +74,7 @@ export class Table {
     this.#watch = watch;
     this.#show = show;
     const { rows } = watch;
-    const { rowHeight, height } = this.#geometry;
-    const total = rows.list.length;
+    const { rowHeight, height, total } = this.#geometry;
     this.#space.style.height = `${total * rowHeight}px`;
     if (watch.isFollowing) this.#scrollTo(total * rowHeight - height);
     else if (this.#anchor)
@@ -80,27 +85,31 @@ export class Table {
       rows.list.slice(first, last).map((row, i) => this.#row(row, first + i)),
       this.#rows,
     );
-    this.#describe(total);
+    this.#describe(total, rows.list.slice(first, last).includes(this.selected));
     this.#setAnchor();
     if (first < NEAR && rows.hasOlder) watch.loadOlder();
     if (last > total - NEAR && !rows.isAttached) watch.loadNewer();
   }
 
-  #describe(total) {
+  #describe(total, isSelectedDrawn) {
     const { rows } = this.#watch;
     const isWhole = !rows.hasOlder && rows.isAttached;
     this.#grid.setAttribute("aria-rowcount", isWhole ? total + 1 : -1);
     this.#grid.setAttribute("aria-colcount", this.#show.hasUsers ? 6 : 5);
     this.#grid.classList.toggle("with-users", this.#show.hasUsers);
-    if (this.selected) this.#grid.setAttribute("aria-activedescendant", "selected");
+    if (isSelectedDrawn) this.#grid.setAttribute("aria-activedescendant", "selected");
     else this.#grid.removeAttribute("aria-activedescendant");
   }
 
+  /** What costs a layout to ask for. */
+  #measure() {
+    this.#rowHeight = parseFloat(getComputedStyle(this.#grid).getPropertyValue("--row"));
+    this.#height = this.#grid.clientHeight - this.#grid.firstElementChild.offsetHeight;
+  }
+
   get #geometry() {
-    const head = this.#grid.firstElementChild.offsetHeight;
-    const rowHeight = parseFloat(getComputedStyle(this.#grid).getPropertyValue("--row"));
     const total = this.#watch.rows.list.length;
-    return { top: this.#grid.scrollTop, height: this.#grid.clientHeight - head, rowHeight, total };
+    return { top: this.#top, height: this.#height, rowHeight: this.#rowHeight, total };
   }
 
   /** The last row that can be seen whole. */
@@ -109,14 +118,16 @@ export class Table {
     return Math.min(total, Math.floor((top + height) / rowHeight)) - 1;
   }
 
+  /** Nothing is asked of the document that it would have to lay out for an answer. */
   #scrollTo(top) {
-    if (Math.abs(this.#grid.scrollTop - top) >= 1) this.#grid.scrollTop = top;
-    this.#top = this.#grid.scrollTop;
+    const { height, rowHeight, total } = this.#geometry;
+    const wanted = Math.max(0, Math.min(top, total * rowHeight - height));
+    if (Math.abs(this.#top - wanted) >= 1) this.#grid.scrollTop = this.#top = wanted;
   }
 
   #scrolled() {
     const { scrollTop } = this.#grid;
-    if (!this.#watch || scrollTop === this.#top) return; // it was our own
+    if (!this.#watch || Math.abs(scrollTop - this.#top) < 1) return; // it was our own
     const isUp = scrollTop < this.#top;
     this.#top = scrollTop;
     this.#setAnchor();
@@ -207,7 +218,7 @@ function otherwise({ type, ...rest }) {
 function ruleText(row) {
   if (row.rule === "day") return `${row.day} UTC`;
   const from = clockOf(row.from).slice(0, 8);
-  if (row.to === null) return `Not connected since ${from}`;
+  if (row.to === null) return `${row.what} since ${from}`;
   const entries = row.recovered === 1 ? "1 entry" : `${row.recovered} entries`;
-  return `Not connected from ${from} to ${clockOf(row.to).slice(0, 8)}: ${entries} recovered`;
+  return `${row.what} from ${from} to ${clockOf(row.to).slice(0, 8)}: ${entries} recovered`;
 }

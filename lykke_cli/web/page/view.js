@@ -1,7 +1,7 @@
 /**
  * What is looked at, as the address bar's fragment says it: pure.
  *
- *     #user=ID&user=ID&since=2h&until=...&activity_type=TASK_*&grep=...&entry=ID
+ *     #user=ID&user=ID&since=2h&until=...&activity_type=TASK_*&grep=...
  *
  * The filters have the names and the meaning that they have on the command line and at the bridge.
  */

@@ -12,6 +12,7 @@ import { RANGE, pairsOf, withFilters } from "./view.js";
 
 const FIRST = 200; // entries with which a view begins
 const PAGE = 500; // entries that are read at once
+const OVERLAP = 60_000; // ms that are read again where a feed goes on by time
 const PATIENCE = 3_000; // ms before what could not be read is asked for again
 
 export class Watch {
@@ -20,6 +21,7 @@ export class Watch {
   news = 0; // entries that came while it was not
   arrived = 0; // entries that came live or were recovered, since the beginning
   outage = null; // the rule of the one that lasts
+  isExact = true; // false once it had to go on by time
   error = null; // why something cannot be shown
   isLoading = false;
   #view;
@@ -67,7 +69,7 @@ export class Watch {
     const what = { redis_away: "Redis is away.", database_away: "The database is away." }[away];
     if (worst("recovering") || worst("paused") || away)
       return { name: "recovering", text: what ?? "What was missed is being read." };
-    if (this.#feeds.some(({ feed }) => feed.exact === false))
+    if (!this.isExact || this.#feeds.some(({ feed }) => feed.exact === false))
       return { name: "inexact", text: "Live, but entries may have been missed or repeated." };
     return { name: "exact", text: "Live: every committed entry, once." };
   }
@@ -155,22 +157,27 @@ export class Watch {
       await this.loadOlder();
       return;
     }
-    for (const user of this.#users) this.#feeds.push(this.#source(user));
+    const start = this.#bound === "" ? {} : { last: FIRST };
+    for (const user of this.#users) this.#feeds.push(this.#source(user, start));
     this.#changed();
   }
 
-  #source(user) {
-    const source = { user, state: "connecting", detail: null, first: [] };
+  /** A feed from `start` on; `first` takes what there was before it is caught up. */
+  #source(user, start, first = []) {
+    const source = { user, state: "connecting", detail: null, first };
     source.feed = follow({
       ...(user && { userId: user }),
       url: new URL("..", import.meta.url).href,
       token,
-      ...(this.#bound !== "" && { last: FIRST }),
+      ...start,
       filters: pairsOf(this.#view, RANGE),
       onentries: (entries) => this.#take(source, entries),
       onmessage: (message) => this.#hear(message),
       onstate: (state, detail) => this.#become(source, state, detail),
-      onerror: (error) => this.#fail(error),
+      onerror: (error) => {
+        if (error.code === "cursor_refused") source.isLost = true;
+        else if (!source.isLost) this.#fail(error);
+      },
     });
     return source;
   }
@@ -200,22 +207,37 @@ export class Watch {
   }
 
   #become(source, state, detail) {
-    Object.assign(source, { state, detail });
     if (this.#isOver) return;
+    Object.assign(source, { state, detail });
+    if (state === "closed" && source.isLost) this.#replace(source);
     if (source.first && (state === "live" || detail?.state)) source.isCaughtUp = true;
     if (this.#feeds.every(({ isCaughtUp }) => isCaughtUp)) this.#showFirst();
-    const isAway = ["connecting", "closed"].includes(state) || detail?.state === "redis_away";
-    if (isAway && !source.first && !this.outage && this.rows.isAttached)
-      this.outage = this.rows.addLast(
-        { rule: "outage", from: timeOf(new Date()), to: null, recovered: 0 },
-        timeOf(new Date()),
-      );
+    const isRedisAway = detail?.state === "redis_away";
+    const isAway = isRedisAway || ["connecting", "closed"].includes(state);
+    if (isAway && !source.first && !this.outage && this.rows.isAttached) {
+      const now = timeOf(new Date());
+      const what = isRedisAway ? "Redis away" : "Not connected";
+      const rule = { rule: "outage", what, from: now, to: null, recovered: 0 };
+      this.outage = this.rows.addLast(rule, now);
+    }
     if (this.outage && this.#feeds.every((other) => other.state === "live")) {
       this.outage.to = timeOf(new Date());
       this.outage = null;
     }
     this.error = state === "live" ? null : this.error;
     this.#changed();
+  }
+
+  /** The bridge knows the place no more, as after a restart with another key: go on by time. */
+  #replace(source) {
+    this.isExact = false;
+    const [oldest, newest] = [this.rows.oldest(), this.rows.newest()];
+    const start = { last: FIRST };
+    if (newest) {
+      const since = timeOf(new Date(Date.parse(newest) - OVERLAP));
+      Object.assign(start, { last: undefined, since: since < oldest ? oldest : since });
+    }
+    this.#feeds[this.#feeds.indexOf(source)] = this.#source(source.user, start, source.first);
   }
 
   /** What there was at the beginning, from where on nothing of any user's is missing. */
