@@ -15,8 +15,8 @@ def result_of(module: str, body: str, *given: object) -> Any:
     """What a function with this body returns, as JSON; `m` is the module, `given` the arguments."""
     script = f"""
         const m = await import({json.dumps((PAGE / module).as_uri())});
-        const call = (given) => {{ {body} }};
-        console.log(JSON.stringify(call({json.dumps(given)}) ?? null));
+        const call = async (given) => {{ {body} }};
+        console.log(JSON.stringify((await call({json.dumps(given)})) ?? null));
     """
     command = [str(NODE), "--input-type=module", "--eval", script]
     done = subprocess.run(command, capture_output=True, timeout=DEADLINE, encoding="utf-8")

@@ -95,6 +95,7 @@ class Page {
 
   show(dialog, because = "") {
     Object.assign(this, { dialog, because });
+    if (!dialog) this.#table.focus();
     if (dialog === "users" || dialog === "send") this.findUsers("");
     this.changed();
   }
@@ -175,6 +176,12 @@ class Page {
     this.show("refused", error.message);
   }
 
+  /** Select the next entry, and where one is shown whole, show that one. */
+  #step(by) {
+    this.#table.move(by);
+    if (this.opened && this.#table.selected?.entry) this.open(this.#table.selected);
+  }
+
   #press(event) {
     const command = commandOf(event);
     if (!command || this.dialog || !this.watch) return;
@@ -183,8 +190,8 @@ class Page {
     ({
       follow: () => watch.follow(),
       beginning: () => watch.toBeginning().then(() => this.#table.toTop()),
-      next: () => this.#table.move(1),
-      previous: () => this.#table.move(-1),
+      next: () => this.#step(1),
+      previous: () => this.#step(-1),
       find: () => this.find(true),
       users: () => this.me.all_users && this.show("users"),
       send: () => this.me.scopes.includes("publish") && this.show("send"),

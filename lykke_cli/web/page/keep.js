@@ -26,8 +26,9 @@ export function Keep({ page }) {
     setSize(null);
   };
   const { since = "the beginning", until = "now" } = page.view.filters;
+  const order = page.view.users.length > 1 ? "user by user" : "oldest first";
   return html`<form onSubmit=${submit}>
-    <p>What matches the filters, from ${since} to ${until}, oldest first.</p>
+    <p>What matches the filters, from ${since} to ${until}, ${order}.</p>
     <fieldset><legend>Form</legend>
       <label><input type="radio" name="form" value="ndjson" defaultChecked /> NDJSON</label>
       <label><input type="radio" name="form" value="csv" /> CSV</label>
