@@ -176,7 +176,7 @@ export class Table {
     const { entry, message } = row;
     const [kind, details] = entry ? described(row) : otherwise(message);
     return html`<div ...${common} class="row ${entry ? row.source : "other"}" data-id=${entry && row.id}>
-      <span role="gridcell" class="time">${entry ? timeOf(row) : ""}</span>
+      <span role="gridcell" class="time">${entry ? timeOf(row) : clockOf(row.cameAt)}</span>
       <span role="gridcell" class="sign" aria-label=${row.source}>${SIGNS[row.source]}</span>
       ${this.#show.hasUsers && this.#user(entry?.user_id ?? message?.user_id)}
       <span role="gridcell" class="activity ${entry ? colorOf(entry.activity_type ?? "") : ""}"

@@ -86,6 +86,7 @@ export function detailsOf(value, room = 400) {
 function shown(value, room) {
   if (Array.isArray(value)) return `[${value.length}]`;
   if (value && typeof value === "object") return `{${Object.keys(value).length}}`;
+  if (typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER) return `≈${value}`;
   if (typeof value !== "string") return String(value);
   return value === "" || /[ "=]/.test(value.slice(0, room))
     ? JSON.stringify(value.slice(0, room))

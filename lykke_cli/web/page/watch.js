@@ -202,7 +202,8 @@ export class Watch {
 
   #hear(message) {
     this.#onmessage(message);
-    if (this.rows.isAttached) this.rows.addLast({ message }, timeOf(new Date()));
+    const now = timeOf(new Date());
+    if (this.rows.isAttached) this.rows.addLast({ message, cameAt: now }, now);
     this.#changed();
   }
 

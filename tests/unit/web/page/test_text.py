@@ -60,6 +60,12 @@ def test_details_of_what_is_no_object_and_of_what_is_huge() -> None:
     assert shown == ['"a b"', "null", 400]
 
 
+def test_a_number_that_was_rounded_says_so() -> None:
+    body = "return m.detailsOf(JSON.parse(given[0]))"
+    details = result_of("text.js", body, '{"big": 12345678901234567891, "safe": 9007199254740991}')
+    assert details == "big=≈12345678901234567000 safe=9007199254740991"
+
+
 def test_just_after_a_time_is_a_microsecond_later() -> None:
     times = ["2026-01-31T12:00:00.000000Z", "2026-12-31T23:59:59.999999Z"]
     later = ["2026-01-31T12:00:00.000001Z", "2027-01-01T00:00:00.000000Z"]
