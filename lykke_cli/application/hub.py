@@ -232,7 +232,7 @@ class Hub:
         told = self._trunk.chunk(chunk)
         actions = self._carry_out(one for one in told if isinstance(one, Print))
         if chunk.last:
-            actions += self._end_pass(chunk)
+            actions += self._end_pass(chunk, request.what)
         actions += self._carry_out(one for one in told if not isinstance(one, Print))
         return [*actions, *self._proceed()] if chunk.last else actions
 
@@ -291,7 +291,7 @@ class Hub:
                 actions += self._append(one.arrivals)
             elif not isinstance(one, Save):
                 if isinstance(one, Read):
-                    self._passes += 1
+                    self._passes, self._missed = self._passes + 1, 0
                     self._left.asked()
                 self._requests[None] = request = Request(self._members.asked_about(), one)
                 actions.append(request)
@@ -329,15 +329,15 @@ class Hub:
             if reader.stage is Stage.FOLLOWING
         ]
 
-    def _end_pass(self, chunk: HistoryChunk) -> list[Action]:
+    def _end_pass(self, chunk: HistoryChunk, what: Read | Verify) -> list[Action]:
         """Set a mark, and let those take who waited for it."""
         was_whole, members = self.is_whole, self._members.all()
         had_too_much = [one for one in members if self._unsettled.room(one.user) < 0]
         self._set_mark(chunk)
         for member in members:
             member.settled(self._unsettled.room(member.user))
-        passed, self._missed = Passed(self._missed), 0
-        return [passed, *self._wake(members if self.is_whole and not was_whole else had_too_much)]
+        passed = [Passed(self._missed)] if isinstance(what, Read) and what.is_near else []
+        return [*passed, *self._wake(members if self.is_whole and not was_whole else had_too_much)]
 
     def _set_mark(self, chunk: HistoryChunk) -> None:
         checkpoint = self._trunk.checkpoint()

@@ -12,6 +12,9 @@ How an entry is printed exactly once:
 * So an unknown live entry above the floor cannot have been printed: it is. One at or below it, or
   one marked as replayed, is in doubt: the database is asked about just that id. (Should it have
   been committed before the first snapshot, it counts as from before the start.)
+* After a connection broke, what is near is read first, and what comes live waits for that alone:
+  so it comes after what was missed. Then everything is read, however long that takes. None of the
+  above hangs on the order: any read returns just what the cursor does not cover.
 
 Nothing here compares a time with a clock: a wrong clock can make a look-up more, never an error.
 
@@ -52,7 +55,7 @@ UNCONFIRMED_LIMIT = 20 * UNCONFIRMED_IDS
 
 
 class ReadKind(IntEnum):
-    """What to read from history; a greater one includes a lesser."""
+    """What to read from history; a greater one includes a lesser, and comes after it."""
 
     RECENT = 1
     """What was committed since the cursor, within the look-back window."""
@@ -80,6 +83,11 @@ class Read(msgspec.Struct, frozen=True):
 
     kind: ReadKind
     cursor: Cursor | None
+
+    @property
+    def is_near(self) -> bool:
+        """What it finds should have come live; more may be older than the subscription."""
+        return self.kind is ReadKind.RECENT or self.cursor is None
 
 
 class Verify(msgspec.Struct, frozen=True):
@@ -123,7 +131,9 @@ class Merge:
         self._has_read = False  # to the end: what is found later should have come live
         self._held: HeldBack | None = None  # None: live messages are printed as they come
         self._under_way: Read | Verify | None = None
-        self._wanted: ReadKind | None = None
+        self._wanted = set[ReadKind]()
+        self._left = set[ReadKind]()  # of those, what the read under way may make needless
+        self._is_awaited = False  # the read that held messages wait for was not asked for yet
         self.is_failing = False
         """The last read or look-up failed. Nothing is held back then."""
 
@@ -136,11 +146,6 @@ class Merge:
     def is_holding(self) -> bool:
         """True when live messages are held back, until the read under way is complete."""
         return self._held is not None
-
-    @property
-    def will_read(self) -> bool:
-        """True when history is being read, or will be without waiting for anything else."""
-        return isinstance(self._under_way, Read) or self._wanted is not None
 
     @property
     def caught_up(self) -> bool:
@@ -159,7 +164,7 @@ class Merge:
         """The server confirmed the subscription: what came before it must come from history."""
         if self._held is None and not self.is_failing:
             self._held = HeldBack(self._hold, self._hold_bytes)
-        self._wanted = ReadKind.FULL
+        self._want_all()
         return self._proceed(retry=True)
 
     def live(self, arrivals: Sequence[Arrival]) -> list[Action]:
@@ -168,12 +173,8 @@ class Merge:
             self._held.add(arrivals)
             return []
         printed = self._admit(as_batch(arrivals))
-        if (
-            self._printed.unconfirmed > UNCONFIRMED_IDS
-            and self._wanted is None
-            and not self.is_failing
-        ):
-            self._wanted = ReadKind.RECENT
+        if self._printed.unconfirmed > UNCONFIRMED_IDS and not self.is_failing:
+            self._wanted.add(ReadKind.RECENT)
         return [*print_all(printed), *self._proceed()]
 
     def chunk(self, chunk: HistoryChunk) -> list[Action]:
@@ -206,7 +207,7 @@ class Merge:
     def read_failed(self) -> list[Action]:
         """The read or look-up under way failed: live goes on, `tick` tries again."""
         if isinstance(self._under_way, Read):
-            self._wanted = max(self._wanted or self._under_way.kind, self._under_way.kind)
+            self._wanted |= {self._under_way.kind, *self._left}
         self._under_way = None
         self.is_failing = True
         self._printed.read_failed()
@@ -220,16 +221,22 @@ class Merge:
         """Time to reconcile, or to try again what failed."""
         under_way = self._under_way
         if not isinstance(under_way, Read) or under_way.kind < kind:
-            self._wanted = max(self._wanted or kind, kind)
+            self._wanted.add(kind)
         return self._proceed(retry=True)
+
+    def _want_all(self) -> None:
+        """Everything is to be read, and what is near before messages are held back no more."""
+        self._wanted |= {ReadKind.RECENT, ReadKind.FULL}
+        self._is_awaited = True
 
     def _proceed(self, *, retry: bool = False) -> list[Action]:
         """Start the next read or look-up, one at a time; after a failure only to `retry`."""
         if self._under_way is not None or (self.is_failing and not retry):
             return []
-        if self._wanted is not None:
-            kind = ReadKind.FULL if self._cursor is None else self._wanted
-            self._wanted = None
+        if self._wanted:
+            kind = ReadKind.FULL if self._cursor is None else min(self._wanted)
+            self._left, self._wanted = self._wanted - {kind}, set()
+            self._is_awaited = False
             self._printed.read_begins()
             self._under_way = Read(kind, self._cursor)
             return [self._under_way]
@@ -244,10 +251,12 @@ class Merge:
         self._has_read = True
         self._under_way = None
         self.is_failing = False
+        if chunk.covered_from is not None:
+            self._wanted |= self._left
         if self._held is not None and self._held.overflowed:
             self._held.overflowed = False
-            self._wanted = ReadKind.FULL
-        return [] if self._wanted is ReadKind.FULL else self._release()
+            self._want_all()
+        return [] if self._is_awaited else self._release()
 
     def _release(self) -> Sequence[Arrival]:
         """Stop holding live messages back."""
@@ -283,7 +292,7 @@ class Merge:
             self._doubt(arrival, entry.id)
             return False
         if self._printed.unconfirmed >= UNCONFIRMED_LIMIT:
-            self._wanted = ReadKind.FULL  # prints it when the database is back
+            self._wanted.add(ReadKind.FULL)  # prints it when the database is back
             return False
         self._printed.note(entries)
         return True
@@ -295,7 +304,7 @@ class Merge:
         if len(self._doubtful) < self._hold:
             self._doubtful[id] = arrival
         else:
-            self._wanted = ReadKind.FULL  # finds it, if it was committed and not printed
+            self._wanted.add(ReadKind.FULL)  # finds it, if it was committed and not printed
 
 
 def print_all(arrivals: Sequence[Arrival]) -> list[Action]:

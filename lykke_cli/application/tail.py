@@ -91,7 +91,7 @@ class HistoryRead(msgspec.Struct, frozen=True):
     """Entries it printed that had not come live."""
     after_failure: bool
     goes_on: bool = False
-    """The next read has begun: what has happened meanwhile asked for one."""
+    """Live messages still wait: what has happened meanwhile asked for another read before them."""
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -165,6 +165,9 @@ class _Reader:
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
         self._recovered = 0  # entries, by the read under way
+        self._read: Read | None = None  # the one under way, or the last
+        self.was_near = False
+        """`Read.is_near` of the last that is complete."""
         self._noticed: str | None = None  # by the last chunk
         self._away: type[ServerUnavailable] | None = None  # as the person was told
         self.backoff = Backoff()
@@ -173,6 +176,8 @@ class _Reader:
 
     def start(self, request: Read | Verify) -> None:
         """Begin with it."""
+        if isinstance(request, Read):
+            self._read = request
         self._task = asyncio.create_task(self._answer(request))
 
     async def stop(self) -> None:
@@ -205,6 +210,8 @@ class _Reader:
         if chunk.notice not in (None, self._noticed):
             yield Notice(str(chunk.notice))
         self._noticed = chunk.notice
+        if chunk.last and self._read is not None:
+            self.was_near = self._read.is_near
         was_failing = self._merge.is_failing
         for action in self._merge.chunk(chunk):
             if isinstance(action, Print) and action.arrivals[0].source != "live":
@@ -215,7 +222,7 @@ class _Reader:
             else:
                 yield action
         if chunk.last:
-            yield HistoryRead(self._recovered, was_failing, self._merge.will_read)
+            yield HistoryRead(self._recovered, was_failing, self._merge.is_holding)
             self._recovered = 0
             self._away = None
             self.backoff.reset()
@@ -405,7 +412,7 @@ class Tail:
                         yield self._connected(None)
                 for event in self._carry_out(self._reader.heard(happened)):
                     yield event
-                    if isinstance(event, HistoryRead):
+                    if isinstance(event, HistoryRead) and self._reader.was_near:
                         self._link.has_read(event.recovered)
 
     def _subscribed(self, gap: Gap | None) -> Iterator[Event]:

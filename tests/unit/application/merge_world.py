@@ -133,6 +133,10 @@ class World(ModelDatabase):
         """The network and the database work until there is nothing to do."""
         self.connect()
         self.deliver(len(self.wire))
+        self.catch_up_history()
+
+    def catch_up_history(self) -> None:
+        """The database works until nothing is asked of it."""
         for _ in range(20 * len(self.committed) + 40):
             self.answer()
 

@@ -231,7 +231,8 @@ async def test_who_is_caught_up_after_its_time_was_given_all_that_its_checkpoint
                 came += ids_of(portion)
             came += [id for written in (*outlet.portions, portion) for id in ids_of(written)]
             assert portion.checkpoint is not None
-            assert came == [str(new.id)] == [*portion.checkpoint.pending]
+            assert came == [str(new.id)]
+            assert portion.checkpoint.pending.keys() <= set(came)  # a read may have settled it
 
 
 async def test_what_is_written_at_once_is_in_order_though_taking_brings_more() -> None:

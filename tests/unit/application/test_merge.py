@@ -204,6 +204,44 @@ def test_what_was_too_much_to_hold_is_read_from_history(merge: Merge) -> None:
     assert world.printed.keys() == world.committed_ids
 
 
+def test_after_a_break_live_waits_for_what_is_near_and_not_for_everything() -> None:
+    world = World(Merge())
+    world.catch_up()
+    world.disconnect()
+    world.catch_up_history()
+    for age in (timedelta(0), timedelta(days=30)):
+        world.begin()
+        world.write(0, savepoint=False, age=age)
+        world.commit(0, publish=False)
+    near, far = (row.entry.id for row in world.committed)
+    world.connect()
+    commit_one(world, publish=True)
+    world.deliver(1)
+    live = world.committed[-1].entry.id
+    assert not world.printed
+    while world.merge.is_holding:
+        world.answer()
+    assert [*world.printed] == [near, live]
+    world.catch_up_history()
+    assert [*world.printed] == [near, live, far]
+
+
+def test_what_a_break_asked_for_is_asked_for_again_where_it_failed() -> None:
+    world = World(Merge())
+    world.catch_up()
+    world.disconnect()
+    world.catch_up_history()
+    world.begin()
+    world.write(0, savepoint=False, age=timedelta(days=30))
+    world.commit(0, publish=False)
+    world.connect()
+    for _ in range(2):
+        world.fail()
+        world.tick(ReadKind.RECENT)
+    world.catch_up_history()
+    assert world.printed.keys() == world.committed_ids
+
+
 def test_a_failed_read_forgets_nothing_that_was_printed() -> None:
     world = World(Merge())
     world.catch_up()

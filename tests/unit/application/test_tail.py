@@ -224,6 +224,32 @@ async def test_a_subscription_by_which_nothing_comes_is_made_anew_once() -> None
     assert kinds.count(Connected) == 2 and kinds.count(Disconnected) == 1
 
 
+async def test_what_a_read_of_everything_finds_tells_nothing_of_the_subscription() -> None:
+    kinds = list[bool]()
+
+    class Found(History):
+        """What is near comes first; then a read of everything finds one more, and another."""
+
+        async def changes(
+            self, *args: Any, recent_only: bool = False, **options: Any
+        ) -> AsyncGenerator[HistoryChunk]:
+            kinds.append(recent_only)
+            row = cast(Entry, decode(wire(entity(USER))))
+            rows = (row,) if len(kinds) <= 4 else ()
+            far = row.occurred_at if recent_only else None
+            yield HistoryChunk(rows=rows, cursor=Cursor({}), last=True, covered_from=far)
+
+        async def begin(self, *args: Any, **options: Any) -> AsyncGenerator[HistoryChunk]:
+            yield CHUNK
+            gateway.disconnect()
+            gateway.restore()
+
+    async with MemoryPubSubGateway() as gateway:
+        told = await take(a_tail(gateway, Found()), 12)
+    assert [type(event) for event in told].count(Disconnected) == 1
+    assert False in kinds[:4]
+
+
 async def test_what_comes_on_several_channels_comes_in_order_and_each_by_its_rules() -> None:
     other = uuid.UUID(int=8)
     types = ["auditlog", "notification"]
