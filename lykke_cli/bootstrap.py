@@ -13,7 +13,7 @@ from uuid import UUID
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.configuration.settings import Settings
-from lykke_cli.infrastructure.configuration.transport import Transport
+from lykke_cli.infrastructure.configuration.transport import Transport, without_transport
 from lykke_cli.infrastructure.database.chunk_size import CHUNK_ROWS
 from lykke_cli.infrastructure.database.urls import is_sqlite
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lykke_cli.application.gateways.history_protocol import HistoryProtocol
     from lykke_cli.application.gateways.pubsub_protocol import Gap, PubSubGatewayProtocol
     from lykke_cli.application.gateways.statistics_protocol import StatisticsProtocol
+    from lykke_cli.application.gateways.stream_log_protocol import StreamLogProtocol
     from lykke_cli.application.gateways.users_protocol import UsersProtocol
     from lykke_cli.application.hub_driver import HubDriver
     from lykke_cli.application.tail import Status
@@ -54,6 +55,26 @@ def make_gateway(
     if health_interval is None:
         return kind(settings.redis_url)
     return kind(settings.redis_url, health_interval=health_interval)
+
+
+def make_broadcasts(settings: Settings) -> "PubSubGatewayProtocol":
+    """The gateway to Pub/Sub, whatever transport is set. Raises UsageMistake likewise."""
+    from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
+
+    return RedisPubSubGateway(without_transport(settings.redis_url))
+
+
+def make_stream_log(
+    settings: Settings, *, partitions: int | None = None, keep: int | None = None
+) -> "StreamLogProtocol":
+    """The streams, for the relay; connects on entering. Raises UsageMistake likewise.
+
+    `partitions` and `keep` are as in RedisStreamLog.
+    """
+    from lykke_cli.infrastructure.gateways.redis_stream_log import RedisStreamLog
+    from lykke_cli.infrastructure.redis.stream_layout import KEEP
+
+    return RedisStreamLog(settings.redis_url, partitions=partitions, keep=keep or KEEP)
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ COMMANDS = {  # each in the module of its name, in the order and under the title
     "users": _READ,
     "channels": _READ,
     "serve": _READ,
+    "relay": _READ,
     "publish": _WRITE,
     "record": _WRITE,
     "doctor": _SET_UP,

@@ -16,6 +16,7 @@ class Proxy:
         self.port = 0
         self._target = target
         self._flowing = True
+        self._answering = True
         self._lines_left: int | None = None
         self._bytes_left: int | None = None
         self._ready = threading.Event()
@@ -40,6 +41,10 @@ class Proxy:
     def restore(self) -> None:
         """New bytes get through again; those swallowed are gone."""
         self._flowing = True
+
+    def mute(self) -> None:
+        """From now on the target gets what it is sent, and what it answers disappears."""
+        self._answering = False
 
     def cut_after(self, lines: int) -> None:
         """Once: after so many more lines from the target, which gets all that it is sent."""
@@ -93,7 +98,7 @@ class Proxy:
                         self._bytes_left = None
                         return
                     self._bytes_left -= len(data)
-                if self._flowing:
+                if self._flowing and self._answering:
                     writer.write(data)
                     await writer.drain()
         finally:

@@ -1,7 +1,7 @@
 """How messages travel by Redis: named in its URL, or beside it."""
 
 from enum import StrEnum
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from lykke_cli.application.errors import UsageMistake
 
@@ -35,3 +35,13 @@ def with_transport(redis_url: str, transport: str | None, source: str) -> str:
     if named is not None or transport == Transport.PUBSUB:
         return redis_url
     return f"{redis_url}{'&' if mark else '?'}transport={transport}"
+
+
+def without_transport(redis_url: str) -> str:
+    """The URL as it is where everything goes by Pub/Sub."""
+    place, _, query = redis_url.partition("?")
+    options = parse_qsl(query, keep_blank_values=True)
+    if "transport" not in dict(options):
+        return redis_url
+    query = urlencode([each for each in options if each[0] != "transport"])
+    return f"{place}?{query}" if query else place

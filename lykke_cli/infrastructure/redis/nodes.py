@@ -1,0 +1,42 @@
+"""Connections to where keys are: in a cluster to the node that has their slot."""
+
+import asyncio
+
+import msgspec
+
+from lykke_cli.infrastructure.redis.cluster import Slots, find_slots, slot_of
+from lykke_cli.infrastructure.redis.topology import at, locate
+from lykke_cli.infrastructure.redis.urls import Cluster, RedisAddress
+from lykke_cli.infrastructure.redis.wire import Wire
+
+ELSEWHERE = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "LOADING")
+"""What a refusal begins with by which a server says that another one is to be asked, or later."""
+
+
+class Nodes:
+    """Finds them at `address`; all of a connection is done within `timeout` seconds."""
+
+    def __init__(self, address: RedisAddress, *, timeout: float) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._slots: Slots | None = None
+
+    def forget(self) -> None:
+        """Look anew: something has moved, or is away."""
+        self._slots = None
+
+    async def locate(self, key: str) -> RedisAddress:
+        """Where the server is that has `key`; raises OSError and Refused."""
+        among = self._address.among
+        if not isinstance(among, Cluster):
+            return await locate(self._address)
+        if self._slots is None:
+            self._slots = await find_slots(self._address, among)
+        node = self._slots.owner(slot_of(key.encode()))
+        return msgspec.structs.replace(at(self._address, node), among=None)
+
+    async def open(self, key: str) -> Wire:
+        """Connect to it, and log in; raises OSError and Refused."""
+        async with asyncio.timeout(self._timeout):
+            address = await self.locate(key)
+            return await Wire.open(address, timeout=self._timeout)

@@ -1,0 +1,153 @@
+"""The promise, against a model world: every committed entry is in its stream exactly once."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from lykke_cli.application.gateways.history_protocol import Cursor
+from lykke_cli.application.gateways.stream_log_protocol import Place
+from lykke_cli.application.relay import TAKE_OVER, Vigil
+from tests.unit.application.relay_world import USERS, World
+
+SCHEDULES = 400  # of each kind
+STEPS = 25
+
+indexes = st.integers(0, 7)
+ages = st.sampled_from(
+    [timedelta(0)] * 4
+    + [timedelta(seconds=5), timedelta(minutes=20), timedelta(days=30), timedelta(hours=-1)]
+)
+
+
+class Schedules(RuleBasedStateMachine):
+    """Anything that can happen, in any order."""
+
+    replica = False
+    world: World
+
+    @initialize(begun=st.booleans(), before=st.integers(0, 4))
+    def begin_world(self, begun: bool, before: int) -> None:
+        self.world = World(replica=self.replica)
+        for number in range(before):
+            self.world.record(number, age=timedelta(days=number), commit=True)
+        if begun:
+            self.world.settle()
+
+    @rule(index=indexes, age=ages, commit=st.booleans())
+    def record(self, index: int, age: timedelta, commit: bool) -> None:
+        self.world.record(index, age=age, commit=commit)
+
+    @rule(index=indexes, savepoint=st.booleans(), age=ages, user=st.sampled_from(USERS))
+    def write(self, index: int, savepoint: bool, age: timedelta, user: str) -> None:
+        self.world.write(index, savepoint=savepoint, age=age, user=user)
+
+    @rule(index=indexes)
+    def commit(self, index: int) -> None:
+        self.world.end(index)
+
+    @rule(index=indexes)
+    def roll_back(self, index: int) -> None:
+        self.world.roll_back(index)
+
+    @rule(count=st.integers(1, 3))
+    def replicate(self, count: int) -> None:
+        self.world.replicate(count)
+
+    @rule(lost=st.integers(0, 3))
+    def fail_over_the_database(self, lost: int) -> None:
+        if not self.world.replica:
+            self.world.lose(lost)
+
+    @rule(lost=st.integers(0, 6))
+    def fail_over_redis(self, lost: int) -> None:
+        self.world.fail_over_redis(min(lost, len(self.world.past)))
+
+    @rule(partition=st.integers(0, 2))
+    def delete_a_stream(self, partition: int) -> None:
+        self.world.delete(partition)
+
+    @rule()
+    def disconnect(self) -> None:
+        self.world.disconnect()
+
+    @rule()
+    def start(self) -> None:
+        if len(self.world.relays) < 3:
+            self.world.start()
+
+    @rule(index=indexes)
+    def kill(self, index: int) -> None:
+        self.world.kill(index)
+
+    @rule(index=indexes, steps=st.integers(1, 40))
+    def step(self, index: int, steps: int) -> None:
+        self.world.step(index, steps)
+
+    @rule(index=indexes)
+    def look_at_everything(self, index: int) -> None:
+        if self.world.relays:
+            [*self.world.relays.values()][index % len(self.world.relays)].reads_all = True
+
+    @rule(index=indexes)
+    def break_a_read_off(self, index: int) -> None:
+        if self.world.relays:
+            [*self.world.relays.values()][index % len(self.world.relays)].reading_breaks = True
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        process = self.world.settle()
+        committed = {row.entry.id for row in self.world.committed}
+        assert committed - self.world.may_be_lost <= self.world.relayed.keys()
+        if self.world.is_exact:
+            assert max(self.world.relayed.values(), default=1) == 1
+        assert process.relay.is_level
+
+
+class SchedulesOnAReplica(Schedules):
+    """The database that is read lags behind."""
+
+    replica = True
+
+    @rule()
+    def promote(self) -> None:
+        self.world.promote()
+
+    @rule()
+    def ask_another_standby(self) -> None:
+        self.world.ask_another_standby()
+
+
+def place(number: int, *, is_released: bool = False) -> Place:
+    cursors = (Cursor({}),)
+    return Place(cursors=cursors, relay="a", number=number, read_at=0.0, is_released=is_released)
+
+
+def test_whoever_finds_no_relay_begins() -> None:
+    assert Vigil().is_over({0: None, 1: place(5, is_released=True)}, 100.0)
+
+
+def test_whoever_finds_a_relay_waits_until_it_stands_still() -> None:
+    vigil = Vigil()
+    assert not vigil.is_over({0: place(1), 1: None}, 100.0)
+    assert not vigil.is_over({0: place(2), 1: None}, 100.0 + TAKE_OVER)
+    assert not vigil.is_over({0: place(2), 1: place(1)}, 101.0 + TAKE_OVER)
+    assert not vigil.is_over({0: place(2), 1: place(1)}, 100.0 + 2 * TAKE_OVER)
+    assert vigil.is_over({0: place(2), 1: place(1)}, 101.0 + 2 * TAKE_OVER)
+
+
+limits = settings(
+    max_examples=SCHEDULES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+    database=None,
+)
+TestSchedules = pytest.mark.long(Schedules.TestCase)
+TestSchedules.settings = limits
+TestSchedulesOnAReplica = pytest.mark.long(SchedulesOnAReplica.TestCase)
+TestSchedulesOnAReplica.settings = limits
