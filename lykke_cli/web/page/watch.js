@@ -160,6 +160,15 @@ export class Watch {
     const start = this.#bound === "" ? {} : { last: FIRST };
     for (const user of this.#users) this.#feeds.push(this.#source(user, start));
     this.#changed();
+    if (this.#bound !== "") await this.#glance();
+  }
+
+  /** Show the newest at once, while the feeds still look for where they begin. */
+  async #glance() {
+    const found = await this.#read("limit", FIRST).catch(() => []); // the feeds tell what is wrong
+    if (this.#isReady || this.#isOver) return;
+    this.rows.prepend(found);
+    this.#changed();
   }
 
   /** A feed from `start` on; `first` takes what there was before it is caught up. */
@@ -246,7 +255,14 @@ export class Watch {
     if (this.#isReady) return;
     const firsts = this.#feeds.map(({ first }) => first);
     for (const source of this.#feeds) source.first = null;
-    this.rows.prepend(complete(firsts, FIRST, "limit"));
+    const found = complete(firsts, FIRST, "limit");
+    const isApart = this.rows.newest() < found[0]?.occurred_at; // from what a glance showed
+    if (isApart) this.rows = new Rows();
+    const oldest = this.rows.oldest();
+    this.rows.add(
+      found.filter((entry) => !(entry.occurred_at < oldest)),
+      "history",
+    );
   }
 
   /** Read pages of more and more entries, while all that come are here already: of one moment. */
