@@ -1,0 +1,119 @@
+"""A group takes every entry at least once, and one member at a time, whatever happens between."""
+
+import pytest
+
+from lykke_cli.application.consuming import (
+    Claim,
+    GroupMember,
+    Settled,
+)
+from tests.unit.application.consume_world import (
+    Actor,
+    World,
+    new_member,
+)
+
+CRASHES = {"crash": 0.05, "lost command": 0.03, "lost answer": 0.03, "fail": 0.03, "trim": 0.05}
+WORLDS = {
+    "calm": {},
+    "crashes": CRASHES,
+    "freezes": {**CRASHES, "freeze": 0.05},
+    "groups lost": {**CRASHES, "freeze": 0.03, "destroy": 0.05},
+    "streams lost": {**CRASHES, "delete": 0.05},
+}
+SEEDS = range(25)
+
+
+@pytest.mark.parametrize("chances", WORLDS.values(), ids=WORLDS)
+def test_every_entry_is_taken_and_by_one_member_at_a_time(chances: dict[str, float]) -> None:
+    for seed in SEEDS:
+        World(seed, chances).run()
+
+
+class ClaimsAll(GroupMember):
+    """It takes over what somebody still works on."""
+
+    def steps(self, now):  # type: ignore[no-untyped-def]
+        for step in super().steps(now):
+            yield Claim(step.stream, step.start, 0.0) if isinstance(step, Claim) else step
+
+
+class RenewsNothing(GroupMember):
+    def held(self, stream, ids):  # type: ignore[no-untyped-def]
+        return []
+
+
+class GivesTwice(GroupMember):
+    """It forgets what it holds."""
+
+    def _take(self, stream, found, now):  # type: ignore[no-untyped-def]
+        for entry in found.entries:
+            self._shares[stream].held.pop(entry.id, None)
+        return super()._take(stream, found, now)
+
+
+class NeverBuries(GroupMember):
+    def __init__(self, streams, **options):  # type: ignore[no-untyped-def]
+        super().__init__(streams, **options | {"max_deliveries": 1_000_000})
+
+
+class LeavesWhatWasTrimmed(GroupMember):
+    def _take(self, stream, found, now):  # type: ignore[no-untyped-def]
+        settled = super()._take(stream, found, now)
+        return Settled(found.foreign, settled.bury, settled.trimmed)
+
+
+class BeginsBehindThePending(GroupMember):
+    def looked(self, step, given_out, pending, now):  # type: ignore[no-untyped-def]
+        super().looked(step, given_out, None, now)
+
+
+class BeginsBehindAnotherStream(GroupMember):
+    def start_again(self, stream, *, is_there):  # type: ignore[no-untyped-def]
+        return self.floor(stream)
+
+
+class ClaimsNothing(GroupMember):
+    def steps(self, now):  # type: ignore[no-untyped-def]
+        return (step for step in super().steps(now) if not isinstance(step, Claim))
+
+
+class AcknowledgesAtOnce(Actor):
+    """Before its output has taken it."""
+
+    def take(self) -> None:
+        super().take()
+        self.server.acknowledge([entry.id for entry in self.working])
+
+
+class TakesBack(Actor):
+    """It renews what it holds, whoever has it meanwhile."""
+
+    def _own(self, idle: float) -> list[str]:
+        return [entry.id for entry in self.working]
+
+
+@pytest.mark.parametrize(
+    ("breaks", "where"),
+    [
+        (ClaimsAll, "crashes"),
+        (RenewsNothing, "calm"),
+        (GivesTwice, "crashes"),
+        (NeverBuries, "crashes"),
+        (LeavesWhatWasTrimmed, "crashes"),
+        (BeginsBehindThePending, "groups lost"),
+        (BeginsBehindAnotherStream, "streams lost"),
+        (ClaimsNothing, "crashes"),
+        (AcknowledgesAtOnce, "crashes"),
+        (TakesBack, "freezes"),
+    ],
+)
+def test_the_model_notices_a_member_that_is_broken(
+    breaks: type[GroupMember] | type[Actor], where: str
+) -> None:
+    with pytest.raises(AssertionError):
+        for seed in range(100):
+            if issubclass(breaks, Actor):
+                World(seed, WORLDS[where], make_actor=breaks).run()
+            else:
+                World(seed, WORLDS[where], make_member=lambda: new_member(breaks)).run()
