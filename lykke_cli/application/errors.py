@@ -36,6 +36,10 @@ class SchemaMismatch(ServerUnavailable):
     """The database has no audit log table that can be read."""
 
 
+class StreamsMissing(ServerUnavailable):
+    """Redis has no streams of audit logs."""
+
+
 class BrokenOff(ServerUnavailable):
     """The database broke a transaction off in the middle, which is worth another attempt."""
 

@@ -60,3 +60,8 @@ def agreed_partitions(channel_type: str, stored: bytes, asked: int | None = None
             f"--partitions out, or delete the streams and the key {key} first."
         )
     return int(text)
+
+
+def dead_letter_name(stream: str) -> str:
+    """The stream of what a group has given up, in the same slot."""
+    return f"{stream}:dead"
