@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from lykke_cli.application.gateways.bridge_protocol import BridgeProtocol
     from lykke_cli.application.gateways.channels_protocol import ChannelsProtocol
     from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
+    from lykke_cli.application.gateways.group_protocol import GroupConsumerProtocol
     from lykke_cli.application.gateways.history_protocol import HistoryProtocol
     from lykke_cli.application.gateways.pubsub_protocol import Gap, PubSubGatewayProtocol
     from lykke_cli.application.gateways.statistics_protocol import StatisticsProtocol
     from lykke_cli.application.gateways.stream_log_protocol import StreamLogProtocol
     from lykke_cli.application.gateways.users_protocol import UsersProtocol
+    from lykke_cli.application.groups import GroupsProtocol
     from lykke_cli.application.hub_driver import HubDriver
     from lykke_cli.application.tail import Status
     from lykke_cli.infrastructure.configuration.bridge import BridgeSettings
@@ -92,6 +94,35 @@ async def open_gateway(
         await gateway.close()
 
 
+def make_consumer(
+    settings: Settings,
+    channel_type: str,
+    *,
+    group: str,
+    consumer: str | None = None,
+    claim_after: float,
+    max_deliveries: int,
+    batch: int | None = None,
+    from_now: bool = False,
+    on_notice: "Callable[[str], None] | None" = None,
+) -> "GroupConsumerProtocol":
+    """A member of a group, as RedisGroupConsumer; raises UsageMistake likewise."""
+    from lykke_cli.infrastructure.redis.consumer import BATCH, RedisGroupConsumer
+    from lykke_cli.infrastructure.redis.urls import parse_redis_url
+
+    return RedisGroupConsumer(
+        parse_redis_url(settings.redis_url),
+        channel_type,
+        group=group,
+        consumer=consumer,
+        claim_after=claim_after,
+        max_deliveries=max_deliveries,
+        batch=batch or BATCH,
+        from_now=from_now,
+        on_notice=on_notice,
+    )
+
+
 def make_bridge(settings: "BridgeSettings") -> "BridgeProtocol":
     """A bridge, in place of gateway and history; raises UsageMistake where its library lacks."""
     from lykke_cli.infrastructure.gateways.bridge import WebSocketBridge
@@ -104,6 +135,14 @@ def make_channels(settings: Settings) -> "ChannelsProtocol":
     from lykke_cli.infrastructure.redis.channels import RedisChannels
 
     return RedisChannels(settings.redis_url)
+
+
+def make_groups(settings: Settings) -> "GroupsProtocol":
+    """What is known of consumer groups; connects on first use. Raises UsageMistake likewise."""
+    from lykke_cli.infrastructure.redis.group_list import RedisGroups
+    from lykke_cli.infrastructure.redis.urls import parse_redis_url
+
+    return RedisGroups(parse_redis_url(settings.redis_url))
 
 
 def make_history(

@@ -25,11 +25,13 @@ _READ, _WRITE, _SET_UP = "Follow and recover", "Write", "Set up and try"
 COMMANDS = {  # each in the module of its name, in the order and under the title of the help
     "tail": _READ,
     "backfill": _READ,
+    "consume": _READ,
     "show": _READ,
     "expect": _READ,
     "stats": _READ,
     "users": _READ,
     "channels": _READ,
+    "groups": _READ,
     "serve": _READ,
     "relay": _READ,
     "publish": _WRITE,

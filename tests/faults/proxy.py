@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from socket import AF_INET
 from typing import Self
@@ -19,6 +20,9 @@ class Proxy:
         self._answering = True
         self._lines_left: int | None = None
         self._bytes_left: int | None = None
+        self._word: bytes | None = None
+        self._call: Callable[[], object] = lambda: None
+        self._passes = False
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -54,6 +58,13 @@ class Proxy:
         """Once: end a connection in the middle of what it is sent, after so many more bytes."""
         self._bytes_left = count
 
+    def call_at(self, word: bytes, call: Callable[[], object], *, passes: bool) -> None:
+        """Once: `call` when this is sent to the target, which gets it if it `passes`.
+
+        Nothing more is answered then.
+        """
+        self._word, self._call, self._passes = word, call, passes
+
     def lead_to(self, target: int) -> None:
         """Connections from now on are to this port."""
         self._target = target
@@ -76,6 +87,12 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65536):
+                if self._word is not None and self._word in data:
+                    self._word, self._flowing = None, False
+                    if self._passes:
+                        writer.write(data)
+                        await writer.drain()
+                    self._call()
                 if self._flowing:
                     writer.write(data)
                     await writer.drain()

@@ -1,10 +1,11 @@
 """One run of `lykke channels`: the active channels once, or again and again."""
 
-import asyncio
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from rich.cells import cell_len
@@ -12,16 +13,15 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.channel_types import CHANNEL_TYPES
 from lykke_cli.application.channels import changes, describe
-from lykke_cli.application.errors import ServerUnavailable
 from lykke_cli.application.gateways.channels_protocol import Census, ChannelsProtocol
 from lykke_cli.application.messages import encode, format_time
 from lykke_cli.bootstrap import make_channels
 from lykke_cli.cli.output.cells import harmless
 from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.terminal import Terminal
+from lykke_cli.cli.runs.watching import changing, redraw
 from lykke_cli.infrastructure.configuration.settings import Settings
 
 _NOBODY = Census({}, 0)
@@ -63,45 +63,16 @@ class Listing:
     async def watch(self, interval: float) -> None:
         """Look every `interval` seconds: redraw a table, or print what has changed."""
         async with make_channels(self.settings) as channels:
+            ask = partial(self._ask, channels)
             if self.form == "table":
-                await self._redraw(channels, interval)
-            else:
-                await self._print_changes(channels, interval)
-
-    async def _redraw(self, channels: ChannelsProtocol, interval: float) -> None:
-        from rich.live import Live
-
-        census, trouble = await self._ask(channels), ""
-        with Live(console=self.terminal.out, auto_refresh=False) as live:
-            backoff = Backoff()
-            while True:
-                self.terminal.out.width = self.terminal.width  # it may have been resized
-                live.update(self._table(census, trouble), refresh=True)
-                await asyncio.sleep(backoff.next() if trouble else interval)
-                try:
-                    census, trouble = await self._ask(channels), ""
-                    backoff.reset()
-                except ServerUnavailable as error:
-                    trouble = f"{error.problem.rstrip('.')}; trying again"
-
-    async def _print_changes(self, channels: ChannelsProtocol, interval: float) -> None:
-        before, after = _NOBODY, await self._ask(channels)
-        backoff, is_lost = Backoff(), False
-        while True:
-            now = {"at": format_time(datetime.now(UTC))}
-            self._write([now | change.to_dict() for change in changes(before, after)])
-            before = after
-            await asyncio.sleep(backoff.next() if is_lost else interval)
-            try:
-                after = await self._ask(channels)
-                if is_lost:
-                    self._say("connected again")
-                is_lost = False
-                backoff.reset()
-            except ServerUnavailable as error:
-                if not is_lost:
-                    self._say(f"{error.problem.rstrip('.')}; trying again")
-                is_lost = True
+                await redraw(self.terminal, ask, self._table, interval)
+                return
+            before = _NOBODY
+            async with aclosing(changing(ask, interval, self._say)) as answers:
+                async for after in answers:
+                    now = {"at": format_time(datetime.now(UTC))}
+                    self._write([now | change.to_dict() for change in changes(before, after)])
+                    before = after
 
     async def _ask(self, channels: ChannelsProtocol) -> Census:
         return await channels.census(self._types, self.pattern)

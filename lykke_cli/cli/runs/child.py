@@ -1,4 +1,4 @@
-"""The command that `lykke expect` runs, and everything that it starts."""
+"""A command that is run, and everything that it starts."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ async def running(
         yield Child(None)
         return
     with _told_apart(countdown) as output:
-        process = await _start(command, output)
+        process = await start(command, output=output)
         waiting = asyncio.create_task(process.wait())
         waiting.add_done_callback(lambda _: ended())
         child = Child(process)
@@ -63,7 +63,7 @@ async def running(
             yield child
         finally:
             if not child.may_leave:
-                await _end_group(process.pid)
+                await end_group(process.pid)
                 await asyncio.wait({waiting}, timeout=ENDING)
 
 
@@ -126,11 +126,16 @@ def _pass_on(terminal: int) -> None:
     os.posix_spawnp("cat", ["cat"], os.environ, file_actions=actions)
 
 
-async def _start(command: Sequence[str], output: int) -> Process:
-    """Start the command; if this is cancelled meanwhile, the command is ended."""
+async def start(
+    command: Sequence[str], *, stdin: int | None = None, output: int | None = None
+) -> Process:
+    """Start the command in a session of its own; if this is cancelled meanwhile, it is ended.
+
+    What it reads and writes is ours, unless given. Raises CannotRun.
+    """
     starting = asyncio.create_task(
         asyncio.create_subprocess_exec(
-            *command, stdout=output, stderr=output, start_new_session=True
+            *command, stdin=stdin, stdout=output, stderr=output, start_new_session=True
         )
     )
     try:
@@ -140,11 +145,11 @@ async def _start(command: Sequence[str], output: int) -> Process:
     except asyncio.CancelledError:
         await asyncio.wait({starting})
         if starting.exception() is None:
-            await _end_group(starting.result().pid)
+            await end_group(starting.result().pid)
         raise
 
 
-async def _end_group(leader: int) -> None:
+async def end_group(leader: int) -> None:
     """Ask every process of the group to end, and kill what is left of it after ENDING seconds."""
     clock = asyncio.get_running_loop().time
     with suppress(ProcessLookupError, PermissionError):  # nobody is left, or nobody of ours

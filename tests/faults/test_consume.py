@@ -1,0 +1,162 @@
+"""`lykke consume`: every entry is taken, and once into a file, whatever kills it on the way."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import orjson
+import pytest
+import redis
+
+from tests.cli_process import LykkeProcess, run_lykke
+from tests.faults.proxy import Proxy
+from tests.servers import RedisServer, wait_until
+from tests.streams import fill, pending, stream_entries
+
+KILLS = int(os.environ.get("KILLS", "40"))
+STEPS = (b"XGROUP", b"XREADGROUP", b"XAUTOCLAIM", b"XPENDING", b"XACK")
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[redis.Redis]:
+    with server.client() as client:
+        yield client
+
+
+def ids_in(path: Path) -> Counter[str]:
+    """The ids in the file; fails on a line that is not whole."""
+    data = path.read_bytes() if path.exists() else b""
+    assert data.endswith(b"\n") or not data
+    return Counter(orjson.loads(line)["id"] for line in data.splitlines())
+
+
+class Filling(threading.Thread):
+    """Adds entries, until the block ends."""
+
+    def __init__(self, server: RedisServer) -> None:
+        super().__init__(daemon=True)
+        self._server = server
+        self._stopped = threading.Event()
+        self.ids: list[str] = []
+
+    def __enter__(self) -> "Filling":
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stopped.set()
+        self.join(20)
+
+    def run(self) -> None:
+        with self._server.client() as client:
+            while not self._stopped.wait(0.005):
+                self.ids += fill(client, stream_entries(5))
+
+
+def test_killed_at_each_step_a_file_has_every_entry_once(
+    server: RedisServer, client: redis.Redis, tmp_path: Path
+) -> None:
+    target, written = tmp_path / "out.ndjson", []
+    arguments = ("consume", "--group", "g", "--to-file", target)
+    for step in STEPS:
+        for passes in (False, True):
+            written += fill(client, stream_entries(20))
+            with Proxy(server.port) as proxy:
+                env = {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}"}
+                killed = threading.Event()
+                proxy.call_at(step, killed.set, passes=passes)
+                with LykkeProcess(*arguments, env=env):
+                    assert killed.wait(20)  # leaving the block is kill -9
+    result = run_lykke(*arguments, "--idle", "1s", env={"REDIS_URL": server.url})
+    assert result.status == 0
+    assert ids_in(target) == Counter(written)
+    assert not list(pending(client, "g"))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(60 + 5 * KILLS)
+def test_members_that_are_killed_again_and_again(
+    server: RedisServer, client: redis.Redis, tmp_path: Path
+) -> None:
+    rng, env = random.Random(7), {"REDIS_URL": server.url}
+    targets = [tmp_path / "a.ndjson", tmp_path / "b.ndjson"]
+    fill(client, ())
+
+    def member(target: Path) -> LykkeProcess:
+        arguments = ("consume", "--group", "g", "--claim-after", "1s", "--to-file", target)
+        return LykkeProcess(*arguments, "--max-deliveries", 1_000, env=env)
+
+    with ExitStack() as stack:
+        with Filling(server) as filling:
+            members = [stack.enter_context(member(target)) for target in targets]
+            for _ in range(KILLS):
+                time.sleep(rng.uniform(0.02, 0.5))  # the moment is what is random
+                index = rng.randrange(len(members))
+                members[index].process.kill()
+                members[index].process.wait(20)
+                members[index] = stack.enter_context(member(targets[index]))
+        wait_until(
+            lambda: set(filling.ids) <= set().union(*map(ids_in_so_far, targets)), "all are taken"
+        )
+        wait_until(lambda: not list(pending(client, "g")), "all are acknowledged")
+    assert len(filling.ids) > 100
+    found = [ids_in(target) for target in targets]
+    assert set(found[0] + found[1]) == set(filling.ids)
+    assert all(count == 1 for counted in found for count in counted.values())
+
+
+def ids_in_so_far(path: Path) -> list[str]:
+    data = path.read_bytes() if path.exists() else b""
+    whole = data[: data.rfind(b"\n") + 1]
+    return [orjson.loads(line)["id"] for line in whole.splitlines()]
+
+
+def test_redis_that_is_killed_and_empty_afterwards_is_gone_on_with(
+    server: RedisServer, client: redis.Redis, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.ndjson"
+    first = fill(client, stream_entries(50))
+    arguments = ("consume", "--group", "g", "--to-file", target)
+    with LykkeProcess(*arguments, env={"REDIS_URL": server.url}) as consume:
+        wait_until(lambda: len(ids_in_so_far(target)) == 50, "the first are taken")
+        server.kill()
+        consume.wait_for("was lost")
+        server.start()
+        consume.wait_for("the group g of auditlog:{00} was gone: made again")
+        later = fill(client, stream_entries(50))
+        wait_until(lambda: len(ids_in_so_far(target)) == 100, "the others are taken")
+    assert ids_in(target) == Counter(first + later)
+
+
+def test_a_frozen_member_takes_nothing_back_when_it_goes_on(
+    server: RedisServer, client: redis.Redis, tmp_path: Path
+) -> None:
+    """What it held another one has taken over, and acknowledged meanwhile."""
+    env, lock = {"REDIS_URL": server.url}, tmp_path / "lock"
+    lock.touch()
+    waits = f"sh -c 'while [ -e {lock} ]; do sleep 0.05; done; cat'"
+    written = fill(client, stream_entries(1))
+    arguments = ("consume", "--group", "g", "--claim-after", "1s")
+    with LykkeProcess(*arguments, "--consumer", "a", "--exec", waits, env=env) as frozen:
+        wait_until(lambda: list(pending(client, "g")), "it has it")
+        frozen.send(signal.SIGSTOP)
+        other = run_lykke(*arguments, "--consumer", "b", "--count", 1, env=env)
+        assert [row["id"] for row in other.rows] == written
+        frozen.send(signal.SIGCONT)
+        lock.unlink()
+        assert frozen.row()["id"] == written[0]
+        later = fill(client, stream_entries(1))
+        assert frozen.row()["id"] == later[0]
+        wait_until(lambda: not list(pending(client, "g")), "all are acknowledged")
