@@ -215,14 +215,14 @@ class Following:
 
     def _report(self, status: Status) -> None:
         match status:
-            case Connected(channel, None):
-                logger.info("Following %s.", channel)
-            case Connected(channel, gap) if self._tail.has_history:
-                logger.info("Following %s again; what came meanwhile is read.", channel)
-            case Connected(channel, Gap() as gap):
+            case Connected(gap=None, followed=place):
+                logger.info("Following %s.", place)
+            case Connected(followed=place) if self._tail.has_history:
+                logger.info("Following %s again; what came meanwhile is read.", place)
+            case Connected(gap=Gap() as gap, followed=place):
                 logger.warning(
                     "Following %s again; entries from %s to %s may be missing.",
-                    channel,
+                    place,
                     gap.started_at.isoformat(timespec="milliseconds"),
                     gap.ended_at.isoformat(timespec="milliseconds"),
                 )

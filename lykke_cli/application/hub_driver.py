@@ -183,7 +183,7 @@ class HubDriver:
             self._service.fail(error)
 
     async def _follow_link(self) -> None:
-        self._tell(Connected("no channels yet", None))
+        self._tell(Connected("no channels yet", None, self._link.node))
         while True:
             match await self._link.next():
                 case Deliveries() as deliveries:
@@ -191,7 +191,7 @@ class HubDriver:
                     await asyncio.sleep(0)  # however much comes, others have their turn
                 case Gap() as gap:
                     self._reconnects += 1
-                    self._tell(Connected(in_words(self._link.channels), gap))
+                    self._tell(Connected(in_words(self._link.channels), gap, self._link.node))
                     self._service.carry_out(self._service.hub.reconnected())
                     self._pace_changed.set()
                 case SubscriptionLost() as error:

@@ -64,6 +64,10 @@ class Reconnecting(Subscription):
     def is_connected(self) -> bool:
         return self._current is not None and self._attempt is None
 
+    @property
+    def node(self) -> str | None:
+        return None if self._current is None else self._current.node
+
     async def next(self) -> Deliveries | Gap | ServerUnavailable:
         """What happens next, in order; a cancelled call leaves everything as it was.
 

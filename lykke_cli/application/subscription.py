@@ -129,6 +129,10 @@ class Subscription(ABC):
     def channels(self) -> frozenset[Channel]:
         return frozenset(self._channels)
 
+    @property
+    def node(self) -> str | None:
+        return None
+
     async def add(self, channels: Iterable[Channel]) -> None:
         async with self._changing:
             self._check_open()

@@ -68,6 +68,13 @@ class Connected(msgspec.Struct, frozen=True):
     """What is followed, in words."""
     gap: Gap | None
     """The time without one before it, if this is not the first to be told of."""
+    node: str | None = None
+    """Which of several servers it is followed at; None where there is but one."""
+
+    @property
+    def followed(self) -> str:
+        """What is followed, and where, in words."""
+        return self.channel if self.node is None else f"{self.channel} at {self.node}"
 
 
 class Disconnected(msgspec.Struct, frozen=True):
@@ -422,7 +429,7 @@ class Tail:
 
     def _connected(self, gap: Gap | None) -> Connected:
         is_first, self._has_connected = not self._has_connected, True
-        return Connected(in_words(self._channels), None if is_first else gap)
+        return Connected(in_words(self._channels), None if is_first else gap, self._link.node)
 
     def _carry_out(self, told: Iterable[Told]) -> Iterator[Event]:
         for one in told:

@@ -214,8 +214,8 @@ def _log(status: Status) -> None:
     match status:
         case Disconnected(reason):
             logger.warning("%s Subscribing again.", reason)
-        case Connected(_, Gap()):
-            logger.warning("Subscribed again; what came meanwhile is read.")
+        case Connected(gap=Gap(), followed=place):
+            logger.warning("Subscribed again to %s; what came meanwhile is read.", place)
         case HistoryAway(reason):
             logger.warning("%s It is tried again.", reason)
         case HistoryRead(after_failure=True):

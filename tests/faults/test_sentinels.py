@@ -39,12 +39,14 @@ def test_a_tail_goes_on_at_the_new_primary(
         Writer(postgres_server, postgres_database, watched.replica) as writer,
         everything(writer, env) as tail,
     ):
-        tail.wait_for("following")
+        first, second = (f"127.0.0.1:{one.port}" for one in (watched.primary, watched.replica))
+        tail.wait_for(f"following auditlog:{writer.user} at {first}")
         writer.wait_for(30)
         getattr(watched.primary, how)()
         tail.wait_for("trying again")
         watched.wait_for_fail_over(watched.replica)
         tail.wait_for("connected again")
+        tail.wait_for(f"{second} is followed now, no longer {first}")
         writer.wait_for(30)
         with watched.replica.client() as client:
             assert client.pubsub_numsub(f"auditlog:{writer.user}")[0][1] == 1

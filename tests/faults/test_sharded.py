@@ -133,7 +133,9 @@ def test_a_primary_goes(
         node = owner(cluster, writer.user)
         getattr(node, how)()
         replica = cluster.replicas[cluster.primaries.index(node)]
-        following.wait_for("connected again")
+        following.wait_for(
+            f"127.0.0.1:{replica.port} is followed now, no longer 127.0.0.1:{node.port}"
+        )
         wait_until(lambda: owner(cluster, writer.user) is replica, "a fail-over", 30)
         writer.wait_for(200)
         if how == "freeze":

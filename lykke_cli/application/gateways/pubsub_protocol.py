@@ -155,6 +155,11 @@ class MultiplexedSubscription(PubSubSubscription, Protocol):
         """What is followed at this moment."""
         ...
 
+    @property
+    def node(self) -> str | None:
+        """Which of several servers it is connected to; None where there is but one."""
+        ...
+
     async def add(self, channels: Iterable[Channel]) -> None:
         """Follow these too; returns when the server has confirmed each of them.
 

@@ -65,6 +65,7 @@ class Reporter:
         self._connected_at: datetime | None = None
         self._lost_at: datetime | None = None
         self._channel = ""
+        self._node: str | None = None
         self._caught_up = False
         self.entries = 0
         self.activity_types: set[str] = set()
@@ -143,8 +144,8 @@ class Reporter:
     def heard(self, event: Event | Tick) -> Iterator[Event]:
         """Tell the person, where it is news, and yield what to carry out, each in its turn."""
         match event:
-            case Connected(channel, gap):
-                self._channel = channel
+            case Connected(channel, gap, node):
+                self._channel, self._node = channel, node
                 self._connected_at = datetime.now(UTC)
                 if gap is not None and not self._with_history:
                     self._gaps += 1
@@ -224,18 +225,22 @@ class Reporter:
         if self._with_history:
             recovered = f" · {self.recovered + self._scene.held_rows} recovered"
         sought = f" · /{self.sought}" if self.sought else ""
-        text = f"{self._state(width)} · {printed}{recovered}{lag}{sought}"
+        rest = f" · {printed}{recovered}{lag}{sought}"
+        text = self._state(width, self._node) + rest
+        if cells_of(text) > width:
+            text = self._state(width, None) + rest
         hint = f" · {self.hint}" if self.hint else ""
         return text + hint if cells_of(text + hint) <= width else text
 
-    def _state(self, width: int) -> str:
+    def _state(self, width: int, node: str | None) -> str:
         if self.paused is not None:
             return self.paused
         if not self._channel:
             return "○ connecting"
         if self._connected_at is not None:
             channel = f"{self._channel} " if width >= _WIDE else ""
-            return f"● {channel}since {self.clock.time(self._connected_at)}"
+            place = f"at {node} " if node is not None else ""
+            return f"● {channel}{place}since {self.clock.time(self._connected_at)}"
         if self._lost_at is None:
             return "○ not connected"
         away = (datetime.now(UTC) - self._lost_at).total_seconds() // 1

@@ -93,12 +93,14 @@ class Scene:
         """How many recovered rows wait for the end of the outage."""
         self._has_read = False
         self._history_is_away = False
+        self._node: str | None = None
 
     def take(self, event: Event | Tick, now: float) -> Iterator[Step]:
         """What comes of an event at `now`, in seconds by any clock that runs steadily."""
         match event:
             case Connected():
                 yield from self._connected(event, now)
+                yield from self._moved(event.node)
                 yield event
             case Disconnected(reason, since):
                 yield from self.release()
@@ -140,7 +142,7 @@ class Scene:
         if gap is None:  # a break before it is none of what is followed
             yield from self.release()
             self._outage = None
-            yield Line(f"following {event.channel}")
+            yield Line(f"following {event.followed}")
             if self._warning is not None:
                 yield Line(self._warning)
         elif not self._with_history:
@@ -155,6 +157,11 @@ class Scene:
             outage.gap, outage.hold_until = gap, now + HOLD_TIME
             if self._history_is_away or not self._is_among_rows:
                 yield from self._reading(outage, gap)
+
+    def _moved(self, node: str | None) -> Iterator[Line]:
+        before, self._node = self._node, node
+        if before is not None and node not in (None, before):
+            yield Line(f"{node} is followed now, no longer {before}")
 
     def _reading(self, outage: _Outage, gap: Gap) -> Iterator[Line]:
         if not outage.is_end_told:

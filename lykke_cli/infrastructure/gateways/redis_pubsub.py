@@ -30,7 +30,7 @@ from lykke_cli.infrastructure.redis.connection import Command, Refused, Subscrib
 from lykke_cli.infrastructure.redis.patterns import commands_for
 from lykke_cli.infrastructure.redis.topology import locate
 from lykke_cli.infrastructure.redis.topology import why_not as find_out_why_not
-from lykke_cli.infrastructure.redis.urls import RedisAddress, parse_redis_url
+from lykke_cli.infrastructure.redis.urls import RedisAddress, parse_redis_url, shown
 
 if TYPE_CHECKING:  # redis-py is slow to import: who only subscribes does without
     from redis.asyncio import ConnectionPool, Redis
@@ -274,7 +274,7 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
         self, address: RedisAddress, commands: Sequence[Command]
     ) -> SubscribedConnection:
         """A connection to there, with the commands answered; raises OSError and Refused."""
-        why_not = None
+        node = why_not = None
         if address.among is not None:
             node = (address.options["host"], address.options["port"])
             why_not = partial(find_out_why_not, address, node)
@@ -285,6 +285,7 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
             health=self._health_interval,
             why_not=why_not,
         )
+        link.node = node and shown(node)
         self._links.add(link)
         return link
 
@@ -357,6 +358,10 @@ class RedisSubscription(Subscription):
         super().__init__(gateway, channels)
         self._redis = gateway
         self._link: SubscribedConnection | None = None
+
+    @property
+    def node(self) -> str | None:
+        return None if self._link is None else self._link.node
 
     async def _open(self) -> None:
         self._link = await self._redis._connect(self._channels)

@@ -14,6 +14,7 @@ import msgspec
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.errors import ServerUnavailable, UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import (
+    MOST_NAMED,
     Channel,
     Deliveries,
     Gap,
@@ -174,6 +175,13 @@ class ShardedSubscription(Subscription):
         super().__init__(gateway, channels)
         self._redis = gateway
         self._links: dict[object, SubscribedConnection] = {}
+
+    @property
+    def node(self) -> str | None:
+        nodes = {link.node for link in self._links.values() if link.node is not None}
+        return (
+            f"{len(nodes)} nodes" if len(nodes) > MOST_NAMED else ", ".join(sorted(nodes)) or None
+        )
 
     async def add(self, channels: Iterable[Channel]) -> None:
         asked = set(channels)

@@ -67,6 +67,8 @@ class SubscribedConnection(asyncio.BufferedProtocol):
         self._heard = self._loop.time()
         self._asked: float | None = None
         self._why_not = why_not
+        self.node: str | None = None
+        """Which of several servers it is to; None where there is but one."""
         self._asking: asyncio.Task[None] | None = None
 
     @classmethod

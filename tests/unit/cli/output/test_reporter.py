@@ -52,6 +52,15 @@ def test_the_status_line_follows_what_happens(drawn: Drawn) -> None:
     assert "○ not connected for 1 min 30 s, trying again · 1 entry" in drawn(reporter)
 
 
+def test_the_status_line_names_the_node_that_is_followed_where_it_fits(drawn: Drawn) -> None:
+    reporter = a_reporter()
+    reporter.happened(Connected("auditlog:1", None, "10.0.0.1:7000"))
+    assert drawn(reporter).startswith("● at 10.0.0.1:7000 since ")
+    reporter.happened(Connected("auditlog:1", None, f"{'h' * 60}:7000"))
+    assert drawn(reporter).startswith("● since ")
+    assert drawn(reporter).endswith(" · 0 entries · 0 recovered")
+
+
 def test_the_status_line_tells_of_a_pause_and_of_what_is_sought(drawn: Drawn) -> None:
     reporter = a_reporter()
     reporter.happened(Connected("auditlog:1", None))

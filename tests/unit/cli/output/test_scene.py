@@ -224,3 +224,19 @@ def test_whatever_happens_the_rows_and_places_keep_their_order(events: list[Even
     kept = (Print, Save, HistoryRead)
     assert [s for s in steps if isinstance(s, kept)] == [e for e in events if isinstance(e, kept)]
     assert scene.held_rows == 0
+
+
+@pytest.mark.parametrize("with_history", [True, False])
+def test_another_node_is_told_of_once(with_history: bool) -> None:
+    scene = Scene(Clock(UTC), with_history=with_history, is_among_rows=False)
+    lines = told(scene, Connected("c", None, "10.0.0.1:1"), READ)
+    assert lines == ["following c at 10.0.0.1:1"]
+    for node in ("10.0.0.1:1", "10.0.0.2:2", "10.0.0.2:2"):
+        lines += told(scene, LOST, Connected("c", AGAIN.gap, node), READ)
+    assert [line for line in lines if "10.0.0.2" in line] == [
+        "10.0.0.2:2 is followed now, no longer 10.0.0.1:1"
+    ]
+
+
+def test_one_server_has_no_node_to_be_told_of() -> None:
+    assert not any("None" in line for line in told(a_scene(), LOST, AGAIN, READ))
