@@ -88,6 +88,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.live
 	$(BIN)/python -m tests.benchmarks.backfill
 	$(BIN)/python -m tests.benchmarks.history
+	$(BIN)/python -m tests.benchmarks.unit_of_work
 
 # The bridge beside what one would write with FastAPI: some ten minutes.
 bench-web: $(STAMP)
