@@ -6,12 +6,14 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import trustme
 
 from tests.faults.proxy import Proxy
 
 YEAR = datetime.timedelta(days=365)
+_HANDSHAKE = b"\x16"  # the first byte of TLS
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,49 @@ class TlsProxy(Proxy):
     HOST = "localhost"
 
     def __init__(self, target: int, context: ssl.SSLContext, *, postgres: bool = False) -> None:
-        super().__init__(target)
+        super().__init__(target, tls=None if postgres else context)
         self._context = context
         self._postgres = postgres
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self) -> None:
         # What a client that refuses the certificate does to the handshake is its own affair.
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        await super()._serve()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.CancelledError):
             if self._postgres:
                 await reader.readexactly(8)  # SSLRequest
                 writer.write(b"S")
-            await writer.start_tls(self._context)
+                await writer.start_tls(self._context)
             await super()._connected(reader, writer)
+        writer.close()
+
+
+class TlsOrPlainProxy(Proxy):
+    """Speaks TLS with whoever begins with it, and passes on what others say as it is.
+
+    So the servers behind such proxies may talk to each other plainly at the addresses at which
+    clients find them by TLS.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(0)
+        self._secured = TlsProxy(0, context)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._secured.lead_to(self.port)
+        self._secured.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._secured.__exit__(*exc_info)
+        super().__exit__(*exc_info)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.CancelledError):
+            first = await reader.read(65536)
+            target = self._secured.port if first[:1] == _HANDSHAKE else self._target
+            await self._pass_on(reader, writer, target, first)
         writer.close()

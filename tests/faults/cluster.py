@@ -1,5 +1,6 @@
 """A cluster of three primaries with a replica each, on loopback."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Self
 
@@ -7,22 +8,37 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.faults.proxy import Proxy
 from tests.servers import RedisServer, free_port, wait_until
 
 SLOTS = 16_384
+NODES = 6
 NODE_TIMEOUT = 1_000  # milliseconds of silence, after which a node counts as gone
 
 
 class ClusterNode(RedisServer):
-    """It remembers the others over a restart."""
+    """It remembers the others over a restart. Clients and other nodes find it behind `front`."""
 
-    def __init__(self) -> None:
+    def __init__(self, front: Proxy | None = None) -> None:
         self.bus_port = free_port()
+        self.front = front
+        announced = () if front is None else ("--cluster-announce-port", str(front.port))
         super().__init__(
             *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"),
             *("--cluster-port", str(self.bus_port), "--cluster-node-timeout", str(NODE_TIMEOUT)),
             *("--repl-diskless-sync-delay", "0", "--cluster-allow-replica-migration", "no"),
+            *announced,
         )
+
+    def start(self) -> None:
+        super().start()
+        if self.front is not None:
+            self.front.lead_to(self.port)
+
+    @property
+    def found_at(self) -> int:
+        """The port that the cluster names."""
+        return self.port if self.front is None else self.front.port
 
     @property
     def id(self) -> str:
@@ -41,11 +57,17 @@ class ClusterNode(RedisServer):
 
 
 class RedisCluster:
-    """The whole of it, for the length of a block."""
+    """The whole of it, for the length of a block; each node is behind one of the `fronts`, if any.
+
+    They are six.
+    """
+
+    def __init__(self, fronts: Sequence[Proxy] = ()) -> None:
+        self._fronts: Sequence[Proxy | None] = fronts or [None] * NODES
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.nodes = [stack.enter_context(ClusterNode()) for _ in range(6)]
+            self.nodes = [stack.enter_context(ClusterNode(front)) for front in self._fronts]
             self.primaries, self.replicas = self.nodes[:3], self.nodes[3:]
             for number, node in enumerate(self.primaries):
                 first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3 - 1
@@ -65,11 +87,19 @@ class RedisCluster:
 
     @property
     def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.found_at}" for node in self.nodes)
 
     def introduce(self, node: ClusterNode) -> None:
         first = self.nodes[0]
         first.ask("CLUSTER", "MEET", "127.0.0.1", node.port, node.bus_port)
+
+    def join(self, new: ClusterNode) -> None:
+        """Take one more, a primary without slots, and wait until all know it."""
+        self.nodes.append(new)
+        self.primaries.append(new)
+        self.introduce(new)
+        wait_until(lambda: all(map(self._knows_all, self.nodes)), "all know the new one")
+        wait_until(new.is_joined, "it is joined")
 
     def followed(self, channel: str) -> ClusterNode | None:
         """The node on which the channel has a subscriber."""

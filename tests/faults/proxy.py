@@ -1,6 +1,7 @@
 """A TCP proxy that can swallow bytes, or cut connections off after so many answers."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,8 +14,9 @@ class Proxy:
 
     HOST = "127.0.0.1"
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
+        self._tls = tls
         self._target = target
         self._flowing = True
         self._answering = True
@@ -71,7 +73,9 @@ class Proxy:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._connected, self.HOST, 0, family=AF_INET)
+        server = await asyncio.start_server(
+            self._connected, self.HOST, 0, family=AF_INET, ssl=self._tls
+        )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
@@ -81,8 +85,18 @@ class Proxy:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.CancelledError):
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
-            await asyncio.gather(self._pump(reader, up_writer), self._answer(up_reader, writer))
+            await self._pass_on(reader, writer, self._target)
+
+    async def _pass_on(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        target: int,
+        first: bytes = b"",
+    ) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", target)
+        up_writer.write(first)
+        await asyncio.gather(self._pump(reader, up_writer), self._answer(up_reader, writer))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,10 +1,12 @@
 """A primary, its replica, and three Sentinels that watch them, all on loopback."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
 import redis
 
+from tests.faults.proxy import Proxy
 from tests.servers import RedisServer, redis_binary, wait_until
 
 SERVICE = "lykke-test"
@@ -14,16 +16,16 @@ DOWN_AFTER = 500  # milliseconds of silence
 class Sentinel(RedisServer):
     """Its configuration file is its own: it is written again and again."""
 
-    def __init__(self, primary: RedisServer) -> None:
+    def __init__(self, port: int) -> None:
         super().__init__()
-        self._watched = primary
+        self._watched = port  # where the primary is found
 
     def _command(self, port: int) -> tuple[list[str], dict[str, Any]]:
         file = self.folder / "sentinel.conf"
         if not file.exists():
             file.write_text(
                 f"port {port}\nbind 127.0.0.1\ndir {self.folder}\n"
-                f"sentinel monitor {SERVICE} 127.0.0.1 {self._watched.port} 2\n"
+                f"sentinel monitor {SERVICE} 127.0.0.1 {self._watched} 2\n"
                 f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}\n"
                 f"sentinel failover-timeout {SERVICE} 3000\n"
             )
@@ -38,16 +40,27 @@ class Sentinel(RedisServer):
 
 
 class Watched:
-    """The whole of it, for the length of a block."""
+    """The whole of it, for the length of a block.
+
+    With `fronts`, five, the primary, the replica and the Sentinels are found behind one each.
+    """
+
+    def __init__(self, fronts: Sequence[Proxy] = ()) -> None:
+        self._fronts = fronts
+        self._found_at: dict[RedisServer, int] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.primary = stack.enter_context(RedisServer("--repl-diskless-sync-delay", "0"))
-            self.replica = stack.enter_context(
-                RedisServer("--replicaof", f"127.0.0.1 {self.primary.port}")
-            )
+            own = ("--repl-diskless-sync-delay", "0")
+            self.primary = stack.enter_context(RedisServer(*own, *self._announced(0)))
+            port = self._place(self.primary)
+            following = ("--replicaof", f"127.0.0.1 {port}")
+            self.replica = stack.enter_context(RedisServer(*following, *self._announced(1)))
+            self._place(self.replica)
             wait_until(self._is_replicating, "the replica follows")
-            self.sentinels = [stack.enter_context(Sentinel(self.primary)) for _ in range(3)]
+            self.sentinels = [stack.enter_context(Sentinel(port)) for _ in range(3)]
+            for sentinel in self.sentinels:
+                self._place(sentinel)
             wait_until(self._is_watched, "the Sentinels know each other and the replica")
             self._stack = stack.pop_all()
         return self
@@ -57,8 +70,26 @@ class Watched:
 
     @property
     def url(self) -> str:
-        nodes = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        ports = [self.found_at(sentinel) for sentinel in self.sentinels]
+        nodes = ",".join(f"127.0.0.1:{port}" for port in ports)
         return f"redis+sentinel://{nodes}/{SERVICE}/0"
+
+    def found_at(self, server: RedisServer) -> int:
+        """The port by which the Sentinels and the clients come to it."""
+        return self._found_at[server]
+
+    def _announced(self, number: int) -> tuple[str, ...]:
+        """Which port another server is told."""
+        return ("--replica-announce-port", str(self._fronts[number].port)) if self._fronts else ()
+
+    def _place(self, server: RedisServer) -> int:
+        port = server.port
+        if self._fronts:
+            front = self._fronts[len(self._found_at)]
+            front.lead_to(port)
+            port = front.port
+        self._found_at[server] = port
+        return port
 
     def is_primary(self, server: RedisServer) -> bool:
         """Whether most Sentinels say so."""
@@ -66,7 +97,7 @@ class Watched:
         for sentinel in self.sentinels:
             with sentinel.client() as client:
                 _, port = client.sentinel_get_master_addr_by_name(SERVICE)
-                votes += port == server.port
+                votes += port == self.found_at(server)
         return votes >= 2
 
     def wait_for_fail_over(self, server: RedisServer) -> None:

@@ -7,6 +7,7 @@ from most of the others says so after a while; it answers, and passes nothing on
 
 import asyncio
 import random
+import ssl
 from binascii import crc_hqx
 from collections.abc import Iterable
 from contextlib import suppress
@@ -44,11 +45,15 @@ async def find_joined(address: RedisAddress, cluster: Cluster) -> Node:
     Those it knows are remembered. Raises OSError and Refused; there is no time-out: it is the
     caller's.
     """
+    return await _find_joined(address, cluster, address.tls())
+
+
+async def _find_joined(address: RedisAddress, cluster: Cluster, tls: ssl.SSLContext | None) -> Node:
     nodes = random.sample(cluster.nodes, len(cluster.nodes))
     failures = list[Exception]()
     for start in range(0, len(nodes), ASKED_AT_ONCE):
         some = nodes[start : start + ASKED_AT_ONCE]
-        tasks = {asyncio.create_task(_look(address, node)) for node in some}
+        tasks = {asyncio.create_task(_look(address, node, tls)) for node in some}
         try:
             for asked in asyncio.as_completed(tasks):
                 try:
@@ -61,6 +66,8 @@ async def find_joined(address: RedisAddress, cluster: Cluster) -> Node:
                 return node
         finally:
             await end(tasks)
+            for task in tasks:  # what the others failed for is of no interest
+                task.cancelled() or task.exception()
     refusals = [error for error in failures if isinstance(error, Refused)]
     raise (refusals or failures)[0]
 
@@ -91,10 +98,9 @@ def slot_of(channel: bytes) -> int:
 
 async def find_slots(address: RedisAddress, cluster: Cluster) -> Slots:
     """As a node sees it that is joined with the others; raises as `find_joined` does."""
-    node = await find_joined(address, cluster)
-    *_, answer = await ask(
-        *node, [*login(address.options), ("CLUSTER", "SLOTS")], tls=address.tls()
-    )
+    tls = address.tls()  # made once for all of them: it takes a while
+    node = await _find_joined(address, cluster, tls)
+    *_, answer = await ask(*node, [*login(address.options), ("CLUSTER", "SLOTS")], tls=tls)
     if isinstance(answer, hiredis.ReplyError):
         raise Refused(f"{answer} (by {shown(node)})")
     found = []
@@ -109,17 +115,19 @@ async def find_slots(address: RedisAddress, cluster: Cluster) -> Slots:
 
 async def check_is_joined(address: RedisAddress, node: Node) -> None:
     """Raises OSError where it is not, and Refused."""
-    await _look(address, node)
+    await _look(address, node, address.tls())
 
 
 async def members(address: RedisAddress, node: Node) -> list[Member]:
     """All nodes that this one knows; raises as `check_is_joined` does."""
-    return (await _look(address, node))[1]
+    return (await _look(address, node, address.tls()))[1]
 
 
-async def _look(address: RedisAddress, node: Node) -> tuple[Node, list[Member]]:
+async def _look(
+    address: RedisAddress, node: Node, tls: ssl.SSLContext | None
+) -> tuple[Node, list[Member]]:
     questions = [*login(address.options), ("CLUSTER", "INFO"), ("CLUSTER", "NODES")]
-    *_, info, nodes = await ask(*node, questions, tls=address.tls())
+    *_, info, nodes = await ask(*node, questions, tls=tls)
     if isinstance(info, hiredis.ReplyError):
         if str(info).startswith("NOPERM"):
             return node, []  # it cannot be known

@@ -6,6 +6,7 @@ most of them say is tried first, and it has to say of itself that it is a primar
 """
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -24,19 +25,28 @@ ROLE_TIME = 1.0  # seconds for a server to say what it is
 
 async def find_primary(address: RedisAddress, sentinels: Sentinels) -> Node:
     """Raises OSError and Refused; there is no time-out: it is the caller's."""
-    votes = await _votes(address, sentinels)
+    tls = address.tls()  # made once for all of them: it takes a while
+    votes = await _votes(address, sentinels, tls)
+    refused: ssl.SSLError | None = None
     for node, _ in votes.most_common():
-        if await _is_primary(address, node):
-            return node
+        try:
+            if await _is_primary(address, node, tls):
+                return node
+        except ssl.SSLError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
     named = ", ".join(map(shown, votes))
     raise ConnectionError(f"its Sentinels name {named} as primary, which does not answer as one")
 
 
-async def _votes(address: RedisAddress, sentinels: Sentinels) -> Counter[Node]:
+async def _votes(
+    address: RedisAddress, sentinels: Sentinels, tls: ssl.SSLContext | None
+) -> Counter[Node]:
     """Which node how many of them take for the primary."""
     votes, failures = Counter[Node](), list[Exception]()
     majority = len(sentinels.nodes) // 2 + 1
-    async with _asked(address, sentinels) as answers:
+    async with _asked(sentinels, tls) as answers:
         try:
             async with asyncio.timeout(None) as voting:
                 async for _, answer in answers:
@@ -64,7 +74,7 @@ async def opinions(
     said: dict[Node, Node | Exception] = {
         node: TimeoutError("no answer in time") for node in sentinels.nodes
     }
-    async with _asked(address, sentinels) as answers:
+    async with _asked(sentinels, address.tls()) as answers:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 async for sentinel, answer in answers:
@@ -74,14 +84,14 @@ async def opinions(
 
 @asynccontextmanager
 async def _asked(
-    address: RedisAddress, sentinels: Sentinels
+    sentinels: Sentinels, tls: ssl.SSLContext | None
 ) -> AsyncGenerator[AsyncGenerator[tuple[Node, Node | Exception]]]:
     """The answers of the Sentinels, as they come."""
     told: asyncio.Queue[tuple[Node, Node | Exception]] = asyncio.Queue()
 
     async def ask_one(node: Node) -> None:
         try:
-            told.put_nowait((node, await _vote(address, sentinels, node)))
+            told.put_nowait((node, await _vote(sentinels, node, tls)))
         except (OSError, Refused) as error:
             told.put_nowait((node, error))
 
@@ -96,9 +106,9 @@ async def _asked(
         await end(tasks)
 
 
-async def _vote(address: RedisAddress, sentinels: Sentinels, node: Node) -> Node:
+async def _vote(sentinels: Sentinels, node: Node, tls: ssl.SSLContext | None) -> Node:
     question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinels.service)
-    *_, answer = await ask(*node, [*login(sentinels.options), question], tls=address.tls())
+    *_, answer = await ask(*node, [*login(sentinels.options), question], tls=tls)
     if isinstance(answer, hiredis.ReplyError):
         raise Refused(f"{answer} (by the Sentinel {shown(node)})")
     if answer is None:
@@ -113,11 +123,16 @@ async def _vote(address: RedisAddress, sentinels: Sentinels, node: Node) -> Node
     raise ConnectionError(f"{shown(node)} does not answer as a Sentinel")
 
 
-async def _is_primary(address: RedisAddress, node: Node) -> bool:
-    """False where it is a replica, or does not answer; one that may not be asked counts as one."""
+async def _is_primary(address: RedisAddress, node: Node, tls: ssl.SSLContext | None) -> bool:
+    """False where it is a replica, or does not answer; one that may not be asked counts as one.
+
+    Raises SSLError where its certificate is not accepted.
+    """
     try:
         async with asyncio.timeout(ROLE_TIME):
-            *_, answer = await ask(*node, [*login(address.options), ("ROLE",)], tls=address.tls())
+            *_, answer = await ask(*node, [*login(address.options), ("ROLE",)], tls=tls)
+    except ssl.SSLError:
+        raise
     except (OSError, TimeoutError):
         return False
     return not isinstance(answer, list) or answer[:1] == [b"master"]
