@@ -1,14 +1,18 @@
 """Where Redis is a cluster: nodes are killed, frozen and cut off while a writer goes on."""
 
+import asyncio
 import uuid
+from functools import partial
 
 import pytest
 
 from lykke_cli import RedisPubSubGateway
 from lykke_cli.cli.exit_codes import ExitCode
+from tests.builders import entity, wire
 from tests.cli_process import LykkeProcess, run_lykke
 from tests.faults.cluster import ClusterNode, RedisCluster
-from tests.faults.writer import FAST, Writer, everything
+from tests.faults.listener import listening
+from tests.faults.writer import FAST, GatewayWriter, Writer, everything
 from tests.servers import PostgresServer, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
@@ -50,6 +54,35 @@ def test_the_followed_node_goes_during_a_tail(
             writer.stop()
             node_of(cluster, writer).cut_subscribers()
             writer.assert_printed_exactly_once(tail)
+
+
+def test_what_is_published_by_a_node_that_is_new_comes_live(
+    cluster: RedisCluster, env: dict[str, str]
+) -> None:
+    user = uuid.uuid4()
+    with ClusterNode() as new, LykkeProcess("tail", user, "--live-only", env=env) as tail:
+        tail.wait_for("following")
+        cluster.join(new)
+        with new.client() as client:
+            client.publish(f"auditlog:{user}", wire(entity(user)))
+        wait_until(lambda: b"\n" in tail.stdout, "it is printed")
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+async def test_without_a_database_what_is_missing_lies_in_a_gap(
+    cluster: RedisCluster, postgres_server: PostgresServer, postgres_database: str, how: str
+) -> None:
+    make = partial(RedisPubSubGateway, cluster.url, connect_timeout=0.5, health_interval=0.5)
+    with GatewayWriter(make, postgres_server, postgres_database, cluster.nodes[0]) as writer:
+        async with listening(writer.user, make()) as listener:
+            await asyncio.to_thread(writer.wait_for, 30)
+            node = await asyncio.to_thread(node_of, cluster, writer)
+            await asyncio.to_thread(getattr(node, how))
+            await listener.until_gaps(1)
+            await asyncio.to_thread(writer.wait_for, 30)
+            if how == "freeze":
+                node.thaw()
+            await listener.assert_what_is_missing_was_told(writer)
 
 
 async def test_what_is_published_by_one_node_arrives_by_another(cluster: RedisCluster) -> None:

@@ -3,15 +3,19 @@
 import asyncio
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from lykke_cli import Gap, RedisPubSubGateway
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.cli_process import run_lykke
+from tests.faults.listener import listening
+from tests.faults.proxy import Proxy
 from tests.faults.sentinels import SERVICE, Sentinel, Watched
-from tests.faults.writer import Writer, everything
-from tests.servers import PostgresServer, RedisServer
+from tests.faults.writer import GatewayWriter, RecordingWriter, Writer, everything
+from tests.servers import PostgresServer, RedisServer, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
@@ -91,8 +95,95 @@ def test_a_planned_fail_over_during_a_tail_loses_nothing(
         writer.assert_printed_exactly_once(tail)
 
 
+def fail_over(watched: Watched, how: str) -> None:
+    """Begin one, by hand where nothing happens to the primary."""
+    if how == "by hand":
+        with watched.sentinels[0].client() as client:
+            client.execute_command("SENTINEL", "FAILOVER", SERVICE)
+    else:
+        getattr(watched.primary, how)()
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze", "by hand"])
+def test_the_unit_of_work_goes_on_at_the_new_primary(
+    watched: Watched,
+    postgres_server: PostgresServer,
+    postgres_database: str,
+    env: dict[str, str],
+    how: str,
+) -> None:
+    make = partial(RedisPubSubGateway, watched.url, connect_timeout=0.5)
+    with (
+        RecordingWriter(make, postgres_server, postgres_database, watched.primary) as writer,
+        everything(writer, env) as tail,
+    ):
+        tail.wait_for("following")
+        writer.wait_for(30)
+        fail_over(watched, how)
+        watched.wait_for_fail_over(watched.replica)
+        if how == "freeze":  # it takes itself for the primary when it wakes up
+            watched.primary.thaw()
+        tail.wait_for("connected again")
+        wait_until(lambda: is_published_to(watched.replica), "it broadcasts by the new primary")
+        writer.wait_for(30)
+        writer.stop()
+        watched.replica.cut_subscribers()  # those back-dated wait for a full read
+        writer.assert_printed_exactly_once(tail)
+
+
+def is_published_to(server: RedisServer) -> bool:
+    with server.client() as client:
+        return "cmdstat_publish" in client.info("commandstats")
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze", "by hand"])
+async def test_without_a_database_what_is_missing_lies_in_a_gap(
+    watched: Watched, postgres_server: PostgresServer, postgres_database: str, how: str
+) -> None:
+    make = partial(RedisPubSubGateway, watched.url, connect_timeout=0.5, health_interval=0.5)
+    writer = GatewayWriter(make, postgres_server, postgres_database, watched.primary)
+    with writer:
+        async with listening(writer.user, make()) as listener:
+            await asyncio.to_thread(writer.wait_for, 30)
+            fail_over(watched, how)
+            await asyncio.to_thread(watched.wait_for_fail_over, watched.replica)
+            if how == "freeze":
+                watched.primary.thaw()
+            await listener.until_gaps(1)
+            await asyncio.to_thread(writer.wait_for, 30)
+            await listener.assert_what_is_missing_was_told(writer)
+
+
+def test_a_subscription_is_not_taken_to_a_replica_at_the_primarys_address(
+    postgres_server: PostgresServer, postgres_database: str, postgres_url: str
+) -> None:
+    with ExitStack() as stack:
+        fronts = [stack.enter_context(Proxy(0)) for _ in range(5)]
+        watched = stack.enter_context(Watched(fronts))
+        env = {"DATABASE_URL": postgres_url, "REDIS_URL": watched.url}
+        writer = stack.enter_context(Writer(postgres_server, postgres_database, watched.primary))
+        tail = stack.enter_context(everything(writer, env))
+        tail.wait_for("following")
+        writer.wait_for(30)
+        fronts[0].lead_to(watched.replica.port)
+        watched.primary.cut_subscribers()
+        tail.wait_for("trying again")
+        wait_until(lambda: was_asked(watched.replica), "its role is asked")
+        writer.wait_for(100)
+        with watched.replica.client() as client:
+            assert client.pubsub_numsub(f"auditlog:{writer.user}")[0][1] == 0
+        fronts[0].lead_to(watched.primary.port)
+        tail.wait_for("connected again")
+        writer.assert_printed_exactly_once(tail)
+
+
+def was_asked(server: RedisServer) -> bool:
+    with server.client() as client:
+        return "cmdstat_role" in client.info("commandstats")
+
+
 def test_a_sentinel_that_lies_is_outvoted(watched: Watched, env: dict[str, str]) -> None:
-    with RedisServer() as other, Sentinel(other) as liar:
+    with RedisServer() as other, Sentinel(other.port) as liar:
         url = watched.url.replace("//", f"//127.0.0.1:{liar.port},")
         result = run_lykke("publish", uuid.uuid4(), env=env | {"REDIS_URL": url})
         assert result.status == ExitCode.DONE

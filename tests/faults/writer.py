@@ -5,6 +5,7 @@ import random
 import threading
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -14,6 +15,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from lykke_cli import RedisPubSubGateway, ServerUnavailable, SqlAlchemyUnitOfWork
+from lykke_cli.application.messages import entity_message
 from lykke_cli.domain.audit_log import AuditLogEntity
 from tests.builders import INSERT, entity, row, wire
 from tests.cli_process import LykkeProcess
@@ -133,6 +136,48 @@ class Writer:
             result = tail.stop()
             assert Counter(line["id"] for line in result.rows) == committed
             assert result.status == 130
+
+
+class GatewayWriter(Writer):
+    """Publishes as an application on a gateway does, and remembers when it published what.
+
+    Of its first user alone.
+    """
+
+    def __init__(self, make: Callable[[], RedisPubSubGateway], *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._make = make
+        self._gateway: RedisPubSubGateway | None = None
+        self.published: dict[str, datetime] = {}
+
+    async def _publish(self, client: "redis.Redis", new: AuditLogEntity) -> None:
+        if self._gateway is None:
+            self._gateway = self._make()
+        began = datetime.now(UTC)
+        with suppress(ServerUnavailable):
+            message = entity_message(new)
+            await self._gateway.publish_to_user_channel(new.user_id, "auditlog", message)
+            if new.user_id == self.user:
+                self.published[str(new.id)] = began
+
+    async def _write(self) -> None:
+        await super()._write()
+        if self._gateway is not None:
+            await self._gateway.close()
+
+
+class RecordingWriter(GatewayWriter):
+    """Records by the unit of work: what is committed is broadcast by the gateway, or not."""
+
+    async def _write(self) -> None:
+        async with self._make() as gateway:
+            unit_of_work = SqlAlchemyUnitOfWork(self.url, gateway)
+            while not self._stop.is_set():
+                async with unit_of_work:
+                    await unit_of_work.create(self._entry())
+                self.written += 1
+                await asyncio.sleep(PAUSE)
+            await unit_of_work.close()
 
 
 def everything(writer: Writer, env: dict[str, str], **options: Any) -> LykkeProcess:
