@@ -82,7 +82,7 @@ async def catch_up(
         async for chunk in chunks:
             if chunk.notice is not None and not noticed:
                 noticed = True
-                yield Notice(chunk.notice)
+                yield Notice(chunk.notice, may_repeat=not chunk.exact)
             for action in merge.chunk(chunk):
                 match action:
                     case Print(arrivals):

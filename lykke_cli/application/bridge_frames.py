@@ -70,6 +70,12 @@ class ServersAre(_Frame, frozen=True, tag="status"):
     """live, redis_away or database_away."""
 
 
+class Noticed(_Frame, frozen=True, tag="notice"):
+    """Entries that came before may come again, and why."""
+
+    message: str
+
+
 class Problem(_Frame, frozen=True, tag="error"):
     """Something was refused, and why."""
 
@@ -96,6 +102,7 @@ _Known = (
     | CaughtUp
     | Heartbeat
     | ServersAre
+    | Noticed
     | Problem
     | Reconnect
     | _Wrapped
@@ -103,7 +110,17 @@ _Known = (
 _KNOWN_TYPES = {each.__struct_config__.tag for each in _Known.__args__}
 Entries = OneEntry | SeveralEntries
 FromChannel = OtherMessage | Unreadable
-Frame = Subscribed | Entries | CaughtUp | Heartbeat | ServersAre | Problem | Reconnect | FromChannel
+Frame = (
+    Subscribed
+    | Entries
+    | CaughtUp
+    | Heartbeat
+    | ServersAre
+    | Noticed
+    | Problem
+    | Reconnect
+    | FromChannel
+)
 
 
 class _Typed(msgspec.Struct):

@@ -53,6 +53,11 @@ def not_ready(name: str, why: str, *, what: str = "is not ready") -> ServerUnava
 
 def in_brackets(why: str) -> str:
     """A reason after what it is the reason of, on one line and not too long."""
-    line = " ".join(why.split())
-    cut = line if len(line) <= MAX_SHOWN_REASON else line[: MAX_SHOWN_REASON - 1] + "…"
-    return f" ({cut.rstrip('.')})" if cut else ""
+    line = on_one_line(why, MAX_SHOWN_REASON)
+    return f" ({line.rstrip('.')})" if line else ""
+
+
+def on_one_line(text: str, most: int) -> str:
+    """What a bridge says, in so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

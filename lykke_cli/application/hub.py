@@ -48,30 +48,29 @@ Why each reader is sent every entry once:
 
 The database may be a standby that lags, or several: what one answer showed, the next ones show too.
 One that has not come as far as the cursor with which a reader came cannot tell what is beyond: the
-reader waits until it can. Lost commits (`witnesses.py`) are the merge's matter. It knows the rows
-that it read, but not what only a reader of its own did: after a crash of the database before the
-next pass, such a row may come twice.
+reader waits until it can. Where commits may have been lost (`witnesses.py`), the trunk's cursor has
+witnesses among the rows that only a reader read, too (`marks.py`). Where some were, entries that
+readers were sent may come again: before them comes a line that says so, from the pass to all, from
+a reader's own read to that reader.
 """
 
-from collections import deque
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from datetime import datetime
 from uuid import UUID
 
 from lykke_cli.application import merge
 from lykke_cli.application.channel_types import AUDIT_LOG
-from lykke_cli.application.gateways.history_protocol import HistoryChunk
+from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
 from lykke_cli.application.hub_actions import Action, Passed, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.journal import JOURNAL_BYTES, JOURNAL_LINES, Line, Mark
 from lykke_cli.application.left_to_history import LeftToHistory
+from lykke_cli.application.marks import Marks
 from lykke_cli.application.member import ALL_BYTES, EVERYBODYS, Member, Members
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save, Verify
-from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry, to_line
+from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry
 from lykke_cli.application.reader import Reader, Stage
 from lykke_cli.application.unsettled import Unsettled
 
-MARKS = 64
-"""How many passes ago a reader may have left, to come back without the database."""
 IDS = 64
 """How many ids a checkpoint names at most: a quarter of them for what the reader was sent from
 elsewhere, the others for what the newest mark does not cover."""
@@ -82,7 +81,8 @@ class Hub:
     """Serves the readers of one channel type; see the module's docstring.
 
     `lines` and `line_bytes` bound each journal, that of all users `everybodys` times as much,
-    `all_bytes` all together, `ids` each checkpoint; `keep` and `hold` are the merge's.
+    `all_bytes` all together, `ids` each checkpoint; `keep` and `hold` are the merge's. `vouched` is
+    the history's.
     """
 
     def __init__(
@@ -96,18 +96,19 @@ class Hub:
         ids: int = IDS,
         keep: int = merge.KEPT_IDS,
         hold: int = merge.HELD_MESSAGES,
+        vouched: Callable[[Cursor, Cursor], Cursor],
     ) -> None:
         self._most_ids = ids
         self._trunk = Merge(keep=keep, hold=hold)
         self._members = Members(channel_type, lines, line_bytes, everybodys, all_bytes)
         self._waiting: dict[Reader, None] = {}  # in the order in which they came
         self._requests: dict[Reader | None, Request] = {}
-        self._marks: deque[Mark] = deque(maxlen=MARKS)
+        self._marks = Marks(vouched)
         self._passes = 0
-        self._position = 0
         self._unsettled = Unsettled(ids - ids // 4)
         self._wanted: ReadKind | None = None
         self._left = LeftToHistory()
+        self._told: Request | None = None  # by which pass readers were told of a loss
         self._whole_from: int | None = 1  # by this pass what an outage kept back is there
         self.outages = 0
         self.entries = 0  # printed
@@ -122,8 +123,7 @@ class Hub:
     @property
     def is_whole(self) -> bool:
         """Nothing is known to be missing: what came before the connection has been read."""
-        newest = self._marks[-1].number if self._marks else 0
-        return self._whole_from is not None and newest >= self._whole_from
+        return self._whole_from is not None and self._marks.number >= self._whole_from
 
     def is_caught_up(self, reader: Reader) -> bool:
         """The same for a reader, once it has taken what there is."""
@@ -174,7 +174,8 @@ class Hub:
             return [], self._try_to_attach(reader)
         if self._unsettled.room(member.user) < 0:
             return [], []  # until the next mark: the pass under way has read it, or will
-        end = member.end_at(self._marks[-1], self._unsettled.of(member.user))
+        assert self._marks.newest is not None
+        end = member.end_at(self._marks.newest, self._unsettled.of(member.user))
         return reader.take_lines(end), []
 
     # The channels
@@ -230,7 +231,8 @@ class Hub:
         if request.reader is not None:
             return self._chunk_for(request.reader, chunk)
         told = self._trunk.chunk(chunk)
-        actions = self._carry_out(one for one in told if isinstance(one, Print))
+        actions = self._tell(request, chunk)
+        actions += self._carry_out(one for one in told if isinstance(one, Print))
         if chunk.last:
             actions += self._end_pass(chunk, request.what)
         actions += self._carry_out(one for one in told if not isinstance(one, Print))
@@ -272,7 +274,7 @@ class Hub:
         # What is printed from now on comes into the journal. Before, it may have had another, or
         # all users together had one, or some of them.
         whole_from = self._passes if self._is_passing else self._passes + 1
-        begins = self._position if self._unsettled.of(reader.user) else 0
+        begins = self._members.position if self._unsettled.of(reader.user) else 0
         included = not self._is_passing
         member = self._members.new(reader.user_id, begins, whole_from, is_included=included)
         member.room = self._unsettled.room(reader.user)
@@ -293,6 +295,7 @@ class Hub:
                 if isinstance(one, Read):
                     self._passes, self._missed = self._passes + 1, 0
                     self._left.asked()
+                one = self._marks.witnessed(one)
                 self._requests[None] = request = Request(self._members.asked_about(), one)
                 actions.append(request)
         return actions
@@ -301,30 +304,31 @@ class Hub:
         """Put into the journals what the trunk prints."""
         told: dict[Member, None] = {}
         for arrival in arrivals:
-            members, message = self._members.whose(arrival), arrival.message
-            if not members:
-                continue
-            self._position += 1
-            id, at = None, ""
-            if isinstance(message, Entry | UnreadableEntry):
-                id, at = message.id, message.occurred_at
+            members, message = self._members.append(arrival), arrival.message
+            told |= dict.fromkeys(members)
+            if members and isinstance(message, Entry | UnreadableEntry):
                 self.entries += 1
                 if arrival.source == "recovered":
                     self.recovered += 1
                     self._missed += any(one.should_have_heard(self._passes) for one in members)
-                self._unsettled.add(message.user_id, id, at)
-            line = Line(self._position, to_line(message), id, at)
-            for member in members:
-                self._members.append(member, line)
-                told[member] = None
+                self._unsettled.add(message.user_id, message.id, message.occurred_at)
         if any(self._unsettled.is_half_full(member.user) for member in told):
             self._want(ReadKind.RECENT)
-        return self._wake(member for member in told if self._unsettled.room(member.user) >= 0)
+        return self._wake(told)
+
+    def _tell(self, request: Request, chunk: HistoryChunk) -> list[Action]:
+        """A pass found that commits were lost: say so before what comes again for it."""
+        if chunk.exact or chunk.notice is None or self._told is request:
+            return []
+        self._told = request
+        self._members.tell(chunk.notice)
+        return self._wake(self._members.all())
 
     def _wake(self, members: Iterable[Member]) -> list[Action]:
         return [
             Wake(reader)
             for member in members
+            if self._unsettled.room(member.user) >= 0  # else the next mark lets them take
             for reader in member.readers
             if reader.stage is Stage.FOLLOWING
         ]
@@ -347,16 +351,7 @@ class Hub:
         is_full = any(self._unsettled.room(one.user) <= 0 for one in self._members.all())
         if self._left.is_missing_from(chunk) or (is_bounded and is_full):
             self._want(ReadKind.FULL)
-        mark = Mark(
-            number=self._passes,
-            position=self._position,
-            cursor=chunk.cursor,
-            pending=pending,
-            floor=checkpoint.floor,
-            authoritative=chunk.authoritative,
-            covered_from=chunk.covered_from,
-        )
-        self._marks.append(mark)
+        self._marks.set(self._passes, self._members.position, chunk, pending, checkpoint.floor)
 
     def _want(self, kind: ReadKind) -> None:
         self._wanted = max(self._wanted or kind, kind)
@@ -382,7 +377,8 @@ class Hub:
         may_ask = member.followed_in is not None and member.is_included and not reader.has_failed
         if reader.has_parcels:  # it takes them first: they do not become more
             return []
-        if not may_ask or not self._marks or self._marks[-1].number <= reader.after:
+        newest = self._marks.newest
+        if not may_ask or newest is None or newest.number <= reader.after:
             return []
         del self._waiting[reader]
         for mark in () if self._trunk.is_holding else self._marks:
@@ -390,7 +386,7 @@ class Hub:
             if is_there and self._take_position(reader, mark):
                 reader.begins("memory")
                 return [Wake(reader)]
-        return self._ask(reader, reader.begin_reading(self._marks[-1]))
+        return self._ask(reader, reader.begin_reading(newest))
 
     def _ask(self, reader: Reader, what: Read | Verify) -> list[Action]:
         users = None if reader.user_id is None else [reader.user_id]
@@ -420,8 +416,10 @@ class Hub:
         return self._attach(reader, set()) if check is None else self._ask(reader, check)
 
     def _attach(self, reader: Reader, uncovered: Set[str]) -> list[Action]:
-        assert reader.mark is not None
-        if self._take_position(reader, reader.mark, uncovered):
+        mark, read = reader.mark, reader.has_read_to
+        assert mark is not None
+        own = mark if read is None else self._marks.witnessed_by(mark, read)
+        if self._take_position(reader, own, uncovered):
             return [Wake(reader)]
         return self._wait_for_later_mark(reader)
 

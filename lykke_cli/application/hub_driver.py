@@ -92,7 +92,13 @@ class HubDriver:
         if not histories:
             raise UsageMistake("A hub needs a history.")
         self._link = Reconnecting(gateway, [])
-        self._service = HubService(self._link, histories, self._history_told, self._link.has_read)
+        self._service = HubService(
+            self._link,
+            histories,
+            self._history_told,
+            lambda text: self._tell(Notice(text)),
+            self._link.has_read,
+        )
         self._reconcile_interval = reconcile_interval
         self._full_interval = full_interval
         self._on_status = on_status

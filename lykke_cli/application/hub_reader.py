@@ -231,6 +231,7 @@ class HubReader:
     def _wanted(self, lines: Sequence[Line]) -> Sequence[Line]:
         if not lines or self._filters.selects_all:
             return lines
-        entries = [line for line in lines if line.id is not None]
-        wanted = self._filters.wants([entry_of(line.data) for line in entries])
-        return [line for line, yes in zip(entries, wanted, strict=True) if yes]
+        shown = [line for line in lines if line.id is not None or line.is_notice]
+        entries = [entry_of(line.data) for line in shown if not line.is_notice]
+        wanted = iter(self._filters.wants(entries))
+        return [line for line in shown if line.is_notice or next(wanted)]

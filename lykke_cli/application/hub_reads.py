@@ -74,7 +74,8 @@ class _Job:
 class Reads:
     """Answers the requests of `hub`: its own first, then those with the most recent places.
 
-    `carry_out` is given what the hub says to an answer. `told` is called after each read.
+    `carry_out` is given what the hub says to an answer. `told` is called after each read, `noticed`
+    with what whoever runs the hub should know.
     """
 
     def __init__(
@@ -83,10 +84,13 @@ class Reads:
         histories: Sequence[HistoryProtocol],
         carry_out: Callable[[Iterable[Action]], None],
         told: Told,
+        noticed: Callable[[str], None],
     ) -> None:
         self._hub = hub
         self._carry_out = carry_out
         self._told = told
+        self._noticed = noticed
+        self._notice: str | None = None  # of the hub's last read
         self._free = list(histories)
         self._most_lent = len(histories) - 1
         self._lent = 0
@@ -236,6 +240,9 @@ class Reads:
         async with aclosing(self._chunks(history, job.requests[0], job.users)) as chunks:
             async for chunk in chunks:
                 if job.requests[0].reader is None:
+                    if chunk.notice not in (None, self._notice):
+                        self._noticed(str(chunk.notice))
+                    self._notice = chunk.notice
                     self._carry_out(self._hub.chunk(job.requests[0], chunk))
                     continue
                 until = until or loop.time() + SLICE

@@ -30,19 +30,23 @@ class Waiting(Protocol):
 
 
 class HubService:
-    """Does what the hub asks for. `told` is as in `Reads`, `passed` is told what a pass missed."""
+    """Does what the hub asks for.
+
+    `told` and `noticed` are as in `Reads`, `passed` is told what a pass missed.
+    """
 
     def __init__(
         self,
         link: MultiplexedSubscription,
         histories: Sequence[HistoryProtocol],
         told: Told,
+        noticed: Callable[[str], None],
         passed: Callable[[int], None],
     ) -> None:
-        self.hub = Hub()
+        self.hub = Hub(vouched=histories[0].vouched)
         self._passed = passed
         self.channels = HubChannels(link, AUDIT_LOG, self._confirmed, self._not_permitted)
-        self.reads = Reads(self.hub, histories, self.carry_out, told)
+        self.reads = Reads(self.hub, histories, self.carry_out, told, noticed)
         self.readers: dict[Reader, Waiting] = {}
         self.error: Exception | None = None
         self._whole_until: float | None = None  # by the loop's clock; None: nothing is missing

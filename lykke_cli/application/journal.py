@@ -27,6 +27,14 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     id: str | None
     """Of an entry; what else came on the channel has none."""
     occurred_at: str
+    is_notice: bool = False
+    """`data` is a text for the person: the database has lost something, and entries that were sent
+    before it may come again after it."""
+
+
+def notice_line(position: int, text: str) -> Line:
+    """A line that says so."""
+    return Line(position, text.encode(), None, "", is_notice=True)
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,15 +3,15 @@
 All users together are one more member, whose `user` is None.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
 
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
-from lykke_cli.application.journal import Journal, Line, Mark, SharedEnd
+from lykke_cli.application.journal import Journal, Line, Mark, SharedEnd, notice_line
 from lykke_cli.application.left_to_history import LeftToHistory
-from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry
+from lykke_cli.application.messages import Arrival, Entry, OtherMessage, UnreadableEntry, to_line
 from lykke_cli.application.reader import Reader
 
 LINGER = 2
@@ -94,6 +94,8 @@ class Members:
         self._everybodys = everybodys
         self._all_bytes = all_bytes
         self._bytes = 0
+        self.position = 0
+        """Of the last line, in whichever journal."""
         self._channel_prefix = channel_name(channel_type, None).removesuffix("*")
         self._by_user: dict[str | None, Member] = {}
         self._lingering: dict[str | None, Member] = {}  # in the order in which they were left
@@ -127,7 +129,7 @@ class Members:
             return None
         return [member.user_id for member in self.all() if member.user_id is not None]
 
-    def whose(self, arrival: Arrival) -> list[Member]:
+    def _whose(self, arrival: Arrival) -> list[Member]:
         """To whom it belongs: an entry to its user's, another message to its channel's."""
         message = arrival.message
         if isinstance(message, Entry | UnreadableEntry):
@@ -164,9 +166,25 @@ class Members:
         found = (self._by_user.get(user), self._by_user.get(None))
         return [member for member in found if member is not None]
 
-    def append(self, member: Member, line: Line) -> None:
-        """Put it into the member's journal."""
-        self._bytes += member.append(line)
+    def append(self, arrival: Arrival) -> list[Member]:
+        """Put what is printed into the journals; returns to whom it belongs."""
+        members, message = self._whose(arrival), arrival.message
+        if members:
+            self.position += 1
+            id, at = None, ""
+            if isinstance(message, Entry | UnreadableEntry):
+                id, at = message.id, message.occurred_at
+            self._put(members, Line(self.position, to_line(message), id, at))
+        return members
+
+    def tell(self, notice: str) -> None:
+        """Put it into all journals."""
+        self.position += 1
+        self._put(self.all(), notice_line(self.position, notice))
+
+    def _put(self, members: Iterable[Member], line: Line) -> None:
+        for member in members:
+            self._bytes += member.append(line)
         while self._bytes > self._all_bytes:
             self._drop_oldest(line.position)
 

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import msgspec
 
-from lykke_cli.application.gateways.history_protocol import HistoryChunk, HistoryRow
-from lykke_cli.application.journal import Journal, Line, Mark, SharedEnd
+from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryRow
+from lykke_cli.application.journal import Journal, Line, Mark, SharedEnd, notice_line
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
 from lykke_cli.application.messages import to_line
 from lykke_cli.application.printed_ids import PrintedIds
@@ -96,6 +96,8 @@ class Reader:
         self._beyond: dict[str, str] = {}
         self._needed: Set[str] = set()  # what a journal has, or had, that others may lack
         self._has_too_much = False
+        self._was_told = False  # by the read under way, of what may come again
+        self._is_doubtful = False  # the mark: commits may have been lost since
         self._own: _Own | None = None
         self._position = 0
 
@@ -131,7 +133,7 @@ class Reader:
 
     def begin_reading(self, mark: Mark) -> Read:
         """The first step, with the newest mark."""
-        self.stage, self.mark = Stage.READING, mark
+        self.stage, self.mark, self._was_told = Stage.READING, mark, False
         self._printed.read_begins()
         return Read(ReadKind.FULL, self._cursor)
 
@@ -143,15 +145,20 @@ class Reader:
             self._printed.read_ended(chunk)
         checkpoint = Checkpoint(chunk.cursor, self._printed.unsettled, self._printed.latest)
         self.begins("database", exact=chunk.exact)
-        self._deliver([_line_of(row) for row in unknown], checkpoint)
+        lines = [_line_of(row) for row in unknown]
+        if not (chunk.exact or chunk.notice is None or self._was_told):
+            self._was_told = True
+            lines.insert(0, notice_line(0, chunk.notice))
+        self._deliver(lines, checkpoint)
 
     def begin_measuring(self) -> Read:
         assert self.mark is not None
-        self.stage, self._has_too_much = Stage.MEASURING, False
+        self.stage, self._has_too_much, self._is_doubtful = Stage.MEASURING, False, False
         return Read(ReadKind.FULL, self.mark.cursor)
 
     def measured(self, chunk: HistoryChunk, unsettled: Set[str]) -> None:
         """Some of what the mark does not cover; what is `unsettled` is bounded by itself."""
+        self._is_doubtful |= not chunk.exact
         if self._has_too_much:
             return
         self._beyond |= {row.id: row.occurred_at for row in chunk.rows}
@@ -212,6 +219,11 @@ class Reader:
             for line in journal.after(mark.position)
         )
 
+    @property
+    def has_read_to(self) -> Cursor | None:
+        """How far by itself, in the history that the mark is of; None where that is doubtful."""
+        return None if self._is_doubtful else self._cursor
+
     # In the journal
 
     def may_attach(self, mark: Mark, skip: Set[str], unsent: Set[str], journal: Journal) -> bool:
@@ -224,7 +236,7 @@ class Reader:
         return len(beyond) <= self._most_beyond and len(skip | unsent) <= self._most_ids
 
     def attach(self, mark: Mark, skip: dict[str, str], journal: Journal, settles_from: int) -> None:
-        """Take a position: `skip` is what it was sent beyond the mark.
+        """Take a position: `skip` is what it was sent beyond the mark, as that is for this reader.
 
         A pass from `settles_from` on sees all of that.
         """
@@ -270,10 +282,11 @@ class Reader:
                 own.ids[line.id] = line.occurred_at
                 own.recent.append(line)
         self._position = shared.position
-        if shared.mark is not self.mark:
+        assert self.mark is not None
+        if shared.mark.number > self.mark.number:
             self._reached(own, shared.mark)
-        if own.skip:
-            self._sent = shared.mark.checkpoint(own.ids | own.skip, self.latest)
+        if own.skip or self.mark is not shared.mark:
+            self._sent = self.mark.checkpoint(own.ids | own.skip, self.latest)
         else:
             self._own, self._sent = None, shared.checkpoint
         return taken

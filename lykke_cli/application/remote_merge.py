@@ -21,6 +21,7 @@ from lykke_cli.application.bridge_frames import (
     CaughtUp,
     Frame,
     Heartbeat,
+    Noticed,
     OneEntry,
     Opening,
     Problem,
@@ -34,6 +35,7 @@ from lykke_cli.application.bridge_frames import (
 from lykke_cli.application.bridge_refusals import (
     in_brackets,
     not_ready,
+    on_one_line,
     place_refused,
     reading_refused,
     request_refused,
@@ -148,8 +150,8 @@ class RemoteMerge:
                 if frame.user_id != user_id:
                     raise BridgeRefused(f"The bridge at {self._name} answers for another user.")
                 side.is_subscribed = True
-                if not frame.exact:
-                    events.append(Notice(_INEXACT))
+            case Noticed():
+                return [Notice(on_one_line(frame.message, _LONGEST_NOTICE))]
             case ServersAre():
                 return self._servers_are(side, frame.state, now)
             case Problem():
@@ -310,10 +312,7 @@ class RemoteMerge:
 
 
 _CURSOR_REFUSED = "cursor_refused"
-_INEXACT = (
-    "the bridge's database does not know the place any more: it is gone on from by time, and "
-    "entries may come twice or be missing"
-)
+_LONGEST_NOTICE = 400  # characters
 
 
 def _cursors_in(resume: Checkpoint | None) -> dict[str, str]:

@@ -105,6 +105,8 @@ class Notice(msgspec.Struct, frozen=True):
     """Something the person should know."""
 
     text: str
+    may_repeat: bool = False
+    """It is that entries may come again."""
 
 
 Status = Connected | Disconnected | HistoryAway | HistoryRead | Notice
@@ -215,7 +217,7 @@ class _Reader:
         if chunk.rows or chunk.last:  # the first may come before the table was asked
             self.has_worked = True
         if chunk.notice not in (None, self._noticed):
-            yield Notice(str(chunk.notice))
+            yield Notice(str(chunk.notice), may_repeat=not chunk.exact)
         self._noticed = chunk.notice
         if chunk.last and self._read is not None:
             self.was_near = self._read.is_near

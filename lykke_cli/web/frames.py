@@ -27,7 +27,7 @@ MOST_ENTRIES, MOST_BYTES = PORTION_LINES, PORTION_BYTES
 """Of the entries in one frame; a single one may be larger."""
 MOST_SHARED = 64 << 10  # bytes; more is of one reader's history
 OURS = frozenset(
-    "subscribed auditlog auditlog_batch caught_up heartbeat status error reconnect message "
+    "subscribed auditlog auditlog_batch caught_up heartbeat status notice error reconnect message "
     "token resume".split()
 )
 _PLAIN_TYPE = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -65,12 +65,21 @@ def entry_frames(lines: Sequence[Line], cursor: str | None) -> list[Frame]:
 
 def plain_frames(lines: Sequence[Line], cursor: str | None) -> list[Frame]:
     """The same without cursors, and each entry in a frame of its own."""
-    return [_other(line) if line.id is None else _entry(line, has_cursor=False) for line in lines]
+    return [
+        _other(line) if line.id is None else _entry(line, has_cursor=False)
+        for line in lines
+        if not line.is_notice
+    ]
 
 
 def own_frame(type: str, **fields: object) -> Frame:
     """A message of the server's own, without a cursor."""
     return Frame(type, orjson.dumps({"type": type} | fields)[:-1], has_cursor=False)
+
+
+def notice_frame(text: str) -> Frame:
+    """The database has lost something: entries that were sent before may come again."""
+    return own_frame("notice", message=text)
 
 
 def with_cursor(frame: Frame, cursor: str | None) -> Frame:
@@ -196,10 +205,12 @@ def _entry(line: Line, *, has_cursor: bool = True) -> Frame:
 
 
 def _other(line: Line) -> Frame:
-    """What came on the channel and is no entry.
+    """A notice, or what came on the channel and is no entry.
 
     Its fields are written anew: of a key that is there twice every reader then sees the same.
     """
+    if line.is_notice:
+        return notice_frame(line.data.decode())
     try:
         fields = _decode_fields(line.data)
         kind = _decode_text(fields["type"])

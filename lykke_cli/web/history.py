@@ -18,7 +18,8 @@ from lykke_cli.application.ending import end
 from lykke_cli.application.gateways.history_protocol import Place
 from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, Entry, to_line
-from lykke_cli.web.frames import Message
+from lykke_cli.application.tail import Notice
+from lykke_cli.web.frames import Message, notice_frame
 from lykke_cli.web.queries import HISTORY, Asked, asked
 from lykke_cli.web.streaming import Stream, body
 
@@ -63,6 +64,8 @@ class HistoryStream(Stream):
                     async for event in changes:
                         if isinstance(event, Print):
                             is_taken = await self._is_taken(event.arrivals)
+                        elif isinstance(event, Notice) and event.may_repeat:
+                            await self.write(body(notice_frame(event.text).body + b"}\n"))
                         elif isinstance(event, Save):
                             checkpoint = event.checkpoint
                             if not is_taken:

@@ -1,10 +1,8 @@
 /**
  * Follows a user's audit log over a bridge (`lykke serve`): every entry once, in a browser or in
  * node, across lost connections, restarts of the bridge, and outages of what stands behind it.
- *
  *     import { follow } from "/lykke.js";
  *     for await (const entry of follow({ userId, token })) show(entry);
- *
  * Without `userId` every user's come. Beside it: `url` of the bridge, by default where this module
  * came from; `token`, a text or a function, asked before every connection; `cursor` to go on from,
  * else the one in `storage` (such as sessionStorage), else `since` (a Date or text) or `last` (a
@@ -124,6 +122,7 @@ class Feed {
 
   #receive(frame) {
     const { type, data, cursor } = frame;
+    const isTold = /^(status|notice)$/.test(type);
     this.#watch();
     if (/^auditlog(_batch)?$/.test(type)) this.#add([data].flat(), cursor);
     else if (/^(subscribed|caught_up|heartbeat)$/.test(type)) this.#add([], cursor);
@@ -131,9 +130,10 @@ class Feed {
     else if (type === "error") {
       if (frame.code === "cursor_refused") this.#options.storage?.removeItem(this.#address);
       this.#options.onerror?.(failure(frame.code, frame.message));
-    } else if (type !== "status") this.#options.onmessage?.(frame);
+    } else if (!isTold) this.#options.onmessage?.(frame);
     if (type === "caught_up") this.#become("live", frame);
-    if (type === "status")
+    if (type === "notice") this.exact = false;
+    if (isTold)
       this.#become(frame.state === "redis_away" ? "recovering" : this.state, frame);
     if (type !== "subscribed") return;
     this.exact = this.exact !== false && frame.exact && (frame.recovered || this.exact === null);

@@ -365,6 +365,17 @@ async def test_it_is_not_exact_once_the_bridge_could_not_go_on(
         assert found == [True, False, False]
 
 
+async def test_it_is_not_exact_once_something_may_come_again(bridge: FakeBridge) -> None:
+    async with bridge.client() as client:
+        connection = await bridge.connection()
+        await connection.send(SUBSCRIBED)
+        await client.state("recovering")
+        assert (await client.look())["exact"] is True
+        await connection.send({"type": "notice", "message": "commits were lost"})
+        await client.state("recovering")
+        assert (await client.look())["exact"] is False
+
+
 def test_the_module_stays_small_and_harmless() -> None:
     text = MODULE.read_text("utf-8")
     assert len(text.splitlines()) < 200

@@ -168,6 +168,8 @@ class BridgeClient:
                 self._note(frame["data"])
             case "subscribed" if not frame["exact"]:
                 self._say(INEXACT)
+            case "notice":
+                self._say(frame["message"])
             case "error":
                 self._say(f"told: {frame}")
                 if not frame["temporary"]:

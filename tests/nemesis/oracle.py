@@ -241,7 +241,7 @@ def _file(world: World, consumer: Consumer, lines: list[Line]) -> Iterator[Viola
     yield from _forbidden(world, consumer, consumer.runs[0], lines)
     counts = Counter(line.id for line in lines)
     twice = [id for id, count in counts.items() if count > 1 and not _made_up(world, id)]
-    if twice and not any(_may_repeat(world, consumer, run) for run in consumer.runs):
+    if twice and not any(_excused(world, run) for run in consumer.runs):
         yield Violation(
             "twice",
             consumer.reader.name,
@@ -372,7 +372,7 @@ def _repeated(
         if killed and earlier.at >= (before.unsure or 0) - KILL_SLACK:
             continue
         until = life[: life.index(run) + 1]
-        if any(_may_repeat(world, consumer, r) for r in until):
+        if any(_excused(world, r) for r in until):
             continue
         twice.append(line.id)
     if twice:
@@ -389,15 +389,8 @@ def _made_up(world: World, id: str) -> bool:
 
 def _excused(world: World, run: Run) -> bool:
     """Whether it said that it had a doubt, and there was a reason."""
-    return _DOUBT.search(run.stderr) is not None and _had_reason(world, run)
-
-
-def _may_repeat(world: World, consumer: Consumer, run: Run) -> bool:
-    """The same; a client that is connected is not told of what its bridge doubts."""
-    return _excused(world, run) or (consumer.reader.via is not None and _had_reason(world, run))
-
-
-def _had_reason(world: World, run: Run) -> bool:
+    if not _DOUBT.search(run.stderr):
+        return False
     return any(run.ended is None or at < run.ended for at in world.doubts)
 
 

@@ -113,6 +113,14 @@ class HistoryProtocol(Protocol):
         """
         ...
 
+    def vouched(self, cursor: Cursor, by: Cursor) -> Cursor:
+        """The same place, with the rows that were read with the cursor `by` to bear witness.
+
+        They tell later which commits were lost. The very same cursor, where they tell no more than
+        its own, or where it is not sure that both were read from one and the same history.
+        """
+        ...
+
     async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
         """Of these ids those of entries that `cursor` does not cover, or that are not there."""
         ...

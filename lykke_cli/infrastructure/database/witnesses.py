@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.infrastructure.database import runs
 
 TWICE = "entries may be printed a second time"
@@ -45,6 +46,11 @@ class Witnesses(msgspec.Struct, frozen=True):
         """With rows that were read since."""
         return Witnesses(_thin([*self.rows, *rows], self.start), self.start)
 
+    @property
+    def newest(self) -> int:
+        """The position up to which they tell that nothing was lost."""
+        return max((position for position, _ in self.rows), default=-1)
+
     def up_to(self, position: int) -> "Witnesses":
         """Without those beyond `position`."""
         rows = tuple(row for row in self.rows if row[0] <= position)
@@ -71,6 +77,13 @@ class Witnesses(msgspec.Struct, frozen=True):
         """The inverse of `dump`; raises ValueError, TypeError or KeyError on anything else."""
         rows = ((runs.position(number), str(UUID(str(id)))) for number, id in data["rows"])
         return cls(start=runs.position(data["start"])).joined_by(rows)
+
+
+def witnessed_by(cursor: Cursor, own: Witnesses, others: Witnesses) -> Cursor:
+    """The cursor with those of another of the same history, where they tell more than its `own`."""
+    if others.newest <= own.newest:
+        return cursor
+    return Cursor(cursor.data | {"witnesses": own.joined_by(others.rows).dump()})
 
 
 def abridged(data: dict[str, Any], witnesses: Witnesses) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from lykke_cli.infrastructure.database.witnesses import (
     Witnesses,
     abridged,
     prove,
+    witnessed_by,
 )
 from lykke_cli.infrastructure.postgresql import relations
 from lykke_cli.infrastructure.postgresql.relations import Group, Groups
@@ -155,6 +156,23 @@ def abridgements(cursor: Cursor) -> Iterator[Cursor]:
     )
     yield Cursor(data | {"groups": relations.dump(relations.joined(without))})
     yield Cursor(data | {"groups": []})
+
+
+def vouched(cursor: Cursor, by: Cursor) -> Cursor:
+    """As in HistoryProtocol."""
+    one, other = parse(cursor), parse(by)
+    if one is None or other is None or not _is_same_history(one.origin, other.origin):
+        return cursor
+    return witnessed_by(cursor, one.witnesses, other.witnesses)
+
+
+def _is_same_history(one: Origin, other: Origin) -> bool:
+    """True where nothing that one showed can have been lost before the other was taken."""
+    if (one.database, one.timeline) != (other.database, other.timeline):
+        return False
+    if one.in_recovery and other.in_recovery and one.timeline:
+        return True  # a standby has only what its primary keeps
+    return bool(one.server) and one.server == other.server
 
 
 def lags(then: Origin, snapshot: Snapshot) -> bool:

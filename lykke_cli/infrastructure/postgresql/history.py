@@ -69,6 +69,7 @@ from lykke_cli.infrastructure.postgresql.cursor import (
     known_ended,
     make_cursor,
     parse,
+    vouched,
 )
 from lykke_cli.infrastructure.postgresql.furthest import Furthest
 from lykke_cli.infrastructure.postgresql.lines import LineReader, Progress
@@ -223,6 +224,9 @@ class PostgresHistory:
             return True
 
         await in_transactions(handover, read)
+
+    def vouched(self, cursor: Cursor, by: Cursor) -> Cursor:
+        return vouched(cursor, by)
 
     async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
         async with self._snapshots.take() as (connection, snapshot):

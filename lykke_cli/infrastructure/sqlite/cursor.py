@@ -17,6 +17,7 @@ from lykke_cli.infrastructure.database.witnesses import (
     Witnesses,
     abridged,
     prove,
+    witnessed_by,
 )
 from lykke_cli.infrastructure.sqlite.rows import Found, StoredKey
 
@@ -118,6 +119,14 @@ def abridgements(cursor: Cursor) -> Iterator[Cursor]:
         yield Cursor(data)
     none = {"unreadable": regions.dump([Region(0)])[0], "unreadable_since": None}
     yield Cursor(data | none)
+
+
+def vouched(cursor: Cursor, by: Cursor) -> Cursor:
+    """As in HistoryProtocol."""
+    one, other = parse(cursor), parse(by)
+    if one is None or other is None or one.file != other.file:
+        return cursor
+    return witnessed_by(cursor, one.witnesses, other.witnesses)
 
 
 def understand(

@@ -48,6 +48,7 @@ from lykke_cli.infrastructure.sqlite.cursor import (
     make_cursor,
     parse,
     understand,
+    vouched,
 )
 from lykke_cli.infrastructure.sqlite.rows import COLUMNS, META, Found, StoredKey, read_row
 from lykke_cli.infrastructure.sqlite.selection import IN_RANGE, as_list, in_range, stored_time
@@ -198,6 +199,9 @@ class SqliteHistory:
             return True
 
         await in_transactions(handover, read)
+
+    def vouched(self, cursor: Cursor, by: Cursor) -> Cursor:
+        return vouched(cursor, by)
 
     async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
         async with self._snapshot() as (connection, end):

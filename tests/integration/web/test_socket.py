@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from lykke_cli import AuditLogEntity, RedisPubSubGateway, SqlAlchemyUnitOfWork
 from lykke_cli.web import Grant, Limits, make_app
 from tests.bridges import commit, connected, following, get, publish, record, served
 from tests.builders import entity, insert, wire
+from tests.integration.infrastructure.sqlite.test_history import copy
 from tests.integration.web.conftest import Make
 from tests.servers import RedisServer
 
@@ -53,6 +55,30 @@ async def test_who_comes_back_gets_what_was_committed_meanwhile_and_nothing_twic
         )
         await again.hear_until("caught_up")
     assert sorted(client.ids + again.ids) == sorted([*first, live, *missed])
+
+
+async def test_who_is_connected_is_told_where_the_database_is_restored_from_a_backup(
+    make: Make, sqlite_url: str, user: uuid.UUID, tmp_path: Path
+) -> None:
+    file, backup = Path(sqlite_url.removeprefix("sqlite:///")), tmp_path / "backup.db"
+    async with served(make(reconcile_interval=0.05)) as place:
+        async with following(place, user) as client:
+            await client.hear_until("caught_up")
+            await commit(sqlite_url, user, 3)
+            await client.entries(3)
+            copy(file, backup)
+            await commit(sqlite_url, user, 5)
+            await client.entries(8)
+            [*_, last] = (await get(place, f"/history/{user}?cursor={client.cursor}")).lines
+            copy(backup, file)
+            notice = await client.hear_until("notice")
+            assert "restored" in notice["message"] and "second time" in notice["message"]
+            new = await commit(sqlite_url, user, 1)
+            assert (await client.entries(9))[-1:] == new
+        history = await get(place, f"/history/{user}?cursor={last['cursor']}")
+        assert history.lines[0] == notice
+        async with following(place, user, cursor=last["cursor"]) as again:
+            assert await again.hear_until("notice") == notice
 
 
 async def test_history_comes_first_then_what_is_live(

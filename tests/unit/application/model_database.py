@@ -171,6 +171,7 @@ class ModelDatabase:
                 rows=[row.entry for row in part],
                 cursor=make_cursor(snapshot, covered, place.recent_from, witnesses, place.origin),
                 exact=place.exact,
+                notice=place.notice,
             )
         covered = reading.reached(regions.END, ())
         next_low = place.recent_from if is_recent else low
@@ -182,6 +183,7 @@ class ModelDatabase:
             covered_from=format_time(bound) if is_recent else None,
             behind=place.origin is not None,
             exact=place.exact,
+            notice=place.notice,
         )
 
     def look_up(self, request: Verify) -> set[str]:
@@ -196,7 +198,7 @@ class ModelDatabase:
         oldest = min((t.xid for t in self.open), default=self.next_xid)
         lagging = [row.xid for row in self.committed[self.replicated :]]
         visible = self.committed[: self.replicated]
-        origin = Origin("1/1", self.timeline, 1 + self.replicated, "", self.replica)
+        origin = Origin("1/1", self.timeline, 1 + self.replicated, "x", self.replica)
         xmin = min([oldest, *lagging])
         ended = self._ended(xmin, lagging)
         snapshot = Snapshot(xmin, self.next_xid, self.now, origin, ended, TABLE)

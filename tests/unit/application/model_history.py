@@ -18,6 +18,7 @@ from lykke_cli.application.gateways.history_protocol import (
 )
 from lykke_cli.application.merge import Read, ReadKind, Verify
 from lykke_cli.application.messages import Entry
+from lykke_cli.infrastructure.postgresql.cursor import vouched
 from tests.unit.application.model_database import ModelDatabase
 
 
@@ -66,6 +67,9 @@ class ModelHistory:
     ) -> AsyncGenerator[HistoryChunk]:
         return self._read("recent" if recent_only else "changes", selection, cursor)
 
+    def vouched(self, cursor: Cursor, by: Cursor) -> Cursor:
+        return vouched(cursor, by)
+
     async def verify(self, selection: Selection, cursor: Cursor, ids: Sequence[str]) -> set[str]:
         await self._turn("verify", selection)
         return self._database.look_up(Verify(list(ids), cursor))
@@ -86,7 +90,7 @@ class ModelHistory:
             chunks = self._database.read(read, _of(selection), begin_before_all=before_all)
             for chunk in chunks:
                 await asyncio.sleep(0)
-                yield msgspec.structs.replace(chunk, exact=self.is_exact)
+                yield msgspec.structs.replace(chunk, exact=chunk.exact and self.is_exact)
         finally:
             self.under_way -= 1
 

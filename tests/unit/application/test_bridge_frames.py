@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lykke_cli.application.bridge_frames import (
     CaughtUp,
     Heartbeat,
+    Noticed,
     OneEntry,
     Opening,
     Problem,
@@ -43,6 +44,7 @@ USER = uuid.UUID(int=7)
         ({"type": "heartbeat", "cursor": None, "more": 1}, Heartbeat()),
         ({"type": "status", "state": "live", "since": "now"}, ServersAre("live")),
         ({"type": "error", "code": "x", "temporary": True, "message": "y"}, Problem("x", "y")),
+        ({"type": "notice", "message": "y"}, Noticed("y")),
         ({"type": "reconnect", "after_ms": 5}, Reconnect(5.0)),
     ],
 )

@@ -42,6 +42,7 @@ class Schedule:
         # Drawn apart: who follows every user, in half of the schedules.
         self.apart = random.Random(~seed)
         everybodys, self.are_all_followed = self.apart.choice([1, 16]), self.apart.random() < 0.5
+        self.fails_over = self.apart.random() < 0.5
         self.hubs, self.users = self.pick([1, 2]), USERS[: self.pick([1, 2, 3])]
         bounds = {"lines": lines, "everybodys": everybodys, "all_bytes": all_bytes}
         bounds |= {"keep": keep, "ids": ids}
@@ -76,6 +77,7 @@ class Schedule:
             self.leave: 2,
             self.take: 5,
             self.lose: 1,
+            self.fail_over: 1 if self.fails_over else 0,
         }
 
     def run(self) -> None:
@@ -137,6 +139,11 @@ class Schedule:
         index, replayed = self.random.randrange(100), self.flip()
         self.world.publish_again(index, replayed=replayed)
         return index, replayed
+
+    def fail_over(self) -> object:
+        lost = self.random.randrange(4)
+        self.world.fail_over(lost)
+        return lost
 
     def replicate(self) -> object:
         hub, count = self.hub(), self.random.randint(1, 3)
@@ -351,6 +358,43 @@ def test_what_was_printed_for_all_users_before_one_had_a_reader_is_not_passed_ov
     assert client.received.keys() == world.committed_ids
 
 
+def test_what_only_a_reader_has_read_bears_witness_after_a_fail_over() -> None:
+    """The hub's cursor covers it, though nothing that the hub read itself lies beyond it."""
+    world = HubWorld(lines=50)
+    world.come(USERS[0], 0, from_the_first=False)
+    world.work()
+    world.write_and_commit(USERS[0], age=timedelta(0), publish=False)
+    for _ in range(3):
+        world.write_and_commit(USERS[1], age=timedelta(0), publish=False)
+    world.tick(0, ReadKind.RECENT)
+    world.work()
+    client = world.come(USERS[1], 0, from_the_first=True)
+    world.work()
+    assert client.received.total() == 3
+    world.fail_over(0)
+    for kind in ReadKind:
+        world.tick(0, kind)
+        world.work()  # fails when anything comes twice
+    assert not client.may_repeat
+
+
+def test_readers_are_told_that_commits_were_lost_before_anything_comes_again() -> None:
+    world = HubWorld(lines=50, keep=0)
+    clients = [world.come(user, 0, from_the_first=True) for user in (USERS[0], USERS[1], None)]
+    world.work()
+    for _ in range(20):
+        world.write_and_commit(USERS[0], age=timedelta(0), publish=False)
+    world.tick(0, ReadKind.RECENT)
+    world.work()
+    world.fail_over(5)
+    world.tick(0, ReadKind.RECENT)
+    world.work()  # fails when anything comes twice that was not told of
+    owner, other, of_all = clients
+    assert owner.received.total() > 20 and of_all.received.total() > 20
+    assert not other.received
+    assert [client.notices for client in clients] == [1, 1, 1]
+
+
 def test_while_all_users_together_have_too_much_those_of_one_have_it_live() -> None:
     """Nothing is read meanwhile."""
     world = HubWorld(lines=50, ids=4)
@@ -392,7 +436,8 @@ def test_however_much_comes_during_each_read_those_of_all_users_have_it_after_th
 def test_a_row_without_a_time_is_sent_to_its_user_however_deep_its_meta_is() -> None:
     deep = msgspec.Raw(b"[" * 2_000 + b"]" * 2_000)
     fields = {"id": "an id", "user_id": USERS[0], "occurred_at": "infinity", "meta": deep}
-    row, user, hub = unreadable_entry(fields), uuid.UUID(USERS[0]), Hub()
+    row, user = unreadable_entry(fields), uuid.UUID(USERS[0])
+    hub = Hub(vouched=lambda cursor, _: cursor)
     reader, _ = hub.join(user)
     actions = hub.confirmed([user])
     while asked := [action for action in actions if isinstance(action, Request)]:

@@ -12,6 +12,7 @@ from lykke_cli.application.hub import IDS
 from lykke_cli.application.hub_reader import Portion
 from lykke_cli.application.journal import JOURNAL_LINES
 from lykke_cli.application.subscription import Subscription
+from lykke_cli.application.tail import Notice, Status
 from tests.builders import entity, wire
 from tests.unit.application.model_history import Application
 from tests.unit.application.test_hub_driver import USER, a_hub, caught_up, ids_of, take
@@ -53,6 +54,20 @@ async def test_after_its_time_a_portion_has_no_lines_and_the_newest_checkpoint()
                 break
         assert reader.checkpoint is portion.checkpoint
         assert portion.checkpoint != before
+
+
+async def test_that_commits_were_lost_passes_the_filters_and_whoever_runs_the_hub_is_told() -> None:
+    app, told = Application(), list[Status]()
+    async with a_hub(app, interval=0.01, on_status=told.append) as hub:
+        async with hub.reader(USER, filters=NOT_X) as reader:
+            await caught_up(reader)
+            app.record(USER, publish=False)
+            while hub.statistics.recovered < 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            app.database.lose(1)
+            [line] = (await reader.next()).lines
+    assert line.is_notice and b"a fail-over" in line.data
+    assert [status.text.encode() for status in told if isinstance(status, Notice)] == [line.data]
 
 
 async def test_each_portion_of_history_has_a_checkpoint_that_covers_it_and_no_more() -> None:

@@ -5,12 +5,13 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lykke_cli.application.gateways.history_protocol import Cursor
-from lykke_cli.application.journal import Line
+from lykke_cli.application.journal import Line, notice_line
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Entry, decode, to_line
 from lykke_cli.web import frames
@@ -93,6 +94,15 @@ def test_a_client_without_the_sub_protocol_gets_each_entry_by_itself_and_no_curs
         {"type": "hi", "n": 1},
         {"type": "message", "data": json.loads(lines[3].data)},
     ]
+
+
+def test_that_something_may_come_again_is_told_in_its_place_to_who_understands_it() -> None:
+    lines = [entry(), notice_line(2, "the database has lost …"), entry()]
+    told = {"type": "notice", "message": "the database has lost …"}
+    assert [frame["type"] for frame in sent(lines)] == ["auditlog", "notice", "auditlog"]
+    assert sent(lines)[1] == told
+    assert events(lines)[1] == {"event": "notice", "data": orjson.dumps(told).decode()}
+    assert [frame["type"] for frame in sent(lines, PLAIN)] == ["auditlog", "auditlog"]
 
 
 def test_an_event_has_the_cursor_as_its_id_and_not_in_its_data() -> None:
