@@ -69,7 +69,7 @@ from lykke_cli.application.member import ALL_BYTES, EVERYBODYS, Member, Members
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save, Verify
 from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry
 from lykke_cli.application.reader import Reader, Stage
-from lykke_cli.application.unsettled import Unsettled
+from lykke_cli.application.unsettled import UNCOVERED, Unsettled
 
 IDS = 64
 """How many ids a checkpoint names at most: a quarter of them for what the reader was sent from
@@ -94,6 +94,7 @@ class Hub:
         everybodys: int = EVERYBODYS,
         all_bytes: int = ALL_BYTES,
         ids: int = IDS,
+        uncovered: int = UNCOVERED,
         keep: int = merge.KEPT_IDS,
         hold: int = merge.HELD_MESSAGES,
         vouched: Callable[[Cursor, Cursor], Cursor],
@@ -105,7 +106,7 @@ class Hub:
         self._requests: dict[Reader | None, Request] = {}
         self._marks = Marks(vouched)
         self._passes = 0
-        self._unsettled = Unsettled(ids - ids // 4)
+        self._unsettled = Unsettled(ids - ids // 4, uncovered, lambda: self._trunk.is_failing)
         self._wanted: ReadKind | None = None
         self._left = LeftToHistory()
         self._told: Request | None = None  # by which pass readers were told of a loss
@@ -128,7 +129,7 @@ class Hub:
     def is_caught_up(self, reader: Reader) -> bool:
         """The same for a reader, once it has taken what there is."""
         is_following = reader.stage is Stage.FOLLOWING and not reader.has_parcels
-        return self.is_whole and is_following and self._unsettled.room(reader.user) >= 0
+        return self.is_whole and is_following and self._unsettled.may_be_taken(reader.user)
 
     # Readers
 
@@ -172,7 +173,7 @@ class Hub:
         if reader.falls_off(member.journal):
             self._waiting[reader] = None
             return [], self._try_to_attach(reader)
-        if self._unsettled.room(member.user) < 0:
+        if not self._unsettled.may_be_taken(member.user):
             return [], []  # until the next mark: the pass under way has read it, or will
         assert self._marks.newest is not None
         end = member.end_at(self._marks.newest, self._unsettled.of(member.user))
@@ -205,8 +206,8 @@ class Hub:
 
     def live(self, arrivals: Sequence[Arrival]) -> list[Action]:
         """Take messages that arrived on the channels."""
-        members, left = self._members, self._left
-        admitted = [own for one in arrivals if (own := members.admitted(one, left)) is not None]
+        members, left, more = self._members, self._left, self._unsettled.more
+        admitted = [own for one in arrivals if (own := members.admitted(one, left, more))]
         if left.is_waiting:
             self._want(ReadKind.RECENT)
         return [*self._carry_out(self._trunk.live(admitted)), *self._proceed(attach=False)]
@@ -328,7 +329,7 @@ class Hub:
         return [
             Wake(reader)
             for member in members
-            if self._unsettled.room(member.user) >= 0  # else the next mark lets them take
+            if self._unsettled.may_be_taken(member.user)  # else the next mark lets them
             for reader in member.readers
             if reader.stage is Stage.FOLLOWING
         ]

@@ -136,9 +136,10 @@ class Members:
             return self._reached(message.user_id)
         return self._reached(self._user_of(arrival))
 
-    def admitted(self, arrival: Arrival, left: LeftToHistory) -> Arrival | None:
+    def admitted(self, arrival: Arrival, left: LeftToHistory, more: int) -> Arrival | None:
         """What the trunk may take of a live message; an entry too many is `left` to the next pass.
 
+        There are so many `more` than there is room for.
         An entry of another user's than the channel's says nothing about that user's journal.
         """
         user, entry = self._user_of(arrival), arrival.message
@@ -149,7 +150,7 @@ class Members:
             other = OtherMessage(entry.to_json() if arrival.raw is None else arrival.raw)
             return msgspec.structs.replace(arrival, message=other)
         # A user's own room counts, though it may be more than there is for all users together.
-        if members[0].room <= 0 or any(member.is_behind for member in members):
+        if members[0].room + more <= 0 or (not more and any(one.is_behind for one in members)):
             left.note(entry.occurred_at)
             return None
         for member in members:

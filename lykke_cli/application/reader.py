@@ -105,9 +105,10 @@ class Reader:
     def checkpoint(self) -> Checkpoint | None:
         """From where another hub would go on, once what was taken has been sent.
 
-        None before anything is known of where the reader began.
+        None before anything is known of where the reader began, and where it would name too much.
         """
-        return self._sent
+        sent = self._sent
+        return None if sent is None or len(sent.pending) > self._most_ids else sent
 
     @property
     def latest(self) -> str | None:

@@ -239,14 +239,13 @@ class RemoteMerge:
         return events
 
     def _reached(self, side: _Side, cursor: str | None) -> list[Event]:
-        """A cursor came, which covers all that came before it."""
-        if cursor is None:
-            return []
-        side.open.clear()
-        if cursor == side.cursor:
-            return []
-        side.cursor = cursor
-        checkpoint = self.checkpoint()
+        """A frame came; its cursor, if it has one, covers all that came before it."""
+        if cursor is None:  # what came without one, a place names by its ids
+            is_further = bool(side.open)
+        else:
+            side.open.clear()
+            is_further, side.cursor = cursor != side.cursor, cursor
+        checkpoint = self.checkpoint() if is_further else None
         return [] if checkpoint is None else [Save(checkpoint)]
 
     def _came(self, side: _Side, now: datetime) -> list[Event]:

@@ -3,17 +3,27 @@
 None stands for all users together.
 """
 
-from collections.abc import KeysView, Mapping
+from collections.abc import Callable, KeysView, Mapping
 
 Ids = dict[str, str]
 """When each occurred, by id."""
 
 
-class Unsettled:
-    """A reader's checkpoint names all of its user's: `most` is how many those may be."""
+UNCOVERED = 1_000
+"""How many more of a user are sent live while the database is away, without a checkpoint."""
 
-    def __init__(self, most: int) -> None:
+
+class Unsettled:
+    """A reader's checkpoint names all of its user's: `most` is how many those may be.
+
+    While the database `is_away` there may be so many `uncovered` beyond them, which it does not
+    name: a reader that was sent those has no checkpoint until the database is back.
+    """
+
+    def __init__(self, most: int, uncovered: int, is_away: Callable[[], bool]) -> None:
         self._most = most
+        self._uncovered = uncovered
+        self._is_away = is_away
         self._by_user: dict[str | None, Ids] = {}
 
     def of(self, user: str | None) -> Ids:
@@ -22,6 +32,15 @@ class Unsettled:
     def room(self, user: str | None) -> int:
         """How many more the user may have; less than none where it has too many."""
         return self._most - len(self.of(user))
+
+    @property
+    def more(self) -> int:
+        """For how many more than there is room."""
+        return self._uncovered if self._is_away() else 0
+
+    def may_be_taken(self, user: str | None) -> bool:
+        """Whether readers are sent them; else they wait for the next mark."""
+        return self.room(user) + self.more >= 0
 
     def add(self, user: str, id: str, occurred_at: str) -> None:
         """Note an entry that was printed."""

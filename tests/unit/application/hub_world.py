@@ -17,6 +17,7 @@ from lykke_cli.application.member import ALL_BYTES, EVERYBODYS
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
 from lykke_cli.application.messages import Arrival, Entry, decode
 from lykke_cli.application.reader import Reader
+from lykke_cli.application.unsettled import UNCOVERED
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.postgresql.cursor import Understood, vouched
 from tests.unit.application.model_database import ModelDatabase, Row
@@ -40,6 +41,10 @@ class Client:
     """What is no entry, since it last came."""
     heard: set[str] = field(default_factory=set)
     """What was broadcast since it first came. It counts as new, as in any merge."""
+    uncovered: set[str] = field(default_factory=set)
+    """What it was sent since the checkpoint that it has, without another."""
+    again: set[str] = field(default_factory=set)
+    """Of that, what it knows when it comes once more, after it has come back."""
     may_repeat: set[str] = field(default_factory=set)
     """What it was told of that it may come again."""
     notices: int = 0
@@ -81,6 +86,7 @@ class HubWorld(ModelDatabase):
         all_bytes: int = ALL_BYTES,
         keep: int = KEPT,
         ids: int = IDS,
+        uncovered: int = UNCOVERED,
         replica: bool = False,
     ) -> None:
         super().__init__(replica=replica)
@@ -88,6 +94,7 @@ class HubWorld(ModelDatabase):
         self.everybodys = everybodys
         self.junk = 0
         self.ids = ids
+        self.uncovered = uncovered
         self.all_bytes = all_bytes
         self.keep = keep
         self.hubs = [self._new_hub(), self._new_hub()]
@@ -239,6 +246,8 @@ class HubWorld(ModelDatabase):
             return
         running = client.running = self.hubs[index]
         client.junk.clear()
+        client.again |= client.uncovered
+        client.uncovered.clear()
         since = regions.START_OF_TIME if client.from_the_first else None
         client.reader, actions = running.hub.join(
             uuid.UUID(client.user) if client.user else None, client.checkpoint, since=since
@@ -262,7 +271,9 @@ class HubWorld(ModelDatabase):
             self.leave(client)
             return False
         self._received(client, lines)
-        client.checkpoint = checkpoint
+        if checkpoint is not None:
+            client.checkpoint = checkpoint
+            client.uncovered.clear()
         return bool(lines)
 
     def work(self) -> None:
@@ -328,6 +339,10 @@ class HubWorld(ModelDatabase):
                 assert client.junk[line.data] <= 1, "shown twice"
                 continue
             assert isinstance(entry, Entry) and client.user in (entry.user_id, None)
+            client.uncovered.add(entry.id)
+            if entry.id in client.again:
+                client.again.remove(entry.id)
+                continue
             client.received[entry.id] += 1
             # Nothing tells a late broadcast of what a fail-over lost from the first.
             may_repeat = entry.id in client.may_repeat or entry.id not in there
@@ -360,6 +375,7 @@ class HubWorld(ModelDatabase):
                 all_bytes=self.all_bytes,
                 keep=self.keep,
                 ids=self.ids,
+                uncovered=self.uncovered,
                 vouched=vouched,
             )
         )

@@ -15,6 +15,7 @@ from lykke_cli.application.hub_actions import Request, Wake
 from lykke_cli.application.member import ALL_BYTES
 from lykke_cli.application.merge import ReadKind
 from lykke_cli.application.messages import unreadable_entry
+from lykke_cli.application.unsettled import UNCOVERED
 from tests.unit.application.hub_world import USERS, Client, HubWorld
 
 T = TypeVar("T")
@@ -43,9 +44,11 @@ class Schedule:
         self.apart = random.Random(~seed)
         everybodys, self.are_all_followed = self.apart.choice([1, 16]), self.apart.random() < 0.5
         self.fails_over = self.apart.random() < 0.5
+        uncovered = self.apart.choice([0, 3, UNCOVERED])
+        self.goes_away = self.apart.random() < 0.5
         self.hubs, self.users = self.pick([1, 2]), USERS[: self.pick([1, 2, 3])]
         bounds = {"lines": lines, "everybodys": everybodys, "all_bytes": all_bytes}
-        bounds |= {"keep": keep, "ids": ids}
+        bounds |= {"keep": keep, "ids": ids, "uncovered": uncovered}
         self.world = HubWorld(**bounds, replica=replica)
         self.story = [f"{bounds}, replica={replica}"]
         self.steps: dict[Callable[[], object], int] = {
@@ -78,6 +81,7 @@ class Schedule:
             self.take: 5,
             self.lose: 1,
             self.fail_over: 1 if self.fails_over else 0,
+            self.go_away: 2 if self.goes_away else 0,
         }
 
     def run(self) -> None:
@@ -139,6 +143,21 @@ class Schedule:
         index, replayed = self.random.randrange(100), self.flip()
         self.world.publish_again(index, replayed=replayed)
         return index, replayed
+
+    def go_away(self) -> object:
+        """The database is away for some entries that are broadcast."""
+        hub, count = self.hub(), self.random.randint(1, 6)
+        self.world.tick(hub, ReadKind.RECENT)
+        while self.world.hubs[hub].asked:
+            self.world.fail(hub, 0)
+        for _ in range(count):
+            self.world.write_and_commit(self.pick(self.users), age=timedelta(0), publish=True)
+        self.world.confirm(hub)
+        self.world.deliver(hub, 2 * count)
+        for client in self.world.clients:
+            if self.flip():
+                self.world.take(client)
+        return hub, count
 
     def fail_over(self) -> object:
         lost = self.random.randrange(4)

@@ -6,6 +6,7 @@ import pytest
 
 from lykke_cli.application.hub import IDS
 from lykke_cli.application.merge import ReadKind
+from lykke_cli.application.unsettled import UNCOVERED
 from tests.unit.application.hub_world import USERS, Client, HubWorld
 
 MOST = IDS - IDS // 4  # of what the newest mark does not cover
@@ -35,6 +36,45 @@ def test_live_entries_beyond_it_are_left_to_a_pass_that_is_brought_forward(age: 
     world.take(client)
     assert len(client.received) == names(client) == MOST
     world.work()  # without a tick
+    assert client.received.keys() == world.committed_ids
+
+
+@pytest.mark.parametrize("uncovered", [IDS, UNCOVERED])
+def test_while_the_database_is_away_more_comes_live_and_no_checkpoint_names_it(
+    uncovered: int,
+) -> None:
+    world = HubWorld(lines=2 * MANY, uncovered=uncovered)
+    client = following(world)
+    world.tick(0, ReadKind.RECENT)
+    world.fail(0, 0)
+    for _ in range(MANY):
+        world.write_and_commit(USERS[0], age=NOW, publish=True)
+    world.deliver(0, MANY)
+    world.take(client)
+    assert len(client.received) == len(client.uncovered) == min(MOST + uncovered, MANY)
+    assert client.reader is not None and client.reader.checkpoint is None
+    world.leave(client)  # it comes back with the checkpoint of before, and knows what it has
+    world.join(client, 0)
+    world.tick(0, ReadKind.RECENT)
+    world.work()
+    assert client.received.keys() == world.committed_ids
+    assert names(client) == 0 and not client.again
+
+
+def test_who_falls_behind_while_the_database_is_away_is_sent_nothing_twice() -> None:
+    """It goes on from where it was, though that is no checkpoint."""
+    world = HubWorld(lines=MANY)
+    client = following(world)
+    world.tick(0, ReadKind.RECENT)
+    world.fail(0, 0)
+    for _ in range(2):
+        for _ in range(MANY + 1):
+            world.write_and_commit(USERS[0], age=NOW, publish=True)
+        world.take(client)
+        world.deliver(0, MANY + 1)
+    assert not client.uncovered
+    world.tick(0, ReadKind.RECENT)
+    world.work()  # fails when anything comes twice
     assert client.received.keys() == world.committed_ids
 
 
