@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from lykke_cli._version import __version__
 
 if TYPE_CHECKING:
+    from lykke_cli.application.consuming import StreamEntry
     from lykke_cli.application.errors import (
         BadInput,
         CommitUncertain,
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
         OutputFailed,
         SchemaMismatch,
         ServerUnavailable,
+        StreamsMissing,
         SubscriptionClosed,
         SubscriptionLost,
         UnitOfWorkFailed,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     )
     from lykke_cli.application.following import Following
     from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
+    from lykke_cli.application.gateways.group_protocol import GroupConsumerProtocol
     from lykke_cli.application.gateways.pubsub_protocol import (
         Channel,
         Deliveries,
@@ -76,6 +79,7 @@ _HOMES = {
     "Gap": "application.gateways.pubsub_protocol",
     "HistoryAway": "application.tail",
     "HistoryRead": "application.tail",
+    "GroupConsumerProtocol": "application.gateways.group_protocol",
     "ImmutableEntityError": "domain.errors",
     "InvalidEntityError": "domain.errors",
     "LoginRefused": "application.errors",
@@ -91,6 +95,8 @@ _HOMES = {
     "SchemaMismatch": "application.errors",
     "ServerUnavailable": "application.errors",
     "SqlAlchemyUnitOfWork": "infrastructure.unit_of_work",
+    "StreamEntry": "application.consuming",
+    "StreamsMissing": "application.errors",
     "SubscriptionClosed": "application.errors",
     "SubscriptionLost": "application.errors",
     "UnitOfWorkFailed": "application.errors",
@@ -117,6 +123,7 @@ __all__ = [
     "Entry",
     "Following",
     "Gap",
+    "GroupConsumerProtocol",
     "HistoryAway",
     "HistoryRead",
     "ImmutableEntityError",
@@ -134,6 +141,8 @@ __all__ = [
     "SchemaMismatch",
     "ServerUnavailable",
     "SqlAlchemyUnitOfWork",
+    "StreamEntry",
+    "StreamsMissing",
     "SubscriptionClosed",
     "SubscriptionLost",
     "UnitOfWorkFailed",

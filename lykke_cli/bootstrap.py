@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lykke_cli.application.hub_driver import HubDriver
     from lykke_cli.application.tail import Status
     from lykke_cli.infrastructure.configuration.bridge import BridgeSettings
+    from lykke_cli.infrastructure.redis.consumer import ConsumerOptions
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
 
 
@@ -100,27 +101,14 @@ def make_consumer(
     *,
     group: str,
     consumer: str | None = None,
-    claim_after: float,
-    max_deliveries: int,
-    batch: int | None = None,
-    from_now: bool = False,
-    on_notice: "Callable[[str], None] | None" = None,
+    **options: "Unpack[ConsumerOptions]",
 ) -> "GroupConsumerProtocol":
     """A member of a group, as RedisGroupConsumer; raises UsageMistake likewise."""
-    from lykke_cli.infrastructure.redis.consumer import BATCH, RedisGroupConsumer
+    from lykke_cli.infrastructure.redis.consumer import RedisGroupConsumer
     from lykke_cli.infrastructure.redis.urls import parse_redis_url
 
-    return RedisGroupConsumer(
-        parse_redis_url(settings.redis_url),
-        channel_type,
-        group=group,
-        consumer=consumer,
-        claim_after=claim_after,
-        max_deliveries=max_deliveries,
-        batch=batch or BATCH,
-        from_now=from_now,
-        on_notice=on_notice,
-    )
+    address = parse_redis_url(settings.redis_url)
+    return RedisGroupConsumer(address, channel_type, group=group, consumer=consumer, **options)
 
 
 def make_bridge(settings: "BridgeSettings") -> "BridgeProtocol":

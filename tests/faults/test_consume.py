@@ -5,16 +5,24 @@ import random
 import signal
 import threading
 import time
+import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 import redis
 
+from lykke_cli.infrastructure.redis.stream_layout import (
+    partition_of,
+    partitions_name,
+    stream_name,
+)
 from tests.cli_process import LykkeProcess, run_lykke
+from tests.faults.cluster import RedisCluster
 from tests.faults.proxy import Proxy
 from tests.servers import RedisServer, wait_until
 from tests.streams import fill, pending, stream_entries
@@ -160,3 +168,55 @@ def test_a_frozen_member_takes_nothing_back_when_it_goes_on(
         later = fill(client, stream_entries(1))
         assert frozen.row()["id"] == later[0]
         wait_until(lambda: not list(pending(client, "g")), "all are acknowledged")
+
+
+def add_to(cluster: RedisCluster, entries: list[dict[str, Any]]) -> list[str]:
+    """Each to the node that has its stream, and to that one's replica."""
+
+    def on_owner(key: str, write: Callable[[redis.Redis], object]) -> None:
+        def is_written() -> bool:
+            for node in cluster.nodes:
+                with suppress(redis.RedisError), node.client() as client:
+                    write(client)
+                    return True
+            return False
+
+        wait_until(is_written, f"a node has {key}")
+
+    key = partitions_name("auditlog")
+    on_owner(key, lambda client: client.set(key, 16, nx=True))
+    by_stream: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        name = stream_name("auditlog", partition_of(uuid.UUID(entry["user_id"]), 16))
+        by_stream.setdefault(name, []).append(entry)
+    for name, some in by_stream.items():
+
+        def write(client: redis.Redis, name: str = name, some: list[dict[str, Any]] = some) -> None:
+            with client.pipeline(transaction=True) as pipeline:
+                for entry in some:
+                    pipeline.xadd(name, {"u": entry["user_id"], "e": orjson.dumps(entry)})
+                pipeline.execute()
+
+        on_owner(name, write)
+    return [entry["id"] for entry in entries]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_a_cluster_whose_primary_is_killed_is_gone_on_with(
+    cluster: RedisCluster, tmp_path: Path
+) -> None:
+    target, env = tmp_path / "out.ndjson", {"REDIS_URL": cluster.url}
+    written = add_to(cluster, stream_entries(100))
+    with LykkeProcess("consume", "--group", "g", "--to-file", target, env=env) as consume:
+        wait_until(lambda: len(ids_in_so_far(target)) == 100, "the first are taken")
+        cluster.primaries[0].kill()
+        consume.wait_for("was lost")
+        wait_until(
+            lambda: cluster.replicas[0].ask("CLUSTER", "INFO").startswith("cluster_state:ok"),
+            "another node has taken over",
+        )
+        written += add_to(cluster, stream_entries(100))
+        wait_until(lambda: set(written) <= set(ids_in_so_far(target)), "the others are taken")
+        assert "again" in consume.stderr
+    assert ids_in(target) == Counter(written)

@@ -30,6 +30,7 @@ from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.files.entry_file import EntryFile
 from lykke_cli.infrastructure.files.written_entries import WrittenEntry, WrittenIds
 
+BATCH = 1_000  # entries
 LAST_WORDS = 2.0  # seconds for what was written to be acknowledged when the run is interrupted
 
 
@@ -78,7 +79,7 @@ class Consuming:
                 consumer=self.consumer,
                 claim_after=self.claim_after,
                 max_deliveries=self.max_deliveries,
-                batch=1 if self.command else None,
+                batch=1 if self.command else BATCH,
                 from_now=self.from_now,
                 on_notice=self._reporter.line,
             )

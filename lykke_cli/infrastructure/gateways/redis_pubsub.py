@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
 from weakref import WeakSet
 
+from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost, UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import (
     Channel,
@@ -33,8 +34,12 @@ from lykke_cli.infrastructure.redis.topology import why_not as find_out_why_not
 from lykke_cli.infrastructure.redis.urls import RedisAddress, parse_redis_url, shown
 
 if TYPE_CHECKING:  # redis-py is slow to import: who only subscribes does without
+    from typing import Unpack
+
     from redis.asyncio import ConnectionPool, Redis
     from redis.asyncio.connection import AbstractConnection
+
+    from lykke_cli.infrastructure.redis.consumer import ConsumerOptions, RedisGroupConsumer
 
 CONNECT_TIMEOUT = 5.0  # seconds to connect and to be confirmed as subscribed
 HEALTH_INTERVAL = 10.0  # seconds of silence after which the server is asked for a sign of life
@@ -223,6 +228,27 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
         )
         self._subscriptions.add(subscription)
         return subscription
+
+    def consume(
+        self,
+        *,
+        group: str,
+        consumer: str | None = None,
+        channel_type: str = AUDIT_LOG,
+        **options: "Unpack[ConsumerOptions]",
+    ) -> "RedisGroupConsumer":
+        """A member of a group that shares what is in the streams, not yet open: enter it.
+
+        Its connections are its own: it stays open when the gateway closes. What it takes is said in
+        RedisGroupConsumer. Raises UsageMistake, also where the gateway was given a client or pool.
+        """
+        from lykke_cli.infrastructure.redis.consumer import RedisGroupConsumer
+
+        if self._address is None:
+            raise UsageMistake("A group is consumed by connections of its own: give a url.")
+        return RedisGroupConsumer(
+            self._address, channel_type, group=group, consumer=consumer, **options
+        )
 
     def _once(self, channels: Iterable[Channel]) -> Subscription:
         """A subscription that raises what breaks it."""

@@ -12,7 +12,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict
 
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.consuming import (
@@ -45,6 +45,16 @@ LEAST_PAUSE = 0.1  # seconds between looks at what is due
 LAST_WORDS = 1.0  # seconds to leave the group in
 
 logger = logging.getLogger(__name__)
+
+
+class ConsumerOptions(TypedDict, total=False):
+    """What a RedisGroupConsumer says of them."""
+
+    claim_after: float
+    max_deliveries: int
+    batch: int
+    from_now: bool
+    on_notice: Callable[[str], None] | None
 
 
 class RedisGroupConsumer(GroupConsumerProtocol):

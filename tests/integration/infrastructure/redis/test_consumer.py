@@ -9,10 +9,12 @@ from typing import Any
 import orjson
 import pytest
 import redis
+import redis.asyncio
 
 from lykke_cli.application.consuming import StreamEntry
 from lykke_cli.application.errors import LoginRefused, StreamsMissing, UsageMistake
 from lykke_cli.domain.errors import LykkeError
+from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
 from lykke_cli.infrastructure.redis.consumer import RedisGroupConsumer
 from lykke_cli.infrastructure.redis.stream_layout import (
     dead_letter_name,
@@ -318,3 +320,15 @@ async def test_it_is_entered_once_and_of_no_use_when_closed(
     await consumer.close()
     with pytest.raises(LykkeError, match="not open"):
         await consumer.get()
+
+
+async def test_a_gateway_consumes(
+    redis_server: RedisServer, client: redis.Redis, kind: str
+) -> None:
+    written = fill(client, stream_entries(3), kind)
+    async with RedisPubSubGateway(redis_server.url) as gateway:
+        async with gateway.consume(group="g", channel_type=kind) as consumer:
+            assert sorted(ids(await take(consumer, 3))) == sorted(written)
+    async with RedisPubSubGateway(client=redis.asyncio.Redis()) as gateway:
+        with pytest.raises(UsageMistake, match="give a url"):
+            gateway.consume(group="g")
