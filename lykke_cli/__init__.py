@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from lykke_cli.infrastructure.gateways.memory_pubsub import MemoryPubSubGateway
     from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
     from lykke_cli.infrastructure.gateways.redis_sharded import RedisShardedGateway
+    from lykke_cli.infrastructure.redis.consumer import RedisGroupConsumer
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
 
 _HOMES = {
@@ -90,6 +91,7 @@ _HOMES = {
     "OutputFailed": "application.errors",
     "PubSubGatewayProtocol": "application.gateways.pubsub_protocol",
     "PubSubSubscription": "application.gateways.pubsub_protocol",
+    "RedisGroupConsumer": "infrastructure.redis.consumer",
     "RedisPubSubGateway": "infrastructure.gateways.redis_pubsub",
     "RedisShardedGateway": "infrastructure.gateways.redis_sharded",
     "SchemaMismatch": "application.errors",
@@ -136,6 +138,7 @@ __all__ = [
     "OutputFailed",
     "PubSubGatewayProtocol",
     "PubSubSubscription",
+    "RedisGroupConsumer",
     "RedisPubSubGateway",
     "RedisShardedGateway",
     "SchemaMismatch",

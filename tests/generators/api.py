@@ -22,7 +22,10 @@ A method without a text does what its protocol says.
 This page is made from the docstrings by `make api`."""
 _GROUPS = {
     "Entries": ("domain.audit_log",),
-    "Following": ("bootstrap", "application.following", "application.messages", "application.tail"),
+    "Following": (
+        *("bootstrap", "application.following", "application.messages", "application.tail"),
+        "application.consuming",
+    ),
     "Writing and reading": ("infrastructure",),
     "The gateways' protocol": ("application.gateways",),
     "Errors": ("errors",),

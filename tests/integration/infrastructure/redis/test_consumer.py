@@ -1,9 +1,11 @@
 """A consumer of a group on a real server: what it is given, and what becomes of it."""
 
 import asyncio
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -299,6 +301,28 @@ async def test_a_right_that_lacks_is_told(
     with pytest.raises(LoginRefused, match="xreadgroup"):
         async with RedisGroupConsumer(address, kind, group="g") as consumer:
             await consumer.get(DEADLINE)
+
+
+async def test_the_rights_that_the_documentation_names_are_enough(
+    redis_server: RedisServer, client: redis.Redis, kind: str
+) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "delivery.md").read_text("utf-8")
+    [rights] = re.findall(r"a consumer needs `([^`]+)`", page)
+    client.acl_setuser(kind, enabled=True, nopass=True, keys=[f"{kind}:*"], commands=rights.split())
+    written = fill(client, stream_entries(20), kind)
+    address = parse_redis_url(redis_server.url.replace("redis://", f"redis://{kind}:x@"))
+    make = partial(RedisGroupConsumer, address, kind, group="g", claim_after=SOON)
+    async with make(max_deliveries=1) as consumer:
+        taken = await take(consumer, 20)
+        await consumer.ack(*taken[1:])
+        for name in names(kind):
+            client.xgroup_destroy(name, "g")
+        while len(set(ids(taken))) < 21:
+            written += fill(client, stream_entries(1), kind)
+            taken += await take(consumer, 1)
+        consumer.let_go(*taken)
+        await until(lambda: client.keys(f"{kind}:*:dead"))
+    assert set(ids(taken)) <= set(written)
 
 
 @pytest.mark.parametrize(
