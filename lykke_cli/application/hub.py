@@ -62,7 +62,7 @@ from lykke_cli.application import merge
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
 from lykke_cli.application.hub_actions import Action, Passed, Request, Subscribe, Unsubscribe, Wake
-from lykke_cli.application.journal import JOURNAL_BYTES, JOURNAL_LINES, Line, Mark
+from lykke_cli.application.journal import JOURNAL_BYTES, JOURNAL_LINES, Mark, Portion
 from lykke_cli.application.left_to_history import LeftToHistory
 from lykke_cli.application.marks import Marks
 from lykke_cli.application.member import ALL_BYTES, EVERYBODYS, Member, Members
@@ -126,11 +126,6 @@ class Hub:
         """Nothing is known to be missing: what came before the connection has been read."""
         return self._whole_from is not None and self._marks.number >= self._whole_from
 
-    def is_caught_up(self, reader: Reader) -> bool:
-        """The same for a reader, once it has taken what there is."""
-        is_following = reader.stage is Stage.FOLLOWING and not reader.has_parcels
-        return self.is_whole and is_following and self._unsettled.may_be_taken(reader.user)
-
     # Readers
 
     def join(
@@ -161,23 +156,26 @@ class Hub:
         self._requests.pop(reader, None)
         return [Unsubscribe(member.user_id) for member in self._members.leave(reader)]
 
-    def take(self, reader: Reader) -> tuple[Sequence[Line], list[Action]]:
-        """What the reader is to be sent next; its `checkpoint` then holds after it."""
+    def take(self, reader: Reader) -> tuple[Portion, Sequence[Action]]:
+        """What the reader is to be sent next, if anything."""
         if reader.has_parcels:
-            lines = reader.take_parcel()
+            parcel = reader.take_parcel()
             attached = self._try_to_attach(reader) if reader in self._waiting else []
-            return lines, [Wake(reader), *attached]
+            return parcel, [Wake([reader]), *attached]
         if reader.stage is not Stage.FOLLOWING:
-            return [], []
+            return reader.take_nothing(), ()
         member = self._members[reader.user]
         if reader.falls_off(member.journal):
             self._waiting[reader] = None
-            return [], self._try_to_attach(reader)
+            return reader.take_nothing(), self._try_to_attach(reader)
         if not self._unsettled.may_be_taken(member.user):
-            return [], []  # until the next mark: the pass under way has read it, or will
-        assert self._marks.newest is not None
-        end = member.end_at(self._marks.newest, self._unsettled.of(member.user))
-        return reader.take_lines(end), []
+            return reader.take_nothing(), ()  # the pass under way has read it, or will
+        end, newest = member.end, self._marks.newest
+        if end is None or end.mark is not newest:
+            assert newest is not None
+            ids = self._unsettled.of(member.user)
+            end = member.set_end(newest, ids, is_whole=self.is_whole, most_ids=self._most_ids)
+        return reader.take_new(end), ()
 
     # The channels
 
@@ -197,6 +195,8 @@ class Hub:
         """The connection broke."""
         self._whole_from = None
         self.outages += 1
+        for member in self._members.all():
+            member.end = None  # they are not whole any more
         return self._carry_out(self._trunk.disconnected()) if self._passes else []
 
     def reconnected(self) -> list[Action]:
@@ -326,13 +326,12 @@ class Hub:
         return self._wake(self._members.all())
 
     def _wake(self, members: Iterable[Member]) -> list[Action]:
-        return [
-            Wake(reader)
+        following = (
+            [reader for reader in member.readers if reader.stage is Stage.FOLLOWING]
             for member in members
             if self._unsettled.may_be_taken(member.user)  # else the next mark lets them
-            for reader in member.readers
-            if reader.stage is Stage.FOLLOWING
-        ]
+        )
+        return [Wake(readers) for readers in following if readers]
 
     def _end_pass(self, chunk: HistoryChunk, what: Read | Verify) -> list[Action]:
         """Set a mark, and let those take who waited for it."""
@@ -386,7 +385,7 @@ class Hub:
             is_there = mark.number >= member.whole_from and reader.stands_at(mark, member.journal)
             if is_there and self._take_position(reader, mark):
                 reader.begins("memory")
-                return [Wake(reader)]
+                return [Wake([reader])]
         return self._ask(reader, reader.begin_reading(newest))
 
     def _ask(self, reader: Reader, what: Read | Verify) -> list[Action]:
@@ -402,9 +401,9 @@ class Hub:
         if reader.stage is Stage.READING:
             reader.read_chunk(chunk)
             if chunk.behind:
-                return [Wake(reader), *self._wait_for_later_mark(reader)]
+                return [Wake([reader]), *self._wait_for_later_mark(reader)]
             next_step = self._ask(reader, reader.begin_measuring()) if chunk.last else []
-            return [Wake(reader), *next_step]
+            return [Wake([reader]), *next_step]
         reader.measured(chunk, self._unsettled.of(reader.user).keys())
         if not (chunk.last or reader.has_too_much):
             return []
@@ -421,7 +420,7 @@ class Hub:
         assert mark is not None
         own = mark if read is None else self._marks.witnessed_by(mark, read)
         if self._take_position(reader, own, uncovered):
-            return [Wake(reader)]
+            return [Wake([reader])]
         return self._wait_for_later_mark(reader)
 
     def _take_position(self, reader: Reader, mark: Mark, uncovered: Set[str] = frozenset()) -> bool:

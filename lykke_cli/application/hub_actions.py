@@ -33,9 +33,9 @@ class Request(msgspec.Struct, frozen=True, eq=False):
 
 
 class Wake(msgspec.Struct, frozen=True, gc=False):
-    """There may be something for the reader to `take`."""
+    """There may be something for the readers to `take`."""
 
-    reader: Reader
+    readers: Sequence[Reader]
 
 
 class Passed(msgspec.Struct, frozen=True):

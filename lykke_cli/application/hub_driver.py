@@ -32,9 +32,9 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     PubSubGatewayProtocol,
     in_words,
 )
-from lykke_cli.application.hub_reader import HubReader, Portion
+from lykke_cli.application.hub_reader import HubReader
 from lykke_cli.application.hub_service import HubService
-from lykke_cli.application.journal import Line
+from lykke_cli.application.journal import Line, Portion
 from lykke_cli.application.merge import Checkpoint, ReadKind
 from lykke_cli.application.reader import Begun
 from lykke_cli.application.reconnecting import Reconnecting

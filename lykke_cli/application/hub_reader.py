@@ -12,7 +12,7 @@ import msgspec
 from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.hub_service import HubService
-from lykke_cli.application.journal import Line
+from lykke_cli.application.journal import Line, Portion
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import entry_of
 from lykke_cli.application.reader import Begun, Reader
@@ -22,27 +22,11 @@ PORTION_BYTES = 256 << 10
 """What is sent at once has at most: so a client that is cut off has all of it, or nothing."""
 
 
-class Portion(msgspec.Struct, frozen=True, gc=False):
-    """What comes next for a reader."""
-
-    lines: Sequence[Line]
-    checkpoint: Checkpoint | None
-    """Where to go on once these lines were sent; None before anything is known."""
-    caught_up: bool
-    """Nothing is known to be missing: history was read, and live follows."""
-    caught_up_anew: bool = False
-    """That is so for the first time, or again after an outage."""
-
-
 class Outlet(Protocol):
     """Where what is new can be handed to at once, without waking whoever waits in `next`."""
 
-    def is_open(self) -> bool:
-        """Whether it takes something at this moment."""
-        ...
-
-    def write(self, portion: Portion) -> None:
-        """Take it; never raises."""
+    def write(self, portion: Portion) -> bool:
+        """Take it, or return False: then it is for whoever waits. Never raises."""
         ...
 
 
@@ -67,6 +51,7 @@ class HubReader:
         self._since = since
         self._last = last
         self._filters = filters
+        self._has_filters = not filters.selects_all
         self._reader: Reader | None = None
         self._checkpoint = resume
         self._told = -1  # how many outages there had been when it was last told to be caught up
@@ -76,7 +61,7 @@ class HubReader:
         self._refusal: Exception | None = None
         self._left: Portion | None = None  # was taken, and is for `next`
         self.outlet: Outlet | None = None
-        """Takes what comes while somebody waits in `next`, as long as it is open."""
+        """Takes what comes while somebody waits in `next`, as long as it can."""
 
     async def __aenter__(self) -> Self:
         if self._reader is not None:
@@ -137,30 +122,28 @@ class HubReader:
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        self._waiter = None  # what is taken may bring more, which comes after it and not before
-        try:
-            self._write_at_once()
-        finally:
-            self._waiter = waiter
-        if self._is_woken or self._left is not None:
+        if self.outlet is not None:
+            self._waiter = None  # what is taken may bring more, which comes after it and not before
+            try:
+                self._write_at_once(self.outlet)
+            finally:
+                self._waiter = waiter
+        if self._is_woken:
             waiter.set_result(None)
 
-    def _write_at_once(self) -> None:
-        """Hand the outlet what it can take; the rest is for whoever waits."""
-        while self._is_woken and (outlet := self._open_outlet()) is not None:
+    def _write_at_once(self, outlet: Outlet) -> None:
+        """Hand the outlet what it takes; the rest is for whoever waits."""
+        while self._is_woken and not self._has_something_else():
             self._is_woken = False
             portion = self._take()
-            if self._is_news(portion):
-                self._left = portion
-            elif portion.lines:
-                outlet.write(self._given(portion))
+            if self._is_news(portion) or (portion.lines and not outlet.write(portion)):
+                self._left, self._is_woken = portion, True
+            else:
+                self._checkpoint = portion.checkpoint
 
-    def _open_outlet(self) -> Outlet | None:
-        """None where whoever waits has something else to do first."""
-        is_busy = self._refusal is not None or self._is_interrupted or self._left is not None
-        if is_busy or self.outlet is None or not self.outlet.is_open():
-            return None
-        return self.outlet
+    def _has_something_else(self) -> bool:
+        """Whether whoever waits is to do something first."""
+        return self._left is not None or self._is_interrupted or self._refusal is not None
 
     def interrupt(self) -> None:
         """Let `next` return at once, without lines where there is nothing new."""
@@ -208,12 +191,13 @@ class HubReader:
     def _take(self) -> Portion:
         service, reader = self._service, self._joined()
         had_parcels = reader.has_parcels
-        lines, actions = service.hub.take(reader)
+        portion, actions = service.hub.take(reader)
         if had_parcels:
             service.reads.taken()
-        caught_up = not had_parcels and service.hub.is_caught_up(reader)
-        portion = Portion(self._wanted(lines), reader.checkpoint, caught_up)
-        service.carry_out(actions)
+        if self._has_filters and portion.lines:
+            portion = msgspec.structs.replace(portion, lines=self._wanted(portion.lines))
+        if actions:
+            service.carry_out(actions)
         if not portion.lines:  # what is passed over does not keep the checkpoint back
             self._checkpoint = portion.checkpoint
         return portion
@@ -229,8 +213,6 @@ class HubReader:
         return portion.caught_up and self._told != self._service.hub.outages
 
     def _wanted(self, lines: Sequence[Line]) -> Sequence[Line]:
-        if not lines or self._filters.selects_all:
-            return lines
         shown = [line for line in lines if line.id is not None or line.is_notice]
         entries = [entry_of(line.data) for line in shown if not line.is_notice]
         wanted = iter(self._filters.wants(entries))

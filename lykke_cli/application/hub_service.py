@@ -70,9 +70,10 @@ class HubService:
         """Do what the hub says."""
         for action in actions:
             match action:
-                case Wake(reader):
-                    if waiting := self.readers.get(reader):
-                        waiting.wake()
+                case Wake(readers):
+                    for reader in readers:
+                        if (waiting := self.readers.get(reader)) is not None:
+                            waiting.wake()
                 case Request():
                     self.reads.ask(action)
                 case Subscribe(user_id):

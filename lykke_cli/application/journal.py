@@ -133,19 +133,47 @@ class Journal:
         return [line for line in self._lines if line.id in ids] if ids else []
 
 
-class SharedEnd:
-    """The end of a journal at one mark: who takes up to there, takes the same objects."""
+class Portion(msgspec.Struct, frozen=True, gc=False):
+    """What comes next for a reader."""
 
-    def __init__(self, journal: Journal, mark: Mark, checkpoint: Checkpoint) -> None:
+    lines: Sequence[Line]
+    checkpoint: Checkpoint | None
+    """Where to go on once these lines were sent; None before anything is known."""
+    caught_up: bool = False
+    """Nothing is known to be missing: history was read, and live follows."""
+    caught_up_anew: bool = False
+    """That is so for the first time, or again after an outage."""
+
+
+class SharedEnd:
+    """The end of a journal at one mark: who takes up to there, takes the same objects.
+
+    `checkpoint` is that of a reader that was sent all that the journal had, and nothing else; one
+    that names more than `most_ids` is not given away.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        mark: Mark,
+        checkpoint: Checkpoint,
+        *,
+        is_whole: bool,
+        most_ids: int,
+    ) -> None:
         self.mark = mark
         self.position = max(journal.position, mark.position)
         self.checkpoint = checkpoint
-        """Of a reader that was sent all that the journal had, and nothing else."""
+        self.is_whole = is_whole
+        """Nothing is known to be missing up to here."""
+        self._given = checkpoint if len(checkpoint.pending) <= most_ids else None
         self._journal = journal
-        self._lines: dict[int, Sequence[Line]] = {}
+        self._portions: dict[int, Portion] = {}
 
-    def lines_after(self, position: int) -> Sequence[Line]:
+    def after(self, position: int) -> Portion:
         """What the journal had after `position`."""
-        if position not in self._lines:
-            self._lines[position] = self._journal.after(position)
-        return self._lines[position]
+        portion = self._portions.get(position)
+        if portion is None:
+            lines = self._journal.after(position)
+            portion = self._portions[position] = Portion(lines, self._given, self.is_whole)
+        return portion

@@ -58,11 +58,12 @@ class Member:
         if at is not None and (self.floor is None or at > self.floor):
             self.floor, self.end = at, None
 
-    def end_at(self, mark: Mark, unsettled: Mapping[str, str]) -> SharedEnd:
+    def set_end(
+        self, mark: Mark, unsettled: Mapping[str, str], *, is_whole: bool, most_ids: int
+    ) -> SharedEnd:
         """The end of the journal, where the newest mark does not cover what is `unsettled`."""
-        if self.end is None or self.end.mark is not mark:
-            checkpoint = mark.checkpoint({**unsettled}, self.floor)
-            self.end = SharedEnd(self.journal, mark, checkpoint)
+        checkpoint = mark.checkpoint({**unsettled}, self.floor)
+        self.end = SharedEnd(self.journal, mark, checkpoint, is_whole=is_whole, most_ids=most_ids)
         return self.end
 
     def append(self, line: Line) -> int:

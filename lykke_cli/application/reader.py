@@ -3,7 +3,6 @@
 `hub.py` explains the words, and why nothing is taken twice or passed over.
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryRow
-from lykke_cli.application.journal import Journal, Line, Mark, SharedEnd, notice_line
+from lykke_cli.application.journal import Journal, Line, Mark, Portion, SharedEnd, notice_line
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
 from lykke_cli.application.messages import to_line
 from lykke_cli.application.printed_ids import PrintedIds
@@ -49,13 +48,6 @@ class Begun(msgspec.Struct, frozen=True):
     """It went on from its cursor: everything since then comes."""
 
 
-class Parcel(msgspec.Struct, frozen=True):
-    """Lines for one reader alone, and its checkpoint once it has been sent them."""
-
-    lines: Sequence[Line]
-    checkpoint: Checkpoint
-
-
 class Reader:
     """What a hub knows of one reader; of use to others are `user_id` and `checkpoint` alone."""
 
@@ -85,7 +77,7 @@ class Reader:
         """Once that is known."""
         self._is_resumed = resume is not None
         self._sent: Checkpoint | None = resume
-        self._outbox: deque[Parcel] = deque()
+        self._outbox: tuple[Portion, ...] = ()  # few at a time, and most readers have none
         self._go_on_from(resume)
 
     def _go_on_from(self, checkpoint: Checkpoint | None) -> None:
@@ -94,7 +86,7 @@ class Reader:
         floor = checkpoint.floor if checkpoint else None
         self._printed = PrintedIds(pending, floor, keep=KEPT_IDS)
         self._beyond: dict[str, str] = {}
-        self._needed: Set[str] = set()  # what a journal has, or had, that others may lack
+        self._needed: Set[str] = frozenset()  # what a journal has, or had, that others may lack
         self._has_too_much = False
         self._was_told = False  # by the read under way, of what may come again
         self._is_doubtful = False  # the mark: commits may have been lost since
@@ -204,7 +196,7 @@ class Reader:
         if self.stage is Stage.READING:
             self._printed.read_failed()
         self.stage, self.has_failed = Stage.WAITING, failed
-        self._beyond, self._needed = {}, set()
+        self._beyond, self._needed = {}, frozenset()
 
     def stands_at(self, mark: Mark, journal: Journal) -> bool:
         """True when it has been sent all up to the mark, and nothing since but what it knows.
@@ -251,11 +243,15 @@ class Reader:
         self._deliver(unsent, mark.checkpoint(ids, self.latest))
         self.stage, self.attempts = Stage.FOLLOWING, 0
 
-    def take_parcel(self) -> Sequence[Line]:
+    def take_parcel(self) -> Portion:
         """Some of what was read for it alone: no more than its checkpoint covers."""
-        parcel = self._outbox.popleft()
+        parcel, self._outbox = self._outbox[0], self._outbox[1:]
         self._sent = parcel.checkpoint
-        return parcel.lines
+        return Portion(parcel.lines, self.checkpoint)
+
+    def take_nothing(self) -> Portion:
+        """Where it stands, when there is nothing for it."""
+        return Portion((), self.checkpoint)
 
     def falls_off(self, journal: Journal) -> bool:
         """True when the journal has not all that is new any more: it has to catch up again."""
@@ -265,18 +261,19 @@ class Reader:
         self.stage = Stage.WAITING
         return True
 
-    def take_lines(self, shared: SharedEnd) -> Sequence[Line]:
+    def take_new(self, shared: SharedEnd) -> Portion:
         """All that is new in the journal."""
         if self._own is not None:
-            return self._take_its_own(self._own, shared)
-        lines = shared.lines_after(self._position)
+            lines = self._take_its_own(self._own, shared)
+            return Portion(lines, self.checkpoint, shared.is_whole)
+        portion = shared.after(self._position)
         self._sent, self._position, self.mark = shared.checkpoint, shared.position, shared.mark
-        return lines
+        return portion
 
     def _take_its_own(self, own: "_Own", shared: SharedEnd) -> list[Line]:
         """The same, until it has nothing that the others of its user have not."""
         taken = []
-        for line in shared.lines_after(self._position):
+        for line in shared.after(self._position).lines:
             if line.id is None or own.skip.pop(line.id, None) is None:
                 taken.append(line)
             if line.id is not None:
@@ -303,7 +300,7 @@ class Reader:
 
     def _deliver(self, lines: Sequence[Line], checkpoint: Checkpoint) -> None:
         if lines or self._outbox:
-            self._outbox.append(Parcel(lines, checkpoint))
+            self._outbox = (*self._outbox, Portion(lines, checkpoint))
         else:
             self._sent = checkpoint
 

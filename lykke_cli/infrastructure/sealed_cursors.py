@@ -46,6 +46,9 @@ KEPT_CURSORS = 512
 """Of how many cursors it is kept what they are packed: those that were used last."""
 KEPT_USERS = 8192
 """Likewise of how many users their keys."""
+KEPT_SECONDS = 1024
+"""Likewise of how many seconds what they are as a number."""
+_TO_THE_SECOND = len("2026-01-31T12:00:00")
 _BACKENDS = {"postgresql": postgresql, "sqlite": sqlite}
 
 
@@ -252,13 +255,13 @@ _decode = msgspec.msgpack.Decoder(tuple[bytes | None, bytes, int, int, bytes, in
 def _pack_pending(checkpoint: Checkpoint) -> _Pending:
     """The pending ids with their times, and the floor; raises ValueError where they are none."""
     pending, floor = checkpoint.pending, checkpoint.floor
-    floor_at = None if floor is None else microseconds(parse_wire_time(floor))
+    floor_at = None if floor is None else _microseconds(floor)
     if not pending:
         return *_NO_IDS, floor_at
     ids = bytes.fromhex("".join(pending).replace("-", ""))
     if len(ids) != ID_BYTES * len(pending):
         raise ValueError("an id of a pending entry is no UUID")
-    times = [microseconds(parse_wire_time(at)) for at in pending.values()]
+    times = [*map(_microseconds, pending.values())]
     earliest = min(times)
     bits = (max(times) - earliest).bit_length()
     joined = 0
@@ -282,6 +285,16 @@ def _unpack_pending(ids: bytes, bits: int, earliest: int, times: bytes) -> dict[
 
 def _bytes(bits: int) -> int:
     return (bits + 7) // 8
+
+
+def _microseconds(at: str) -> int:
+    """The inverse of `_time`; raises ValueError. A cursor has many, mostly of few seconds."""
+    return _second(at[:_TO_THE_SECOND]) + int(at[_TO_THE_SECOND + 1 : -1])
+
+
+@lru_cache(KEPT_SECONDS)
+def _second(text: str) -> int:
+    return microseconds(parse_wire_time(text))
 
 
 def _time(microseconds: int) -> str:

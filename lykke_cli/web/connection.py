@@ -80,20 +80,22 @@ class Connection:
     @property
     def sends_at_once(self) -> bool:
         """Whether its server has a way to send without waiting."""
-        return hasattr(self._server, "can_send_now") and hasattr(self._server, "send_now")
+        return hasattr(self._server, "send_now")
 
-    def can_send_now(self) -> bool:
-        """Whether the peer has taken enough for `send_now`."""
-        return not self._sending and not self._ended.done() and self._server.can_send_now()
+    def send_now(self, messages: Sequence[Message]) -> bool:
+        """Hand messages to the server without waiting; what fails ends the connection.
 
-    def send_now(self, messages: Sequence[Message]) -> None:
-        """Hand messages to the server without waiting; what fails ends the connection."""
-        self._last_sent = self._clock()
+        False, and nothing was sent, where the peer has not taken enough for that.
+        """
+        if self._sending or self._ended.done():
+            return False
         try:
-            for message in messages:
-                self._server.send_now(message)
+            if not self._server.send_now(messages):
+                return False
         except Exception as error:
             self.stop(error)
+        self._last_sent = self._clock()
+        return True
 
     async def run(self, *works: Coroutine[Any, Any, None]) -> None:
         """Do the works together until one of them ends; raises what it raised, or what ended it."""

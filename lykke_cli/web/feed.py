@@ -10,7 +10,7 @@ from lykke_cli.application.filters import Filters
 from lykke_cli.application.hub_driver import Begun, HubReader, Portion
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.web.connection import Connection
-from lykke_cli.web.frames import Dialect, Frame, Rendered, own_frame, with_cursor
+from lykke_cli.web.frames import Dialect, Frame, own_frame, with_cursor
 from lykke_cli.web.queries import Asked
 from lykke_cli.web.service import Service
 
@@ -40,6 +40,7 @@ class Feed:
         self._connection = connection
         self._dialect = dialect
         self._user_id = user_id
+        self._renderer = service.frames.renderer(user_id, dialect)
         self._reader: HubReader | None = None
         self._status: Frame | None = None
 
@@ -64,15 +65,16 @@ class Feed:
             while True:
                 await self._send(await reader.next())
 
-    def is_open(self) -> bool:
-        """Whether what comes can be sent without waiting, and nothing is to be said before it."""
-        return self._status is None and self._connection.can_send_now()
+    def write(self, portion: Portion) -> bool:
+        """Send what comes at once: to wake a task for each client would cost most of it.
 
-    def write(self, portion: Portion) -> None:
-        """Send what comes at once: to wake a task for each client would cost most of it."""
-        rendered = self._render(portion)
-        self._connection.send_now(rendered.messages)
+        False where it would have to wait, or something is to be said before it.
+        """
+        rendered = self._renderer.of(portion)
+        if self._status is not None or not self._connection.send_now(rendered.messages):
+            return False
         self._service.metrics.sent(rendered.entries)
+        return True
 
     def tell(self, status: Frame) -> None:
         """Of what the client is told nothing else: Redis or the database, away or back."""
@@ -106,7 +108,7 @@ class Feed:
 
     async def _send(self, portion: Portion) -> None:
         if portion.lines:
-            rendered = self._render(portion)
+            rendered = self._renderer.of(portion)
             for message in rendered.messages:
                 await self._connection.send(message)
             self._service.metrics.sent(rendered.entries)
@@ -120,15 +122,9 @@ class Feed:
         elif not portion.lines and not portion.caught_up_anew:
             await self._tell_with_cursor(own_frame("heartbeat"))
 
-    def _render(self, portion: Portion) -> Rendered:
-        return self._service.frames.of(
-            self._user_id, self._dialect, portion.lines, portion.checkpoint
-        )
-
     async def _tell_with_cursor(self, frame: Frame) -> None:
         assert self._reader is not None
-        cursor = self._service.frames.cursor(self._user_id, self._reader.checkpoint)
-        await self._tell(with_cursor(frame, cursor))
+        await self._tell(with_cursor(frame, self._renderer.cursor(self._reader.checkpoint)))
 
     async def _tell(self, frame: Frame) -> None:
         await self._connection.send(self._dialect.render(frame))

@@ -11,16 +11,18 @@ nothing that is called a cursor; anything else is put into the `data` of a `mess
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from operator import is_
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import msgspec
 import orjson
 
 from lykke_cli.application.hub_reader import PORTION_BYTES, PORTION_LINES
-from lykke_cli.application.journal import Line
+from lykke_cli.application.journal import Line, Portion
 from lykke_cli.application.merge import Checkpoint
 
 MOST_ENTRIES, MOST_BYTES = PORTION_LINES, PORTION_BYTES
@@ -124,52 +126,60 @@ class Rendered(msgspec.Struct, frozen=True):
     entries: int
 
 
-class _Newest(msgspec.Struct, frozen=True):
-    lines: Sequence[Line]
-    checkpoint: Checkpoint | None
-    rendered: Rendered
+class Renderer:
+    """Renders what readers of one user take, in one dialect; who take the same share it."""
+
+    __slots__ = ("__weakref__", "_dialect", "_newest", "_rendered", "_seal")
+
+    def __init__(self, dialect: Dialect, seal: Callable[[Checkpoint], str]) -> None:
+        self._dialect = dialect
+        self._seal = seal
+        self._newest = Portion((), None)
+        self._rendered = Rendered((), 0)
+
+    def cursor(self, checkpoint: Checkpoint | None) -> str | None:
+        """The text with which a client goes on from there."""
+        return None if checkpoint is None else self._seal(checkpoint)
+
+    def of(self, portion: Portion) -> Rendered:
+        """What is sent for it."""
+        if portion is self._newest or _are_alike(portion, self._newest):
+            return self._rendered
+        cursor = None if self._dialect.is_plain else self.cursor(portion.checkpoint)
+        frames = self._dialect.frames(portion.lines, cursor)
+        rendered = Rendered(
+            [self._dialect.render(frame) for frame in frames],
+            sum(frame.entries for frame in frames),
+        )
+        if sum(len(line.data) for line in portion.lines) <= MOST_SHARED:
+            self._newest, self._rendered = portion, rendered
+        return rendered
 
 
 class Frames:
-    """Renders what readers take; those who take the same, the very same lines, share it."""
+    """The renderers of those who are followed, for as long as somebody does."""
 
     def __init__(self, seal: Callable[[UUID | None, Checkpoint], str]) -> None:
         self._seal = seal
-        self._newest: dict[tuple[UUID | None, Dialect], _Newest] = {}
-
-    def cursor(self, user_id: UUID | None, checkpoint: Checkpoint | None) -> str | None:
-        """The text with which a client goes on from there."""
-        return None if checkpoint is None else self._seal(user_id, checkpoint)
-
-    def of(
-        self,
-        user_id: UUID | None,
-        dialect: Dialect,
-        lines: Sequence[Line],
-        checkpoint: Checkpoint | None,
-    ) -> Rendered:
-        """What is sent for the lines; `checkpoint` is the reader's once they were."""
-        newest = self._newest.get((user_id, dialect))
-        if newest and _are_same(newest.lines, lines) and newest.checkpoint == checkpoint:
-            return newest.rendered
-        cursor = None if dialect.is_plain else self.cursor(user_id, checkpoint)
-        frames = dialect.frames(lines, cursor)
-        rendered = Rendered(
-            [dialect.render(frame) for frame in frames],
-            sum(frame.entries for frame in frames),
+        self._renderers: WeakValueDictionary[tuple[UUID | None, Dialect], Renderer] = (
+            WeakValueDictionary()
         )
-        if sum(len(line.data) for line in lines) <= MOST_SHARED:
-            self._newest[user_id, dialect] = _Newest(lines, checkpoint, rendered)
-        return rendered
 
-    def forget(self, user_id: UUID | None) -> None:
-        """Nobody follows this user any more."""
-        for dialect in (LYKKE_V1, PLAIN, EVENTS):
-            self._newest.pop((user_id, dialect), None)
+    def renderer(self, user_id: UUID | None, dialect: Dialect) -> Renderer:
+        """The one for this user, or for every user's entries."""
+        key = user_id, dialect
+        renderer = self._renderers.get(key)
+        if renderer is None:
+            renderer = Renderer(dialect, partial(self._seal, user_id))
+            self._renderers[key] = renderer
+        return renderer
 
 
-def _are_same(lines: Sequence[Line], others: Sequence[Line]) -> bool:
-    return lines is others or (len(lines) == len(others) and all(map(is_, lines, others)))
+def _are_alike(portion: Portion, other: Portion) -> bool:
+    """Whether it is the very same lines, and an equal checkpoint after them."""
+    lines, others = portion.lines, other.lines
+    are_same = len(lines) == len(others) and all(map(is_, lines, others))
+    return are_same and portion.checkpoint == other.checkpoint
 
 
 def _frames(lines: Sequence[Line]) -> Iterator[Frame]:

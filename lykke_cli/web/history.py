@@ -74,7 +74,7 @@ class HistoryStream(Stream):
                         break
             await self._written()
         await self._written()
-        cursor = self.service.frames.cursor(self.user_id, checkpoint) or ""
+        cursor = self.service.cursors.seal(self.user_id, checkpoint)
         last = b'{"type":"caught_up","cursor":"%b"}\n' % cursor.encode("ascii")
         await self.write(body(last))
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -63,7 +62,6 @@ class Service:
         self.frames = Frames(cursors.seal)
         self.lookups = asyncio.Semaphore(LOOKUPS)
         self.opened: Opened | None = None
-        self._clients = Counter[UUID | None]()
         self._state = "live"
         self._has_been_ready = False
         self._has_complained = False
@@ -123,7 +121,6 @@ class Service:
     ) -> Iterator[None]:
         """So it is for the user, once it is known that it may read; raises TooMany."""
         with self._seats.taken(user_id or EVERYBODY, ""):
-            self._clients[user_id] += 1
             if kind in ("websocket", "events"):
                 self.metrics.socket_opened(kind)
             try:
@@ -135,10 +132,6 @@ class Service:
             finally:
                 if kind in ("websocket", "events"):
                     self.metrics.socket_closed(kind)
-                self._clients[user_id] -= 1
-                if not self._clients[user_id]:
-                    del self._clients[user_id]
-                    self.frames.forget(user_id)
 
     async def admit(self, scope: MutableMapping[str, Any]) -> tuple[UUID | None, Grant]:
         """Who is asked about, and what the client may; raises Unauthorized, Forbidden, Refusal."""

@@ -1,5 +1,6 @@
 """uvicorn's WebSockets, which make of a message one frame for all who are sent it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -22,21 +23,20 @@ class SharingProtocol(WebSocketsSansIOProtocol):
             return await super().send(message)
         if not self.writable.is_set():
             await self.writable.wait()
-        if not self._is_open():
-            return await super().send(message)
-        self.send_now(message)
+        if not self.send_now([message]):
+            await super().send(message)
 
-    def can_send_now(self) -> bool:
-        """Whether `send` of a text would neither wait nor fail."""
-        return self.handshake_complete and self.writable.is_set() and self._is_open()
-
-    def send_now(self, message: Any) -> None:
-        """The same at once, where it can."""
-        frame = message.get(FRAME)
-        if frame is None:
-            text = message["text"].encode()
-            frame = message[FRAME] = Frame(Opcode.TEXT, text).serialize(mask=False)
-        self.transport.write(frame)
+    def send_now(self, messages: Sequence[Any]) -> bool:
+        """Send texts at once; False, and nothing was sent, where that would wait or fail."""
+        if not (self.handshake_complete and self.writable.is_set() and self._is_open()):
+            return False
+        for message in messages:
+            frame = message.get(FRAME)
+            if frame is None:
+                text = message["text"].encode()
+                frame = message[FRAME] = Frame(Opcode.TEXT, text).serialize(mask=False)
+            self.transport.write(frame)
+        return True
 
     def _is_open(self) -> bool:
         return not (self.disconnected or self.close_sent) and self.conn.state is State.OPEN

@@ -263,18 +263,18 @@ class HubWorld(ModelDatabase):
         """The client is sent what is there for it; with `lost` it breaks off before it has it."""
         if client.running is None or client.reader is None:
             return False
-        lines, actions = client.running.hub.take(client.reader)
-        checkpoint = client.reader.checkpoint
+        portion, actions = client.running.hub.take(client.reader)
+        checkpoint = portion.checkpoint
         assert checkpoint is None or len(checkpoint.pending) <= self.ids, "a cursor too large"
         self.carry_out(client.running, actions)
         if lost:
             self.leave(client)
             return False
-        self._received(client, lines)
+        self._received(client, portion.lines)
         if checkpoint is not None:
             client.checkpoint = checkpoint
             client.uncovered.clear()
-        return bool(lines)
+        return bool(portion.lines)
 
     def work(self) -> None:
         """All that can be done is done, until nothing is left to do."""
@@ -318,8 +318,8 @@ class HubWorld(ModelDatabase):
                     under_way = [r.reader for r in requests if running.hub.awaits(r)]
                     assert reader not in under_way, "one request at a time for each"
                     running.asked.append(Asked(action))
-                case Wake(reader):
-                    running.woken.add(reader)
+                case Wake(readers):
+                    running.woken.update(readers)
 
     def understood(self, visible: Sequence[Row], place: Understood) -> None:
         if place.notice is not None and "by occurred_at" in place.notice:

@@ -464,8 +464,8 @@ def test_a_row_without_a_time_is_sent_to_its_user_however_deep_its_meta_is() -> 
     hub.take(reader)
     [request] = hub.tick()
     assert isinstance(request, Request)
-    assert Wake(reader) in hub.chunk(request, HistoryChunk(rows=[row], cursor=Cursor({"n": 1})))
-    assert [line.data for line in hub.take(reader)[0]] == [row.to_json()]
+    assert Wake([reader]) in hub.chunk(request, HistoryChunk(rows=[row], cursor=Cursor({"n": 1})))
+    assert [line.data for line in hub.take(reader)[0].lines] == [row.to_json()]
 
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
@@ -485,8 +485,8 @@ def test_a_database_that_has_less_than_where_a_client_was_is_waited_for() -> Non
     world.leave(client)
     world.join(client, 1)
     world.work()
-    assert client.reader and not world.hubs[1].hub.is_caught_up(client.reader)
+    assert client.reader and not world.hubs[1].hub.take(client.reader)[0].caught_up
     world.replicate_to(1, 1)
     world.tick(1, ReadKind.RECENT)
     world.work()  # fails when anything comes twice
-    assert world.hubs[1].hub.is_caught_up(client.reader)
+    assert world.hubs[1].hub.take(client.reader)[0].caught_up

@@ -132,6 +132,17 @@ async def test_an_outage_in_which_nothing_came_is_told_of_all_the_same() -> None
         assert await caught_up(reader) == []
 
 
+async def test_nobody_is_caught_up_in_an_outage() -> None:
+    app = Application()
+    async with a_hub(app) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+        assert (await reader.next(0)).caught_up
+        app.gateway.disconnect()
+        while hub.is_connected:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert not (await reader.next(0)).caught_up
+
+
 async def test_a_database_that_is_away_is_asked_again() -> None:
     app, told = Application(), list[Status]()
     histories = app.histories(2)

@@ -9,8 +9,7 @@ from lykke_cli import LoginRefused
 from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.hub import IDS
-from lykke_cli.application.hub_reader import Portion
-from lykke_cli.application.journal import JOURNAL_LINES
+from lykke_cli.application.journal import JOURNAL_LINES, Portion
 from lykke_cli.application.subscription import Subscription
 from lykke_cli.application.tail import Notice, Status
 from tests.builders import entity, wire
@@ -154,11 +153,10 @@ class Outlet:
         self.opened = True
         self.portions: list[Portion] = []
 
-    def is_open(self) -> bool:
+    def write(self, portion: Portion) -> bool:
+        if self.opened:
+            self.portions.append(portion)
         return self.opened
-
-    def write(self, portion: Portion) -> None:
-        self.portions.append(portion)
 
 
 async def test_what_comes_while_somebody_waits_is_written_at_once_and_wakes_nobody() -> None:
@@ -202,7 +200,7 @@ async def test_cancelled_waits_beside_an_outlet_lose_nothing_and_repeat_nothing(
         reader.outlet = outlet
 
         async def take_one() -> None:
-            outlet.write(await reader.next())
+            outlet.portions.append(await reader.next())
 
         for turns in range(60):
             outlet.opened = bool(turns % 3)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lykke_cli.application.gateways.history_protocol import Cursor
-from lykke_cli.application.journal import Line, notice_line
+from lykke_cli.application.journal import Line, Portion, notice_line
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Entry, decode, to_line
 from lykke_cli.web import frames
@@ -38,14 +38,21 @@ def sealing(user_id: uuid.UUID | None, checkpoint: Checkpoint) -> str:
     return f"sealed-{checkpoint.cursor.data['at']}" if checkpoint.cursor else "sealed"
 
 
+def rendered(
+    lines: Sequence[Line],
+    dialect: Dialect = LYKKE_V1,
+    checkpoint: Checkpoint | None = CHECKPOINT,
+) -> Sequence[dict[str, Any]]:
+    return Frames(sealing).renderer(USER, dialect).of(Portion(lines, checkpoint)).messages
+
+
 def sent(lines: Sequence[Line], dialect: Dialect = LYKKE_V1) -> list[dict[str, Any]]:
-    messages = Frames(sealing).of(USER, dialect, lines, CHECKPOINT).messages
-    return [json.loads(message["text"]) for message in messages]
+    return [json.loads(message["text"]) for message in rendered(lines, dialect)]
 
 
 def events(lines: Sequence[Line]) -> list[dict[str, str]]:
     """What a browser's EventSource would hear."""
-    text = b"".join(m["body"] for m in Frames(sealing).of(USER, EVENTS, lines, CHECKPOINT).messages)
+    text = b"".join(message["body"] for message in rendered(lines, EVENTS))
     return [
         dict(part.split(": ", 1) for part in event.split("\n"))
         for event in text.decode().split("\n\n")[:-1]
@@ -54,7 +61,7 @@ def events(lines: Sequence[Line]) -> list[dict[str, str]]:
 
 def test_one_entry_is_sent_as_it_is_with_a_cursor() -> None:
     only = entry(meta={"n": 1.50})
-    [frame] = Frames(sealing).of(USER, LYKKE_V1, [only], CHECKPOINT).messages
+    [frame] = rendered([only])
     text = '{"type":"auditlog","data":' + only.data.decode() + ',"cursor":"sealed-7"}'
     assert frame == {"type": "websocket.send", "text": text}
 
@@ -122,14 +129,17 @@ def test_readers_that_take_the_same_share_what_was_made_of_it() -> None:
         return "sealed"
 
     shared, line = Frames(seal), entry()
-    first = shared.of(USER, LYKKE_V1, [line], CHECKPOINT)
-    assert shared.of(USER, LYKKE_V1, [line], CHECKPOINT).messages is first.messages
+    one, other = (shared.renderer(USER, LYKKE_V1) for _ in range(2))
+    portion = Portion([line], CHECKPOINT)
+    first = one.of(portion)
+    assert other.of(portion) is one.of(Portion([line], CHECKPOINT)) is first
     assert len(sealed) == 1
+    assert shared.renderer(uuid.uuid4(), LYKKE_V1).of(portion) is not first
+    assert shared.renderer(USER, PLAIN).of(portion) is not first
     later = Checkpoint(Cursor({"at": 8}), {}, None)
-    assert shared.of(USER, LYKKE_V1, [line], later).messages is not first.messages
-    assert shared.of(uuid.uuid4(), LYKKE_V1, [line], later).messages is not first.messages
+    assert one.of(Portion([line], later)) is not first
     twin = Line(line.position, line.data, line.id, line.occurred_at)
-    assert shared.of(USER, LYKKE_V1, [twin], later).messages is not first.messages
+    assert one.of(Portion([twin], CHECKPOINT)) is not first
 
 
 @pytest.mark.parametrize("type", sorted(OURS))
@@ -145,10 +155,10 @@ def test_a_message_that_pretends_to_be_the_server_s_is_shown_as_one_of_the_chann
 
 def test_of_a_key_that_is_there_twice_every_reader_sees_the_same() -> None:
     text = b'{"type":"auditlog","typ\\u0065":"hi","data":1}'
-    [message] = Frames(sealing).of(USER, LYKKE_V1, [line(text)], None).messages
+    [message] = rendered([line(text)], checkpoint=None)
     assert message["text"] == '{"type":"hi","data":1}'
     turned = b'{"type":"hi","data":1,"t\\u0079pe":"auditlog"}'
-    [message] = Frames(sealing).of(USER, LYKKE_V1, [line(turned)], None).messages
+    [message] = rendered([line(turned)], checkpoint=None)
     assert message["text"].startswith('{"type":"message","data":')
 
 
