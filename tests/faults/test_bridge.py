@@ -114,7 +114,7 @@ def test_a_bridge_that_is_told_to_end_closes_in_order(
         writer.wait_for(100)
         wait_until(lambda: all(c.received for c in audience.clients), "all follow")
         assert bridges[0].stop().status == 0
-        assert all(client.codes == {1012: 1} for client in audience.clients)
+        wait_until(lambda: all(c.codes == {1012: 1} for c in audience.clients), "all were told")
         bridges[0].start()
         writer.wait_for(50)
         assert_each_has_everything_once(writer, audience, own_redis)
