@@ -1,10 +1,10 @@
 """One reader of a hub, as whoever sends it on holds it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 from uuid import UUID
 
 import msgspec
@@ -102,14 +102,15 @@ class HubReader:
         self._checkpoint = self._joined().checkpoint
         return begun
 
-    async def next(self, timeout: float | None = None) -> Portion:
+    def next(self, timeout: float | None = None) -> Coroutine[Any, Any, Portion]:
         """Wait for something new; after `timeout` seconds the portion has no lines.
 
         A cancelled call loses nothing. One caller at a time. Raises LoginRefused where the server
         does not permit the user's channel.
         """
-        if timeout is None:
-            return await self._next()
+        return self._next() if timeout is None else self._next_within(timeout)
+
+    async def _next_within(self, timeout: float) -> Portion:
         try:
             async with asyncio.timeout(timeout):
                 return await self._next()

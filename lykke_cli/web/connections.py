@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 from lykke_cli.application.ending import end
 from lykke_cli.web.connection import Connection, Restarting
@@ -52,18 +52,17 @@ class Connections:
         if self._is_draining:
             raise unavailable("This server is about to end: connect again.")
 
-    @contextmanager
-    def entered(self, connection: Connection) -> Iterator[None]:
-        """The connection counts as one while the block lasts; raises Refusal in a drain."""
+    def enter(self, connection: Connection) -> None:
+        """The connection counts as one until it leaves; raises Refusal in a drain."""
         self.check_open()
         self._open.add(connection)
         self._none_left.clear()
-        try:
-            yield
-        finally:
-            self._open.discard(connection)
-            if not self._open:
-                self._none_left.set()
+
+    def leave(self, connection: Connection) -> None:
+        """It has ended."""
+        self._open.discard(connection)
+        if not self._open:
+            self._none_left.set()
 
     def tell_all(self, frame: Frame) -> None:
         """Tell everybody who would understand it."""

@@ -2,8 +2,8 @@
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from uuid import UUID
 
 import msgspec
@@ -73,8 +73,7 @@ class Seats:
         self._limits = limits
         self._taken = Counter[UUID | str]()
 
-    @contextmanager
-    def taken(self, followed: UUID | str | None, address: str) -> Iterator[None]:
+    def taken(self, followed: UUID | str | None, address: str) -> AbstractContextManager[None]:
         """One connection more for the length of the block; raises TooMany before it begins.
 
         Without an `address`, as on a Unix socket, only those of whom it follows are counted, which
@@ -85,19 +84,29 @@ class Seats:
             raise TooMany(f"There are too many connections that follow {_in_words(followed)}.")
         if network and self._taken[network] >= self._limits.sockets_per_address:
             raise TooMany("There are too many connections from this address.")
-        taken = [one for one in (followed, network) if one]
-        self._taken.update(taken)
-        try:
-            yield
-        finally:
-            self._taken.subtract(taken)
-            for one in taken:
-                if not self._taken[one]:
-                    del self._taken[one]
+        return _Seat(self._taken, [one for one in (followed, network) if one])
 
     def __len__(self) -> int:
         """How many users and addresses are remembered; none once all have gone."""
         return len(self._taken)
+
+
+class _Seat:
+    """One connection more. A class, as there are thousands: a generator takes more memory."""
+
+    __slots__ = ("_taken", "_whose")
+
+    def __init__(self, taken: Counter[UUID | str], whose: Sequence[UUID | str]) -> None:
+        self._taken, self._whose = taken, whose
+
+    def __enter__(self) -> None:
+        self._taken.update(self._whose)
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._taken.subtract(self._whose)
+        for one in self._whose:
+            if not self._taken[one]:
+                del self._taken[one]
 
 
 def _in_words(followed: UUID | str) -> str:

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -30,6 +30,7 @@ logger = logging.getLogger("lykke_cli.web")
 READY_WITHIN = 5.0  # seconds
 LOOKUPS = 2  # at a time: each takes a connection to the database, and reads much
 NO_ID = "0" * 32
+Kind = Literal["websocket", "events", "history", "lookup"]
 NOT_STARTED = (
     "The bridge was not started: where it is mounted, the outer application has to run its "
     "lifespan, as in FastAPI(lifespan=bridge.lifespan)."
@@ -43,6 +44,49 @@ class Opened(msgspec.Struct, frozen=True, eq=False):
     gateway: PubSubGatewayProtocol
     statistics: Callable[[], StatisticsProtocol]
     users: Callable[[], UsersProtocol]
+
+
+class _Arrived:
+    """A connection is open. A class, as there are thousands: a generator takes more memory."""
+
+    __slots__ = ("_connection", "_connections", "_seat")
+
+    def __init__(
+        self,
+        seat: AbstractContextManager[None],
+        connections: Connections,
+        connection: Connection,
+    ) -> None:
+        self._seat, self._connections, self._connection = seat, connections, connection
+
+    def __enter__(self) -> None:
+        self._connections.enter(self._connection)
+        self._seat.__enter__()
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._seat.__exit__(*exc_info)
+        self._connections.leave(self._connection)
+
+
+class _Seated:
+    """A connection follows somebody."""
+
+    __slots__ = ("_kind", "_metrics", "_seat")
+
+    def __init__(self, seat: AbstractContextManager[None], metrics: Metrics, kind: Kind) -> None:
+        self._seat, self._metrics, self._kind = seat, metrics, kind
+
+    def __enter__(self) -> None:
+        self._seat.__enter__()
+        if self._kind in ("websocket", "events"):
+            self._metrics.socket_opened(self._kind)
+
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        if isinstance(error, Refusal) and error.close == TOO_SLOW:
+            self._metrics.closed_slow()
+        if self._kind in ("websocket", "events"):
+            self._metrics.socket_closed(self._kind)
+        self._seat.__exit__(None, None, None)
 
 
 class Service:
@@ -108,30 +152,17 @@ class Service:
                 raise unavailable("The database has not answered yet.") from None
             self._has_been_ready = True
 
-    @contextmanager
-    def arrived(self, connection: Connection) -> Iterator[None]:
-        """The connection is counted for its address while the block lasts; raises TooMany."""
-        address = (connection.scope.get("client") or ("", 0))[0]
-        with self._seats.taken(None, address), self.connections.entered(connection):
-            yield
+    def arrived(self, connection: Connection) -> AbstractContextManager[None]:
+        """The connection is counted for its address while the block lasts.
 
-    @contextmanager
-    def seated(
-        self, user_id: UUID | None, kind: Literal["websocket", "events", "history", "lookup"]
-    ) -> Iterator[None]:
+        Raises TooMany, and Refusal in a drain.
+        """
+        address = (connection.scope.get("client") or ("", 0))[0]
+        return _Arrived(self._seats.taken(None, address), self.connections, connection)
+
+    def seated(self, user_id: UUID | None, kind: Kind) -> AbstractContextManager[None]:
         """So it is for the user, once it is known that it may read; raises TooMany."""
-        with self._seats.taken(user_id or EVERYBODY, ""):
-            if kind in ("websocket", "events"):
-                self.metrics.socket_opened(kind)
-            try:
-                yield
-            except Refusal as refusal:
-                if refusal.close == TOO_SLOW:
-                    self.metrics.closed_slow()
-                raise
-            finally:
-                if kind in ("websocket", "events"):
-                    self.metrics.socket_closed(kind)
+        return _Seated(self._seats.taken(user_id or EVERYBODY, ""), self.metrics, kind)
 
     async def admit(self, scope: MutableMapping[str, Any]) -> tuple[UUID | None, Grant]:
         """Who is asked about, and what the client may; raises Unauthorized, Forbidden, Refusal."""

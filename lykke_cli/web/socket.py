@@ -94,7 +94,8 @@ class Socket:
             with service.arrived(connection):
                 await connection.run(self._shake_hands())
                 with service.seated(self._user_id, "websocket"):
-                    await connection.run(self._follow(), self._hear())
+                    assert self._start is not None
+                    await connection.run(self._feed.run(self._start), self._hear())
         except Gone:
             pass
         except Restarting as restarting:
@@ -160,10 +161,6 @@ class Socket:
         return await self._service.grant(token, self._connection.scope, self._user_id)
 
     # What follows
-
-    async def _follow(self) -> None:
-        assert self._start is not None
-        await self._feed.run(self._start)
 
     async def _hear(self) -> None:
         """Heed what the client says; what cannot be is answered, and the connection goes on."""

@@ -96,3 +96,22 @@ async def test_a_full_buffer_is_waited_for(place: str, sender: Sender) -> None:
             for _ in range(100):
                 assert len(await client.recv()) == 1 << 20
             await sending
+
+
+async def test_who_answers_no_ping_has_gone_though_its_connection_has_not_ended_yet(
+    place: str, sender: Sender
+) -> None:
+    async with connect(place):
+        sender.receives[0].__self__.keepalive_timeout()
+        for message in ({"type": "websocket.send", "text": "."}, {"type": "websocket.close"}):
+            with pytest.raises(OSError):
+                await sender.sends[0](message)
+
+
+async def test_a_client_on_which_nothing_happens_keeps_little(place: str, sender: Sender) -> None:
+    async with connect(place, additional_headers={"X-Large": "x" * 1_000}) as client:
+        await sender.sends[0]({"type": "websocket.send", "text": "."})
+        assert await client.recv() == "."
+        protocol = sender.receives[0].__self__
+        assert len(vars(protocol)) <= 30  # more would not be shared with other objects
+        assert not protocol.request.headers and protocol.response is None
