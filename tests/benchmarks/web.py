@@ -42,6 +42,7 @@ ENVIRONMENT = Path(tempfile.gettempdir()) / "lykke-benchmark-peers"
 OURS = "lykke serve"
 BROADCASTER = "FastAPI with broadcaster"
 FOR_EACH = "a subscription for each socket"
+BARE = "transport.write and no more"
 TOKEN, CURSOR_KEY = secrets.token_hex(16), secrets.token_hex(32)
 QUIET = 10.0  # seconds in which nothing more comes, though something is missing
 CONNECTIONS = 15_000  # to Redis; a peer has one for each socket
@@ -77,6 +78,7 @@ class Bench:
             OURS: command("serve", "--port", port, "--drain", "0s"),
             BROADCASTER: [f"{ENVIRONMENT}/bin/python", f"{PEERS}/fastapi_broadcaster.py", *peer],
             FOR_EACH: [*peer_words("subscription_per_socket"), *peer],
+            BARE: [*peer_words("bare_writes"), *peer],
         }[name]
         with running(["taskset", "-c", "0", *words], self._env, subprocess.DEVNULL) as process:
             try:
@@ -260,9 +262,10 @@ async def compare(bench: Bench) -> None:
     if "deliveries" in asked:
         title = f"{sizes.users} users, {sizes.sockets} sockets each, {sizes.rate:,} entries/s"
         head(title, "", "deliveries/s of the processor", "ratio", "p50 ms", "p99 ms")
-        taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+        rivals = [*names, BARE]
+        taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in rivals}
         for _ in range(sizes.runs):
-            for name in names:
+            for name in rivals:
                 taken[name].append(await deliveries(bench, name))
         middle = {
             name: [statistics.median(values) for values in zip(*runs, strict=True)]
