@@ -11,6 +11,7 @@ import { html, render } from "./vendor/htm-preact.js";
 import { fragmentOf, viewOf, withFilters } from "./view.js";
 import { Watch } from "./watch.js";
 
+const MOST_ACKNOWLEDGED = 10_000; // entries of which it is known
 const element = (id) => document.getElementById(id);
 
 class Page {
@@ -54,7 +55,7 @@ class Page {
     }
     this.dialog = null;
     this.go(viewOf(location.hash));
-    if (this.me.all_users) await this.findUsers("");
+    await this.findUsers("");
   }
 
   /** Show a view; whoever may see one user alone sees that one. */
@@ -85,6 +86,7 @@ class Page {
   }
 
   filter(changes) {
+    this.isFinding = false;
     this.look(withFilters(this.view, changes));
   }
 
@@ -108,6 +110,7 @@ class Page {
 
   /** The users whose address or id has `text` in it. */
   async findUsers(text) {
+    if (!this.me.all_users) return;
     this.#sought = text;
     try {
       const pairs = Object.entries({ q: text, limit: 50 });
@@ -169,7 +172,10 @@ class Page {
   }
 
   #hear({ type, event_id: id, from }) {
-    if (type === "acknowledgment" && id) this.acknowledged.set(id, from ?? "somebody");
+    if (type !== "acknowledgment" || !id) return;
+    this.acknowledged.set(id, from ?? "somebody");
+    if (this.acknowledged.size > MOST_ACKNOWLEDGED)
+      this.acknowledged.delete(this.acknowledged.keys().next().value);
   }
 
   #refuse(error) {
@@ -212,6 +218,7 @@ function Float({ watch }) {
     ${
       !watch.rows.list.length &&
       !watch.isLoading &&
+      !watch.error &&
       watch.state.name !== "connecting" &&
       html`<p class="nothing">Nothing yet.</p>`
     }

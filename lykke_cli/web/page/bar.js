@@ -1,7 +1,7 @@
 /** The bar above: whose entries, the badge, what can be done, and the filters. */
 import { shortId, visible } from "./text.js";
 import { html, useEffect, useRef } from "./vendor/htm-preact.js";
-import { countOf } from "./view.js";
+import { summaryOf } from "./view.js";
 
 const BADGES = {
   exact: "exact",
@@ -26,18 +26,18 @@ const FIELDS = [
 export function Bar({ page }) {
   const { name, text } = page.watch.state;
   const can = page.me.scopes;
-  const filters = countOf(page.view);
+  const filters = summaryOf(page.view);
   return html`
     <div class="bar">
       <h1>lykke</h1>
-      <button class="users" disabled=${!page.me.all_users} onClick=${() => page.show("users")}>
+      <button class="long" disabled=${!page.me.all_users} onClick=${() => page.show("users")}>
         ${usersIn(page)} <kbd>u</kbd>
       </button>
       <span id="badge" data-state=${name} title=${text}>${BADGES[name]}</span>
       <span class="room"></span>
-      <button aria-expanded=${String(page.isFinding)} aria-controls="finder"
+      <button class="long" aria-expanded=${String(page.isFinding)} aria-controls="finder"
         onClick=${() => page.find(!page.isFinding)}>
-        Find${filters ? ` · ${filters}` : ""} <kbd>/</kbd>
+        Find${filters && `: ${visible(filters)}`} <kbd>/</kbd>
       </button>
       ${
         can.includes("publish") &&

@@ -41,17 +41,17 @@ export function Histogram({ view, filter, ontypes }) {
   const [from, to] = chosen ?? [-1, -1];
   const isIn = (index) => index >= Math.min(from, to) && index <= Math.max(from, to);
   const take = (bars) => filter(rangeOf(counts, bars, until));
-  const at = ({ target }) => Number(target.closest("[data-bar]")?.dataset.bar ?? NaN);
+  const at = ({ clientX, currentTarget }) => {
+    const { left, width } = currentTarget.getBoundingClientRect();
+    const index = Math.floor(((clientX - left) / width) * counts.length);
+    return Math.max(0, Math.min(counts.length - 1, index));
+  };
   const press = (event) => {
-    const index = at(event);
-    if (Number.isNaN(index)) return;
+    event.currentTarget.setPointerCapture(event.pointerId);
     isPressed.current = true;
-    setChosen([index, index]);
+    setChosen([at(event), at(event)]);
   };
-  const drag = (event) => {
-    const index = at(event);
-    if (isPressed.current && !Number.isNaN(index)) setChosen([from, index]);
-  };
+  const drag = (event) => isPressed.current && setChosen([from, at(event)]);
   const lift = () => {
     if (isPressed.current && chosen) take(chosen);
     isPressed.current = false;
@@ -72,12 +72,9 @@ export function Histogram({ view, filter, ontypes }) {
     <div role="listbox" tabindex="0" class="bars" aria-multiselectable="true"
       aria-label="Entries over time. Arrows choose a bar, with Shift several, Enter shows the range."
       aria-activedescendant=${chosen ? `bar-${to}` : undefined}
-      onPointerDown=${press} onPointerOver=${drag} onPointerUp=${lift} onKeyDown=${key}>
+      onPointerDown=${press} onPointerMove=${drag} onPointerUp=${lift} onKeyDown=${key}>
       ${counts.map(
-        (
-          { total },
-          index,
-        ) => html`<div role="option" id="bar-${index}" data-bar=${index} class="bar"
+        ({ total }, index) => html`<div role="option" id="bar-${index}" class="bar"
           aria-selected=${String(isIn(index))} aria-label=${spanText(counts, index)} title=${spanText(counts, index)}>
           <div class="amount" style=${{ height: `${total && Math.max(3, (100 * total) / most)}%` }}></div>
         </div>`,

@@ -28,7 +28,7 @@ export function Keep({ page }) {
   const { since = "the beginning", until = "now" } = page.view.filters;
   const order = page.view.users.length > 1 ? "user by user" : "oldest first";
   return html`<form onSubmit=${submit}>
-    <p>What matches the filters, from ${since} to ${until}, ${order}.</p>
+    <p>What matches the filters, since ${since}, until ${until}, ${order}.</p>
     <fieldset><legend>Form</legend>
       <label><input type="radio" name="form" value="ndjson" defaultChecked /> NDJSON</label>
       <label><input type="radio" name="form" value="csv" /> CSV</label>

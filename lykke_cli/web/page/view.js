@@ -50,5 +50,8 @@ export function withFilters(view, changes) {
   return { ...view, filters };
 }
 
-/** How many filters there are, the range of time among them. */
-export const countOf = (view) => Object.keys(view.filters).length;
+/** The filters' values on one line. */
+export const summaryOf = (view) =>
+  pairsOf(view)
+    .map(([, value]) => value)
+    .join(" ");

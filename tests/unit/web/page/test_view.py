@@ -38,6 +38,11 @@ def test_filters_go_to_the_bridge_under_their_names_without_those_that_it_does_n
     assert pairs == [["activity_type", "A"], ["activity_type", "B"], ["grep", "x"]]
 
 
+def test_the_filters_of_a_view_are_said_in_short() -> None:
+    body = "return m.summaryOf(m.viewOf(given[0]))"
+    assert result_of("view.js", body, "since=2h&activity_type=A*&activity_type=B") == "A* B 2h"
+
+
 def test_a_filter_that_is_emptied_goes() -> None:
     body = "return m.withFilters(m.viewOf(given[0]), { since: '', exclude: [], grep: 'y' })"
     view = result_of("view.js", body, "since=2h&exclude=A&grep=x&entity_type=task")
