@@ -17,7 +17,7 @@ export class Table {
   #top = 0; // px that it is scrolled by
   #height = 0; // px in which rows are seen
   #rowHeight = 1; // px
-  #pressed = null;
+  #pressed = null; // the row under the pointer that went down
   #onopen;
 
   constructor(grid, { onopen, changed }) {
@@ -29,7 +29,7 @@ export class Table {
     grid.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     grid.addEventListener("wheel", ({ deltaY }) => deltaY < 0 && this.#leave(), { passive: true });
     grid.addEventListener("pointerdown", ({ target }) => (this.#pressed = this.#rowAt(target)));
-    grid.addEventListener("click", () => this.#pressed?.entry && this.open(this.#pressed));
+    grid.addEventListener("click", ({ target }) => this.#clicked(target));
     grid.addEventListener("keydown", (event) => this.#pressedKey(event));
     new ResizeObserver(() => {
       this.#measure();
@@ -151,6 +151,13 @@ export class Table {
   #rowAt(target) {
     const element = target.closest("[aria-rowindex]");
     return this.#watch.rows.list[element?.getAttribute("aria-rowindex") - 2];
+  }
+
+  /** What was under the pointer when it went down: rows move on. Who has no pointer clicks alone. */
+  #clicked(target) {
+    const row = this.#pressed ?? this.#rowAt(target);
+    this.#pressed = null;
+    if (row?.entry) this.open(row);
   }
 
   #pressedKey(event) {

@@ -143,7 +143,8 @@ export class Watch {
   #feedOf = (user) => this.#feeds.find((source) => [user, null].includes(source.user))?.feed;
 
   get #isReady() {
-    return !this.isLive || this.#feeds.every(({ first }) => first === null);
+    const haveBegun = this.#feeds.length > 0 && this.#feeds.every(({ first }) => first === null);
+    return !this.isLive || haveBegun;
   }
 
   async #begin() {

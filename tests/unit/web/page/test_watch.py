@@ -210,6 +210,26 @@ def test_a_range_that_is_over_is_read_and_not_followed() -> None:
     assert shown == [0, "history", list(range(10, 20)), False]
 
 
+def test_nothing_older_is_read_before_it_is_known_where_the_feed_begins() -> None:
+    shown = watched("""
+        table = entries(0, 300);
+        const watch = new m.Watch(
+            { users: [], filters: { since: "1h" } },
+            { changed() { watch?.loadOlder(); }, restart() {} },
+        );
+        await watch.loadOlder();
+        await settle();
+        const before = asked.length;
+        await sockets[0].begin(table.slice(-200));
+        await until(() => !watch.isLoading && !watch.rows.hasOlder);
+        watch.close();
+        return [before, asked.slice(0, 2), ids(watch)];
+    """)
+    begin = "2026-01-01T00:00:00.000000Z"
+    asked = [{"since": "1h", "first": "1"}, {"since": begin, "limit": "200"}]
+    assert shown == [2, asked, list(range(300))]
+
+
 def test_nothing_from_before_the_range_is_shown() -> None:
     shown = watched("""
         table = entries(0, 100);
