@@ -103,7 +103,7 @@ export class Watch {
 
   /** Show the beginning of history, and what follows it. */
   async toBeginning() {
-    if (!this.rows.hasOlder || !this.#isReady) return;
+    if (!this.rows.hasOlder) return;
     await this.#load(async () => {
       const found = await this.#read("first", PAGE);
       this.rows = new Rows();
@@ -167,7 +167,7 @@ export class Watch {
   /** Show the newest at once, while the feeds still look for where they begin. */
   async #glance() {
     const found = await this.#read("limit", FIRST).catch(() => []); // the feeds tell what is wrong
-    if (this.#isReady || this.#isOver) return;
+    if (this.#isReady || this.#isOver || !this.rows.isAttached) return;
     this.rows.prepend(found);
     this.#changed();
   }
@@ -256,6 +256,7 @@ export class Watch {
     if (this.#isReady) return;
     const firsts = this.#feeds.map(({ first }) => first);
     for (const source of this.#feeds) source.first = null;
+    if (!this.rows.isAttached) return; // somebody went to the beginning of history meanwhile
     const found = complete(firsts, FIRST, "limit");
     const isApart = this.rows.newest() < found[0]?.occurred_at; // from what a glance showed
     if (isApart) this.rows = new Rows();

@@ -299,6 +299,18 @@ def test_the_beginning_of_history_is_shown_at_once() -> None:
     assert shown == [0, 500, False, False, False]
 
 
+def test_the_beginning_of_history_is_shown_though_the_bridge_is_slow_to_begin() -> None:
+    shown = watched("""
+        table = entries(0, 5_000);
+        const watch = await begun();
+        await watch.toBeginning();
+        await sockets[0].begin(table.slice(-200));
+        watch.close();
+        return [ids(watch), watch.rows.isAttached];
+    """)
+    assert shown == [list(range(500)), False]
+
+
 def test_from_the_beginning_on_several_users_are_one_sequence_too() -> None:
     shown = watched("""
         table = Array.from({ length: 2500 }, (_, n) => entry(n, n % 10 ? A : B));
