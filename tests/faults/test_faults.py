@@ -1,6 +1,7 @@
 """The promise under faults: servers are killed, frozen and cut off while a writer goes on."""
 
 import asyncio
+import select
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +12,7 @@ import asyncpg
 import pytest
 
 from tests.builders import INSERT, entity, row, wire
-from tests.cli_process import LykkeProcess
+from tests.cli_process import DEADLINE, LykkeProcess
 from tests.faults.proxy import Proxy
 from tests.faults.writer import Writer, everything
 from tests.servers import PostgresServer, RedisServer, Server, run_apart
@@ -150,6 +151,8 @@ def test_postgres_goes_during_catch_up(
         tail.wait_for("following")
         # Nobody reads stdout: the catch-up has begun and cannot end.
         wait_for_catch_up(writer.url)
+        # A server that goes before anything was read ends a tail.
+        assert select.select([tail.descriptor], [], [], DEADLINE)[0]
         getattr(own_postgres, how)()
         own_postgres.start()
         tail.resume_reading()
