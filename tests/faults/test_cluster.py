@@ -15,7 +15,7 @@ from tests.faults.listener import listening
 from tests.faults.writer import FAST, GatewayWriter, Writer, everything
 from tests.servers import PostgresServer, wait_until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -69,6 +69,22 @@ def test_redis_killed_and_restarted_three_times(
         writer.assert_printed_exactly_once(tail)
 
 
+@pytest.mark.timeout(300)
+def test_the_address_leads_to_a_redis_that_nobody_publishes_to(
+    own_redis: RedisServer, redis_server: RedisServer, writer: Writer, env: dict[str, str]
+) -> None:
+    with Proxy(redis_server.port) as proxy:
+        wrong = {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}"}
+        with everything(writer, env | wrong) as tail:
+            tail.wait_for("following")
+            proxy.lead_to(own_redis.port)
+            tail.wait_for("Entries were committed and none came by")
+            tail.wait_for("connected again")
+            with own_redis.client() as client:
+                assert client.pubsub_numsub(f"auditlog:{writer.user}")[0][1] == 1
+            writer.assert_printed_exactly_once(tail)
+
+
 def test_redis_frozen_for_longer_than_the_time_outs(
     own_redis: RedisServer, writer: Writer, env: dict[str, str]
 ) -> None:

@@ -17,7 +17,7 @@ from tests.faults.sentinels import SERVICE, Sentinel, Watched
 from tests.faults.writer import GatewayWriter, RecordingWriter, Writer, everything
 from tests.servers import PostgresServer, RedisServer, wait_until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.faults.proxy import Proxy
 from tests.faults.writer import GatewayWriter, Writer, everything
 from tests.servers import PostgresServer, RedisServer, wait_until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 MESSAGE = {"type": "test"}
 
@@ -256,6 +256,7 @@ async def test_what_moved_is_published_where_it_is_now(cluster: RedisCluster, ur
     async with RedisShardedGateway(url) as gateway:
         assert await gateway.publish_to_user_channel(user, "auditlog", MESSAGE) == 0
         move(cluster, user)
+        assert await gateway.publish_to_user_channel(user, "auditlog", MESSAGE) == 0
         async with gateway.subscribe_to_user_channel(user, "auditlog") as subscription:
             assert await gateway.publish_to_user_channel(user, "auditlog", MESSAGE) == 1
             assert await subscription.get_message(5) == MESSAGE

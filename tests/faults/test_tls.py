@@ -18,7 +18,7 @@ from tests.faults.cluster import NODES, RedisCluster
 from tests.faults.sentinels import Watched
 from tests.tls import Authority, TlsOrPlainProxy, server_context
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 WATCHED = 5  # a primary, its replica, three Sentinels
 

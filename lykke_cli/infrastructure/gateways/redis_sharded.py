@@ -81,8 +81,10 @@ class RedisShardedGateway(RedisPubSubGateway):
             return await super()._publish(commands)
         from redis import exceptions
 
+        from lykke_cli.infrastructure.redis.errors import refused_as
+
         not_now = (exceptions.TryAgainError, exceptions.ClusterDownError)
-        unpublished = (exceptions.AskError, *not_now)  # a MovedError is an AskError
+        unpublished = (exceptions.MovedError, exceptions.AskError, *not_now)
         outcomes: list[int | Exception] = [0] * len(commands)
         left, backoff = list(range(len(commands))), Backoff()
         for attempt in range(MOST_MOVES + 1):
@@ -101,12 +103,12 @@ class RedisShardedGateway(RedisPubSubGateway):
             for numbers, answer in zip(groups.values(), answers, strict=True):
                 for number, outcome in zip(numbers, answer, strict=True):
                     outcomes[number] = outcome
-            left = [n for n in left if isinstance(_cause(outcomes[n]), unpublished)]
+            left = [n for n in left if refused_as(_cause(outcomes[n])) in unpublished]
             if any(isinstance(outcome, Exception) for outcome in outcomes):
                 self._slots = None  # a node may have gone, too: where are they now?
             if not left or attempt == MOST_MOVES:
                 break
-            if any(isinstance(_cause(outcomes[number]), not_now) for number in left):
+            if any(refused_as(_cause(outcomes[number])) in not_now for number in left):
                 await asyncio.sleep(backoff.next())
         return outcomes
 

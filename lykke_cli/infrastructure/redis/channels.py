@@ -93,8 +93,17 @@ async def _ask(client: Redis, patterns: Sequence[str]) -> Census:
 
 
 async def _ask_sharded(client: Redis, patterns: Sequence[str]) -> Census:
-    found = [await client.pubsub_shardchannels(pattern) for pattern in patterns]
-    return Census(await _count(found, client.pubsub_shardnumsub), 0)
+    """By name: before its version 5 redis-py knows nothing of shards."""
+
+    async def count(*names: Any) -> list[tuple[Any, int]]:
+        answer = await client.execute_command("PUBSUB", "SHARDNUMSUB", *names)  # type: ignore[no-untyped-call]
+        return list(zip(answer[::2], answer[1::2], strict=True))
+
+    found = [
+        await client.execute_command("PUBSUB", "SHARDCHANNELS", pattern)  # type: ignore[no-untyped-call]
+        for pattern in patterns
+    ]
+    return Census(await _count(found, count), 0)
 
 
 async def _count(

@@ -31,7 +31,7 @@ from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.infrastructure.configuration.tls import is_loopback
 from lykke_cli.infrastructure.configuration.transport import Transport
 from lykke_cli.infrastructure.redis.client import plain_connection
-from lykke_cli.infrastructure.redis.errors import redis_errors, translate
+from lykke_cli.infrastructure.redis.errors import redis_errors, refused_as, translate
 from lykke_cli.infrastructure.redis.lent_connection import stream_of
 from lykke_cli.infrastructure.redis.topology import at
 from lykke_cli.infrastructure.redis.topology_checks import check_topology
@@ -319,8 +319,10 @@ class RedisChecks:
                 await self._ask(*command, connection=connection)
             except exceptions.NoPermissionError:
                 return False
-            except exceptions.MovedError:
-                pass  # permitted, and of another node's channel
+            except exceptions.ResponseError as error:
+                if refused_as(error) is not exceptions.MovedError:
+                    raise
+                # It is permitted, and of another node's channel.
         return True
 
     async def _ask(self, *command: Any, connection: AbstractConnection | None = None) -> Any:

@@ -15,6 +15,12 @@ from lykke_cli.infrastructure.redis.connection import Refused
 
 MOST_SHOWN = 200  # characters of a reason
 _CLOSED = re.compile(r"closed by server|connection lost|reset by peer|broken pipe", re.IGNORECASE)
+_OF_CLUSTERS: dict[str, type[exceptions.RedisError]] = {
+    "MOVED": exceptions.MovedError,
+    "ASK": exceptions.AskError,
+    "TRYAGAIN": exceptions.TryAgainError,
+    "CLUSTERDOWN": exceptions.ClusterDownError,
+}
 _REFUSALS: dict[str, type[exceptions.RedisError]] = {
     "NOAUTH": exceptions.AuthenticationError,
     "WRONGPASS": exceptions.AuthenticationError,
@@ -105,6 +111,13 @@ def translate(error: BaseException, server: str) -> ServerUnavailable:
         situation.text.format(server=server, why=why),
         remedy=None if remedy is None else remedy.format(**hints),
     )
+
+
+def refused_as(error: BaseException | None) -> type[BaseException] | None:
+    """The class of a refusal; below its version 5 redis-py knows a cluster's only in its own client
+    of clusters."""
+    code = str(error).partition(" ")[0]
+    return None if error is None else _OF_CLUSTERS.get(code, type(error))
 
 
 def _refusal(text: str) -> exceptions.RedisError:

@@ -15,7 +15,7 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from lykke_cli import RedisPubSubGateway
 from lykke_cli.application.errors import LoginRefused, ServerUnavailable, UsageMistake
 from lykke_cli.cli.exit_codes import ExitCode
-from lykke_cli.infrastructure.redis.errors import MOST_SHOWN, reason, redis_errors
+from lykke_cli.infrastructure.redis.errors import MOST_SHOWN, reason, redis_errors, refused_as
 from lykke_cli.infrastructure.redis.urls import display_url, parse_redis_url
 from tests.cli_process import call_lykke
 
@@ -295,3 +295,19 @@ def test_an_address_does_not_show_its_password() -> None:
 def test_a_server_that_does_not_know_auth_tells_nobody_the_password() -> None:
     text = "unknown command 'AUTH', with args beginning with: 'me' 's3cret'"
     assert reason(Exception(text)) == "unknown command 'AUTH'"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (exceptions.ResponseError("MOVED 1350 h:7000"), exceptions.MovedError),
+        (exceptions.MovedError("1350 h:7000"), exceptions.MovedError),
+        (exceptions.ResponseError("CLUSTERDOWN Hash slot"), exceptions.ClusterDownError),
+        (exceptions.ResponseError("MOVEDISH"), exceptions.ResponseError),
+        (None, None),
+    ],
+)
+def test_what_a_cluster_refuses_is_known_in_every_version_of_redis_py(
+    error: Exception | None, kind: type[Exception] | None
+) -> None:
+    assert refused_as(error) is kind
