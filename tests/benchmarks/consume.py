@@ -19,7 +19,6 @@ from tests.cli_process import command, environment
 from tests.servers import RedisServer
 
 ENTRIES = int(os.environ.get("ENTRIES", "200000"))
-ENDURANCE = [int(each) for each in os.environ.get("ENDURANCE", "").split(",") if each]
 FASTSTREAM = os.environ.get("FASTSTREAM")
 PIPELINE = 5_000
 
@@ -29,9 +28,8 @@ def fill(server: RedisServer, number: int) -> None:
         client.set(partitions_name("auditlog"), PARTITIONS, nx=True)
         for start in range(0, number, PIPELINE):
             pipeline = client.pipeline(transaction=False)
-            for n, payload in enumerate(
-                entries(str(uuid.uuid4()), min(start + PIPELINE, number), start)
-            ):
+            some = entries(str(uuid.uuid4()), min(PIPELINE, number - start), start)
+            for n, payload in enumerate(some, start):
                 user = str(uuid.UUID(int=n))
                 pipeline.xadd(stream_name("auditlog", n % PARTITIONS), {"u": user, "e": payload})
             pipeline.execute()

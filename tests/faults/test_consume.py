@@ -106,15 +106,16 @@ def test_members_that_are_killed_again_and_again(
         arguments = ("consume", "--group", "g", "--claim-after", "1s", "--to-file", target)
         return LykkeProcess(*arguments, "--max-deliveries", 1_000, env=env)
 
-    with ExitStack() as stack:
+    with ExitStack() as one, ExitStack() as other:
+        members = [(one, targets[0]), (other, targets[1])]
         with Filling(server) as filling:
-            members = [stack.enter_context(member(target)) for target in targets]
+            for stack, target in members:
+                stack.enter_context(member(target))
             for _ in range(KILLS):
                 time.sleep(rng.uniform(0.02, 0.5))  # the moment is what is random
-                index = rng.randrange(len(members))
-                members[index].process.kill()
-                members[index].process.wait(20)
-                members[index] = stack.enter_context(member(targets[index]))
+                stack, target = rng.choice(members)
+                stack.close()  # which is kill -9
+                stack.enter_context(member(target))
         wait_until(
             lambda: set(filling.ids) <= set().union(*map(ids_in_so_far, targets)), "all are taken"
         )

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from errno import ENOENT
@@ -99,13 +99,18 @@ class Consuming:
 
     async def _consume(self, consumer: GroupConsumerProtocol, taker: "_Taker") -> None:
         while entries := await consumer.get(self.idle):
-            if self.count is None and self.command is None:
-                await self._take(entries, consumer, taker)
-                continue
-            for entry in entries:
-                await self._take([entry], consumer, taker)
+            for some in self._portions(entries):
+                await self._take(some, consumer, taker)
                 if self._done.entries == self.count:
                     return
+
+    def _portions(self, entries: list[StreamEntry]) -> Iterator[list[StreamEntry]]:
+        """As many at a time as are certain to be taken together."""
+        while entries:
+            left = len(entries) if self.count is None else self.count - self._done.entries
+            number = 1 if self.command is not None else left
+            yield entries[:number]
+            entries = entries[number:]
 
     async def _take(
         self, entries: Sequence[StreamEntry], consumer: GroupConsumerProtocol, taker: "_Taker"

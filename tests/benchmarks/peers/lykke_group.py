@@ -12,7 +12,7 @@ from lykke_cli.infrastructure.redis.urls import parse_redis_url
 async def main(url: str, group: str, number: str, how: str) -> None:
     left = int(number)
     async with RedisGroupConsumer(parse_redis_url(url), "auditlog", group=group) as consumer:
-        while left:
+        while left > 0:
             entries = await consumer.get()
             lines = [orjson.dumps(orjson.loads(entry.payload)) + b"\n" for entry in entries]
             sys.stdout.buffer.write(b"".join(lines))

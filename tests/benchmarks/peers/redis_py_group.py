@@ -18,7 +18,7 @@ async def main(url: str, group: str, number: str, how: str) -> None:
     for stream in STREAMS:
         await client.xgroup_create(stream, group, "0", mkstream=True)
     left = int(number)
-    while left:
+    while left > 0:
         answer: Any = await client.xreadgroup(group, "c", STREAMS, count=63, block=2000)
         for stream, entries in answer:
             lines = [orjson.dumps(orjson.loads(fields[b"e"])) + b"\n" for _, fields in entries]
