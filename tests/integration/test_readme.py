@@ -90,6 +90,7 @@ ELSEWHERE = {
     "lykke show 4a1d6cc5": "is no entry of the demo; see test_show.py",
     "--columns time": "names columns of the table, which a pipe has not; see test_live_table.py",
     "--from http": "needs a bridge; see cli/runs/test_remote.py",
+    "lykke relay": "goes on for ever; see test_relay.py",
     "lykke consume": "needs streams that a relay fills; see test_consume.py",
     "lykke groups": "needs them too; see test_groups.py",
     "--watch": "prints nothing while nothing changes; see test_channels.py",

@@ -106,8 +106,8 @@ def consume(
     """Share every user's entries among the members of a group.
 
     They come from the streams that lykke relay fills. An entry is acknowledged once it was printed,
-    written or the command has ended well; until then it comes again, to this member or another one:
-    each entry at least once, and into --to-file exactly once. What the filters pass over is
+    written or the command has ended well, and until then it comes again, to this member or another
+    one. So each comes at least once, and into --to-file exactly once. What the filters pass over is
     acknowledged, too.
     """
     is_other = channel != options.AUDIT_LOG

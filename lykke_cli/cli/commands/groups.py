@@ -6,7 +6,7 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.commands.channels import Form
 
-LEADING = ("--watch", "--every", "--output")
+LEADING = ("--watch", "--every", "--channel", "--output", "--redis-url")
 EPILOG = options.examples("lykke groups", "lykke groups --watch", "lykke groups -o ndjson")
 
 

@@ -94,7 +94,7 @@ def relay(
     Nothing is lost with a process that dies between its commit and its broadcast: the table is the
     outbox. It needs SELECT there, and in Redis the keys auditlog:*. How far it has come is kept
     beside each stream, so a relay that is started again goes on exactly there. Start a second one
-    to stand by: it takes over ten seconds after the first one's last sign.
+    to stand by, and it takes over ten seconds after the first one's last sign.
     """
     settings = options.settings(redis_url, database_url, profile, quiet=quiet)
     settings.required_database_url()

@@ -79,7 +79,7 @@ class Consuming:
                 consumer=self.consumer,
                 claim_after=self.claim_after,
                 max_deliveries=self.max_deliveries,
-                batch=1 if self.command else BATCH,
+                batch=1 if self.command else min(self.count or BATCH, BATCH),
                 from_now=self.from_now,
                 on_notice=self._reporter.line,
             )
