@@ -144,7 +144,7 @@ def make_history(
 
 
 def make_histories(
-    settings: Settings, number: int, *, chunk_rows: int, chunk_bytes: int | None
+    settings: Settings, number: int, *, chunk_rows: int, chunk_bytes: int | None = None
 ) -> "list[HistoryProtocol]":
     """So many of the same, for one reader: none is shown less than another was before."""
     url = settings.required_database_url()

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import msgspec
 
-from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.batches import live_arrivals
 from lykke_cli.application.ending import end
 from lykke_cli.application.errors import (
@@ -35,13 +34,11 @@ from lykke_cli.application.gateways.pubsub_protocol import (
 from lykke_cli.application.hub_reader import HubReader
 from lykke_cli.application.hub_service import HubService
 from lykke_cli.application.journal import Line, Portion
-from lykke_cli.application.merge import Checkpoint, ReadKind
+from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.reader import Begun
+from lykke_cli.application.reconciling import FULL_INTERVAL, RECONCILE_INTERVAL, Reconciling
 from lykke_cli.application.reconnecting import Reconnecting
 from lykke_cli.application.tail import (
-    AWAY_INTERVAL,
-    FULL_INTERVAL,
-    RECONCILE_INTERVAL,
     Connected,
     Disconnected,
     HistoryAway,
@@ -99,11 +96,9 @@ class HubDriver:
             lambda text: self._tell(Notice(text)),
             self._link.has_read,
         )
-        self._reconcile_interval = reconcile_interval
-        self._full_interval = full_interval
+        self._reconciling = Reconciling(reconcile_interval, full_interval)
         self._on_status = on_status
         self._opened = AsyncExitStack()
-        self._backoff = Backoff()
         self._has_failed = False  # something is to be tried again
         self._pace_changed = asyncio.Event()
         self._reconnects = 0
@@ -211,32 +206,27 @@ class HubDriver:
                     self._tell(Notice(str(error)))
 
     async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        last_full = loop.time()
+        loop, reconciling = asyncio.get_running_loop(), self._reconciling
+        reconciling.begin(loop.time())
         await self._service.reads.probe()
         while True:
             self._pace_changed.clear()
+            deadline = reconciling.deadline(
+                loop.time(), is_failing=self._has_failed, is_connected=self._link.is_connected
+            )
             try:
-                async with asyncio.timeout(self._interval()):
+                async with asyncio.timeout_at(deadline):
                     await self._pace_changed.wait()
             except TimeoutError:
                 self._has_failed = False
-                is_full = loop.time() - last_full >= self._full_interval
-                last_full = loop.time() if is_full else last_full
-                kind = ReadKind.FULL if is_full else ReadKind.RECENT
-                self._service.carry_out(self._service.hub.tick(kind))
+                self._service.carry_out(self._service.hub.tick(reconciling.due(loop.time())))
                 if not self._service.hub.users:
                     await self._service.reads.probe()
-
-    def _interval(self) -> float:
-        if self._has_failed:
-            return self._backoff.next()
-        return self._reconcile_interval if self._link.is_connected else AWAY_INTERVAL
 
     def _history_told(self, before: Exception | None, now: Exception | None) -> None:
         if now is None:
             if not self._has_failed:
-                self._backoff.reset()
+                self._reconciling.worked()
             if before is not None:
                 self._tell(HistoryRead(0, after_failure=True))
         else:

@@ -27,8 +27,9 @@ from lykke_cli.application.gateways.history_protocol import (
 )
 from lykke_cli.application.hub import Hub
 from lykke_cli.application.hub_actions import Action, Request
-from lykke_cli.application.merge import Read, ReadKind, Verify
+from lykke_cli.application.merge import Read, Verify
 from lykke_cli.application.reader import Reader, Stage
+from lykke_cli.application.reconciling import answers
 
 MOST_USERS = 1_000  # of one read
 MOST_UNTAKEN = 250  # lines; a reader that has more takes them before it gets others
@@ -259,17 +260,11 @@ class Reads:
         self, history: HistoryProtocol, request: Request, users: set[UUID] | None
     ) -> AsyncGenerator[HistoryChunk]:
         assert isinstance(request.what, Read)
-        kind, cursor = request.what.kind, request.what.cursor
-        if cursor is not None:
-            recent_only = kind is ReadKind.RECENT
-            return history.changes(Selection(user_ids=users), cursor, recent_only=recent_only)
-        reader = request.reader
-        if reader is None or (reader.since is None and reader.last is None):
-            return history.begin(Selection(user_ids=users))
-        filters = self._filters.get(reader, Filters())
-        wanted = None if filters.is_all_sql and filters.until is None else filters.wants
-        selection = filters.selection(users)
-        return history.begin(selection, since=reader.since, last=reader.last, wanted=wanted)
+        filters, since, last = Filters(), None, None
+        if request.reader is not None and _begins_in_history(request):
+            reader = request.reader
+            filters, since, last = self._filters.get(reader, filters), reader.since, reader.last
+        return answers(history, request.what, users, filters, since=since, last=last)
 
     async def _wait_for_takers(self, job: _Job) -> None:
         """Leave those behind that do not take what was read for them."""
@@ -313,12 +308,16 @@ class Reads:
 
 def _key(request: Request) -> object:
     """Requests with the same are answered together; None: alone."""
-    reader, what = request.reader, request.what
+    what = request.what
     if what.cursor is not None:
         return type(what), request.users is None, _text(what.cursor)
+    return None if _begins_in_history(request) else ("from now on", request.users is None)
+
+
+def _begins_in_history(request: Request) -> bool:
+    reader = request.reader
     assert reader is not None
-    is_new = reader.since is None and reader.last is None
-    return ("from now on", request.users is None) if is_new else None
+    return request.what.cursor is None and (reader.since is not None or reader.last is not None)
 
 
 def _text(cursor: Cursor) -> bytes:

@@ -24,7 +24,6 @@ from uuid import UUID
 
 import msgspec
 
-from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.batches import LiveBatch, live_arrivals
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.ending import end
@@ -49,12 +48,14 @@ from lykke_cli.application.merge import (
     Save,
     Verify,
 )
+from lykke_cli.application.reconciling import (
+    FULL_INTERVAL,
+    RECONCILE_INTERVAL,
+    Reconciling,
+    answers,
+)
 from lykke_cli.application.reconnecting import Reconnecting
 
-RECONCILE_INTERVAL = 30.0  # seconds between reads that look for lost broadcasts
-SHORTEST_INTERVAL = 0.001  # seconds: less would leave no time for what is read
-AWAY_INTERVAL = 2.0  # seconds between reads while there is no subscription
-FULL_INTERVAL = 3600.0  # seconds between reads without the look-back bound
 QUEUE_LENGTH = 2  # chunks between the history and the output: a slow output slows the history
 
 
@@ -179,7 +180,6 @@ class _Reader:
         """`Read.is_near` of the last that is complete."""
         self._noticed: str | None = None  # by the last chunk
         self._away: type[ServerUnavailable] | None = None  # as the person was told
-        self.backoff = Backoff()
         self.has_worked = False
         """The table was read: whatever fails from now on is tried again."""
 
@@ -234,7 +234,6 @@ class _Reader:
             yield HistoryRead(self._recovered, was_failing, self._merge.is_holding)
             self._recovered = 0
             self._away = None
-            self.backoff.reset()
 
     async def _answer(self, request: Read | Verify) -> None:
         try:
@@ -242,20 +241,20 @@ class _Reader:
                 uncovered = await self._history.verify(self._selection, request.cursor, request.ids)
                 await self._tell(_Verified(uncovered))
                 return
-            async with aclosing(self._chunks(request)) as chunks:
+            wanted = self._request
+            chunks = answers(
+                self._history,
+                request,
+                wanted.user_ids,
+                wanted.filters,
+                since=wanted.since,
+                last=wanted.last,
+            )
+            async with aclosing(chunks):
                 async for chunk in chunks:
                     await self._tell(chunk)
         except Exception as error:
             await self._tell(_Failed(error))
-
-    def _chunks(self, read: Read) -> AsyncGenerator[HistoryChunk]:
-        if read.cursor is None:
-            since, last, filters = self._request.since, self._request.last, self._request.filters
-            is_sql = filters.is_all_sql and filters.until is None
-            wanted = None if is_sql else filters.wants
-            return self._history.begin(self._selection, since=since, last=last, wanted=wanted)
-        recent_only = read.kind is ReadKind.RECENT
-        return self._history.changes(self._selection, read.cursor, recent_only=recent_only)
 
 
 class _Beside:
@@ -294,14 +293,11 @@ class Tail:
         full_interval: float = FULL_INTERVAL,
     ) -> None:
         self._request = request
-        self._reconcile_interval = max(reconcile_interval, SHORTEST_INTERVAL)
-        self._full_interval = full_interval
+        self._reconciling = Reconciling(reconcile_interval, full_interval)
         self._channels = request.channels
         self._link = Reconnecting(gateway, self._channels)
         self._opened = AsyncExitStack()
         self._begun: Iterator[Event] | None = None  # what is to be told first
-        self._pace: object = None
-        self._deadline = self._last_full = 0.0  # by the loop's clock
         self._waiting: asyncio.Timeout | None = None  # for the link
         self._link_came_last = False
         self._answers: asyncio.Queue[_Answer] = asyncio.Queue(QUEUE_LENGTH)
@@ -329,7 +325,7 @@ class Tail:
         await self._opened.enter_async_context(self._link)
         if self._reader is not None:
             self._opened.push_async_callback(self._reader.stop)
-        self._last_full = self._deadline = asyncio.get_running_loop().time()
+        self._reconciling.begin(asyncio.get_running_loop().time())
         self._begun = self._subscribed(None)
         return self
 
@@ -350,15 +346,12 @@ class Tail:
         if begun is not None:
             return begun
         loop = asyncio.get_running_loop()
-        before, self._pace = self._pace, (self._merge.is_failing, self._link.is_connected)
-        if self._pace != before:
-            self._deadline = loop.time() + self._interval()
-        happened = await self._next(self._deadline)
+        deadline = self._reconciling.deadline(
+            loop.time(), is_failing=self._merge.is_failing, is_connected=self._link.is_connected
+        )
+        happened = await self._next(deadline)
         if happened is None:
-            full = loop.time() - self._last_full >= self._full_interval
-            self._last_full = loop.time() if full else self._last_full
-            happened = ReadKind.FULL if full else ReadKind.RECENT
-            self._pace = None  # the next deadline is set anew
+            happened = self._reconciling.due(loop.time())
         return self._handle(happened)
 
     async def _next(self, deadline: float) -> _Happened | None:
@@ -389,11 +382,6 @@ class Tail:
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(0)
 
-    def _interval(self) -> float:
-        if self._merge.is_failing and self._reader is not None:
-            return self._reader.backoff.next()
-        return self._reconcile_interval if self._link.is_connected else AWAY_INTERVAL
-
     def _handle(self, happened: _Happened) -> Iterator[Event]:
         match happened:
             case Deliveries() if self._request.undecoded:
@@ -421,8 +409,10 @@ class Tail:
                         yield self._connected(None)
                 for event in self._carry_out(self._reader.heard(happened)):
                     yield event
-                    if isinstance(event, HistoryRead) and self._reader.was_near:
-                        self._link.has_read(event.recovered)
+                    if isinstance(event, HistoryRead):
+                        self._reconciling.worked()
+                        if self._reader.was_near:
+                            self._link.has_read(event.recovered)
 
     def _subscribed(self, gap: Gap | None) -> Iterator[Event]:
         if self._has_begun:

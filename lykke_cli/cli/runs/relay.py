@@ -20,7 +20,7 @@ from lykke_cli.application.relay_driver import (
     Waiting,
 )
 from lykke_cli.application.tail import HistoryAway, Notice
-from lykke_cli.bootstrap import make_broadcasts, make_history, make_stream_log
+from lykke_cli.bootstrap import make_broadcasts, make_histories, make_stream_log
 from lykke_cli.cli.output.clock import length
 from lykke_cli.cli.output.countdown import Countdown
 from lykke_cli.cli.output.sanitize import visible
@@ -53,10 +53,9 @@ class Relaying:
         async with AsyncExitStack() as stack:
             log = make_stream_log(self.settings, partitions=self.partitions, keep=self.keep)
             await stack.enter_async_context(log)
-            history, verifier = [
-                await stack.enter_async_context(make_history(self.settings, chunk_rows=CHUNK_ROWS))
-                for _ in range(2)
-            ]
+            history, verifier = make_histories(self.settings, 2, chunk_rows=CHUNK_ROWS)
+            for each in (history, verifier):
+                await stack.enter_async_context(each)
             await history.identify()  # a mistake is told now; what goes away later is waited for
             broadcasts: Rebroadcast | None = None
             if self.with_broadcasts:
