@@ -39,9 +39,10 @@ Why each reader is sent every entry once:
    goes to the trunk marked as replayed, and is looked up. What the trunk holds back during a read
    had no such mark yet: who would come to a position then waits for the read to end.
 7. A checkpoint names `IDS` at most. What the newest mark does not cover of a user is bounded: a
-   live entry beyond that is left to the next pass, which is brought forward. Where a pass itself
-   finds more, readers take it at its end. What a reader was sent from elsewhere is bounded when it
-   comes to its position. Once it has nothing of its own it shares the objects of its user's others.
+   live entry beyond that is left to the next pass, which is brought forward; while the database is
+   away so many more are printed, and their readers have no checkpoint. Where a pass itself finds
+   more, readers take it at its end. What a reader was sent from elsewhere is bounded when it comes
+   to its position. Once it has nothing of its own it shares the objects of its user's others.
 8. All users together have no more room than one. A user with a reader of its own has its own room
    nevertheless: what that makes too many for all users together, their readers take at the next
    mark. Where that still leaves too many, everything live is left to the pass after it.
@@ -54,17 +55,17 @@ readers were sent may come again: before them comes a line that says so, from th
 a reader's own read to that reader.
 """
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from uuid import UUID
 
 from lykke_cli.application import merge
 from lykke_cli.application.channel_types import AUDIT_LOG
-from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
+from lykke_cli.application.gateways.history_protocol import HistoryChunk
 from lykke_cli.application.hub_actions import Action, Passed, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.journal import JOURNAL_BYTES, JOURNAL_LINES, Mark, Portion
 from lykke_cli.application.left_to_history import LeftToHistory
-from lykke_cli.application.marks import Marks
+from lykke_cli.application.marks import Marks, Vouched
 from lykke_cli.application.member import ALL_BYTES, EVERYBODYS, Member, Members
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save, Verify
 from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry
@@ -97,7 +98,7 @@ class Hub:
         uncovered: int = UNCOVERED,
         keep: int = merge.KEPT_IDS,
         hold: int = merge.HELD_MESSAGES,
-        vouched: Callable[[Cursor, Cursor], Cursor],
+        vouched: Vouched,
     ) -> None:
         self._most_ids = ids
         self._trunk = Merge(keep=keep, hold=hold)

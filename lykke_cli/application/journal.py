@@ -138,7 +138,8 @@ class Portion(msgspec.Struct, frozen=True, gc=False):
 
     lines: Sequence[Line]
     checkpoint: Checkpoint | None
-    """Where to go on once these lines were sent; None before anything is known."""
+    """Where to go on once these lines were sent. None before anything is known, and while the
+    database is away and more was sent than it names: then from the last one, which repeats that."""
     caught_up: bool = False
     """Nothing is known to be missing: history was read, and live follows."""
     caught_up_anew: bool = False
