@@ -419,7 +419,7 @@ class Hub:
     def _attach(self, reader: Reader, uncovered: Set[str]) -> list[Action]:
         mark, read = reader.mark, reader.has_read_to
         assert mark is not None
-        own = mark if read is None else self._marks.witnessed_by(mark, read)
+        own = mark if read is None else self._marks.witnessed_by(mark, read, self._passes + 1)
         if self._take_position(reader, own, uncovered):
             return [Wake([reader])]
         return self._wait_for_later_mark(reader)

@@ -72,12 +72,16 @@ class Marks:
             return one
         return _with(one, self._vouched(one.cursor, self._witness))
 
-    def witnessed_by(self, mark: Mark, read: Cursor) -> Mark:
-        """The mark as it is for who has read up to `read` by itself; later ones are for all."""
+    def witnessed_by(self, mark: Mark, read: Cursor, goes_on_at: int) -> Mark:
+        """The mark as it is for who has read up to `read` by itself; from `goes_on_at` on, and
+        for a pass that is asked for from now on, all have the same.
+        """
         if self._last is not None and self._last[0] is mark and self._last[1] is read:
-            return self._last[2]
+            if self._last[2] is mark or self._last[2].goes_on_at == goes_on_at:
+                return self._last[2]
         own = _with(mark, self._vouched(mark.cursor, read))
         if own is not mark:
+            own = msgspec.structs.replace(own, goes_on_at=goes_on_at)
             self._witness = read if self._witness is None else self._vouched(read, self._witness)
         self._last = mark, read, own
         return own

@@ -281,7 +281,7 @@ class Reader:
                 own.recent.append(line)
         self._position = shared.position
         assert self.mark is not None
-        if shared.mark.number > self.mark.number:
+        if shared.mark.number >= max(self.mark.goes_on_at, self.mark.number + 1):
             self._reached(own, shared.mark)
         if own.skip or self.mark is not shared.mark:
             self._sent = self.mark.checkpoint(own.ids | own.skip, self.latest)

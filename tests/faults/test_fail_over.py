@@ -12,6 +12,9 @@ import pytest
 
 from lykke_cli.application.errors import ServerUnavailable
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.application.hub_driver import HubReader
+from lykke_cli.bootstrap import make_hub
+from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.postgresql import snapshots
 from lykke_cli.infrastructure.postgresql.furthest import Furthest
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
@@ -240,6 +243,46 @@ async def test_a_crash_that_loses_commits_which_were_not_waited_for(
     assert set(ids(chunks)) - kept - printed == new
     assert "lost its last commits" in str(chunks[0].notice)
     assert not any(chunk.exact for chunk in chunks)
+
+
+async def test_a_crash_makes_a_hub_send_nothing_again_that_only_a_reader_had_read(
+    own_postgres: PostgresServer, database: str, redis_url: str
+) -> None:
+    """The hub's own cursor covers it, and has no such row to bear witness by itself."""
+    url = reader_url(own_postgres, database)
+    settings = Settings(redis_url=redis_url, database_url=url)
+    async with (
+        asyncio.timeout(60),
+        make_hub(settings, reconcile_interval=0.1) as hub,
+        hub.reader(uuid.uuid4()) as other,
+    ):
+        await other.begun()
+        entries = [entity(USER) for _ in range(6)]
+        for one in entries[:5]:
+            await insert(own_postgres.url(database), [one])
+        for _ in range(2):  # passes, of which the second sees all that, and reads none of it
+            begun = other.checkpoint
+            while other.checkpoint == begun:
+                await other.next(0.05)
+        async with hub.reader(USER, last=5) as reader:
+            sent = await received(reader, 5)
+            while not (await reader.next()).caught_up:
+                pass
+            begun = reader.checkpoint
+            while reader.checkpoint == begun:  # another pass
+                await reader.next(0.05)
+            own_postgres.restart()  # kills it
+            await insert(own_postgres.url(database), entries[5:])
+            sent += await received(reader, 1)
+    assert sorted(sent) == sorted(str(one.id) for one in entries)
+
+
+async def received(reader: HubReader, count: int) -> list[str]:
+    """The ids of so many entries, and of what comes with them."""
+    ids = list[str]()
+    while len(ids) < count:
+        ids += [line.id for line in (await reader.next()).lines if line.id is not None]
+    return ids
 
 
 async def test_what_was_back_dated_before_the_start_is_not_new_after_a_restart(
