@@ -51,10 +51,15 @@ def make_gateway(
     from lykke_cli.infrastructure.redis.urls import parse_redis_url
 
     kind: type[RedisPubSubGateway] = RedisPubSubGateway
-    if parse_redis_url(settings.redis_url).transport is Transport.SHARDED:
-        from lykke_cli.infrastructure.gateways.redis_sharded import RedisShardedGateway
+    match parse_redis_url(settings.redis_url).transport:
+        case Transport.SHARDED:
+            from lykke_cli.infrastructure.gateways.redis_sharded import RedisShardedGateway
 
-        kind = RedisShardedGateway
+            kind = RedisShardedGateway
+        case Transport.STREAM:
+            from lykke_cli.infrastructure.gateways.redis_stream import RedisStreamGateway
+
+            kind = RedisStreamGateway
     if health_interval is None:
         return kind(settings.redis_url)
     return kind(settings.redis_url, health_interval=health_interval)

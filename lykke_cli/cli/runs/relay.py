@@ -94,14 +94,10 @@ def _words(status: RelayStatus, since: datetime | None) -> str:
     match status:
         case Waiting():
             return "another relay is active: standing by"
-        case Active(partitions, 0):
-            return f"relaying into {partitions} streams from where they end; Ctrl-C ends it"
         case Active(partitions, without):
-            start = "the start of the table" if since is None else f"{since.isoformat()} on"
-            return (
-                f"relaying into {partitions} streams, of which {without} hold nothing that is "
-                f"known: they are written from {start}; Ctrl-C ends it"
-            )
+            start = "the start of the table" if since is None else since.isoformat()
+            told = "" if not without else f"; {without} of them are new, and begin with {start}"
+            return f"relaying into {partitions} streams{told}; Ctrl-C ends it"
         case StreamsAway(reason) | HistoryAway(reason):
             return f"{reason} Trying again."
         case Back():
@@ -153,5 +149,6 @@ async def _draw(foot: Countdown, figures: RelayFigures) -> None:
         lag = figures.lag()
         behind = "" if lag is None else f" · {length(max(0.0, lag))} behind"
         state = "● relaying" if figures.is_active else "○ standing by"
-        foot.show(f"{state} · {figures.written:,} entries{behind}")
+        entries = "1 entry" if figures.written == 1 else f"{figures.written:,} entries"
+        foot.show(f"{state} · {entries}{behind}")
         await asyncio.sleep(REDRAW)

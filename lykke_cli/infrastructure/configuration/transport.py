@@ -14,6 +14,8 @@ class Transport(StrEnum):
     PUBSUB = "pubsub"
     SHARDED = "sharded"
     """Each channel by the shard of a cluster that it is of: SPUBLISH and SSUBSCRIBE."""
+    STREAM = "stream"
+    """By streams, which keep what was published: XADD and XREAD."""
 
 
 def with_transport(redis_url: str, transport: str | None, source: str) -> str:
@@ -25,8 +27,7 @@ def with_transport(redis_url: str, transport: str | None, source: str) -> str:
         return redis_url
     if transport not in {*Transport}:
         raise UsageMistake(f"{source}: the transport is one of {', '.join(Transport)}.")
-    _, mark, query = redis_url.partition("?")
-    named = dict(parse_qsl(query, keep_blank_values=True)).get("transport")
+    named = transport_named(redis_url)
     if named in {*Transport} - {transport}:
         raise UsageMistake(
             f"The Redis URL has transport={named}, and {source} says {transport}: "
@@ -34,14 +35,20 @@ def with_transport(redis_url: str, transport: str | None, source: str) -> str:
         )
     if named is not None or transport == Transport.PUBSUB:
         return redis_url
-    return f"{redis_url}{'&' if mark else '?'}transport={transport}"
+    return f"{redis_url}{'&' if '?' in redis_url else '?'}transport={transport}"
+
+
+def transport_named(redis_url: str) -> str | None:
+    """What the URL says that it is, if anything; it may be anything."""
+    query = redis_url.partition("?")[2]
+    return dict(parse_qsl(query, keep_blank_values=True)).get("transport")
 
 
 def without_transport(redis_url: str) -> str:
     """The URL as it is where everything goes by Pub/Sub."""
+    if transport_named(redis_url) is None:
+        return redis_url
     place, _, query = redis_url.partition("?")
     options = parse_qsl(query, keep_blank_values=True)
-    if "transport" not in dict(options):
-        return redis_url
     query = urlencode([each for each in options if each[0] != "transport"])
     return f"{place}?{query}" if query else place

@@ -108,7 +108,10 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
     def _meant(self, url: str | None) -> RedisAddress:
         address = parse_redis_url(url or os.environ.get("REDIS_URL") or DEFAULT_REDIS_URL)
         if address.transport not in self._transports:
-            raise UsageMistake("transport=sharded is what RedisShardedGateway is for.")
+            raise UsageMistake(
+                f"transport={address.transport} is what another gateway than "
+                f"{type(self).__name__} is for."
+            )
         return address
 
     async def __aenter__(self) -> Self:
@@ -186,7 +189,7 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
                         self._answered = asyncio.get_running_loop().time()
                         self._heard[connection] = self._answered
         except ServerUnavailable as error:
-            outcomes += [_uncertain(error)] * unanswered
+            outcomes += [uncertain(error)] * unanswered
             raise
 
     async def _hear(self) -> None:
@@ -425,7 +428,7 @@ class RedisSubscription(Subscription):
             await self._redis._disconnect(link)
 
 
-def _uncertain(error: ServerUnavailable) -> ServerUnavailable:
+def uncertain(error: ServerUnavailable) -> ServerUnavailable:
     """What is known of a message that was sent and not answered."""
     text = f"{error.problem} What was sent and not answered may have been published."
     uncertain = type(error)(text, remedy=error.remedy)

@@ -21,6 +21,7 @@ from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.gateways.stream_log_protocol import Batch, Place, StreamLogProtocol
 from lykke_cli.infrastructure.redis.errors import redis_errors
 from lykke_cli.infrastructure.redis.nodes import Nodes
+from lykke_cli.infrastructure.redis.stored_place import StoredPlace
 from lykke_cli.infrastructure.redis.stream_ids import NO_ID, StreamId
 from lykke_cli.infrastructure.redis.stream_layout import (
     KEEP,
@@ -38,18 +39,6 @@ from lykke_cli.infrastructure.redis.wire import Command, Wire, refused
 
 TIMEOUT = 10.0  # seconds to connect, and for the answers to a batch
 USERS_KNOWN = 65_536  # whose partition need not be computed
-
-
-class _Stored(msgspec.Struct, frozen=True):
-    """A place as the key holds it."""
-
-    place: Place
-    last: str
-    """The id of the last entry that was written before it; empty where there was none."""
-
-
-_encode_stored = msgspec.json.Encoder().encode
-_decode_stored = msgspec.json.Decoder(_Stored).decode
 
 
 class RedisStreamLog(StreamLogProtocol):
@@ -177,7 +166,7 @@ class _Partition:
             last = last.next(now)
             bound = ("MAXLEN", "~", self._keep) if number == len(batch.entries) else ()
             commands.append(("XADD", self._stream, *bound, str(last), USER, user, MESSAGE, message))
-        stored = _encode_stored(_Stored(batch.place, str(last) if last != NO_ID else ""))
+        stored = StoredPlace(batch.place, "" if last == NO_ID else str(last), now / 1000).encode()
         commands += [("SET", self._place, stored), ("EXEC",)]
         answers = await self._ask([*commands, *self._look])
         refused(answers)
@@ -197,7 +186,7 @@ class _Partition:
         _, text, newest = answers[-3:]
         try:
             self._last = StreamId.parse(newest[0][0]) if newest else NO_ID
-            stored = _decode_stored(text or b"")
+            stored = StoredPlace.decode(text or b"")
             last = StreamId.parse(stored.last) if stored.last else NO_ID
         except (msgspec.MsgspecError, ValueError, IndexError, TypeError):
             return None  # somebody else's

@@ -29,10 +29,11 @@ from lykke_cli.application.doctor import (
 from lykke_cli.application.errors import LoginRefused
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.infrastructure.configuration.tls import is_loopback
-from lykke_cli.infrastructure.configuration.transport import Transport
+from lykke_cli.infrastructure.configuration.transport import Transport, transport_named
 from lykke_cli.infrastructure.redis.client import plain_connection
 from lykke_cli.infrastructure.redis.errors import redis_errors, refused_as, translate
 from lykke_cli.infrastructure.redis.lent_connection import stream_of
+from lykke_cli.infrastructure.redis.relay_checks import check_relay
 from lykke_cli.infrastructure.redis.topology import at
 from lykke_cli.infrastructure.redis.topology_checks import check_topology
 from lykke_cli.infrastructure.redis.urls import (
@@ -77,6 +78,8 @@ class RedisChecks:
         needs = [_LOGIN]
         kind = topology_of(self._url)
         topology = [Check(f"redis.{kind}", self._topology, [_REACHABLE])] if kind else []
+        by_streams = transport_named(self._url) == Transport.STREAM
+        relay = [Check("redis.relay", self._relay, needs)] if by_streams else []
         return [
             Check(_REACHABLE, self._reachable),
             *topology,
@@ -91,7 +94,11 @@ class RedisChecks:
             Check("redis.right.pubsub", self._may_pubsub, needs),
             Check("redis.loop-back", self._loop_back, needs),
             Check("redis.output-buffer", self._output_buffer, needs),
+            *relay,
         ]
+
+    async def _relay(self) -> Finding:
+        return await check_relay(self._known(), self._channel_type, timeout=self._timeout)
 
     async def read_clock(self) -> ClockReading | None:
         if self._connection is None:

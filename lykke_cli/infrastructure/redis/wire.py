@@ -22,7 +22,12 @@ class Wire:
         self._reader = reader
         self._writer = writer
         self._parser = hiredis.Reader()
-        self.is_open = True
+        self._is_closed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has closed it, as far as has been heard."""
+        return not (self._is_closed or self._reader.at_eof() or self._reader.exception())
 
     @classmethod
     async def connect(cls, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> Self:
@@ -66,7 +71,7 @@ class Wire:
 
     async def close(self) -> None:
         """Let the connection go; it does not wait for the server."""
-        self.is_open = False
+        self._is_closed = True
         self._writer.transport.abort()
         await asyncio.sleep(0)  # in which the loop closes the socket
 

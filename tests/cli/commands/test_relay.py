@@ -1,5 +1,6 @@
 """`lykke relay`, as a person or a service manager runs it."""
 
+import json
 import re
 import signal
 import urllib.error
@@ -13,6 +14,8 @@ from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.redis.stream_layout import stream_names
 from tests.cli_process import LykkeProcess, call_lykke, run_lykke
 from tests.servers import RedisServer, wait_until
+
+pytestmark = pytest.mark.timeout(120)
 
 SOON = 30.0  # seconds
 
@@ -41,7 +44,10 @@ def test_what_was_recorded_is_in_the_stream_of_its_user(
     user = uuid.uuid4()
     record(relay_env, user=user)
     with LykkeProcess("relay", "--partitions", 4, env=relay_env) as relay:
-        relay.wait_for("relaying into 4 streams, of which 4 hold nothing that is known", SOON)
+        relay.wait_for(
+            "relaying into 4 streams; 4 of them are new, and begin with the start of the table",
+            SOON,
+        )
         [entry] = wait_until(lambda: streamed(own_redis, 4), "it is relayed")
         assert entry[b"u"] == str(user).encode()
         assert b'"activity_type":"TASK_COMPLETED"' in entry[b"e"]
@@ -102,11 +108,30 @@ def test_figures_are_told_as_prometheus_reads_them(
             urllib.request.urlopen(address.removesuffix("metrics"), timeout=SOON)
 
 
+def test_doctor_tells_whether_one_runs(relay_env: dict[str, str]) -> None:
+    def check() -> dict[str, str]:
+        report = run_lykke(
+            "doctor", "--transport", "stream", "-o", "json", env=relay_env, timeout=SOON
+        )
+        checks = json.loads(report.stdout)["checks"]
+        [found] = [check for check in checks if check["id"] == "redis.relay"]
+        assert isinstance(found, dict)
+        return found
+
+    assert check()["status"] == "failed"
+    with LykkeProcess("relay", env=relay_env) as relay:
+        relay.wait_for("relaying into", SOON)
+        wait_until(lambda: check()["status"] == "ok", "it has written its place", 2 * SOON)
+        assert "s behind" in check()["detail"]
+        relay.stop()
+    assert "no relay runs, the last one wrote" in check()["detail"]
+
+
 @pytest.mark.parametrize("columns", [60, 200])
 def test_a_terminal_shows_how_it_stands(relay_env: dict[str, str], columns: int) -> None:
     record(relay_env, user=uuid.uuid4())
     with LykkeProcess("relay", env=relay_env, terminal=columns) as relay:
-        relay.wait_for("● relaying · 1 entries", SOON)
+        relay.wait_for("● relaying · 1 entry", SOON)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,397 @@
+"""PubSubGatewayProtocol on Redis Streams: what is published stays for whoever comes a little later.
+
+The streams of a channel type are few, and users are spread among them (`stream_layout.py`): who
+follows one user reads the stream that the user is in, who follows every user reads them all. A
+subscription begins behind the last entry. What it cannot have got is a lost connection like any
+other: entries that were trimmed before they were read, and a stream that was deleted, or went back
+in a fail-over. (https://redis.io/docs/latest/develop/data-types/streams/)
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from lykke_cli.application.ending import end
+from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
+from lykke_cli.application.gateways.pubsub_protocol import Channel, Deliveries
+from lykke_cli.application.subscription import Subscription
+from lykke_cli.infrastructure.configuration.transport import Transport
+from lykke_cli.infrastructure.gateways.redis_pubsub import (
+    CONNECT_TIMEOUT,
+    HEALTH_INTERVAL,
+    RedisPubSubGateway,
+    uncertain,
+)
+from lykke_cli.infrastructure.redis.connection import Refused
+from lykke_cli.infrastructure.redis.nodes import ELSEWHERE, Nodes
+from lykke_cli.infrastructure.redis.stream_ids import NO_ID, StreamId
+from lykke_cli.infrastructure.redis.stream_layout import (
+    KEEP,
+    MESSAGE,
+    PARTITIONS,
+    USER,
+    agreed_partitions,
+    partition_of,
+    partitions_name,
+    stream_name,
+    stream_names,
+)
+from lykke_cli.infrastructure.redis.wire import Command, Wire, refused
+
+BLOCK = 1.0  # seconds for which the server waits for entries
+LOOK_INTERVAL = 5.0  # seconds in which nothing comes, after which the streams are looked at
+AT_ONCE = 1_000  # entries of each stream that are read together
+MOST_WAITING = 2  # batches, after which nothing is read
+MOST_MOVES = 5  # times that a server may send us elsewhere
+MOVE_PAUSE = 0.1  # seconds before it is tried again
+
+
+class RedisStreamGateway(RedisPubSubGateway):
+    """As RedisPubSubGateway, by XADD and XREAD; `url` may be that of a cluster.
+
+    Who has got a message is not known: publishing says 1 for each that is in its stream.
+    """
+
+    _transports = (Transport.PUBSUB, Transport.STREAM)
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        health_interval: float = HEALTH_INTERVAL,
+    ) -> None:
+        super().__init__(url, connect_timeout=connect_timeout, health_interval=health_interval)
+        assert self._address is not None
+        self.health_interval = self._health_interval
+        self._nodes = Nodes(self._address, timeout=self._connect_timeout)
+        self._partitions: dict[str, int] = {}
+        self._wires: dict[object, Wire] = {}
+        self._turns: dict[object, asyncio.Lock] = {}
+        self.readings: set[_Reading] = set()
+        """What is at work for subscriptions."""
+
+    def _once(self, channels: Iterable[Channel]) -> Subscription:
+        return StreamSubscription(self, channels)
+
+    async def close(self) -> None:
+        await super().close()
+        for reading in list(self.readings):  # of subscriptions that were forgotten
+            await reading.close()
+        for wire in self._wires.values():
+            await wire.close()
+
+    async def partitions_of(self, channel_type: str) -> int:
+        """How many there are; raises ServerUnavailable, and BadInput where that is no number."""
+        if channel_type not in self._partitions:
+            key = partitions_name(channel_type)
+            with self._translated():
+                wire = await self._nodes.open(key)
+                try:
+                    async with asyncio.timeout(self._connect_timeout):
+                        made, stored = await wire.ask(
+                            [("SET", key, PARTITIONS, "NX"), ("GET", key)]
+                        )
+                finally:
+                    await wire.close()
+                refused([stored] if stored else [made, stored])
+            self._partitions[channel_type] = agreed_partitions(channel_type, stored)
+        return self._partitions[channel_type]
+
+    async def streams_of(self, channels: Collection[Channel]) -> set[str]:
+        """The names of the streams that have what comes on these channels."""
+        names: set[str] = set()
+        for channel in channels:
+            partitions = await self.partitions_of(channel.channel_type)
+            if channel.user_id is None:
+                names.update(stream_names(channel.channel_type, partitions))
+            else:
+                number = partition_of(channel.user_id, partitions)
+                names.add(stream_name(channel.channel_type, number))
+        return names
+
+    async def by_node(self, streams: Iterable[str]) -> dict[object, list[str]]:
+        """Of these streams those of each server."""
+        groups: dict[object, list[str]] = {}
+        with self._translated():
+            async with asyncio.timeout(self._connect_timeout):
+                for stream in streams:
+                    options = (await self._nodes.locate(stream)).options
+                    node = tuple(options.get(key) for key in ("host", "port", "path"))
+                    groups.setdefault(node, []).append(stream)
+        return groups
+
+    async def open_at_ends(self, streams: Sequence[str]) -> tuple[Wire, dict[str, StreamId]]:
+        """A connection to the server of these, and their last ids; raises ServerUnavailable."""
+        self._check_open()
+        with self._translated():
+            wire = await self._nodes.open(streams[0])
+            try:
+                async with asyncio.timeout(self._connect_timeout):
+                    return wire, await _ends(wire, streams)
+            except BaseException:
+                self._nodes.forget()
+                await wire.close()
+                raise
+
+    def loss(self, error: OSError | Refused, heard: datetime) -> SubscriptionLost:
+        """What a subscription raises, to which the server was last heard at that time."""
+        from lykke_cli.infrastructure.redis.errors import reason
+
+        self._nodes.forget()
+        why = str(error) if isinstance(error, Refused) else reason(error)
+        text = f"The connection to Redis at {self._server} was lost ({why})."
+        return SubscriptionLost(text, since=heard)
+
+    async def _publish(self, commands: Sequence[tuple[str, bytes]]) -> list[int | Exception]:
+        self._check_open()
+        outcomes: list[int | Exception] = [1] * len(commands)
+        left = list(range(len(commands)))
+        for attempt in range(MOST_MOVES + 1):
+            try:
+                added = {number: await self._xadd(*commands[number]) for number in left}
+                groups = await self.by_node({stream for stream, _ in added.values()})
+            except ServerUnavailable as error:
+                for number in left:
+                    outcomes[number] = error
+                break
+            sent = {
+                node: [number for number in left if added[number][0] in streams]
+                for node, streams in groups.items()
+            }
+            answers = await asyncio.gather(
+                *(
+                    self._send_to(node, groups[node], [added[n][1] for n in numbers])
+                    for node, numbers in sent.items()
+                )
+            )
+            for numbers, answer in zip(sent.values(), answers, strict=True):
+                for number, outcome in zip(numbers, answer, strict=True):
+                    outcomes[number] = outcome
+            if any(isinstance(outcome, Exception) for outcome in outcomes):
+                self._nodes.forget()
+            left = [number for number in left if _is_elsewhere(outcomes[number])]
+            if not left or attempt == MOST_MOVES:
+                break
+            await asyncio.sleep(MOVE_PAUSE)
+        return outcomes
+
+    async def _xadd(self, channel: str, payload: bytes) -> tuple[str, Command]:
+        """The stream of a user's channel, and what adds the message to it."""
+        channel_type, _, user = channel.rpartition(":")
+        partitions = await self.partitions_of(channel_type)
+        stream = stream_name(channel_type, partition_of(UUID(user), partitions))
+        fields = (USER, user, MESSAGE, payload)
+        return stream, ("XADD", stream, "MAXLEN", "~", KEEP, "*", *fields)
+
+    async def _send_to(
+        self, node: object, streams: Sequence[str], commands: Sequence[Command]
+    ) -> list[int | Exception]:
+        """What became of each; what was sent before a loss may have arrived."""
+        is_sent = False
+        try:
+            with self._translated():
+                async with (
+                    asyncio.timeout(self._connect_timeout),
+                    self._turns.setdefault(node, asyncio.Lock()),
+                ):
+                    await self._hear()
+                    wire = self._wires.get(node)
+                    if wire is None or not wire.is_open:
+                        wire = self._wires[node] = await self._nodes.open(streams[0])
+                    is_sent = True
+                    answers = await wire.ask(commands)
+        except ServerUnavailable as error:
+            return [uncertain(error) if is_sent else error] * len(commands)
+        return [self._outcome(answer) for answer in answers]
+
+    def _outcome(self, answer: object) -> int | Exception:
+        try:
+            with self._translated():
+                refused([answer])
+        except ServerUnavailable as error:
+            return error
+        return 1
+
+
+class StreamSubscription(Subscription):
+    """Reads on a connection to each server that has some of the streams; what breaks is raised."""
+
+    def __init__(self, gateway: RedisStreamGateway, channels: Iterable[Channel]) -> None:
+        super().__init__(gateway, channels)
+        self._redis = gateway
+        self._reading = _Reading(gateway)
+
+    async def _open(self) -> None:
+        try:
+            await self._follow(self._channels)
+        except BaseException:
+            await self._release()
+            raise
+
+    async def _follow(self, channels: Set[Channel]) -> None:
+        self._reading.want(self._channels)
+        streams = await self._redis.streams_of(channels)
+        await self._reading.follow(streams)
+        if self._reading.loss is not None:
+            raise self._reading.loss
+
+    async def _leave(self, channels: Set[Channel]) -> None:
+        """Their streams are read on: they are few, and others may be in them."""
+        self._reading.want(self._channels)
+
+    async def _take(self) -> Deliveries:
+        return await self._reading.take()
+
+    async def _release(self) -> None:
+        await self._reading.close()
+
+
+class _Reading:
+    """What a subscription has at work: it does not keep one that was forgotten."""
+
+    def __init__(self, gateway: RedisStreamGateway) -> None:
+        self._redis = gateway
+        self._positions: dict[object, dict[str, StreamId]] = {}
+        """Up to where the streams of each server were read."""
+        self._wires: list[Wire] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._users: dict[str, set[bytes] | None] = {}
+        """Whose messages are wanted, of each channel type; None: everybody's."""
+        self._batches: deque[Deliveries] = deque()
+        self._news, self._room = asyncio.Event(), asyncio.Event()
+        self.loss: SubscriptionLost | None = None
+
+    def want(self, channels: Iterable[Channel]) -> None:
+        """Pass on what comes on these."""
+        wanted: dict[str, set[bytes] | None] = {}
+        for channel in channels:
+            if channel.user_id is None:
+                wanted[channel.channel_type] = None
+            elif (users := wanted.setdefault(channel.channel_type, set())) is not None:
+                users.add(str(channel.user_id).encode())
+        self._users = wanted
+
+    async def follow(self, streams: Set[str]) -> None:
+        """Read these too, from behind their last entries; raises ServerUnavailable."""
+        known = {name for positions in self._positions.values() for name in positions}
+        for node, names in (await self._redis.by_node(streams - known)).items():
+            wire, ends = await self._redis.open_at_ends(names)
+            if node in self._positions:
+                self._positions[node] |= ends
+                await wire.close()
+            else:
+                self._positions[node] = ends
+                self._wires.append(wire)
+                self._tasks.add(asyncio.create_task(self._work(wire, ends)))
+                self._redis.readings.add(self)
+
+    async def take(self) -> Deliveries:
+        """What came next; none where it was closed meanwhile. Raises SubscriptionLost."""
+        if self._batches:
+            self._room.set()
+            return self._batches.popleft()
+        if self.loss is not None:
+            raise self.loss
+        self._news.clear()
+        await self._news.wait()
+        return Deliveries()
+
+    async def close(self) -> None:
+        self._redis.readings.discard(self)
+        self._news.set()
+        tasks, self._tasks = self._tasks, set()
+        wires, self._wires = self._wires, []
+        try:
+            await end(tasks)
+        finally:
+            for wire in wires:
+                await wire.close()
+
+    async def _work(self, wire: Wire, positions: dict[str, StreamId]) -> None:
+        """Read on from the positions, which are moved, and may become more."""
+        loop, heard = asyncio.get_running_loop(), datetime.now(UTC)
+        looked_at = loop.time()
+        try:
+            while True:
+                async with asyncio.timeout(BLOCK + self._redis.health_interval):
+                    entries = await _read(wire, positions)
+                    if loop.time() - looked_at >= LOOK_INTERVAL:
+                        looked_at = loop.time()
+                        await _check_ends(wire, positions)
+                heard = datetime.now(UTC)
+                await self._pass_on(entries)
+        except (OSError, Refused) as error:
+            self.loss = self._redis.loss(error, heard)
+            self._news.set()
+
+    async def _pass_on(self, entries: Sequence[tuple[str, Sequence[Any]]]) -> None:
+        channels, payloads = list[bytes](), list[bytes]()
+        for stream, found in entries:
+            channel_type = stream.rpartition(":")[0]
+            users = self._users.get(channel_type, set())
+            for _, fields in found:
+                user, payload = _message(fields)
+                if user is not None and (users is None or user in users):
+                    channels.append(channel_type.encode() + b":" + user)
+                    payloads.append(payload)
+        if payloads:
+            self._batches.append(Deliveries(channels, payloads))
+            self._news.set()
+        while len(self._batches) >= MOST_WAITING:
+            self._room.clear()
+            await self._room.wait()
+
+
+async def _read(wire: Wire, positions: dict[str, StreamId]) -> Sequence[tuple[str, Sequence[Any]]]:
+    """The next entries of each stream; raises ConnectionError where some before them are gone."""
+    names = list(positions)
+    ids = [str(positions[name]) for name in names]
+    options = ("COUNT", AT_ONCE, "BLOCK", int(BLOCK * 1000))
+    [answer] = await wire.ask([("XREAD", *options, "STREAMS", *names, *ids)])
+    refused([answer])
+    found = [(name.decode(), entries) for name, entries in answer or ()]
+    begun = [name for name, _ in found if positions[name] != NO_ID]
+    before = await wire.ask(
+        [("XRANGE", name, "-", str(positions[name]), "COUNT", 1) for name in begun]
+    )
+    refused(before)
+    for name, oldest in zip(begun, before, strict=True):
+        if not oldest:  # trimmed from the front: what came next may be gone, too
+            raise ConnectionError(f"entries of {name} were removed before they were read")
+    for name, entries in found:
+        positions[name] = StreamId.parse(entries[-1][0])
+    return found
+
+
+async def _check_ends(wire: Wire, positions: Mapping[str, StreamId]) -> None:
+    for name, end_id in (await _ends(wire, list(positions))).items():
+        if end_id < positions[name]:
+            raise ConnectionError(f"{name} was deleted, or has lost its last entries")
+
+
+async def _ends(wire: Wire, names: Sequence[str]) -> dict[str, StreamId]:
+    """The last id in each stream."""
+    answers = await wire.ask([("XREVRANGE", name, "+", "-", "COUNT", 1) for name in names])
+    refused(answers)
+    return {
+        name: StreamId.parse(newest[0][0]) if newest else NO_ID
+        for name, newest in zip(names, answers, strict=True)
+    }
+
+
+def _message(fields: Any) -> tuple[bytes | None, bytes]:
+    """The user and the message of an entry, which may be anybody's; None where it is not ours."""
+    if not isinstance(fields, list):
+        return None, b""
+    values = dict(zip(fields[::2], fields[1::2], strict=False))
+    return values.get(USER), values.get(MESSAGE, b"")
+
+
+def _is_elsewhere(outcome: int | Exception) -> bool:
+    """Whether another server is to be asked: then nothing was published."""
+    cause = outcome.__cause__ if isinstance(outcome, Exception) else None
+    return isinstance(cause, Refused) and str(cause).startswith(ELSEWHERE)

@@ -1,0 +1,67 @@
+"""What `lykke doctor` asks about the relay: whether one runs, and how far behind it is."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from lykke_cli.application.doctor import Finding, failed, ok, warning
+from lykke_cli.infrastructure.redis.errors import redis_errors
+from lykke_cli.infrastructure.redis.nodes import Nodes
+from lykke_cli.infrastructure.redis.stored_place import StoredPlace
+from lykke_cli.infrastructure.redis.stream_layout import (
+    agreed_partitions,
+    partitions_name,
+    place_name,
+)
+from lykke_cli.infrastructure.redis.urls import RedisAddress
+from lykke_cli.infrastructure.redis.wire import refused
+
+FRESH = 30.0  # seconds within which a relay that runs has written its place
+_START = "Start one: lykke relay."
+
+
+async def check_relay(address: RedisAddress, channel_type: str, *, timeout: float) -> Finding:
+    """Raises ServerUnavailable, and BadInput where the number of partitions is none."""
+    nodes = Nodes(address, timeout=timeout)
+    with redis_errors(address.display):
+        partitions = await _get(nodes, partitions_name(channel_type), timeout)
+        if partitions is None:
+            return failed(f"there are no streams of {channel_type} yet", _START)
+        number = agreed_partitions(channel_type, partitions)
+        texts = [await _get(nodes, place_name(channel_type, n), timeout) for n in range(number)]
+    return _judged(texts, time.time())
+
+
+def _judged(texts: Sequence[bytes | None], now: float) -> Finding:
+    places = []
+    for text in texts:
+        try:
+            places.append(StoredPlace.decode(text or b""))
+        except msgspec.MsgspecError:
+            continue
+    running = [each for each in places if not each.place.is_released]
+    newest = max((each.written_at for each in running), default=0.0)
+    if now - newest > FRESH:
+        last = max((each.written_at for each in places), default=0.0)
+        since = f", the last one wrote {now - last:,.0f} s ago" if last else ""
+        return failed(f"no relay runs{since}", _START)
+    read_at = min(each.place.read_at for each in running)
+    if not read_at:
+        return warning("a relay runs, and has not caught up yet", "Wait, or see its --since.")
+    lag = max(0.0, now - read_at)
+    if lag > FRESH:
+        return warning(f"a relay runs, {lag:,.0f} s behind", "Is the database or Redis slow?")
+    return ok(f"a relay runs, {lag:.1f} s behind")
+
+
+async def _get(nodes: Nodes, key: str, timeout: float) -> bytes | None:
+    wire = await nodes.open(key)
+    try:
+        async with asyncio.timeout(timeout):
+            answers = await wire.ask([("GET", key)])
+    finally:
+        await wire.close()
+    refused(answers)
+    return bytes(answers[0]) if isinstance(answers[0], bytes) else None
