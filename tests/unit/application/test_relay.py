@@ -139,6 +139,28 @@ def test_whoever_finds_a_relay_waits_until_it_stands_still() -> None:
     assert vigil.is_over({0: place(2), 1: place(1)}, 101.0 + 2 * TAKE_OVER)
 
 
+@pytest.mark.parametrize("first", range(5, 120, 6))
+def test_kills_at_any_step_while_what_has_different_places_is_read(first: int) -> None:
+    """Rare among the schedules: a relay dies in the middle of a join, and another one."""
+    for second in range(5, 120, 6):
+        world = World()
+        for number in range(8):
+            world.record(number, age=timedelta(0), commit=True)
+        world.settle()
+        world.relays.clear()
+        world.delete(0)
+        for steps in (first, second):
+            world.start()
+            for step in range(steps):
+                world.step(0, 1)
+                if step % 7 == 0:
+                    world.record(step, age=timedelta(seconds=step % 3), commit=True)
+            world.kill(0)
+        world.settle()
+        assert world.relayed.keys() == {row.entry.id for row in world.committed}
+        assert max(world.relayed.values()) == 1
+
+
 limits = settings(
     max_examples=SCHEDULES,
     stateful_step_count=STEPS,
