@@ -30,7 +30,7 @@ demo: $(VENV)/.embedded
 
 # No wheel brings these. As root they are installed; elsewhere what needs them is skipped, and says so.
 tools:
-	@set -e; missing=; for tool in fish zsh pgbouncer nginx; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@set -e; missing=; for tool in fish zsh pgbouncer nginx chromium; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing for the tests:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
 		{ apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null; } \

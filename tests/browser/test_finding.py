@@ -1,0 +1,66 @@
+"""Finding entries on the page, and keeping them: the filters, the histogram, files."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+
+from tests.browser.recording import Recorder
+from tests.browser.viewer import Viewer, in_browser
+from tests.serving import TOKEN, Serving
+
+pytestmark = in_browser
+MORNING = datetime(2026, 1, 31, 6, tzinfo=UTC)
+
+
+async def test_filters_are_in_the_address_and_show_a_colleague_the_same(
+    bridge: Serving, recorder: Recorder, viewer: Viewer
+) -> None:
+    wanted = await recorder.record(2, activity_type="TASK_COMPLETED", meta={"minutes": 40})
+    await recorder.record(2, activity_type="TASK_COMPLETED", meta={"minutes": 4})
+    await recorder.record(2, activity_type="MESSAGE_SENT", meta={"minutes": 40})
+    await viewer.open(bridge.url, token=TOKEN)
+    await viewer.sees(recorder.ids)
+    await viewer.page.keyboard.press("/")
+    await viewer.page.get_by_label("Types").fill("TASK_*")
+    await viewer.page.get_by_label("JMESPath").fill("meta.minutes > `30`")
+    await viewer.page.keyboard.press("Enter")
+    await viewer.sees(wanted)
+    await viewer.becomes("exact")
+    wanted += await recorder.record(1, activity_type="TASK_PUNTED", meta={"minutes": 50})
+    await recorder.record(1, activity_type="MESSAGE_SENT", meta={"minutes": 50})
+    await viewer.sees(wanted)
+    assert "activity_type=TASK_*" in viewer.page.url
+    await viewer.page.reload()
+    await viewer.sees(wanted)
+    await viewer.open(bridge.url, view=viewer.page.url.partition("#")[2] + "&until=2000-01-01")
+    await viewer.becomes("history")
+    await viewer.sees([])
+
+
+async def test_a_bar_of_the_histogram_is_a_range_of_time(
+    bridge: Serving, recorder: Recorder, viewer: Viewer
+) -> None:
+    hour = datetime.now(UTC).replace(minute=10, second=0)  # in the midst of a bar
+    early = await recorder.insert(3, hour - timedelta(hours=20))
+    await recorder.insert(2, hour - timedelta(hours=2))
+    await viewer.open(bridge.url, token=TOKEN)
+    await viewer.sees(recorder.ids)
+    await viewer.page.get_by_role("option", name="3 entries").click()
+    await viewer.becomes("history")
+    await viewer.sees(early)
+    await viewer.button("All times").click()
+    await viewer.sees(recorder.ids)
+
+
+async def test_a_range_is_kept_whole_as_ndjson_and_as_csv_without_formulas(
+    bridge: Serving, recorder: Recorder, viewer: Viewer
+) -> None:
+    await recorder.insert(3_000, MORNING, activity_type="=1+1")
+    await viewer.open(bridge.url, token=TOKEN)
+    await viewer.becomes("exact")
+    lines = [json.loads(line) for line in (await viewer.kept("NDJSON")).splitlines()]
+    assert [line["id"] for line in lines] == recorder.ids
+    rows = list(csv.DictReader(io.StringIO(await viewer.kept("CSV"), newline="")))
+    assert [row["id"] for row in rows] == recorder.ids
+    assert {row["activity_type"] for row in rows} == {"'=1+1"}
