@@ -9,7 +9,8 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from types import FrameType
 from typing import Any, Protocol
@@ -47,8 +48,9 @@ class Server(uvicorn.Server):
     """Serves an application whose lifespan has begun, until a signal or `stop` ends it.
 
     SIGTERM drains for `drain` seconds, Ctrl-C for SHORT_DRAIN at most, and a Ctrl-C while it
-    drains ends it at once. `on_ready` is called once clients are let in, `refresh` now and then,
-    and `on_drain`, with the seconds, where there are clients to be sent away.
+    drains ends it at once; without `heeds_signals` they are the caller's. `on_ready` is called
+    once clients are let in, `refresh` now and then, and `on_drain`, with the seconds, where there
+    are clients to be sent away.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Server(uvicorn.Server):
         app: Drained,
         *,
         drain: float = DRAIN,
+        heeds_signals: bool = True,
         on_ready: Callable[[], None] = lambda: None,
         on_drain: Callable[[float], None] = lambda _: None,
         refresh: Callable[[], None] = lambda: None,
@@ -85,6 +88,7 @@ class Server(uvicorn.Server):
         self.is_interrupted = False
         """Whether it was Ctrl-C that ended it."""
         self._app, self._drain = app, drain
+        self._heeds_signals = heeds_signals
         self._on_ready, self._on_drain = on_ready, on_drain
         self._at_once = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -95,6 +99,12 @@ class Server(uvicorn.Server):
         if drain is not None:
             self._drain = drain
         self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Heed signals while the block lasts, unless somebody else does."""
+        with super().capture_signals() if self._heeds_signals else nullcontext():
+            yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Let clients in."""

@@ -11,6 +11,7 @@ EPILOG = options.examples(
     "lykke demo",
     "lykke demo --for 1m",
     "lykke demo --keep",
+    "lykke demo --web",
 )
 
 
@@ -25,18 +26,32 @@ def demo(
             help="Go on until Ctrl-C, for use from another terminal: prints what to paste there.",
         ),
     ] = False,
+    web: Annotated[
+        bool,
+        typer.Option(
+            "--web",
+            help="Go on until Ctrl-C, with lykke serve beside it: prints the address of its page.",
+        ),
+    ] = False,
     output: options.OutputOption = None,
     utc: options.Utc = None,
     tz: options.TimeZone = None,
     color: options.Color = None,
 ) -> None:
     """See it all: a server of its own, users at work, a live tail, an outage, the recovery."""
-    seconds = None if keep else options.seconds(duration)
+    seconds = None if keep or web else options.seconds(duration)
     printing = options.printing(Settings(), output, utc=utc, tz=tz, color=color)
 
     from lykke_cli.cli.runs.demo import Demonstration
     from lykke_cli.cli.runtime import run_async
     from lykke_cli.infrastructure.embedded_servers import EmbeddedServers
 
+    if web:
+        from lykke_cli.cli.runs.serve import require_extra
+
+        require_extra()
     with EmbeddedServers() as servers:
-        run_async(Demonstration(servers=servers, printing=printing, seconds=seconds).run())
+        demonstration = Demonstration(
+            servers=servers, printing=printing, seconds=seconds, with_page=web
+        )
+        run_async(demonstration.run())

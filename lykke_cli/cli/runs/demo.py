@@ -3,11 +3,14 @@
 import asyncio
 import itertools
 from collections import Counter
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
+from lykke_cli.application.ending import end
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.place import NoPlace
@@ -32,6 +35,8 @@ EARLIER = 4  # entries recorded before anybody looks
 OUTAGE_STARTS = 0.4  # of the time
 OUTAGE_LENGTH = 0.2  # of the time
 LONGEST_OUTAGE = 4.0  # seconds
+BETWEEN_OUTAGES = 30.0  # seconds
+HOST = "127.0.0.1"  # of the page
 CATCH_UP_TIME = 10.0  # seconds for the tail to see the last entries
 
 
@@ -39,12 +44,14 @@ CATCH_UP_TIME = 10.0  # seconds for the tail to see the last entries
 class Demonstration:
     """Runs for `seconds`, or with None until it is interrupted, for use from another terminal.
 
-    The second neither tails nor has an outage: what it says stays in sight.
+    The second does not tail: what it says stays in sight. With a page for browsers there is an
+    outage now and then.
     """
 
     servers: EmbeddedServers
     printing: options.Printing
     seconds: float | None
+    with_page: bool = False
     _simulation: Simulation = field(default_factory=Simulation)
     _recorded: Counter[Person] = field(default_factory=Counter)
 
@@ -77,8 +84,11 @@ class Demonstration:
             uow = make_unit_of_work(self._settings, gateway)
             stack.push_async_callback(uow.close)
             if self.seconds is None:
+                works = [self._work(uow)]
+                if self.with_page:
+                    works += [self._serve(gateway), self._outages()]
                 self._invite()
-                await self._work(uow)
+                await self._until_one_ends(works)
             else:
                 history = await stack.enter_async_context(make_history(self._settings))
                 await self._show(gateway, history, uow, self.seconds)
@@ -151,6 +161,45 @@ class Demonstration:
         await asyncio.to_thread(self.servers.outage)
         await asyncio.sleep(min(seconds * OUTAGE_LENGTH, LONGEST_OUTAGE))
         await asyncio.to_thread(self.servers.recover)
+
+    async def _until_one_ends(self, works: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Do them together; when this returns or raises, none of them uses anything any more."""
+        tasks = {asyncio.create_task(work) for work in works}
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            await end(tasks)
+
+    async def _outages(self) -> None:
+        while True:
+            await self._outage(BETWEEN_OUTAGES / OUTAGE_STARTS)
+
+    async def _serve(self, gateway: PubSubGatewayProtocol) -> None:
+        """Serve the page on a free port, until this is cancelled."""
+        from lykke_cli.web import AuthSettings, authorize_by, make_app
+        from lykke_cli.web.authorization import random_token
+        from lykke_cli.web.listening import bind, url
+        from lykke_cli.web.server import Server
+
+        token, sockets = random_token(), bind(HOST, 0)
+        bridge = make_app(
+            gateway=gateway,
+            database_url=self.servers.database_url,
+            authorize=authorize_by(AuthSettings(static_token=token)),
+            page=True,
+            reconcile_interval=2.0,
+        )
+        server = Server(
+            bridge,
+            heeds_signals=False,
+            on_ready=lambda: self._reporter.line(
+                f"the page is at {url(HOST, sockets)}/#token={token}"
+            ),
+        )
+        async with bridge.lifespan():
+            await server.serve(sockets)
 
     def _invite(self) -> None:
         """Say how to use the servers; what is to be pasted comes last, on stdout."""

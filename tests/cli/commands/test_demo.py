@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,23 @@ def test_it_cleans_up_however_it_ends(env: dict[str, str], number: int, status: 
         assert demo_servers(env["TMPDIR"])
         result = demo.stop(number)
     assert result.status == status
+    assert "Traceback" not in result.stderr
+    assert_nothing_is_left(env)
+
+
+def test_with_a_page_it_is_looked_at_in_a_browser_until_ctrl_c(env: dict[str, str]) -> None:
+    with LykkeProcess("demo", "--web", env=env) as demo:
+        demo.wait_for("the page is at http")
+        found = re.search(r"at (http://\S+)/#token=(\S+)", demo.stderr)
+        assert found is not None
+        with urllib.request.urlopen(found[1], timeout=DEADLINE) as page:
+            assert b"<title>lykke</title>" in page.read()
+        asked = urllib.request.Request(f"{found[1]}/users")
+        asked.add_header("Authorization", f"Bearer {found[2]}")
+        with urllib.request.urlopen(asked, timeout=DEADLINE) as users:
+            assert b"anna@example.com" in users.read()
+        result = demo.stop()
+    assert result.status == 130
     assert "Traceback" not in result.stderr
     assert_nothing_is_left(env)
 
