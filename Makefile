@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := check
-.PHONY: demo test coverage check lint types layers completions man api picture bench bench-web soak fuzz lowest nemesis \
+.PHONY: demo test coverage check lint types layers completions man api picture bench bench-web bench-page soak fuzz lowest nemesis \
 	tools install clean
 
 install: $(STAMP)
@@ -93,6 +93,10 @@ bench: $(STAMP)
 # The bridge beside what one would write with FastAPI: some ten minutes.
 bench-web: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.web $(ARGS)
+
+# The page in Chromium beside one that appends every line: some five minutes.
+bench-page: $(STAMP) tools
+	$(BIN)/python -m tests.benchmarks.page $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
