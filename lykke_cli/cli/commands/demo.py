@@ -7,8 +7,8 @@ import typer
 from lykke_cli.cli.arguments import options
 from lykke_cli.infrastructure.configuration.settings import Settings
 
+LEADING = ("--for", "--keep", "--web", "--output", "--tz")
 EPILOG = options.examples(
-    "lykke demo",
     "lykke demo --for 1m",
     "lykke demo --keep",
     "lykke demo --web",
