@@ -19,7 +19,6 @@ class Proxy:
         self._tls = tls
         self._target = target
         self._flowing = True
-        self._answering = True
         self._lines_left: int | None = None
         self._bytes_left: int | None = None
         self._word: bytes | None = None
@@ -47,10 +46,6 @@ class Proxy:
     def restore(self) -> None:
         """New bytes get through again; those swallowed are gone."""
         self._flowing = True
-
-    def mute(self) -> None:
-        """From now on the target gets what it is sent, and what it answers disappears."""
-        self._answering = False
 
     def cut_after(self, lines: int) -> None:
         """Once: after so many more lines from the target, which gets all that it is sent."""
@@ -129,7 +124,7 @@ class Proxy:
                         self._bytes_left = None
                         return
                     self._bytes_left -= len(data)
-                if self._flowing and self._answering:
+                if self._flowing:
                     writer.write(data)
                     await writer.drain()
         finally:
