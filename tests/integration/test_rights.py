@@ -62,7 +62,8 @@ def rights(
 
 
 def test_the_page_has_users_and_roles() -> None:
-    assert set(USERS) == {"lykke-reader", "lykke-writer", "lykke-doctor"}
+    names = ("reader", "writer", "doctor", "relay", "consumer")
+    assert set(USERS) == {f"lykke-{name}" for name in names}
     assert ROLES == ["lykke_reader", "lykke_writer", "lykke_doctor"]
 
 
@@ -118,6 +119,23 @@ def test_channels_need_the_right_to_ask_for_them(rights: Rights) -> None:
     assert run().status == ExitCode.UNAVAILABLE
     rights.set_user("ACL", "SETUSER", "lykke-reader", "+pubsub")
     assert run().status == ExitCode.DONE
+
+
+def test_streams_are_filled_and_consumed_with_just_their_rights(
+    rights: Rights, own_redis: RedisServer, postgres_server: PostgresServer, postgres_database: str
+) -> None:
+    streams = Rights(own_redis, postgres_server, postgres_database)
+    for words in USERS.values():
+        streams.set_user(*words)
+    consumer = streams.env("lykke-consumer")
+    with LykkeProcess("relay", env=streams.env("lykke-relay", "lykke_reader")) as relay:
+        relay.wait_for("relaying into")
+        with LykkeProcess("consume", "--group", "g", "--count", 1, env=consumer) as consume:
+            assert consume.row()["id"] == str(ENTRY)
+            assert consume.finish().status == ExitCode.DONE
+        result = relay.stop()
+    assert "permit" not in result.stderr
+    assert [group["group"] for group in run_lykke("groups", env=consumer).rows] == ["g"]
 
 
 @pytest.mark.parametrize(
