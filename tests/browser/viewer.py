@@ -1,5 +1,6 @@
 """A person who looks at the page of a bridge, in a real browser."""
 
+import os
 import re
 import shutil
 from collections.abc import AsyncGenerator, Sequence
@@ -9,7 +10,11 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Download, Error, Locator, Page, expect
 
+from tests.node_client import NODE
+
 CHROMIUM = shutil.which("chromium")
+# Playwright's own node needs a library (libatomic) that a fresh machine has not.
+os.environ.setdefault("PLAYWRIGHT_NODEJS_PATH", str(NODE))
 in_browser = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
     pytest.mark.asyncio(loop_scope="session"),  # the browser's
