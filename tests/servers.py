@@ -126,7 +126,7 @@ class Server:
         self._lock = threading.Lock()
         self._pid: int | None = None
         self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_KEEPER), self.folder, str(DEADLINE)],
+            [sys.executable, "-I", "-S", str(_KEEPER), self.folder, str(DEADLINE), str(self._last)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -198,6 +198,7 @@ class Server:
         self._keeper.communicate(timeout=2 * DEADLINE)
 
     _stop_signal = signal.SIGTERM
+    _last = int(signal.SIGKILL)
 
     def _command(self, port: int) -> tuple[list[str], dict[str, Any]]:
         """The command line, and how to run it."""
@@ -277,6 +278,8 @@ class PostgresServer(Server):
     """
 
     _stop_signal = signal.SIGINT  # "fast": does not wait for clients to go
+    # "immediate". SIGKILL would leave its shared memory behind, of which the system has 4,096.
+    _last = int(signal.SIGQUIT)
 
     def __init__(self, template: "PostgresServer | None" = None) -> None:
         self._account = _ordinary_account() if os.geteuid() == 0 else None

@@ -56,6 +56,18 @@ def test_servers_are_gone_when_the_tests_are_killed(origin: str) -> None:
     wait_until(lambda: not Path(postgres_folder).exists(), "PostgreSQL's folder goes")
 
 
+def test_postgres_leaves_no_shared_memory_behind() -> None:
+    segments = Path("/proc/sysvipc/shm")  # Linux alone tells them so
+
+    def known() -> set[str]:
+        return {line.split()[1] for line in segments.read_text().splitlines()[1:]}
+
+    with PostgresServer() as server:
+        *_, own = (server.folder / "data" / "postmaster.pid").read_text().splitlines()[6].split()
+        assert not segments.exists() or own in known()
+    assert not segments.exists() or own not in known()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_wheels_in_a_private_folder_run_as_nobody(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path

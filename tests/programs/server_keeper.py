@@ -4,7 +4,8 @@ It takes requests as lines of JSON: the name of one of REQUESTS and its argument
 standard input means that the tests are over. It signals only processes whose parent has not reaped
 them yet, so a pid never is a stranger's. PostgreSQL's processes lead a session each, and a busy one
 outlives the first of them, so they are looked up; every one of them holds the pipe `alive`, which
-ends with the last. Arguments: the folder, and the seconds that it waits for an end.
+ends with the last. Arguments: the folder, the seconds that it waits for an end, and the signal that
+ends the server for good, before SIGKILL does.
 """
 
 import contextlib
@@ -19,7 +20,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-folder, deadline = sys.argv[1], float(sys.argv[2])
+folder, deadline, last = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+PATIENCE = 5  # seconds between the last signal and SIGKILL
 server: "subprocess.Popen[bytes] | None" = None
 alive: int | None = None
 
@@ -122,6 +124,11 @@ try:
 except OSError:
     pass
 finally:
+    with contextlib.suppress(TimeoutError, subprocess.TimeoutExpired):
+        if server is not None and poll() is None:
+            thaw()
+            server.send_signal(last)
+            server.wait(PATIENCE)
     with contextlib.suppress(TimeoutError):
         kill()
     end = time.monotonic() + deadline
