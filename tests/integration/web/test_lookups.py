@@ -3,12 +3,13 @@
 import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 import asyncpg
 import pytest
 
 from lykke_cli.web import Grant, Unauthorized, lookups
-from tests.bridges import commit, get, served
+from tests.bridges import PATIENCE, commit, get, served
 from tests.integration.web.conftest import Make
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -121,28 +122,44 @@ async def test_each_may_only_see_what_the_token_allows(make: Make, user: uuid.UU
         }
 
 
+class Locked:
+    """A table that nobody can read while the block lasts."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.replace("+asyncpg", "")
+
+    async def __aenter__(self) -> Self:
+        self._locking = await asyncpg.connect(self._url)
+        # Within a transaction pg_stat_activity stays as it was when it was first looked at.
+        self._looking = await asyncpg.connect(self._url)
+        await self._locking.execute("BEGIN; LOCK TABLE audit_logs IN ACCESS EXCLUSIVE MODE")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._locking.close()
+        await self._looking.close()
+
+    async def somebody_waits(self, expected: bool) -> None:
+        """Wait until somebody does to whom `/users` is to be answered, or nobody any more."""
+        waiting = (
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() "
+            "AND state = 'active' AND query LIKE '%GROUP BY user_id%' AND pid <> pg_backend_pid()"
+        )
+        async with asyncio.timeout(PATIENCE):
+            while await self._looking.fetchval(waiting) is not expected:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
 async def test_what_takes_too_long_is_given_up_in_the_database_too(
     make: Make, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More may wait than are worked out at a time; afterwards there is room again."""
     monkeypatch.setattr(lookups, "LONGEST", 0.5)
     async with served(make(database_url=postgres_url)) as place:
-        locking = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
-        try:
-            async with locking.transaction():
-                await locking.execute("LOCK TABLE audit_logs IN ACCESS EXCLUSIVE MODE")
-                answers = await asyncio.gather(*(get(place, "/users") for _ in range(5)))
-                assert {answer.status for answer in answers} == {503}
-                assert {answer.lines[0]["code"] for answer in answers} == {"too_slow"}
-                waiting = (
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                    "AND state = 'active' AND query LIKE '%GROUP BY user_id%' "
-                    "AND pid <> pg_backend_pid()"
-                )
-                async with asyncio.timeout(20):
-                    while await locking.fetchval(waiting):  # noqa: ASYNC110
-                        await asyncio.sleep(0.02)
-        finally:
-            await locking.close()
+        async with Locked(postgres_url) as table:
+            answers = await asyncio.gather(*(get(place, "/users") for _ in range(5)))
+            assert {answer.status for answer in answers} == {503}
+            assert {answer.lines[0]["code"] for answer in answers} == {"too_slow"}
+            await table.somebody_waits(False)
         monkeypatch.setattr(lookups, "LONGEST", 20.0)
         assert (await get(place, "/users")).status == 200
