@@ -46,14 +46,12 @@ class Stream:
         except Gone:
             pass
         except Restarting as restarting:
-            last_words = self.farewell(restarting)
+            last_words = self.farewell(restarting) if self._has_begun else None
             if last_words is None:
                 await self._break_off(unavailable("The server ends: ask again."))
             elif not await connection.say(last_words, body(b"", more=False)):
                 connection.abort()
         except LykkeError as error:
-            if not self._has_begun:
-                raise
             await self._break_off(error)
 
     async def write(self, message: Message) -> None:
@@ -80,7 +78,12 @@ class Stream:
         raise Gone
 
     async def _break_off(self, error: LykkeError) -> None:
-        """Say what happened, and end the connection, not the answer: it is not whole."""
+        """Say what happened, and end the connection, not the answer: it is not whole.
+
+        Raises it where nothing of the answer was sent: then it is the answer.
+        """
+        if not self._has_begun:
+            raise error
         refusal = refusal_of(error)
         said = await self.connection.say(self.error_message(refusal.to_json()))
         self.connection.abort(after=CLOSING if said and refusal.close == TOO_SLOW else 0)

@@ -163,3 +163,16 @@ async def test_what_takes_too_long_is_given_up_in_the_database_too(
             await table.somebody_waits(False)
         monkeypatch.setattr(lookups, "LONGEST", 20.0)
         assert (await get(place, "/users")).status == 200
+
+
+async def test_who_waits_for_an_answer_in_a_drain_is_told_to_ask_again(
+    make: Make, postgres_url: str
+) -> None:
+    app = make(database_url=postgres_url)
+    async with served(app) as place, Locked(postgres_url) as table:
+        asking = asyncio.create_task(get(place, "/users"))
+        await table.somebody_waits(True)
+        await app.drain(0)
+        answer = await asking
+    [error] = answer.lines
+    assert (answer.status, error["code"], error["temporary"]) == (503, "unavailable", True)
