@@ -95,32 +95,12 @@ class _Wrapped(_Frame, frozen=True, tag="message"):
     data: msgspec.Raw
 
 
-_Known = (
-    Subscribed
-    | OneEntry
-    | SeveralEntries
-    | CaughtUp
-    | Heartbeat
-    | ServersAre
-    | Noticed
-    | Problem
-    | Reconnect
-    | _Wrapped
-)
-_KNOWN_TYPES = {each.__struct_config__.tag for each in _Known.__args__}
 Entries = OneEntry | SeveralEntries
+_Own = Subscribed | Entries | CaughtUp | Heartbeat | ServersAre | Noticed | Problem | Reconnect
+_Known = _Own | _Wrapped
+_KNOWN_TYPES = {each.__struct_config__.tag for each in _Known.__args__}
 FromChannel = OtherMessage | Unreadable
-Frame = (
-    Subscribed
-    | Entries
-    | CaughtUp
-    | Heartbeat
-    | ServersAre
-    | Noticed
-    | Problem
-    | Reconnect
-    | FromChannel
-)
+Frame = _Own | FromChannel
 
 
 class _Typed(msgspec.Struct):
