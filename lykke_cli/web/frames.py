@@ -89,12 +89,17 @@ def with_cursor(frame: Frame, cursor: str | None) -> Frame:
     return msgspec.structs.replace(frame, has_cursor=True, cursor=cursor)
 
 
-def as_text(frame: Frame) -> Message:
-    """The frame on a WebSocket."""
+def as_json(frame: Frame) -> bytes:
+    """The whole object."""
     tail = b"}"
     if frame.has_cursor:
         tail = b',"cursor":null}' if frame.cursor is None else b',"cursor":"%b"}' % _ascii(frame)
-    return {"type": "websocket.send", "text": (frame.body + tail).decode()}
+    return frame.body + tail
+
+
+def as_text(frame: Frame) -> Message:
+    """The frame on a WebSocket."""
+    return {"type": "websocket.send", "text": as_json(frame).decode()}
 
 
 def as_event(frame: Frame) -> Message:

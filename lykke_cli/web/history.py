@@ -19,7 +19,7 @@ from lykke_cli.application.gateways.history_protocol import Place
 from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, Entry, to_line
 from lykke_cli.application.tail import Notice
-from lykke_cli.web.frames import Message, notice_frame
+from lykke_cli.web.frames import Frame, Message, as_json, notice_frame, own_frame, with_cursor
 from lykke_cli.web.queries import HISTORY, Asked, asked
 from lykke_cli.web.streaming import Stream, body
 
@@ -65,7 +65,7 @@ class HistoryStream(Stream):
                         if isinstance(event, Print):
                             is_taken = await self._is_taken(event.arrivals)
                         elif isinstance(event, Notice) and event.may_repeat:
-                            await self.write(body(notice_frame(event.text).body + b"}\n"))
+                            await self._tell(notice_frame(event.text))
                         elif isinstance(event, Save):
                             checkpoint = event.checkpoint
                             if not is_taken:
@@ -75,8 +75,7 @@ class HistoryStream(Stream):
             await self._written()
         await self._written()
         cursor = self.service.cursors.seal(self.user_id, checkpoint)
-        last = b'{"type":"caught_up","cursor":"%b"}\n' % cursor.encode("ascii")
-        await self.write(body(last))
+        await self._tell(with_cursor(own_frame("caught_up"), cursor))
 
     async def _send_range(self, wanted: Asked) -> None:
         if wanted.as_csv:
@@ -122,6 +121,9 @@ class HistoryStream(Stream):
         if done:
             await self._written()
         return bool(done)
+
+    async def _tell(self, frame: Frame) -> None:
+        await self.write(body(as_json(frame) + b"\n"))
 
     async def _written(self) -> None:
         """All was taken that was written."""
