@@ -3,12 +3,10 @@
 import re
 import secrets
 import signal
-import sys
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tests.bridge_clients import Address
@@ -34,17 +32,12 @@ class Serving:
         try:
             self.start()
         except BaseException:
-            self.__exit__(*sys.exc_info())
+            self._stack.close()
             raise
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(exc_type, exc, traceback)
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
 
     def start(self) -> None:
         """Once more, after it has ended; on the same port only where one is named."""
