@@ -1,12 +1,15 @@
 """Finding entries on the page, and keeping them: the filters, the histogram, files."""
 
+import asyncio
 import csv
 import io
 import json
 from datetime import UTC, datetime, timedelta
 
+from playwright.async_api import Request, Route, expect
+
 from tests.browser.recording import Recorder
-from tests.browser.viewer import Viewer, in_browser
+from tests.browser.viewer import PATIENCE, Viewer, in_browser
 from tests.serving import TOKEN, Serving
 
 pytestmark = in_browser
@@ -64,3 +67,37 @@ async def test_a_range_is_kept_whole_as_ndjson_and_as_csv_without_formulas(
     rows = list(csv.DictReader(io.StringIO(await viewer.kept("CSV"), newline="")))
     assert [row["id"] for row in rows] == recorder.ids
     assert {row["activity_type"] for row in rows} == {"'=1+1"}
+
+
+async def test_a_search_for_users_that_is_typed_on_is_given_up_and_one_that_fails_tells_why(
+    bridge: Serving, viewer: Viewer
+) -> None:
+    refusal = {"type": "error", "code": "too_slow", "message": "It took more than 20 seconds."}
+    page, asked, given_up = viewer.page, asyncio.Event(), asyncio.Event()
+
+    async def answer(route: Route) -> None:
+        if "q=ab" in route.request.url:
+            await route.fulfill(status=503, json=refusal)
+        elif "q=a" in route.request.url:
+            asked.set()  # and never answered
+        else:
+            await route.fallback()
+
+    def failed(request: Request) -> None:
+        if request.url.endswith("/users?q=a&limit=50"):
+            given_up.set()
+
+    await page.route("**/users*", answer)
+    page.on("requestfailed", failed)
+    await viewer.open(bridge.url, token=TOKEN)
+    await viewer.becomes("exact")
+    await page.keyboard.press("u")
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_role("searchbox").fill("a")
+    async with asyncio.timeout(PATIENCE / 1000):
+        await asked.wait()
+        await dialog.get_by_role("searchbox").fill("ab")
+        await given_up.wait()
+    await expect(dialog.get_by_role("status")).to_have_text(refusal["message"])
+    await dialog.get_by_role("searchbox").fill("b")
+    await expect(dialog.get_by_role("status")).to_have_text("Nobody.")

@@ -25,7 +25,7 @@ class Page {
   dialog = null; // the name of the one that is open
   types = []; // the most frequent of the range
   isFinding = false; // the filters are shown
-  #sought = ""; // among the users
+  #search = null; // among the users: ends the one under way
   #counted = null; // the view of which the histogram is
   #isDue = false; // a frame is asked for
   #table = new Table(element("grid"), {
@@ -108,17 +108,18 @@ class Page {
     this.changed();
   }
 
-  /** The users whose address or id has `text` in it. */
+  /** The users whose address or id has `text` in it. A search ends the one before it. */
   async findUsers(text) {
     if (!this.me.all_users) return;
-    this.#sought = text;
+    this.#search?.abort();
+    const { signal } = (this.#search = new AbortController());
+    this.because = "";
     try {
       const pairs = Object.entries({ q: text, limit: 50 });
-      const found = await askJson("users", { pairs });
-      if (text !== this.#sought) return; // somebody typed on
-      this.users = found;
+      this.users = await askJson("users", { pairs, signal });
       for (const { user_id: id, email } of this.users) if (email) this.names.set(id, email);
     } catch (error) {
+      if (error.name === "AbortError") return;
       this.users = [];
       this.because = error.message;
     }

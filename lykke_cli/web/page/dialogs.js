@@ -79,7 +79,7 @@ function Users({ page }) {
         </label></li>`,
       )}
     </ul>
-    ${!page.users.length && html`<p role="status">Nobody.</p>`}
+    ${!page.users.length && html`<p role="status">${page.because || "Nobody."}</p>`}
     <p class="buttons">
       <button>${chosen.length ? `Watch ${chosen.length}` : "Watch the first"}</button>
       <button type="button" onClick=${() => look([])}>Watch every user</button>
