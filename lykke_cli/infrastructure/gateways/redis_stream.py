@@ -27,15 +27,13 @@ from lykke_cli.infrastructure.gateways.redis_pubsub import (
 )
 from lykke_cli.infrastructure.redis.connection import Refused
 from lykke_cli.infrastructure.redis.nodes import ELSEWHERE, Nodes
+from lykke_cli.infrastructure.redis.partitions import agree_on_partitions
 from lykke_cli.infrastructure.redis.stream_ids import NO_ID, StreamId
 from lykke_cli.infrastructure.redis.stream_layout import (
     KEEP,
     MESSAGE,
-    PARTITIONS,
     USER,
-    agreed_partitions,
     partition_of,
-    partitions_name,
     stream_name,
     stream_names,
 )
@@ -87,18 +85,10 @@ class RedisStreamGateway(RedisPubSubGateway):
     async def partitions_of(self, channel_type: str) -> int:
         """How many there are; raises ServerUnavailable, and BadInput where that is no number."""
         if channel_type not in self._partitions:
-            key = partitions_name(channel_type)
             with self._translated():
-                wire = await self._nodes.open(key)
-                try:
-                    async with asyncio.timeout(self._connect_timeout):
-                        made, stored = await wire.ask(
-                            [("SET", key, PARTITIONS, "NX"), ("GET", key)]
-                        )
-                finally:
-                    await wire.close()
-                refused([stored] if stored else [made, stored])
-            self._partitions[channel_type] = agreed_partitions(channel_type, stored)
+                self._partitions[channel_type] = await agree_on_partitions(
+                    self._nodes, channel_type
+                )
         return self._partitions[channel_type]
 
     async def streams_of(self, channels: Collection[Channel]) -> set[str]:
@@ -115,14 +105,8 @@ class RedisStreamGateway(RedisPubSubGateway):
 
     async def by_node(self, streams: Iterable[str]) -> dict[object, list[str]]:
         """Of these streams those of each server."""
-        groups: dict[object, list[str]] = {}
         with self._translated():
-            async with asyncio.timeout(self._connect_timeout):
-                for stream in streams:
-                    options = (await self._nodes.locate(stream)).options
-                    node = tuple(options.get(key) for key in ("host", "port", "path"))
-                    groups.setdefault(node, []).append(stream)
-        return groups
+            return await self._nodes.by_node(streams)
 
     async def open_at_ends(self, streams: Sequence[str]) -> tuple[Wire, dict[str, StreamId]]:
         """A connection to the server of these, and their last ids; raises ServerUnavailable."""

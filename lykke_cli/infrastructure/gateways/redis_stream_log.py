@@ -21,16 +21,14 @@ from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.gateways.stream_log_protocol import Batch, Place, StreamLogProtocol
 from lykke_cli.infrastructure.redis.errors import redis_errors
 from lykke_cli.infrastructure.redis.nodes import Nodes
+from lykke_cli.infrastructure.redis.partitions import agree_on_partitions
 from lykke_cli.infrastructure.redis.stored_place import StoredPlace
 from lykke_cli.infrastructure.redis.stream_ids import NO_ID, StreamId
 from lykke_cli.infrastructure.redis.stream_layout import (
     KEEP,
     MESSAGE,
-    PARTITIONS,
     USER,
-    agreed_partitions,
     partition_of,
-    partitions_name,
     place_name,
     stream_name,
 )
@@ -69,17 +67,7 @@ class RedisStreamLog(StreamLogProtocol):
 
     async def __aenter__(self) -> Self:
         with redis_errors(self._server):
-            key = partitions_name(self._channel_type)
-            wire = await self._nodes.open(key)
-            try:
-                async with asyncio.timeout(self._timeout):
-                    made, stored = await wire.ask(
-                        [("SET", key, self._asked or PARTITIONS, "NX"), ("GET", key)]
-                    )
-            finally:
-                await wire.close()
-            refused([stored] if stored else [made, stored])
-        number = agreed_partitions(self._channel_type, stored, self._asked)
+            number = await agree_on_partitions(self._nodes, self._channel_type, self._asked)
         streams = (stream_name(self._channel_type, n) for n in range(number))
         places = (place_name(self._channel_type, n) for n in range(number))
         self._partitions = [

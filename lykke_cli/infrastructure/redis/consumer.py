@@ -309,12 +309,9 @@ class RedisGroupConsumer(GroupConsumerProtocol):
     async def _open(self) -> GroupLinks:
         """Connect to each node that has some of the streams; raises OSError and Refused."""
         in_cluster = isinstance(self._address.among, Cluster)
-        by_node: dict[object, list[str]] = {}
         self._nodes.forget()
         async with asyncio.timeout(TIMEOUT):
-            for stream in self._member.streams:
-                options = (await self._nodes.locate(stream)).options if in_cluster else {}
-                by_node.setdefault((options.get("host"), options.get("port")), []).append(stream)
+            by_node = await self._nodes.by_node(self._member.streams)
             links = list[GroupLink]()
             try:
                 for streams in by_node.values():

@@ -8,6 +8,7 @@ where the group was made within the stream, and counts what was trimmed before i
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -43,7 +44,7 @@ class RedisGroups:
     def __init__(self, address: RedisAddress) -> None:
         self._address = address
         self._nodes = Nodes(address, timeout=TIMEOUT)
-        self._wires: dict[tuple[Any, ...], Wire] = {}
+        self._wires: dict[object, Wire] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,15 +63,18 @@ class RedisGroups:
     async def _groups(self, channel_type: str) -> list[GroupState]:
         number = await find_partitions(self._nodes, channel_type, self._address.display)
         sums, dead = defaultdict[str, _Sum](_Sum), 0
-        for stream in stream_names(channel_type, number):
-            async with asyncio.timeout(TIMEOUT):
-                wire = await self._wire(stream)
-                [letters] = await wire.ask([("XLEN", dead_letter_name(stream))])
-                dead += checked(letters)
-                try:
-                    await self._add(wire, stream, sums)
-                except GroupLost:
-                    continue  # there is no such stream, or no more
+        for node, streams in (
+            await self._nodes.by_node(stream_names(channel_type, number))
+        ).items():
+            if node not in self._wires:
+                self._wires[node] = await self._nodes.open(streams[0])
+            wire = self._wires[node]
+            for stream in streams:
+                async with asyncio.timeout(TIMEOUT):
+                    [letters] = await wire.ask([("XLEN", dead_letter_name(stream))])
+                    dead += checked(letters)
+                    with suppress(GroupLost):  # there is no such stream, or no more
+                        await self._add(wire, stream, sums)
         return [
             GroupState(
                 group=name,
@@ -104,13 +108,6 @@ class RedisGroups:
                 if before is not None:
                     pending, idle = pending + before.pending, min(idle, before.idle)
                 one.members[consumer] = GroupMemberState(consumer, pending, idle)
-
-    async def _wire(self, stream: str) -> Wire:
-        address = await self._nodes.locate(stream)
-        node = tuple(map(address.options.get, ("host", "port")))
-        if node not in self._wires:
-            self._wires[node] = await Wire.open(address, timeout=TIMEOUT)
-        return self._wires[node]
 
     async def _forget(self) -> None:
         wires, self._wires = self._wires, {}

@@ -1,13 +1,15 @@
 """Connections to where keys are: in a cluster to the node that has their slot."""
 
 import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from lykke_cli.infrastructure.redis.cluster import Slots, find_slots, slot_of
 from lykke_cli.infrastructure.redis.topology import at, locate
 from lykke_cli.infrastructure.redis.urls import Cluster, RedisAddress
-from lykke_cli.infrastructure.redis.wire import Wire
+from lykke_cli.infrastructure.redis.wire import Command, Wire
 
 ELSEWHERE = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "LOADING")
 """What a refusal begins with by which a server says that another one is to be asked, or later."""
@@ -35,8 +37,35 @@ class Nodes:
         node = self._slots.owner(slot_of(key.encode()))
         return msgspec.structs.replace(at(self._address, node), among=None)
 
+    async def by_node(self, keys: Iterable[str]) -> dict[object, list[str]]:
+        """Those of the keys that each server has; raises OSError and Refused.
+
+        Where one server has them all it is looked for once: Sentinels take a while to answer.
+        """
+        groups: dict[object, list[str]] = {}
+        address: RedisAddress | None = None
+        async with asyncio.timeout(self._timeout):
+            for key in keys:
+                if address is None or isinstance(self._address.among, Cluster):
+                    address = await self.locate(key)
+                node = tuple(map(address.options.get, ("host", "port", "path")))
+                groups.setdefault(node, []).append(key)
+        return groups
+
     async def open(self, key: str) -> Wire:
         """Connect to it, and log in; raises OSError and Refused."""
         async with asyncio.timeout(self._timeout):
             address = await self.locate(key)
             return await Wire.open(address, timeout=self._timeout)
+
+    async def ask(self, key: str, commands: Sequence[Command]) -> list[Any]:
+        """What the server that has `key` answers, on a connection for this alone; raises likewise.
+
+        What it refuses is among the answers.
+        """
+        wire = await self.open(key)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await wire.ask(commands)
+        finally:
+            await wire.close()

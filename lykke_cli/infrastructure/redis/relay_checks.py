@@ -1,6 +1,5 @@
 """What `lykke doctor` asks about the relay: whether one runs, and how far behind it is."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -26,11 +25,16 @@ async def check_relay(address: RedisAddress, channel_type: str, *, timeout: floa
     """Raises ServerUnavailable, and BadInput where the number of partitions is none."""
     nodes = Nodes(address, timeout=timeout)
     with redis_errors(address.display):
-        partitions = await _get(nodes, partitions_name(channel_type), timeout)
+        [partitions] = await _get(nodes, [partitions_name(channel_type)])
         if partitions is None:
             return failed(f"there are no streams of {channel_type} yet", _START)
         number = agreed_partitions(channel_type, partitions)
-        texts = [await _get(nodes, place_name(channel_type, n), timeout) for n in range(number)]
+        names = [place_name(channel_type, n) for n in range(number)]
+        texts = [
+            text
+            for some in (await nodes.by_node(names)).values()
+            for text in await _get(nodes, some)
+        ]
     return _judged(texts, time.time())
 
 
@@ -56,12 +60,8 @@ def _judged(texts: Sequence[bytes | None], now: float) -> Finding:
     return ok(f"a relay runs, {lag:.1f} s behind")
 
 
-async def _get(nodes: Nodes, key: str, timeout: float) -> bytes | None:
-    wire = await nodes.open(key)
-    try:
-        async with asyncio.timeout(timeout):
-            answers = await wire.ask([("GET", key)])
-    finally:
-        await wire.close()
+async def _get(nodes: Nodes, keys: Sequence[str]) -> list[bytes | None]:
+    """What these hold, all of which are on one server."""
+    answers = await nodes.ask(keys[0], [("GET", key) for key in keys])
     refused(answers)
-    return bytes(answers[0]) if isinstance(answers[0], bytes) else None
+    return [bytes(answer) if isinstance(answer, bytes) else None for answer in answers]
