@@ -86,9 +86,9 @@ class GroupCommands:
         """The ids of what has been pending for this consumer for so many seconds."""
         ids, after = list[str](), "-"
         while True:
-            rows = await self._pending(wire, stream, after, "+", idle)
-            ids += rows
-            if len(rows) < PAGE:
+            some = await self._pending(wire, stream, after, "+", idle)
+            ids += some
+            if len(some) < PAGE:
                 return ids
             after = f"({ids[-1]}"
 
@@ -157,13 +157,13 @@ class GroupCommands:
 
     async def _pending(
         self, wire: Wire, stream: str, first: str, last: str, idle: float | None = None
-    ) -> Mapping[str, int]:
-        """Some ids of what is pending for this consumer, and how often each was given out."""
+    ) -> list[str]:
+        """Some ids of what is pending for this consumer."""
         old: Command = () if idle is None else ("IDLE", _milliseconds(idle))
         [answer] = await wire.ask(
             [("XPENDING", stream, self.group, *old, first, last, PAGE, self.consumer)]
         )
-        return {id.decode(): count for id, _, _, count in checked(answer)}
+        return [id.decode() for id, *_ in checked(answer)]
 
 
 def checked(answer: Any) -> Any:
