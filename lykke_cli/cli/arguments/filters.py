@@ -26,6 +26,13 @@ Since = Annotated[
 Until = Annotated[
     str | None, range_option("--until", metavar="TIME", help="Only what occurred before this time.")
 ]
+EndCount = Annotated[
+    int | None, range_option("--count", "-c", min=1, metavar="N", help="End after N.")
+]
+Idle = Annotated[
+    str | None,
+    range_option("--idle", metavar="DURATION", help="End when nothing came for so long."),
+]
 AllUsers = Annotated[bool, filter_option("--all", "-a", help="Every user.")]
 ActivityTypes = Annotated[
     list[str] | None,

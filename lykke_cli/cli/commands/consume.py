@@ -53,15 +53,8 @@ def consume(
             "--from-now", help="A new group begins now, not with all that the streams keep."
         ),
     ] = False,
-    count: Annotated[
-        int | None, options.range_option("--count", "-c", min=1, metavar="N", help="End after N.")
-    ] = None,
-    idle: Annotated[
-        str | None,
-        options.range_option(
-            "--idle", metavar="DURATION", help="End when nothing came for so long."
-        ),
-    ] = None,
+    count: options.EndCount = None,
+    idle: options.Idle = None,
     claim_after: Annotated[
         str,
         options.reliability_option(

@@ -41,9 +41,7 @@ def tail(
             "--live-only", help="Use no database: gaps are announced, not filled."
         ),
     ] = False,
-    count: Annotated[
-        int | None, options.range_option("--count", "-c", min=1, metavar="N", help="End after N.")
-    ] = None,
+    count: options.EndCount = None,
     timeout: Annotated[
         str | None,
         options.range_option(
@@ -52,12 +50,7 @@ def tail(
             help="End after this long; with --count, exit code 4 if N did not come.",
         ),
     ] = None,
-    idle: Annotated[
-        str | None,
-        options.range_option(
-            "--idle", metavar="DURATION", help="End when nothing came for so long."
-        ),
-    ] = None,
+    idle: options.Idle = None,
     follow: Annotated[
         bool,
         options.range_option(
