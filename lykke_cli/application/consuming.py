@@ -17,6 +17,7 @@ import msgspec
 
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
 from lykke_cli.application.messages import decode_object
+from lykke_cli.application.stream_ids import StreamId
 
 START = "0-0"
 """Before the first entry of every stream."""
@@ -163,7 +164,7 @@ class GroupMember:
         """Take what was pending for this member; nothing found is the end of it."""
         share = self._shares[step.stream]
         ids = {*(entry.id for entry in found.entries), *found.foreign, *found.trimmed}
-        share.recovering = max(ids, key=order) if ids else None
+        share.recovering = max(ids, key=StreamId.parse) if ids else None
         share.still_left |= share.left & ids
         if not ids:  # reading it has renewed it
             share.left, share.still_left = share.still_left, set()
@@ -211,9 +212,9 @@ class GroupMember:
         share.look_at = now + LOOK_INTERVAL
         share.known += [id for id in (share.newest, given_out) if id is not None]
         for id in share.known:
-            is_done = order(id) <= order(given_out)
-            if is_done and (pending is None or order(id) < order(pending)):
-                share.floor = max(share.floor, id, key=order)
+            is_done = StreamId.parse(id) <= StreamId.parse(given_out)
+            if is_done and (pending is None or StreamId.parse(id) < StreamId.parse(pending)):
+                share.floor = max(share.floor, id, key=StreamId.parse)
 
     def floor(self, stream: str) -> str:
         """An id up to which the group is known to have acknowledged everything."""
@@ -285,9 +286,3 @@ class _Share:
         self.newest: str | None = None
         """Of those it has acknowledged."""
         self.floor = START
-
-
-def order(id: str) -> tuple[int, int]:
-    """By which ids sort."""
-    time, _, number = id.partition("-")
-    return int(time), int(number or 0)

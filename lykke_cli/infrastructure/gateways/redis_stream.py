@@ -17,6 +17,7 @@ from uuid import UUID
 from lykke_cli.application.ending import end
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
 from lykke_cli.application.gateways.pubsub_protocol import Channel, Deliveries
+from lykke_cli.application.stream_ids import NO_ID, StreamId
 from lykke_cli.application.subscription import Subscription
 from lykke_cli.infrastructure.configuration.transport import Transport
 from lykke_cli.infrastructure.gateways.redis_pubsub import (
@@ -28,7 +29,6 @@ from lykke_cli.infrastructure.gateways.redis_pubsub import (
 from lykke_cli.infrastructure.redis.connection import Refused
 from lykke_cli.infrastructure.redis.nodes import ELSEWHERE, Nodes
 from lykke_cli.infrastructure.redis.partitions import agree_on_partitions
-from lykke_cli.infrastructure.redis.stream_ids import NO_ID, StreamId
 from lykke_cli.infrastructure.redis.stream_layout import (
     KEEP,
     MESSAGE,

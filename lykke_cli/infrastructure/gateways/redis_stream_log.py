@@ -19,11 +19,11 @@ import msgspec
 
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.gateways.stream_log_protocol import Batch, Place, StreamLogProtocol
+from lykke_cli.application.stream_ids import NO_ID, StreamId
 from lykke_cli.infrastructure.redis.errors import redis_errors
 from lykke_cli.infrastructure.redis.nodes import Nodes
 from lykke_cli.infrastructure.redis.partitions import agree_on_partitions
 from lykke_cli.infrastructure.redis.stored_place import StoredPlace
-from lykke_cli.infrastructure.redis.stream_ids import NO_ID, StreamId
 from lykke_cli.infrastructure.redis.stream_layout import (
     KEEP,
     MESSAGE,

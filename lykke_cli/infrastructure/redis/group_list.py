@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from lykke_cli.application.consuming import order
 from lykke_cli.application.groups import GroupMemberState, GroupState
+from lykke_cli.application.stream_ids import StreamId
 from lykke_cli.infrastructure.redis.errors import redis_errors
 from lykke_cli.infrastructure.redis.groups import GroupLost, checked, maps
 from lykke_cli.infrastructure.redis.nodes import Nodes
@@ -121,9 +121,10 @@ async def _lag(
 ) -> tuple[int, bool]:
     """How many entries come after that id, and whether they are more than that."""
     first: Sequence[Any] | None = state[b"first-entry"]
-    if first is None or order(state[b"last-generated-id"].decode()) <= order(given_out):
+    place = StreamId.parse(given_out)
+    if first is None or StreamId.parse(state[b"last-generated-id"]) <= place:
         return 0, False
-    if order(first[0].decode()) > order(given_out):
+    if StreamId.parse(first[0]) > place:
         return state[b"length"], False
     counted, after = 0, given_out
     while counted < MOST_COUNTED:

@@ -22,10 +22,11 @@ from lykke_cli.application.consuming import (
     Settled,
     Step,
     StreamEntry,
-    order,
 )
+from lykke_cli.application.stream_ids import StreamId
 
 T = TypeVar("T")
+order = StreamId.parse
 STREAM = "auditlog:{00}"
 CLAIM_AFTER = 60.0  # seconds, as all times here
 MOST = 4  # deliveries
@@ -92,7 +93,10 @@ class Server:
         return self._found([self._give(name, id) for id in some])
 
     def claim(self, name: str, start: str, idle: float) -> tuple[Found, str]:
-        ids = sorted((id for id in self.pending if order(id) >= order(start)), key=order)
+        ids = sorted(
+            (id for id in self.pending if order(id) >= order(start)),
+            key=order,
+        )
         some, then = ids[:COUNT], ids[COUNT] if len(ids) > COUNT else START
         old = [id for id in some if self.now - self.pending[id].since >= idle]
         return self._found([self._give(name, id) for id in old]), then

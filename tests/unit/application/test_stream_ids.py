@@ -2,7 +2,7 @@
 
 import pytest
 
-from lykke_cli.infrastructure.redis.stream_ids import NO_ID, StreamId
+from lykke_cli.application.stream_ids import NO_ID, StreamId
 
 
 def test_an_id_is_read_and_written() -> None:
