@@ -118,6 +118,12 @@ def test_tail_needs_no_redis_py(redis_server: RedisServer) -> None:
     assert not modules & {*_HEAVY, "rich", "pydantic"}
 
 
+def test_groups_needs_no_redis_py(redis_server: RedisServer) -> None:
+    modules = imported("groups", "--channel", "unheard-of", REDIS_URL=redis_server.url)
+    assert "hiredis" in modules
+    assert not modules & {"redis", "sqlalchemy", "asyncpg", "aiosqlite"}
+
+
 def test_the_package_itself_imports_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys, lykke_cli; print(*sys.modules)"],

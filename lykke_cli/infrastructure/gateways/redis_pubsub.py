@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -27,7 +28,12 @@ from lykke_cli.application.subscription import Subscription
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import DEFAULT_REDIS_URL
 from lykke_cli.infrastructure.configuration.transport import Transport
-from lykke_cli.infrastructure.redis.connection import Command, Refused, SubscribedConnection
+from lykke_cli.infrastructure.redis.connection import (
+    Command,
+    Refused,
+    SubscribedConnection,
+    link_errors,
+)
 from lykke_cli.infrastructure.redis.patterns import commands_for
 from lykke_cli.infrastructure.redis.topology import locate
 from lykke_cli.infrastructure.redis.topology import why_not as find_out_why_not
@@ -318,22 +324,15 @@ class RedisPubSubGateway(PubSubGatewayProtocol):
         self._links.add(link)
         return link
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """What our own connections raise, as redis_errors does; redis-py is imported only then."""
-        try:
-            yield
-        except (OSError, Refused) as error:
-            from lykke_cli.infrastructure.redis.errors import translate
+    def _translated(self) -> AbstractContextManager[None]:
+        return link_errors(self._server)
 
-            raise translate(error, self._server) from error
-
-    def _loss(self, link: SubscribedConnection, error: OSError) -> SubscriptionLost:
+    def _loss(self, error: OSError | Refused, since: datetime) -> SubscriptionLost:
+        """What a subscription raises, to which the server was last heard at that time."""
         from lykke_cli.infrastructure.redis.errors import reason
 
         return SubscriptionLost(
-            f"The connection to Redis at {self._server} was lost ({reason(error)}).",
-            since=link.last_heard,
+            f"The connection to Redis at {self._server} was lost ({reason(error)}).", since=since
         )
 
     async def _disconnect(self, link: SubscribedConnection) -> None:
@@ -401,7 +400,7 @@ class RedisSubscription(Subscription):
         try:
             batch = link.take()
         except OSError as error:
-            raise self._redis._loss(link, error) from error
+            raise self._redis._loss(error, link.last_heard) from error
         if not batch:
             await link.something()
         return batch
@@ -413,7 +412,7 @@ class RedisSubscription(Subscription):
             await link.ask(*commands_for("SUBSCRIBE", channels))
         except OSError as error:
             self._check_not_closed()  # meanwhile
-            raise self._redis._loss(link, error) from error
+            raise self._redis._loss(error, link.last_heard) from error
         except Refused:
             with self._redis._translated():
                 raise

@@ -203,7 +203,7 @@ class ShardedSubscription(Subscription):
             try:
                 batch = link.take()
             except OSError as error:
-                raise self._redis._loss(link, error) from error
+                raise self._redis._loss(error, link.last_heard) from error
             if batch:
                 return batch
             link.wake(waiter)
@@ -234,7 +234,7 @@ class ShardedSubscription(Subscription):
             await link.ask(*commands)
         except OSError as error:
             self._check_not_closed()  # meanwhile
-            raise self._redis._loss(link, error) from error
+            raise self._redis._loss(error, link.last_heard) from error
 
     async def _leave(self, channels: Set[Channel]) -> None:
         """Each connection is told of all: what it does not have it answers, too."""

@@ -121,14 +121,9 @@ class RedisStreamGateway(RedisPubSubGateway):
                 await wire.close()
                 raise
 
-    def loss(self, error: OSError | Refused, heard: datetime) -> SubscriptionLost:
-        """What a subscription raises, to which the server was last heard at that time."""
-        from lykke_cli.infrastructure.redis.errors import reason
-
+    def _loss(self, error: OSError | Refused, since: datetime) -> SubscriptionLost:
         self._nodes.forget()
-        why = str(error) if isinstance(error, Refused) else reason(error)
-        text = f"The connection to Redis at {self._server} was lost ({why})."
-        return SubscriptionLost(text, since=heard)
+        return super()._loss(error, since)
 
     async def _publish(self, commands: Sequence[tuple[str, bytes]]) -> list[int | Exception]:
         self._check_open()
@@ -309,7 +304,7 @@ class _Reading:
                 heard = datetime.now(UTC)
                 await self._pass_on(entries)
         except (OSError, Refused) as error:
-            self.loss = self._redis.loss(error, heard)
+            self.loss = self._redis._loss(error, heard)
             self._news.set()
 
     async def _pass_on(self, entries: Sequence[tuple[str, Sequence[Any]]]) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.gateways.stream_log_protocol import Batch, Place, StreamLogProtocol
 from lykke_cli.application.stream_ids import NO_ID, StreamId
-from lykke_cli.infrastructure.redis.errors import redis_errors
+from lykke_cli.infrastructure.redis.connection import link_errors
 from lykke_cli.infrastructure.redis.nodes import Nodes
 from lykke_cli.infrastructure.redis.partitions import agree_on_partitions
 from lykke_cli.infrastructure.redis.stored_place import StoredPlace
@@ -66,7 +66,7 @@ class RedisStreamLog(StreamLogProtocol):
         self._partitions: list[_Partition] = []
 
     async def __aenter__(self) -> Self:
-        with redis_errors(self._server):
+        with link_errors(self._server):
             number = await agree_on_partitions(self._nodes, self._channel_type, self._asked)
         streams = (stream_name(self._channel_type, n) for n in range(number))
         places = (place_name(self._channel_type, n) for n in range(number))
@@ -100,7 +100,7 @@ class RedisStreamLog(StreamLogProtocol):
         self, asked: Mapping[int, Coroutine[Any, Any, Place | None]]
     ) -> dict[int, Place | None]:
         """What each answers; raises ServerUnavailable when all have answered, or failed."""
-        with redis_errors(self._server):
+        with link_errors(self._server):
             limited = (self._in_time(each) for each in asked.values())
             places = await asyncio.gather(*limited, return_exceptions=True)
             found, failures = dict[int, Place | None](), list[BaseException]()

@@ -10,7 +10,7 @@ up when it does not answer.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, cast
@@ -35,6 +35,18 @@ _MESSAGES = (b"message", b"pmessage", b"smessage")
 
 class Refused(Exception):
     """The server answered a command with this error."""
+
+
+@contextmanager
+def link_errors(server: str) -> Iterator[None]:
+    """Translate what our own connections raise, as redis_errors does; redis-py is slow to import,
+    and that is done only then."""
+    try:
+        yield
+    except (OSError, Refused) as error:
+        from lykke_cli.infrastructure.redis.errors import translate
+
+        raise translate(error, server) from error
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Self, TypedDict
 
@@ -30,7 +30,7 @@ from lykke_cli.application.ending import end
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.group_protocol import GroupConsumerProtocol
 from lykke_cli.domain.errors import LykkeError
-from lykke_cli.infrastructure.redis.connection import Refused
+from lykke_cli.infrastructure.redis.connection import Refused, link_errors
 from lykke_cli.infrastructure.redis.group_links import TIMEOUT, GroupLink, GroupLinks
 from lykke_cli.infrastructure.redis.groups import GroupCommands, GroupLost
 from lykke_cli.infrastructure.redis.nodes import ELSEWHERE, Nodes
@@ -365,15 +365,8 @@ class RedisGroupConsumer(GroupConsumerProtocol):
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """What the connections raise, as redis_errors does; redis-py is imported only then."""
-        try:
-            yield
-        except (OSError, Refused) as error:
-            from lykke_cli.infrastructure.redis.errors import translate
-
-            raise translate(error, self._address.display) from error
+    def _translated(self) -> AbstractContextManager[None]:
+        return link_errors(self._address.display)
 
     def _reason(self, error: OSError) -> str:
         from lykke_cli.infrastructure.redis.errors import reason

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from lykke_cli.application.groups import GroupMemberState, GroupState
 from lykke_cli.application.stream_ids import StreamId
-from lykke_cli.infrastructure.redis.errors import redis_errors
+from lykke_cli.infrastructure.redis.connection import link_errors
 from lykke_cli.infrastructure.redis.groups import GroupLost, checked, maps
 from lykke_cli.infrastructure.redis.nodes import Nodes
 from lykke_cli.infrastructure.redis.partitions import find_partitions
@@ -53,7 +53,7 @@ class RedisGroups:
         await self._forget()
 
     async def groups(self, channel_type: str) -> list[GroupState]:
-        with redis_errors(self._address.display):
+        with link_errors(self._address.display):
             try:
                 return await self._groups(channel_type)
             except BaseException:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lykke_cli.application.doctor import Finding, failed, ok, warning
-from lykke_cli.infrastructure.redis.errors import redis_errors
+from lykke_cli.infrastructure.redis.connection import link_errors
 from lykke_cli.infrastructure.redis.nodes import Nodes
 from lykke_cli.infrastructure.redis.stored_place import StoredPlace
 from lykke_cli.infrastructure.redis.stream_layout import (
@@ -24,7 +24,7 @@ _START = "Start one: lykke relay."
 async def check_relay(address: RedisAddress, channel_type: str, *, timeout: float) -> Finding:
     """Raises ServerUnavailable, and BadInput where the number of partitions is none."""
     nodes = Nodes(address, timeout=timeout)
-    with redis_errors(address.display):
+    with link_errors(address.display):
         [partitions] = await _get(nodes, [partitions_name(channel_type)])
         if partitions is None:
             return failed(f"there are no streams of {channel_type} yet", _START)
