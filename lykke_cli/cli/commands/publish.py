@@ -17,6 +17,7 @@ from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMista
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.runs.users import id_of
+from lykke_cli.infrastructure.configuration.transport import Transport, transport_named
 from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def publish(
 ) -> None:
     """Publish to a user's channel; without --ack, --data or --file, a test message.
 
-    Prints how many subscribers got it.
+    Prints how many subscribers got it, which the transport stream does not tell.
     """
     if stdin not in (None, "-"):
         raise UsageMistake(f"{stdin!r} is not understood: only - (NDJSON on stdin) may stand here.")
@@ -122,6 +123,12 @@ def publish(
     settings = options.settings(
         redis_url, database_url, profile, transport=transport, needs=needs, quiet=quiet
     )
+    is_kept = transport_named(settings.redis_url) == Transport.STREAM
+    if is_kept and require_subscribers:
+        raise UsageMistake(
+            "Nobody knows who reads a stream: leave --require-subscribers out, or use the "
+            "transport pubsub."
+        )
     user_id = id_of(user, settings)
     options.confirm(settings, f"publish to {channel}:{user_id}", yes=yes)
 
@@ -160,7 +167,7 @@ def publish(
     fewest = published.fewest or 0
     if not quiet:
         as_json = json_output or output is Form.JSON
-        _report(channel, user_id, published, as_json=as_json)
+        _report(channel, user_id, published, as_json=as_json, is_kept=is_kept)
     if published.messages and fewest < require_subscribers:
         wanted = require_subscribers
         required = "1 subscriber was" if wanted == 1 else f"{wanted} subscribers were"
@@ -208,14 +215,21 @@ async def _given(lines: Iterable[bytes]) -> AsyncGenerator[bytes]:
         yield line
 
 
-def _report(channel: str, user_id: UUID, published: "Published", *, as_json: bool) -> None:
+def _report(
+    channel: str, user_id: UUID, published: "Published", *, as_json: bool, is_kept: bool
+) -> None:
+    """Where it `is_kept` in a stream, who has got it is not known."""
     from lykke_cli.application.messages import encode
 
-    fewest = published.fewest or 0
+    fewest = None if is_kept else published.fewest or 0
     name = f"{channel}:{user_id}"
     if as_json:
         result = {"channel": name, "messages": published.messages, "subscribers": fewest}
         options.terminal().write_json(encode(result))
+        return
+    if fewest is None:
+        number = "1 message" if published.messages == 1 else f"{published.messages} messages"
+        sys.stdout.write(f"{name}: {number} in its stream\n")
         return
     subscribers = "1 subscriber" if fewest == 1 else f"{fewest} subscribers"
     messages = "" if published.messages == 1 else f"{published.messages} messages, "

@@ -24,6 +24,21 @@ def test_a_test_message_tells_its_subscribers(env: dict[str, str]) -> None:
         assert tail.row()["type"] == "test"
 
 
+def test_a_stream_does_not_tell_who_reads_it(env: dict[str, str]) -> None:
+    user = uuid.uuid4()
+    publish = ("publish", user, "--transport", "stream")
+    result = run_lykke(*publish, env=env)
+    assert (result.status, result.stdout) == (
+        0,
+        f"auditlog:{user}: 1 message in its stream\n".encode(),
+    )
+    told = orjson.loads(run_lykke(*publish, "--count", 2, "-o", "json", env=env).stdout)
+    assert told == {"channel": f"auditlog:{user}", "messages": 2, "subscribers": None}
+    result = run_lykke(*publish, "--require-subscribers", 1, env=env)
+    assert (result.status, result.stdout) == (2, b"")
+    assert "Nobody knows who reads a stream" in result.stderr
+
+
 def test_data_arrives_to_the_digit(env: dict[str, str]) -> None:
     user = uuid.uuid4()
     with LykkeProcess("tail", user, "-o", "raw", env=env) as tail:
