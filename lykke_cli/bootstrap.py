@@ -73,16 +73,15 @@ def make_broadcasts(settings: Settings) -> "PubSubGatewayProtocol":
 
 
 def make_stream_log(
-    settings: Settings, *, partitions: int | None = None, keep: int | None = None
+    settings: Settings, *, partitions: int | None, keep: int
 ) -> "StreamLogProtocol":
     """The streams, for the relay; connects on entering. Raises UsageMistake likewise.
 
     `partitions` and `keep` are as in RedisStreamLog.
     """
     from lykke_cli.infrastructure.gateways.redis_stream_log import RedisStreamLog
-    from lykke_cli.infrastructure.redis.stream_layout import KEEP
 
-    return RedisStreamLog(settings.redis_url, partitions=partitions, keep=keep or KEEP)
+    return RedisStreamLog(settings.redis_url, partitions=partitions, keep=keep)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
+from lykke_cli.infrastructure.redis.stream_layout import KEEP, MOST_PARTITIONS, PARTITIONS
 
 LEADING = ("--since", "--also", "--partitions", "--keep", "--interval")
 EPILOG = options.examples(
@@ -43,8 +44,9 @@ def relay(
             "--partitions",
             metavar="N",
             min=1,
-            max=256,
-            help="Streams that the users are spread among, 16 unless given; they stay as many.",
+            max=MOST_PARTITIONS,
+            help=f"Streams that the users are spread among, {PARTITIONS} unless given; they stay "
+            "as many.",
         ),
     ] = None,
     keep: Annotated[
@@ -56,7 +58,7 @@ def relay(
             help="Entries, about, that each stream keeps.",
             show_default=True,
         ),
-    ] = 1_000_000,
+    ] = KEEP,
     interval: Annotated[
         str,
         options.reliability_option(
