@@ -10,8 +10,8 @@ and does not count. (https://redis.io/docs/latest/develop/using-commands/transac
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, Self
 from uuid import UUID
 
@@ -88,16 +88,16 @@ class RedisStreamLog(StreamLogProtocol):
         return _partition_of(user_id, len(self._partitions))
 
     async def look(self, partitions: Collection[int]) -> Mapping[int, Place | None]:
-        return await self._together({n: self._partitions[n].look() for n in partitions})
+        return await self._together({n: self._partitions[n].look for n in partitions})
 
     async def write(self, batches: Sequence[Batch]) -> Mapping[int, Place | None]:
         now = int(self._clock() * 1000)
         return await self._together(
-            {b.partition: self._partitions[b.partition].write(b, now) for b in batches}
+            {b.partition: partial(self._partitions[b.partition].write, b, now) for b in batches}
         )
 
     async def _together(
-        self, asked: Mapping[int, Coroutine[Any, Any, Place | None]]
+        self, asked: Mapping[int, Callable[[], Awaitable[Place | None]]]
     ) -> dict[int, Place | None]:
         """What each answers; raises ServerUnavailable when all have answered, or failed."""
         with link_errors(self._server):
@@ -115,9 +115,9 @@ class RedisStreamLog(StreamLogProtocol):
                 raise failures[0]
         return found
 
-    async def _in_time(self, asked: Coroutine[Any, Any, Place | None]) -> Place | None:
+    async def _in_time(self, asked: Callable[[], Awaitable[Place | None]]) -> Place | None:
         async with asyncio.timeout(self._timeout):
-            return await asked
+            return await asked()
 
 
 class _Partition:

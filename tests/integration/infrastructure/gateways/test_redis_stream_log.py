@@ -1,0 +1,37 @@
+"""The streams as the relay writes them, on a real server."""
+
+import asyncio
+import gc
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+
+from lykke_cli.application.gateways.stream_log_protocol import Batch, Place
+from lykke_cli.infrastructure.gateways.redis_stream_log import RedisStreamLog
+from tests.servers import RedisServer
+
+Use = Callable[[RedisStreamLog], Awaitable[object]]
+PLACE = Place(cursors=(), relay="relay", number=1, read_at=0.0)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(lambda log: log.look([0, 1]), id="look"),
+        pytest.param(lambda log: log.write([Batch(0, [], PLACE), Batch(1, [], PLACE)]), id="write"),
+    ],
+)
+async def test_whoever_is_stopped_before_it_asks_leaves_nothing_unawaited(
+    redis_server: RedisServer, use: Use, recwarn: pytest.WarningsRecorder
+) -> None:
+    async with RedisStreamLog(redis_server.url, f"log-{uuid.uuid4().hex[:8]}") as log:
+        await log.look([0, 1])
+        using = asyncio.ensure_future(use(log))
+        await asyncio.sleep(0)  # so that it has begun, and what it began has not
+        using.cancel()
+        with suppress(asyncio.CancelledError):
+            await using
+        gc.collect()
+    assert not recwarn.list
