@@ -156,6 +156,10 @@ class GroupMember:
         number = min(self._batch, len(self._waiting))
         return [self._waiting.popleft() for _ in range(number)]
 
+    def not_given(self) -> Sequence[StreamEntry]:
+        """What has come, and `give` has not given yet."""
+        return tuple(self._waiting)
+
     def read(self, stream: str, found: Found, now: float) -> Settled:
         """Take what was read for the first time."""
         return self._take(stream, found, now)

@@ -39,6 +39,7 @@ from lykke_cli.infrastructure.redis.stream_layout import dead_letter_name, strea
 from lykke_cli.infrastructure.redis.urls import Cluster, RedisAddress
 
 CLAIM_AFTER = 60.0  # seconds
+LEAST_CLAIM_AFTER = 0.5  # seconds, within which what is held can be renewed in time
 MAX_DELIVERIES = 10
 BATCH = 1_000  # entries
 LEAST_PAUSE = 0.1  # seconds between looks at what is due
@@ -88,8 +89,14 @@ class RedisGroupConsumer(GroupConsumerProtocol):
         name = own_name() if consumer is None else consumer
         if not group or not name:
             raise UsageMistake("A group and a consumer have names that are not empty.")
-        if claim_after <= 0 or max_deliveries < 1 or batch < 1:
-            raise UsageMistake("claim_after, max_deliveries and batch are more than nothing.")
+        if not (_is_text(group) and _is_text(name)):
+            raise UsageMistake("The names of a group and a consumer are UTF-8.")
+        if claim_after < LEAST_CLAIM_AFTER:
+            raise UsageMistake(
+                f"claim_after is at least {LEAST_CLAIM_AFTER} s: what is held is renewed before."
+            )
+        if max_deliveries < 1 or batch < 1:
+            raise UsageMistake("max_deliveries and batch are more than nothing.")
         self.consumer = name
         self._address = address
         self._type = channel_type
@@ -180,7 +187,7 @@ class RedisGroupConsumer(GroupConsumerProtocol):
         if links is not None:
             try:
                 async with asyncio.timeout(LAST_WORDS):
-                    await links.leave(self._commands)
+                    await links.leave(self._commands, self._member.not_given())
             except (OSError, Refused, GroupLost) as error:
                 logger.debug("Leaving the group failed: %s", error)
             finally:
@@ -377,6 +384,15 @@ class RedisGroupConsumer(GroupConsumerProtocol):
 def own_name() -> str:
     """What a consumer is called that was given no name: where it runs."""
     return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _is_text(name: str) -> bool:
+    """False for bytes of a command line that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _entries(number: int) -> str:

@@ -80,8 +80,8 @@ class GroupLink:
             await asyncio.sleep(POLL)
         return answers
 
-    async def leave(self, commands: GroupCommands) -> None:
-        """Delete the consumer where nothing is pending for it.
+    async def leave(self, commands: GroupCommands, not_given: Sequence[StreamEntry]) -> None:
+        """Give back what nobody was given, and delete the consumer where nothing is pending for it.
 
         What the server still does for it would be pending after that was looked at, and lost with
         the consumer: so the connections on which it was asked for are ended first.
@@ -91,6 +91,8 @@ class GroupLink:
         self._asking = await self._connect()
         await self.tell(*before)
         for stream in self.streams:
+            back = [entry for entry in not_given if entry.stream == stream]
+            await self.ask(commands.give_back, stream, back)
             await self.ask(commands.leave, stream)
 
     async def close(self) -> None:
@@ -122,10 +124,10 @@ class GroupLinks:
         for link, asked in by_link.items():
             await link.tell(*asked)
 
-    async def leave(self, commands: GroupCommands) -> None:
+    async def leave(self, commands: GroupCommands, not_given: Sequence[StreamEntry]) -> None:
         """Raises as the commands do."""
         for link in self.all:
-            await link.leave(commands)
+            await link.leave(commands, not_given)
 
     async def close(self) -> None:
         if self.loss.done() and not self.loss.cancelled():

@@ -130,6 +130,24 @@ class GroupCommands:
         for answer in checked(outcome):
             checked(answer)
 
+    async def give_back(self, wire: Wire, stream: str, entries: Sequence[StreamEntry]) -> None:
+        """Let anybody claim these at once, as if they had not been given out this time.
+
+        One that another member has taken over is left alone.
+        """
+        own = [
+            ("XPENDING", stream, self.group, entry.id, entry.id, 1, self.consumer)
+            for entry in entries
+        ]
+        words = ("XCLAIM", stream, self.group, self.consumer, 0)
+        commands = [
+            (*words, entry.id, "TIME", 0, "RETRYCOUNT", entry.deliveries - 1, "JUSTID")
+            for entry, rows in zip(entries, map(checked, await wire.ask(own)), strict=True)
+            if rows
+        ]
+        for answer in await wire.ask(commands):
+            checked(answer)
+
     async def leave(self, wire: Wire, stream: str) -> None:
         """Delete the consumer, unless something is pending for it; it may not read meanwhile."""
         if not await self._pending(wire, stream, "-", "+"):

@@ -124,6 +124,20 @@ async def test_another_member_takes_over_from_one_that_is_gone(
     assert {entry.deliveries for entry in taken} == {2}
 
 
+async def test_what_it_read_and_never_gave_is_another_ones_at_once(
+    client: redis.Redis, kind: str, make: Make
+) -> None:
+    written = fill(client, stream_entries(40), kind)
+    async with make(consumer="a", batch=1) as consumer:
+        [first] = await consumer.get()
+        await consumer.ack(first)
+        await until(lambda: len(list(pending(client, "g", kind))) > 1)
+    async with make(consumer="b", max_deliveries=1) as consumer:
+        taken = await take(consumer, 39)
+    assert sorted(ids([first, *taken])) == sorted(written)
+    assert {entry.deliveries for entry in taken} == {1}
+
+
 async def test_what_is_held_is_renewed(client: redis.Redis, kind: str, make: Make) -> None:
     fill(client, stream_entries(1), kind)
     async with make(claim_after=3.0) as consumer:
@@ -327,7 +341,16 @@ async def test_the_rights_that_the_documentation_names_are_enough(
 
 @pytest.mark.parametrize(
     "options",
-    [{"group": ""}, {"consumer": ""}, {"claim_after": 0}, {"max_deliveries": 0}, {"batch": 0}],
+    [
+        {"group": ""},
+        {"consumer": ""},
+        {"group": "\udcff"},
+        {"consumer": "\udcff"},
+        {"claim_after": 0},
+        {"claim_after": 0.4},  # it would claim what it holds itself, until that is given up
+        {"max_deliveries": 0},
+        {"batch": 0},
+    ],
 )
 def test_options_that_make_no_sense_are_refused(make: Make, options: dict[str, Any]) -> None:
     with pytest.raises(UsageMistake):
