@@ -73,8 +73,8 @@ class GroupListing:
             letters = "1 dead letter" if dead == 1 else f"{dead:,} dead letters"
             notes = [Text(f"{letters} in the streams {self.channel_type}:{{..}}:dead"), *notes]
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-        table.add_column("GROUP", no_wrap=True, overflow="ellipsis", min_width=5)
-        table.add_column("MEMBER", no_wrap=True, overflow="ellipsis", min_width=6)
+        table.add_column("GROUP", overflow="ellipsis", min_width=5)
+        table.add_column("MEMBER", overflow="ellipsis", min_width=6)
         table.add_column("PENDING", justify="right", no_wrap=True, min_width=7)
         table.add_column("LAG", justify="right", no_wrap=True, min_width=7)
         table.add_column("SEEN", justify="right", no_wrap=True, min_width=8)

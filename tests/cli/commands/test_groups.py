@@ -88,6 +88,18 @@ def test_a_table_shows_them_and_watch_draws_it_again(
         assert groups.stop().status == ExitCode.INTERRUPTED
 
 
+def test_a_long_name_is_cut_and_not_the_numbers(
+    own_server: RedisServer, client: redis.Redis, env: dict[str, str]
+) -> None:
+    fill(client, stream_entries(1, uuid.uuid4()))
+    leave_pending(own_server, "x" * 300, 1, 0)
+    for columns in (60, 80, 200):
+        with LykkeProcess("groups", env=env, terminal=columns) as groups:
+            result = groups.finish()
+        shown = result.stdout.decode()
+        assert all(word in shown for word in ("x…", "PENDING", "LAG", "SEEN"))
+
+
 def test_watch_in_a_pipe_prints_what_changes(
     own_server: RedisServer, client: redis.Redis, env: dict[str, str]
 ) -> None:
