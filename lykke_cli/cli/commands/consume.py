@@ -1,6 +1,7 @@
 """`lykke consume`: entries shared among the members of a group."""
 
 import shlex
+import sys
 from typing import Annotated
 
 import typer
@@ -65,15 +66,16 @@ def consume(
         ),
     ] = CLAIM_AFTER,
     max_deliveries: Annotated[
-        int,
+        int | None,
         options.reliability_option(
             "--max-deliveries",
             min=1,
             metavar="N",
-            help="What was given out so often, and never acknowledged, goes to the dead letters.",
-            show_default=True,
+            help="What was given out so often, and never acknowledged, goes to the dead letters; "
+            f"{MAX_DELIVERIES} with --exec unless given.",
+            show_default=False,
         ),
-    ] = MAX_DELIVERIES,
+    ] = None,
     to_file: options.ToFile = None,
     rotate: options.Rotate = None,
     compress: options.Compress = False,
@@ -110,6 +112,8 @@ def consume(
     if to_file is not None:
         options.require_ndjson(output, columns, template)
         consumer = consumer or to_file.name
+    if max_deliveries is None:  # a full disk or a closed pipe is no fault of the entries
+        max_deliveries = sys.maxsize if words is None else MAX_DELIVERIES
     settings = options.settings(redis_url, None, profile, needs=("redis_url",), quiet=quiet)
     printing = options.printing(
         settings,

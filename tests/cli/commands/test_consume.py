@@ -6,9 +6,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 import redis
 
+from lykke_cli.cli.commands.consume import MAX_DELIVERIES
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.cli_process import LykkeProcess, call_lykke, run_lykke
 from tests.servers import RedisServer, wait_until
@@ -118,6 +120,22 @@ def test_what_a_command_fails_for_comes_again_and_then_is_a_dead_letter(
         assert consume.stop().status == ExitCode.INTERRUPTED
     assert not list(pending(client, "g"))
     assert len(client.keys("*:dead")) == 1
+
+
+def test_a_file_gets_what_it_had_no_room_for_again_and_again(
+    client: redis.Redis, env: dict[str, str], tmp_path: Path
+) -> None:
+    written = fill(client, stream_entries(4, uuid.uuid4()))
+    [stream] = client.scan_iter("auditlog:{*}", _type="stream")
+    client.xgroup_create(stream, "g", "0")
+    client.xreadgroup("g", "out.ndjson", {stream: ">"})
+    for _ in range(2 * MAX_DELIVERIES):
+        client.xreadgroup("g", "out.ndjson", {stream: "0"})
+    target = tmp_path / "out.ndjson"
+    result = run_lykke(*CONSUME, "--to-file", target, "--idle", "1s", env=env)
+    assert result.status == ExitCode.DONE
+    assert [orjson.loads(line)["id"] for line in target.read_bytes().splitlines()] == written
+    assert not client.keys("*:dead")
 
 
 def test_ctrl_c_ends_the_command_and_leaves_its_entry_pending(
