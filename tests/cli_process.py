@@ -117,6 +117,7 @@ class LykkeProcess:
         self._said = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._stderr: IO[bytes] | None = None
+        self.modes_before: list[object] = []
         err: IO[bytes] | None = None
         self.process: ForkedProcess | subprocess.Popen[bytes]
         if terminal is None:
@@ -137,6 +138,7 @@ class LykkeProcess:
         else:
             master, slave = pty.openpty()
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, terminal, 0, 0))
+            self.modes_before = list(termios.tcgetattr(slave))
             self.process = self._start_process(
                 arguments,
                 {"TERM": "xterm-256color", **environment(env)},
@@ -200,6 +202,11 @@ class LykkeProcess:
     @property
     def stderr(self) -> str:
         return b"".join(self._err).decode("utf-8", "replace")
+
+    @property
+    def modes(self) -> list[object]:
+        """Those of its terminal, which were `modes_before` when it was started."""
+        return list(termios.tcgetattr(self.descriptor))
 
     @property
     def descriptor(self) -> int:

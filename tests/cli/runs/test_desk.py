@@ -41,10 +41,6 @@ def tailing(user: uuid.UUID, *arguments: object, env: dict[str, str]) -> Iterato
         yield tail
 
 
-def modes(tail: LykkeProcess) -> list[object]:
-    return list(termios.tcgetattr(tail.descriptor))
-
-
 def test_a_pause_holds_back_what_comes_and_loses_nothing(
     redis_server: RedisServer, env: dict[str, str]
 ) -> None:
@@ -223,11 +219,10 @@ def test_the_terminal_is_as_it_was_after_a_signal(
     env: dict[str, str], number: int, status: int
 ) -> None:
     with LykkeProcess("tail", uuid.uuid4(), env=env, terminal=100) as tail:
-        before = modes(tail)
         tail.wait_for(FOLLOWING)
-        assert modes(tail) != before
+        assert tail.modes != tail.modes_before
         assert tail.stop(number).status == status
-        assert modes(tail) == before
+        assert tail.modes == tail.modes_before
 
 
 @pytest.mark.parametrize("end", ["q", "count", "time", "error"])
@@ -238,18 +233,17 @@ def test_the_terminal_is_as_it_was_after_any_other_end(
     limits = {"count": ("--count", "1"), "time": ("--timeout", "2s")}
     env = {"REDIS_URL": own_redis.url, "DATABASE_URL": sqlite_url}
     with LykkeProcess("tail", user, *limits.get(end, ()), env=env, terminal=100) as tail:
-        before = modes(tail)
         if end == "error":
             own_redis.kill()
         else:
             tail.wait_for(FOLLOWING)
-            assert modes(tail) != before
+            assert tail.modes != tail.modes_before
         if end == "q":
             tail.type("q")
         if end == "count":
             publish(own_redis, user, "X")
         assert tail.finish().status == (3 if end == "error" else 0)
-        assert modes(tail) == before
+        assert tail.modes == tail.modes_before
 
 
 @pytest.mark.parametrize("how", ["-q", "--to-file"])
@@ -260,10 +254,9 @@ def test_where_nothing_is_shown_no_key_is_read(
     with LykkeProcess(
         "tail", uuid.uuid4(), *more, "--timeout", "1s", env=env, terminal=100
     ) as tail:
-        before = modes(tail)
         tail.type("q")
         assert tail.finish().status == 0
-        assert modes(tail) == before
+        assert tail.modes == tail.modes_before
 
 
 class Shell:
