@@ -7,7 +7,7 @@ sent the same entries by the same bridge.
 import argparse
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -23,7 +23,8 @@ from tests.serving import TOKEN, TOKENS, Serving
 OURS, APPENDS = "the page", "appends every line"
 WINDOW = {"width": 1280, "height": 720}
 LATE = 33  # ms: a frame that took longer was seen to stutter
-PATIENCE = 600_000  # ms for the last entry to be seen
+PATIENCE = 60_000  # ms for the last entry to be seen
+FEW = 10_000  # entries for the memory of both: what is appended costs more with each line
 PORTION = 1_000  # entries that are committed at once where no rate is asked for
 NUMBERS = count(0, 10_000_000)
 
@@ -87,10 +88,13 @@ class Bench:
     def source(self) -> Source:
         return Source(self.redis, self.database, 10, next(NUMBERS))
 
-    async def seen(self, page: Page, number: int) -> None:
-        """Wait for the last entry."""
+    async def has_seen(self, page: Page, number: int) -> bool:
+        """Wait for the last entry, within reason."""
         last = page.locator(f'[data-id="{number:08x}-0000-4000-8000-{number:012x}"]')
-        await expect(last).to_have_count(1, timeout=PATIENCE)
+        with suppress(AssertionError):
+            await expect(last).to_have_count(1, timeout=PATIENCE)
+            return True
+        return False
 
 
 async def _appending(route: Route) -> None:
@@ -105,8 +109,8 @@ async def smoothness(bench: Bench, name: str, rate: int, seconds: int) -> tuple[
         numbers = await source.run(rate, seconds)
         ended = clock()
         probe: dict[str, Any] = await page.evaluate("() => probe")
-        await bench.seen(page, numbers[-1])
-        behind = clock() - ended
+        is_seen = await bench.has_seen(page, numbers[-1])
+        behind = f"{'' if is_seen else 'more than '}{clock() - ended:.1f} s"
     frames = probe["frames"]
     late = sum(frame > LATE for frame in frames)
     return (
@@ -114,7 +118,7 @@ async def smoothness(bench: Bench, name: str, rate: int, seconds: int) -> tuple[
         f"{100 * late / len(frames):.1f} %",
         f"{max(probe['tasks']):,.0f} ms",
         f"{probe['elements']:,}",
-        f"{behind:.1f} s",
+        behind,
     )
 
 
@@ -124,7 +128,7 @@ async def size(bench: Bench, name: str, entries: int) -> tuple[object, ...]:
     async with bench.looking(name) as page:
         for first in range(0, entries, PORTION):
             await source.put(min(PORTION, entries - first))
-        await bench.seen(page, max(source.sent))
+        assert await bench.has_seen(page, max(source.sent))
         session = await page.context.new_cdp_session(page)
         await session.send("HeapProfiler.collectGarbage")
         await session.send("Performance.enable")
@@ -137,7 +141,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=int, default=1000, help="entries a second")
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--entries", type=int, default=200_000, help="for the memory")
+    parser.add_argument("--entries", type=int, default=200_000, help="for our memory")
     asked = parser.parse_args()
     with RedisServer() as redis, PostgresServer() as postgres:
         postgres.make_templates()
@@ -147,16 +151,19 @@ async def main() -> None:
         with Serving(env=env) as bridge:
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.launch(
-                    executable_path=CHROMIUM, chromium_sandbox=False
+                    executable_path=CHROMIUM,
+                    chromium_sandbox=False,
+                    # What _appending gives has no address, and so may not connect to loopback.
+                    args=["--disable-features=LocalNetworkAccessChecks"],
                 )
                 bench = Bench(browser, redis, database, bridge.url)
                 title = f"{asked.rate:,} entries a second for {asked.seconds} s"
                 head(title, "", "frames", "late", "longest task", "elements", "last seen after")
                 for name in (OURS, APPENDS):
                     show(name, *await smoothness(bench, name, asked.rate, asked.seconds))
-                head(f"After {asked.entries:,} entries", "", "MiB of heap", "nodes")
-                for name in (OURS, APPENDS):
-                    show(name, *await size(bench, name, asked.entries))
+                head("Memory", "", "entries", "MiB of heap", "nodes")
+                for name, entries in ((APPENDS, FEW), (OURS, FEW), (OURS, asked.entries)):
+                    show(name, f"{entries:,}", *await size(bench, name, entries))
         await database.close()
 
 
