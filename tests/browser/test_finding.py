@@ -5,6 +5,7 @@ import csv
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 from playwright.async_api import Request, Route, expect
 
@@ -54,6 +55,24 @@ async def test_a_bar_of_the_histogram_is_a_range_of_time(
     await viewer.sees(early)
     await viewer.button("All times").click()
     await viewer.sees(recorder.ids)
+
+
+async def test_the_types_of_all_who_are_watched_are_suggested(
+    bridge: Serving, recorder: Recorder, viewer: Viewer
+) -> None:
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    view = f"user={recorder.user}"
+    await recorder.insert(1, hour_ago, activity_type="SELDOM")
+    recorder.user = uuid4()
+    view += f"&user={recorder.user}"
+    await recorder.insert(2, hour_ago, activity_type="OFTEN")
+    await viewer.open(bridge.url, token=TOKEN, view=view)
+    await expect(viewer.page.get_by_role("option", name="3 entries")).to_be_visible()
+    await viewer.page.keyboard.press("/")
+    suggested = viewer.page.locator("#types option")
+    await expect(suggested).to_have_count(2)
+    values = await suggested.evaluate_all("options => options.map(option => option.value)")
+    assert values == ["OFTEN", "SELDOM"]
 
 
 async def test_a_range_is_kept_whole_as_ndjson_and_as_csv_without_formulas(

@@ -78,6 +78,17 @@ async def test_a_bridge_that_is_killed_is_come_back_to_with_nothing_lost_or_repe
         await expect(viewer.page.locator("[data-rule=outage]")).to_contain_text("recovered")
 
 
+async def test_a_link_with_a_token_is_followed_in_a_tab_that_asks_for_one(
+    bridge: Serving, viewer: Viewer
+) -> None:
+    await viewer.open(bridge.url)
+    await expect(viewer.page.get_by_role("dialog")).to_contain_text("A token is needed")
+    await viewer.open(bridge.url, token=TOKEN)
+    await viewer.becomes("exact")
+    await expect(viewer.page.get_by_role("dialog")).to_have_count(0)
+    assert TOKEN not in viewer.page.url
+
+
 async def test_a_token_that_is_refused_or_expires_is_asked_for(
     env: dict[str, str], recorder: Recorder, viewer: Viewer
 ) -> None:

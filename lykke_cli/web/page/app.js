@@ -37,8 +37,8 @@ class Page {
   async begin() {
     takeToken();
     addEventListener("hashchange", () => {
-      takeToken();
-      this.go(viewOf(location.hash));
+      if (takeToken()) this.enter();
+      else this.go(viewOf(location.hash));
     });
     document.addEventListener("keydown", (event) => this.#press(event));
     await this.enter();

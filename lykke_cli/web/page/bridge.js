@@ -4,15 +4,16 @@ import { justAfter } from "./text.js";
 
 const TOKEN = "lykke-token"; // in the session's storage: it ends with the tab
 
-/** Take the token out of the address bar, before anything else can see or send it. */
+/** Take the token out of the address bar, before anything else can see or send it; is there one? */
 export function takeToken() {
   const fragment = new URLSearchParams(location.hash.slice(1));
   const token = fragment.get("token");
-  if (token === null) return;
+  if (token === null) return false;
   sessionStorage.setItem(TOKEN, token);
   fragment.delete("token");
   const rest = fragment.size ? `#${fragment}` : "";
   history.replaceState(null, "", `${location.pathname}${location.search}${rest}`);
+  return true;
 }
 
 export const token = () => sessionStorage.getItem(TOKEN);

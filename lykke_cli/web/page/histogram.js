@@ -97,12 +97,15 @@ const label = (time) => `${time.slice(0, 10)} ${time.slice(11, 16)}`;
 async function countsOf(view, since, signal) {
   const pairs = [...pairsOf(view, [...UNCOUNTED, "since"]), ["since", since], ["buckets", BARS]];
   const users = view.users.length ? view.users : [null];
-  const [first, ...more] = await Promise.all(
+  const found = await Promise.all(
     users.map((user) => askJson("counts", { user, pairs, signal })),
   );
-  const { counts } = first;
+  const [{ counts, to }, ...more] = found;
   for (const other of more)
     other.counts.forEach(({ total }, index) => counts[index] && (counts[index].total += total));
-  const bars = counts.map((bar, index) => ({ ...bar, to: counts[index + 1]?.from ?? first.to }));
-  return [bars, (first.types ?? []).map(({ activity_type: type }) => type)];
+  const bars = counts.map((bar, index) => ({ ...bar, to: counts[index + 1]?.from ?? to }));
+  const numbers = new Map();
+  for (const { activity_type: type, entries } of found.flatMap(({ types }) => types ?? []))
+    numbers.set(type, (numbers.get(type) ?? 0) + entries);
+  return [bars, [...numbers.keys()].sort((one, other) => numbers.get(other) - numbers.get(one))];
 }
