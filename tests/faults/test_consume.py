@@ -16,6 +16,7 @@ import orjson
 import pytest
 import redis
 
+from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.redis.stream_layout import (
     partition_of,
     partitions_name,
@@ -87,10 +88,11 @@ def test_killed_at_each_step_a_file_has_every_entry_once(
                 proxy.call_at(step, killed.set, passes=passes)
                 with LykkeProcess(*arguments, env=env):
                     assert killed.wait(20)  # leaving the block is kill -9
-    result = run_lykke(*arguments, "--idle", "1s", env={"REDIS_URL": server.url})
-    assert result.status == 0
+    with LykkeProcess(*arguments, env={"REDIS_URL": server.url}) as consume:
+        wait_until(lambda: set(written) <= set(ids_in_so_far(target)), "all are taken")
+        wait_until(lambda: not list(pending(client, "g")), "all are acknowledged")
+        assert consume.stop().status == ExitCode.INTERRUPTED
     assert ids_in(target) == Counter(written)
-    assert not list(pending(client, "g"))
 
 
 @pytest.mark.long
@@ -153,13 +155,13 @@ def test_a_frozen_member_takes_nothing_back_when_it_goes_on(
     server: RedisServer, client: redis.Redis, tmp_path: Path
 ) -> None:
     """What it held another one has taken over, and acknowledged meanwhile."""
-    env, lock = {"REDIS_URL": server.url}, tmp_path / "lock"
+    env, lock, begun = {"REDIS_URL": server.url}, tmp_path / "lock", tmp_path / "begun"
     lock.touch()
-    waits = f"sh -c 'while [ -e {lock} ]; do sleep 0.05; done; cat'"
+    waits = f"sh -c 'touch {begun}; while [ -e {lock} ]; do sleep 0.05; done; cat'"
     written = fill(client, stream_entries(1))
     arguments = ("consume", "--group", "g", "--claim-after", "1s")
     with LykkeProcess(*arguments, "--consumer", "a", "--exec", waits, env=env) as frozen:
-        wait_until(lambda: list(pending(client, "g")), "it has it")
+        wait_until(begun.exists, "it works on it")
         frozen.send(signal.SIGSTOP)
         other = run_lykke(*arguments, "--consumer", "b", "--count", 1, env=env)
         assert [row["id"] for row in other.rows] == written

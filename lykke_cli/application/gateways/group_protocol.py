@@ -32,6 +32,14 @@ class GroupConsumerProtocol(Protocol):
         """Entries, one after the other, for ever; raises as `get` does."""
         ...
 
+    @property
+    def reads_since(self) -> float | None:
+        """Since when, by the loop's clock, what is new can come; None while it cannot.
+
+        It cannot without a connection, and before what is pending for this member was read.
+        """
+        ...
+
     async def get(self, timeout: float | None = None) -> list[StreamEntry]:
         """The entries that are there, at least one; none when none came in `timeout` seconds.
 

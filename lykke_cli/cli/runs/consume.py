@@ -98,7 +98,7 @@ class Consuming:
                 self._tell_end(time.monotonic() - started)
 
     async def _consume(self, consumer: GroupConsumerProtocol, taker: "_Taker") -> None:
-        while entries := await consumer.get(self.idle):
+        while entries := await next_entries(consumer, self.idle):
             for some in self._portions(entries):
                 await self._take(some, consumer, taker)
                 if self._done.entries == self.count:
@@ -155,6 +155,20 @@ class Consuming:
         self._reporter.clear()
         failed = f", {self._done.failed} failed" if self._done.failed else ""
         self._reporter.line(f"{self._done.entries} taken in {length(seconds)}{failed}")
+
+
+async def next_entries(consumer: GroupConsumerProtocol, idle: float | None) -> list[StreamEntry]:
+    """What comes next; none after `idle` seconds in which something could have come."""
+    if idle is None:
+        return await consumer.get()
+    clock = asyncio.get_running_loop().time
+    began, left = clock(), idle
+    while left > 0:
+        if entries := await consumer.get(left):
+            return entries
+        since = consumer.reads_since
+        left = idle if since is None else idle - (clock() - max(began, since))
+    return []
 
 
 class _Taker:

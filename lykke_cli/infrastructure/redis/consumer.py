@@ -113,6 +113,7 @@ class RedisGroupConsumer(GroupConsumerProtocol):
         self._news = asyncio.Event()
         self._wanted = asyncio.Event()
         self._may_read = asyncio.Event()
+        self._reads_since: float | None = None
         self._running: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -147,6 +148,10 @@ class RedisGroupConsumer(GroupConsumerProtocol):
         while True:
             for entry in await self.get():
                 yield entry
+
+    @property
+    def reads_since(self) -> float | None:
+        return self._reads_since
 
     async def get(self, timeout: float | None = None) -> list[StreamEntry]:
         with suppress(TimeoutError):
@@ -218,6 +223,7 @@ class RedisGroupConsumer(GroupConsumerProtocol):
                 self._linked.clear()
                 await end(tasks)
                 await asyncio.gather(*tasks, return_exceptions=True)
+                self._reads_since = None
             await links.close()
             self._member.lost(self._now)
             links = await self._open_again()
@@ -228,12 +234,15 @@ class RedisGroupConsumer(GroupConsumerProtocol):
             self._member.heed(self._now)
             if not self._member.may_read:
                 self._may_read.clear()
+                self._reads_since = None
             for step in self._member.steps(self._now):
                 await self._carry_out(step, links.by_stream[step.stream])
             if self._member.has_entries:
                 self._wake()
             if self._member.may_read:
                 self._may_read.set()
+                if self._reads_since is None:
+                    self._reads_since = self._now
                 await asyncio.sleep(max(self._member.next_at() - self._now, LEAST_PAUSE))
 
     async def _carry_out(self, step: Step, link: GroupLink) -> None:

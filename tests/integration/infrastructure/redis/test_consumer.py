@@ -124,6 +124,19 @@ async def test_another_member_takes_over_from_one_that_is_gone(
     assert {entry.deliveries for entry in taken} == {2}
 
 
+async def test_it_tells_since_when_something_could_come(own_redis: RedisServer, kind: str) -> None:
+    with own_redis.client() as client:
+        fill(client, (), kind)
+    address = parse_redis_url(own_redis.url)
+    async with RedisGroupConsumer(address, kind, group="g") as consumer:
+        await until(lambda: consumer.reads_since is not None)
+        await asyncio.to_thread(own_redis.kill)
+        await until(lambda: consumer.reads_since is None)
+        await asyncio.to_thread(own_redis.start)
+        await until(lambda: consumer.reads_since is not None)
+    assert consumer.reads_since is None
+
+
 async def test_what_it_read_and_never_gave_is_another_ones_at_once(
     client: redis.Redis, kind: str, make: Make
 ) -> None:
