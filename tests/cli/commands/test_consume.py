@@ -128,9 +128,9 @@ def test_a_file_gets_what_it_had_no_room_for_again_and_again(
     written = fill(client, stream_entries(4, uuid.uuid4()))
     [stream] = client.scan_iter("auditlog:{*}", _type="stream")
     client.xgroup_create(stream, "g", "0")
-    client.xreadgroup("g", "out.ndjson", {stream: ">"})
+    client.xreadgroup("g", "c", {stream: ">"})
     for _ in range(2 * MAX_DELIVERIES):
-        client.xreadgroup("g", "out.ndjson", {stream: "0"})
+        client.xreadgroup("g", "c", {stream: "0"})
     target = tmp_path / "out.ndjson"
     result = run_lykke(*CONSUME, "--to-file", target, "--idle", "1s", env=env)
     assert result.status == ExitCode.DONE
