@@ -72,9 +72,10 @@ from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry
 from lykke_cli.application.reader import Reader, Stage
 from lykke_cli.application.unsettled import UNCOVERED, Unsettled
 
-IDS = 64
+IDS = 52
 """How many ids a checkpoint names at most: a quarter of them for what the reader was sent from
-elsewhere, the others for what the newest mark does not cover."""
+elsewhere, the others for what the newest mark does not cover. A sealed cursor has room for all of
+them, however far some were back-dated."""
 _BROUGHT_FORWARD = (ReadKind.RECENT, ReadKind.FULL)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lykke_cli.application.gateways.history_protocol import Cursor
+from lykke_cli.application.hub import IDS
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import BEFORE_ALL, format_time
 from lykke_cli.infrastructure.database.regions import Region
@@ -25,6 +26,7 @@ from lykke_cli.infrastructure.sqlite.cursor import Unreadables
 KEY, OLD_KEY = bytes(range(32)), bytes(range(32, 64))
 USER = uuid.UUID("018f0000-0000-7000-8000-000000000001")
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 SEALED = SealedCursors([KEY])
 FIRST_VERSION = (
     "AfCiHj36dsepAOj2vtVUFWLmuQOnfag6u3IBTNzcDmlWLOzGlB0yqH_9CCMLenh4nrNeTXxHAE7sN963U6rhpr3V"
@@ -42,11 +44,14 @@ def witnesses(count: int) -> Witnesses:
 
 
 def postgresql_cursor(
-    relations: frozenset[int] = frozenset({16_386}), runs: Runs = NONE, kept: int = 3
+    relations: frozenset[int] = frozenset({16_386}),
+    runs: Runs = NONE,
+    kept: int = 3,
+    more: tuple[Region, ...] = (),
 ) -> Cursor:
     origin = Origin("7713117246799470469/16399", 1, 15_248_768, f"{NOW}{NOW}", False)
     snapshot = Snapshot(10**6, 10**6 + 9, NOW, origin, relations=relations)
-    groups = [Group(relations, (Region(10**6, visible=runs),))]
+    groups = [Group(relations, (Region(10**6, visible=runs), *more))]
     return postgresql.make_cursor(snapshot, groups, NOW - timedelta(hours=1), witnesses(kept))
 
 
@@ -189,10 +194,13 @@ def pending(count: int, within: timedelta) -> dict[str, str]:
     return {str(uuid.uuid4()): format_time(NOW - within * n / count) for n in range(count)}
 
 
-def test_64_ids_of_an_hour_fit_whole() -> None:
-    checkpoint = Checkpoint(
-        postgresql_cursor(kept=40), pending(64, timedelta(hours=1)), format_time(NOW)
-    )
+@pytest.mark.parametrize("within", [timedelta(hours=1), timedelta(days=30), NOW - YEAR_1])
+def test_all_the_ids_that_a_reader_may_name_fit_whole(within: timedelta) -> None:
+    """However far some are back-dated; also while a few transactions are open."""
+    runs = Runs.of(10**6 + n * n for n in range(6))
+    recent = Region(10**6 + 99, low=NOW - timedelta(hours=1), visible=runs)
+    cursor = postgresql_cursor(runs=runs, kept=40, more=(recent,))
+    checkpoint = Checkpoint(cursor, pending(IDS, within), format_time(NOW))
     opened = SealedCursors([KEY]).open(USER, SEALED.seal(USER, checkpoint))
     assert opened.pending == checkpoint.pending
     assert opened.cursor is not None and "abridged" not in opened.cursor.data
