@@ -16,6 +16,9 @@ TOKEN = secrets.token_urlsafe(32)
 TOKENS = {"LYKKE_SERVE_TOKEN": TOKEN, "LYKKE_CURSOR_KEY": secrets.token_hex(32)}
 
 
+STARTING = 60.0  # seconds, on a machine that is busy: several processes import much
+
+
 class Serving:
     """A running `lykke serve`, which may be killed and started again.
 
@@ -42,7 +45,7 @@ class Serving:
     def start(self) -> None:
         """Once more, after it has ended; on the same port only where one is named."""
         self.process = self._stack.enter_context(LykkeProcess(*self._words, env=self._env))
-        self.process.wait_for("serving http")
+        self.process.wait_for("serving http", STARTING)
 
     def kill(self) -> None:
         self.process.send(signal.SIGKILL)

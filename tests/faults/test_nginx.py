@@ -86,6 +86,8 @@ async def test_a_restart_of_the_bridge_reaches_clients_through_it(
         async with following(address, writer.user, TOKEN, sockets=3, streams=3) as followers:
             await asyncio.to_thread(writer.wait_for, 50)
             assert (await asyncio.to_thread(bridge.stop)).status == 0
+            for follower in followers:
+                await follower.until_cut_off()
             assert [follower.closes[0][1] for follower in followers[:3]] == [1012] * 3
             bridge.start()
             for follower in followers:

@@ -226,14 +226,16 @@ def test_a_signal_ends_it_in_order(number: int, env: dict[str, str]) -> None:
 async def test_sigterm_sends_all_away_one_after_the_other(
     workers: int, env: dict[str, str]
 ) -> None:
-    drain = 2.0
+    drain = 6.0
     with Serving("--drain", drain, "--workers", workers, env=env | TOKENS) as bridge:
         async with following(
             bridge.address, uuid.uuid4(), TOKEN, sockets=8, streams=4
         ) as followers:
             bridge.process.send(signal.SIGTERM)
             result = await asyncio.to_thread(bridge.process.finish)
-            assert "sending clients away, over 2 s" in result.stderr
+            assert "sending clients away, over 6 s" in result.stderr
+            for follower in followers:
+                await follower.until_cut_off()
             ends = [follower.closes[0] for follower in followers]
             assert all("reconnect" in follower.told for follower in followers[:8])
     assert result.status == ExitCode.DONE
@@ -241,7 +243,8 @@ async def test_sigterm_sends_all_away_one_after_the_other(
     times = sorted(moment for moment, _ in ends)
     assert times[-1] - times[0] > drain / 2
     assert max(b - a for a, b in itertools.pairwise(times)) < drain / 2
-    assert len(followers[0].closes) == 1, "nobody was let in again"
+    if workers == 1:  # another one may hear of the end later, and let them in until then
+        assert {follower.connections for follower in followers} == {1}, "nobody was let in again"
 
 
 async def test_a_second_ctrl_c_ends_it_at_once(env: dict[str, str]) -> None:
@@ -343,7 +346,6 @@ def test_a_parent_that_is_killed_leaves_no_worker_and_no_port_behind(env: dict[s
 
 
 def _is_alive(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
+    with suppress(ProcessLookupError, FileNotFoundError):
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return False
