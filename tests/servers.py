@@ -125,6 +125,7 @@ class Server:
         self.port = 0
         self._lock = threading.Lock()
         self._pid: int | None = None
+        self._is_frozen = False
         self._keeper = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_KEEPER), self.folder, str(DEADLINE), str(self._last)],
             stdin=subprocess.PIPE,
@@ -152,6 +153,11 @@ class Server:
         return self._pid
 
     @property
+    def is_up(self) -> bool:
+        """Whether it answers, as far as the tests know, or will: it may be slow."""
+        return self._pid is not None and not self._is_frozen
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text("utf-8", "replace")
 
@@ -161,6 +167,7 @@ class Server:
         for attempt in range(1, attempts + 1):
             port = self.port or free_port()
             self._pid = int(self._ask("start", *self._command(port)))
+            self._is_frozen = False
             try:
                 wait_until(lambda: self._is_ready(port), f"{type(self).__name__} starts")  # noqa: B023
             except ChildProcessError:
@@ -187,10 +194,12 @@ class Server:
 
     def freeze(self) -> None:
         """Stop it in its tracks: connections stay open, nothing answers."""
+        self._is_frozen = True
         self._ask("freeze")
 
     def thaw(self) -> None:
         self._ask("thaw")
+        self._is_frozen = False
 
     def close(self) -> None:
         """End it, and remove its folder."""

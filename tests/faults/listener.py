@@ -37,12 +37,17 @@ class Listener:
                 await self._changed.wait()
 
     def _missing(self, writer: GatewayWriter) -> list[str]:
-        theirs = writer.published.items()
-        return [id for id, at in theirs if at >= self._began and not self._accounts_for(id, at)]
+        return [
+            id
+            for id, (since, until) in writer.published.items()
+            if since >= self._began and not self._accounts_for(id, since, until)
+        ]
 
-    def _accounts_for(self, id: str, at: datetime) -> bool:
+    def _accounts_for(self, id: str, since: datetime, until: datetime) -> bool:
+        """It was published at some time between the two."""
         return id in self.came or any(
-            gap.started_at - ON_THE_WAY <= at <= gap.ended_at + ON_THE_WAY for gap in self.gaps
+            gap.started_at - ON_THE_WAY <= until and since <= gap.ended_at + ON_THE_WAY
+            for gap in self.gaps
         )
 
     def _told(self, gap: Gap) -> None:

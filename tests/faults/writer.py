@@ -30,7 +30,7 @@ class Writer:
     """Writes for its users in a thread of its own until the block ends.
 
     `user` is the first of them. `lose` is the share of broadcasts that never happen. What cannot
-    be committed is tried again as another entry; what cannot be published is not.
+    be committed is tried again; what cannot be published is not, unless the server is just slow.
     """
 
     def __init__(
@@ -76,12 +76,13 @@ class Writer:
             socket_connect_timeout=0.3,
             retry=Retry(NoBackoff(), 0),
         )
+        new = self._entry()
         while not self._stop.is_set():
-            new = self._entry()
             try:
                 if connection is None or connection.is_closed():
                     connection = await asyncpg.connect(self.url, timeout=2)
-                await connection.execute(INSERT, *row(new))
+                with suppress(asyncpg.UniqueViolationError):  # only the answer was lost
+                    await connection.execute(INSERT, *row(new))
             except Exception:  # whatever asyncpg makes of a server that dies
                 if connection is not None:
                     connection.terminate()
@@ -91,14 +92,18 @@ class Writer:
             self.written += 1
             if self._random.random() >= self._lose:
                 await self._publish(client, new)
+            new = self._entry()
             await asyncio.sleep(PAUSE)
         if connection is not None:
             await connection.close()
         client.close()
 
     async def _publish(self, client: "redis.Redis", new: AuditLogEntity) -> None:
-        with suppress(redis.RedisError):
-            await asyncio.to_thread(client.publish, f"auditlog:{new.user_id}", wire(new))
+        while self._redis_server.is_up:
+            with suppress(redis.RedisError):
+                await asyncio.to_thread(client.publish, f"auditlog:{new.user_id}", wire(new))
+                return
+            await asyncio.sleep(PAUSE)
 
     def _entry(self) -> AuditLogEntity:
         """Some are back-dated, a few by days."""
@@ -148,7 +153,8 @@ class GatewayWriter(Writer):
         super().__init__(*arguments, **options)
         self._make = make
         self._gateway: RedisPubSubGateway | None = None
-        self.published: dict[str, datetime] = {}
+        self.published: dict[str, tuple[datetime, datetime]] = {}
+        """Since when each was being published, and until when."""
 
     async def _publish(self, client: "redis.Redis", new: AuditLogEntity) -> None:
         if self._gateway is None:
@@ -158,7 +164,7 @@ class GatewayWriter(Writer):
             message = entity_message(new)
             await self._gateway.publish_to_user_channel(new.user_id, "auditlog", message)
             if new.user_id == self.user:
-                self.published[str(new.id)] = began
+                self.published[str(new.id)] = began, datetime.now(UTC)
 
     async def _write(self) -> None:
         await super()._write()
