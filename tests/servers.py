@@ -56,6 +56,7 @@ CREATE INDEX ON audit_logs (user_id, occurred_at);
 CREATE INDEX ON audit_logs (user_id, activity_type);
 GRANT SELECT ON audit_logs TO reader;
 """
+_kept: dict[int, socket.socket] = {}  # ports that belong to the tests
 _KEEPER = Path(__file__).parent / "programs" / "server_keeper.py"
 
 
@@ -72,10 +73,25 @@ def wait_until(condition: Callable[[], T], what: str, deadline: float = DEADLINE
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that the system gives to nobody until it is given back.
+
+    Whoever names it may listen there, also again after an end: the socket that keeps it does not.
+    """
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    port = int(kept.getsockname()[1])
+    if sys.platform == "linux":
+        _kept[port] = kept
+    else:  # nobody could listen beside it
+        kept.close()
+    return port
+
+
+def give_back(port: int) -> None:
+    """Keep the port of `free_port` no longer."""
+    if port in _kept:
+        _kept.pop(port).close()
 
 
 def run_apart(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -205,6 +221,7 @@ class Server:
         """End it, and remove its folder."""
         self._pid = None
         self._keeper.communicate(timeout=2 * DEADLINE)
+        give_back(self.port)
 
     _stop_signal = signal.SIGTERM
     _last = int(signal.SIGKILL)
