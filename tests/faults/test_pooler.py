@@ -32,6 +32,7 @@ def test_it_is_restarted_while_a_tail_follows(
         with everything(writer, env) as tail:
             tail.wait_for("following")
             outages(2, pooler, writer, tail, down="live goes on", up="database is back")
+            writer.stop()
             own_redis.cut_subscribers()  # those back-dated wait for a full read
             writer.assert_printed_exactly_once(tail)
 
