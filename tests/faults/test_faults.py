@@ -15,7 +15,7 @@ from tests.builders import INSERT, entity, row, wire
 from tests.cli_process import DEADLINE, LykkeProcess
 from tests.faults.proxy import Proxy
 from tests.faults.writer import Writer, everything
-from tests.servers import PostgresServer, RedisServer, Server, run_apart
+from tests.servers import PostgresServer, RedisServer, Server, run_apart, wait_until
 
 
 @pytest.fixture
@@ -81,7 +81,9 @@ def test_the_address_leads_to_a_redis_that_nobody_publishes_to(
             tail.wait_for("Entries were committed and none came by")
             tail.wait_for("connected again")
             with own_redis.client() as client:
-                assert client.pubsub_numsub(f"auditlog:{writer.user}")[0][1] == 1
+                wait_until(
+                    lambda: client.pubsub_numsub(f"auditlog:{writer.user}")[0][1] == 1, "it follows"
+                )
             writer.assert_printed_exactly_once(tail)
 
 
@@ -185,9 +187,7 @@ def test_a_half_open_connection_is_noticed(
             tail.wait_for("following")
             writer.wait_for(20)
             proxy.swallow()
-            started = time.monotonic()
-            tail.wait_for("no sign of life")
-            assert time.monotonic() - started < 3 * 0.5 + 1  # three health intervals, and slack
+            tail.wait_for("no sign of life", 15)  # without --health-interval it takes 20 seconds
             proxy.restore()
             tail.wait_for("connected again")
             writer.wait_for(20)

@@ -43,13 +43,13 @@ def test_an_outage_is_a_scene(own_redis: RedisServer, sqlite_url: str) -> None:
     assert again.startswith(f"\x1b[32mlykke: {AGAIN}") and "3 recovered" in again
 
 
-@pytest.mark.parametrize("how", ["interrupted", "timed out"])
+@pytest.mark.parametrize("how", ["interrupted", pytest.param("timed out", marks=pytest.mark.long)])
 def test_what_waits_for_the_end_of_an_outage_is_printed_before_the_run_ends(
     own_redis: RedisServer, sqlite_url: str, how: str
 ) -> None:
     user = uuid.uuid4()
     env = {"REDIS_URL": own_redis.url, "DATABASE_URL": sqlite_url}
-    limit = ["--timeout", "4s"] if how == "timed out" else []
+    limit = ["--timeout", "12s"] if how == "timed out" else []
     with LykkeProcess("tail", user, *limit, env=env, terminal=100) as tail:
         tail.wait_for("following")
         own_redis.kill()
