@@ -9,7 +9,7 @@ import pytest
 from lykke_cli import RedisPubSubGateway
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import entity, wire
-from tests.cli_process import LykkeProcess, run_lykke
+from tests.cli_process import DEADLINE, LykkeProcess, run_lykke
 from tests.faults.cluster import ClusterNode, RedisCluster
 from tests.faults.listener import listening
 from tests.faults.writer import FAST, GatewayWriter, Writer, everything
@@ -24,7 +24,8 @@ def env(cluster: RedisCluster, postgres_url: str) -> dict[str, str]:
 
 
 def node_of(cluster: RedisCluster, writer: Writer) -> ClusterNode:
-    node = cluster.followed(f"auditlog:{writer.user}")
+    """The node by which it is followed."""
+    node = wait_until(lambda: cluster.followed(f"auditlog:{writer.user}"), "it is followed")
     assert node is not None
     return node
 
@@ -95,7 +96,7 @@ async def test_what_is_published_by_one_node_arrives_by_another(cluster: RedisCl
             reader.subscribe_to_user_channel(user, "auditlog") as subscription,
         ):
             await writer.publish_to_user_channel(user, "auditlog", message)
-            assert await subscription.get_message(5) == message
+            assert await subscription.get_message(DEADLINE) == message
 
 
 def test_a_node_that_is_not_joined_is_not_followed(
@@ -152,7 +153,7 @@ def test_channels_counts_on_every_node_and_doctor_looks_at_each(
     for listener in listeners:
         listener.close()
     cluster.nodes[5].kill()
-    [report] = run_lykke("doctor", "-o", "json", "--timeout", "2s", env=env).rows
+    [report] = run_lykke("doctor", "-o", "json", env=env).rows
     [check] = [one for one in report["checks"] if one["id"] == "redis.cluster"]
     assert check["status"] == "warning"
     assert "6 nodes, 3 of them primaries" in check["detail"]

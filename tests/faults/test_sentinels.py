@@ -10,7 +10,7 @@ import pytest
 
 from lykke_cli import Gap, RedisPubSubGateway
 from lykke_cli.cli.exit_codes import ExitCode
-from tests.cli_process import run_lykke
+from tests.cli_process import DEADLINE, run_lykke
 from tests.faults.listener import listening
 from tests.faults.proxy import Proxy
 from tests.faults.sentinels import SERVICE, Sentinel, Watched
@@ -53,7 +53,9 @@ def test_a_tail_goes_on_at_the_new_primary(
         tail.wait_for(f"{second} is followed now, no longer {first}")
         writer.wait_for(30)
         with watched.replica.client() as client:
-            assert client.pubsub_numsub(f"auditlog:{writer.user}")[0][1] == 1
+            wait_until(
+                lambda: client.pubsub_numsub(f"auditlog:{writer.user}")[0][1] == 1, "it is followed"
+            )
         writer.assert_printed_exactly_once(tail)
         if how == "freeze":
             watched.primary.thaw()
@@ -65,15 +67,15 @@ async def test_who_publishes_finds_the_new_primary(watched: Watched, how: str) -
     async with RedisPubSubGateway(watched.url, health_interval=0.5) as gateway:
         async with gateway.subscribe_to_user_channel(user, "auditlog") as subscription:
             assert await gateway.publish_to_user_channel(user, "auditlog", message) == 1
-            assert await subscription.get_message(5) == message
+            assert await subscription.get_message(DEADLINE) == message
             await asyncio.to_thread(getattr(watched.primary, how))
             await asyncio.to_thread(watched.wait_for_fail_over, watched.replica)
-            while not isinstance(await subscription.get_message(20, gaps=True), Gap):
+            while not isinstance(await subscription.get_message(DEADLINE, gaps=True), Gap):
                 pass
             if how == "freeze":  # the old one takes itself for the primary when it wakes up
                 watched.primary.thaw()
             assert await gateway.publish_to_user_channel(user, "auditlog", message) == 1
-            assert await subscription.get_message(5) == message
+            assert await subscription.get_message(DEADLINE) == message
 
 
 def test_a_planned_fail_over_during_a_tail_loses_nothing(

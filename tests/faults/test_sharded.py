@@ -12,7 +12,7 @@ import redis
 from lykke_cli import Channel, RedisShardedGateway
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.redis.cluster import slot_of
-from tests.cli_process import LykkeProcess, run_lykke
+from tests.cli_process import DEADLINE, LykkeProcess, run_lykke
 from tests.faults.cluster import NODES, ClusterNode, RedisCluster
 from tests.faults.listener import listening
 from tests.faults.proxy import Proxy
@@ -244,7 +244,7 @@ async def test_users_on_every_shard_are_one_subscription(cluster: RedisCluster, 
             await subscription.add(map(Channel, later))
             messages = [(user, MESSAGE | {"n": str(user)}) for user in users]
             assert await gateway.publish_many("auditlog", messages) == [1] * len(users)
-            came = [await subscription.get_message(5) for _ in users]
+            came = [await subscription.get_message(DEADLINE) for _ in users]
             assert {str(m["n"]) for m in came if isinstance(m, dict)} == set(map(str, users))
             await subscription.remove(map(Channel, users[:5]))
             counts = await gateway.publish_many("auditlog", messages)
@@ -259,7 +259,7 @@ async def test_what_moved_is_published_where_it_is_now(cluster: RedisCluster, ur
         assert await gateway.publish_to_user_channel(user, "auditlog", MESSAGE) == 0
         async with gateway.subscribe_to_user_channel(user, "auditlog") as subscription:
             assert await gateway.publish_to_user_channel(user, "auditlog", MESSAGE) == 1
-            assert await subscription.get_message(5) == MESSAGE
+            assert await subscription.get_message(DEADLINE) == MESSAGE
 
 
 async def test_one_server_will_do(redis_server: RedisServer) -> None:
@@ -267,7 +267,7 @@ async def test_one_server_will_do(redis_server: RedisServer) -> None:
     async with RedisShardedGateway(f"{redis_server.url}?transport=sharded") as gateway:
         async with gateway.subscribe_to_user_channel(user, "auditlog") as subscription:
             assert await gateway.publish_to_user_channel(user, "auditlog", MESSAGE) == 1
-            assert await subscription.get_message(5) == MESSAGE
+            assert await subscription.get_message(DEADLINE) == MESSAGE
 
 
 def test_every_user_at_once_is_refused(redis_server: RedisServer) -> None:
