@@ -65,6 +65,14 @@ def make_gateway(
     return kind(settings.redis_url, health_interval=health_interval)
 
 
+def kept_by(settings: Settings) -> str | None:
+    """What keeps what is published, by a name that a place can have; None where nothing does."""
+    from lykke_cli.infrastructure.redis.urls import parse_redis_url
+
+    address = parse_redis_url(settings.redis_url)
+    return f"streams of {address.display}" if address.transport is Transport.STREAM else None
+
+
 def make_broadcasts(settings: Settings) -> "PubSubGatewayProtocol":
     """The gateway to Pub/Sub, whatever transport is set. Raises UsageMistake likewise."""
     from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
@@ -345,6 +353,7 @@ def follow(
     The servers are those of `redis_url` (REDIS_URL, LYKKE_TRANSPORT) and `database_url`
     (DATABASE_URL), or a `gateway` and a `history` of your own, which stay open. With `live_only`
     there is no database: `on_gap` is called with each time in which entries may have been missed.
+    By the transport stream it may have a place all the same, as the streams keep what came since.
     `on_status` is called with whatever happens: Connected, Disconnected, HistoryAway, HistoryRead,
     Notice. Both are logged too. The database is looked at every `reconcile_interval` seconds for
     entries that were not broadcast.
@@ -360,8 +369,11 @@ def follow(
     settings = Settings.without_profile(
         os.environ, redis_url=redis_url, database_url=database_url, needs_redis=gateway is None
     )
-    if live_only and any(given is not None for given in (place, since, last, history)):
-        raise UsageMistake("live_only goes without place, since, last and history.")
+    kept = kept_by(settings) if live_only and gateway is None else None
+    if live_only and any(given is not None for given in (since, last, history)):
+        raise UsageMistake("live_only goes without since, last and history.")
+    if live_only and place is not None and kept is None:
+        raise UsageMistake("live_only has a place only by the transport stream, without a gateway.")
     if not live_only and history is None and settings.database_url is None:
         raise UsageMistake(
             "follow() needs the database: set DATABASE_URL, or give database_url or a history; "
@@ -378,10 +390,12 @@ def follow(
             if truth is None and not live_only:
                 truth = await stack.enter_async_context(make_history(settings))
             store = None if isinstance(place, str) else place
-            if isinstance(place, str) and truth is not None:
+            if isinstance(place, str):
                 from lykke_cli.infrastructure.files.cursor_file import named_place
 
-                store = stack.enter_context(named_place(place, await truth.identify()))
+                kept_in = kept if truth is None else await truth.identify()
+                assert kept_in is not None
+                store = stack.enter_context(named_place(place, kept_in))
             yield Parts(used, truth, store)
 
     return Following(

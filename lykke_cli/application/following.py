@@ -18,7 +18,7 @@ from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.cursor_protocol import CursorStoreProtocol
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
-from lykke_cli.application.gateways.pubsub_protocol import Gap, PubSubGatewayProtocol
+from lykke_cli.application.gateways.pubsub_protocol import Gap, Kept, PubSubGatewayProtocol
 from lykke_cli.application.keeping import PlaceKeeper
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry
@@ -203,8 +203,9 @@ class Following:
         return event
 
     def _has_begun(self, event: Event) -> bool:
-        """Where there is a history, its first answer gives the place something to store."""
-        return isinstance(event, Print | Save if self._tail.has_history else Connected)
+        """There is a place to store: the first answer of a history, or of streams, gives one."""
+        has_place = self._tail.has_history or self._place.is_kept
+        return isinstance(event, Print | Save if has_place else Connected)
 
     def _note(self, moves: Iterable[Move]) -> None:
         for move in moves:
@@ -219,6 +220,8 @@ class Following:
                 logger.info("Following %s.", place)
             case Connected(followed=place) if self._tail.has_history:
                 logger.info("Following %s again; what came meanwhile is read.", place)
+            case Connected(gap=Gap(kept=Kept.ALL), followed=place):
+                logger.info("Following %s again; nothing is missing.", place)
             case Connected(gap=Gap() as gap, followed=place):
                 logger.warning(
                     "Following %s again; entries from %s to %s may be missing.",

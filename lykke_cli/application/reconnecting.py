@@ -17,7 +17,9 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     Channel,
     Deliveries,
     Gap,
+    Kept,
     MultiplexedSubscription,
+    Position,
     PubSubGatewayProtocol,
     in_words,
 )
@@ -33,7 +35,8 @@ class Reconnecting(Subscription):
     """Follows channels through one subscription after another that only raise.
 
     Each gap is logged, given to `on_gap` and delivered by `get_message(gaps=True)`; `next` tells
-    everything instead.
+    everything instead. With `goes_on` each subscription begins where the one before it ended, the
+    first at `position`, as far as what is published is kept.
     """
 
     def __init__(
@@ -43,10 +46,18 @@ class Reconnecting(Subscription):
         *,
         on_gap: Callable[[Gap], None] | None = None,
         backoff: Backoff | None = None,
+        goes_on: bool = False,
+        position: Position | None = None,
     ) -> None:
         super().__init__(gateway, channels)
         self._on_gap = on_gap
         self._backoff = backoff or Backoff()
+        self._goes_on = goes_on
+        self._begins_at = position
+        self._kept = Kept.NOTHING  # of what was published since the position before this connection
+        self._known_until = datetime.now(UTC)  # by that position
+        self.first_gap: Gap | None = None
+        """From the position to the first connection, where something may be missing."""
         self._current: MultiplexedSubscription | None = None  # or the last one, while there is none
         self._attempt: asyncio.Task[None] | None = None  # until `next` has told how it ended
         self._steady_from = 0.0  # by the loop's clock
@@ -67,6 +78,13 @@ class Reconnecting(Subscription):
     @property
     def node(self) -> str | None:
         return None if self._current is None else self._current.node
+
+    @property
+    def missing(self) -> str | None:
+        return None if self._current is None else self._current.missing
+
+    def _reached(self) -> Position | None:
+        return self._begins_at if self._current is None else self._current.position
 
     async def next(self) -> Deliveries | Gap | ServerUnavailable:
         """What happens next, in order; a cancelled call leaves everything as it was.
@@ -113,9 +131,14 @@ class Reconnecting(Subscription):
 
     async def _open(self) -> None:
         await self._connect()
+        if self._begins_at is not None and self._kept is Kept.SOME:
+            self.first_gap = Gap(self._known_until, self._connected_at, self._kept)
+            self._remember(self.first_gap)
 
     async def _take(self) -> Deliveries:
         match await self.next():
+            case Gap(kept=Kept.ALL):
+                logger.info("Subscribed to %s again; nothing is missing.", in_words(self._channels))
             case Gap() as gap:
                 self._report(gap)
             case SubscriptionLost() as error:
@@ -149,7 +172,7 @@ class Reconnecting(Subscription):
 
     async def _connect(self) -> None:
         before = self._channels if self._current is None else self._current.channels
-        subscription = self._gateway.subscribe_to_channels(self._channels & before, reconnect=False)
+        subscription = self._subscribe(self._channels & before)
         await subscription.__aenter__()
         try:
             while subscription.channels != self._channels:  # which have changed meanwhile
@@ -161,7 +184,16 @@ class Reconnecting(Subscription):
         self._connected_at = datetime.now(UTC)
         self._steady_from = asyncio.get_running_loop().time() + STEADY
         self._starvation.connected()
+        if self._goes_on and (position := self._reached()) is not None:
+            self._kept = Kept.ALL if subscription.missing is None else Kept.SOME
+            self._known_until = position.heard_at
         self._current = subscription
+
+    def _subscribe(self, channels: Set[Channel]) -> MultiplexedSubscription:
+        position = self._reached() if self._goes_on else None
+        if position is None:
+            return self._gateway.subscribe_to_channels(channels, reconnect=False)
+        return self._gateway.subscribe_after(channels, position, reconnect=False)
 
     async def _add_permitted(
         self, subscription: MultiplexedSubscription, channels: Set[Channel]
@@ -201,7 +233,9 @@ class Reconnecting(Subscription):
                     self._told = type(error)
                     return error
             else:
-                return Gap(self._lost_at, self._connected_at)
+                is_behind = self._kept is Kept.SOME and self._known_until < self._lost_at
+                started_at = self._known_until if is_behind else self._lost_at
+                return Gap(started_at, self._connected_at, self._kept)
 
     async def _try_again(self) -> None:
         if self._current is not None:
@@ -216,6 +250,11 @@ class Reconnecting(Subscription):
             gap.started_at.isoformat(timespec="milliseconds"),
             gap.ended_at.isoformat(timespec="milliseconds"),
         )
-        self._gap = gap if self._gap is None else Gap(self._gap.started_at, gap.ended_at)
+        self._remember(gap)
+
+    def _remember(self, gap: Gap) -> None:
+        """For whoever reads messages."""
+        before = self._gap
+        self._gap = gap if before is None else Gap(before.started_at, gap.ended_at, before.kept)
         if self._on_gap is not None:
             self._on_gap(gap)

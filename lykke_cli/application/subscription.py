@@ -13,6 +13,7 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     Channel,
     Deliveries,
     Gap,
+    Position,
     PubSubGatewayProtocol,
     Unreadable,
 )
@@ -37,6 +38,7 @@ class Subscription(ABC):
         self._turn = asyncio.Lock()
         self._ready = Deliveries()
         self._taken = 0  # of those, one by one
+        self._before: Position | None = None  # all of those
         self._gap: Gap | None = None  # since the latest that was given to a reader
 
     @abstractmethod
@@ -133,6 +135,18 @@ class Subscription(ABC):
     def node(self) -> str | None:
         return None
 
+    @property
+    def position(self) -> Position | None:
+        return self._before if self._taken < len(self._ready) else self._reached()
+
+    @property
+    def missing(self) -> str | None:
+        return None
+
+    def _reached(self) -> Position | None:
+        """Behind what `_take` has given; None where nothing is kept."""
+        return None
+
     async def add(self, channels: Iterable[Channel]) -> None:
         async with self._changing:
             self._check_open()
@@ -172,6 +186,7 @@ class Subscription(ABC):
             async with asyncio.timeout_at(deadline), self._turn:
                 while not self._is_ready(gaps):
                     self._check_open()
+                    self._before = self._reached()
                     self._ready, self._taken = await self._take(), 0
         except TimeoutError:
             return False

@@ -15,9 +15,7 @@ from collections.abc import (
     Set,
 )
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import replace
 from datetime import datetime
-from itertools import groupby
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -25,6 +23,7 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.batches import LiveBatch, live_arrivals
+from lykke_cli.application.beside import Beside, parts
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.ending import end
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
@@ -34,12 +33,12 @@ from lykke_cli.application.gateways.pubsub_protocol import (
     Channel,
     Deliveries,
     Gap,
+    Kept,
     PubSubGatewayProtocol,
     in_words,
 )
-from lykke_cli.application.live_only import LiveOnly
+from lykke_cli.application.live_only import LiveOnly, position_in
 from lykke_cli.application.merge import (
-    Action,
     Checkpoint,
     Merge,
     Print,
@@ -257,28 +256,10 @@ class _Reader:
             await self._tell(_Failed(error))
 
 
-class _Beside:
-    """What comes on channels of other types than the audit log's, beside it."""
-
-    def __init__(self, filters: Filters) -> None:
-        self._filters = replace(filters, any_message=True)
-        self._merge = LiveOnly()
-
-    def live(self, deliveries: Deliveries) -> list[Action]:
-        return self._merge.live(self._filters.select(live_arrivals(deliveries)))
-
-
-def _parts(deliveries: Deliveries) -> Iterator[tuple[bool, Deliveries]]:
-    """The deliveries in order, those on the audit log's channels apart from the others."""
-    mark, start = f"{AUDIT_LOG}:".encode(), 0
-    for is_log, part in groupby(deliveries.channels, lambda name: name.startswith(mark)):
-        end = start + len(list(part))
-        yield is_log, deliveries[start:end]
-        start = end
-
-
 class Tail:
     """Follows channels at their servers. Without a `history` gaps are only announced.
+
+    Where the server keeps what is published a Save says then up to where it was printed.
 
     Raises ServerUnavailable when a server cannot be reached at the start; later it tries again.
     """
@@ -295,7 +276,13 @@ class Tail:
         self._request = request
         self._reconciling = Reconciling(reconcile_interval, full_interval)
         self._channels = request.channels
-        self._link = Reconnecting(gateway, self._channels)
+        resume = request.resume
+        self._link = Reconnecting(
+            gateway,
+            self._channels,
+            goes_on=history is None,
+            position=None if history is not None else position_in(resume),
+        )
         self._opened = AsyncExitStack()
         self._begun: Iterator[Event] | None = None  # what is to be told first
         self._waiting: asyncio.Timeout | None = None  # for the link
@@ -303,11 +290,13 @@ class Tail:
         self._answers: asyncio.Queue[_Answer] = asyncio.Queue(QUEUE_LENGTH)
         self._has_begun = history is None  # where there is one, with its first snapshot
         self._has_connected = False  # as was told
-        self._merge: Merge | LiveOnly = LiveOnly()
-        self._beside = _Beside(request.filters) if request.is_mixed else None
+        self._merge: Merge | LiveOnly
+        self._beside = Beside(request.filters) if request.is_mixed else None
         self._reader: _Reader | None = None
-        if history is not None:
-            self._merge = merge = Merge(request.resume)
+        if history is None:
+            self._merge = LiveOnly(resume=resume)
+        else:
+            self._merge = merge = Merge(resume)
             self._reader = _Reader(history, merge, request, self._tell)
 
     @property
@@ -326,7 +315,7 @@ class Tail:
         if self._reader is not None:
             self._opened.push_async_callback(self._reader.stop)
         self._reconciling.begin(asyncio.get_running_loop().time())
-        self._begun = self._subscribed(None)
+        self._begun = self._begin()
         return self
 
     async def __aexit__(
@@ -386,13 +375,15 @@ class Tail:
         match happened:
             case Deliveries() if self._request.undecoded:
                 yield Print(LiveBatch(happened))
+                yield from self._reached()
             case Deliveries():
-                for is_log, part in _parts(happened) if self._beside else ((True, happened),):
+                for is_log, part in parts(happened) if self._beside else ((True, happened),):
                     if is_log:
                         wanted = self._request.filters.select(live_arrivals(part))
                         yield from self._carry_out(self._merge.live(wanted))
                     elif self._beside is not None:
                         yield from self._carry_out(self._beside.live(part))
+                yield from self._reached()
             case Gap():
                 yield from self._subscribed(happened)
             case SubscriptionLost():
@@ -402,6 +393,7 @@ class Tail:
                 yield Notice(str(happened))
             case ReadKind():
                 yield from self._carry_out(self._merge.tick(happened))
+                yield from self._reached()
             case HistoryChunk() | _Verified() | _Failed() if self._reader is not None:
                 if isinstance(happened, HistoryChunk) and not self._has_begun:
                     self._has_begun = True
@@ -414,10 +406,24 @@ class Tail:
                         if self._reader.was_near:
                             self._link.has_read(event.recovered)
 
+    def _begin(self) -> Iterator[Event]:
+        yield from self._subscribed(None)
+        if self._link.first_gap is not None:
+            yield from self._subscribed(self._link.first_gap)
+
     def _subscribed(self, gap: Gap | None) -> Iterator[Event]:
+        if gap is not None and gap.kept is Kept.SOME and isinstance(self._merge, LiveOnly):
+            self._merge.lost()
+            yield Notice(f"{self._link.missing}: entries may come again", may_repeat=True)
         if self._has_begun:
             yield self._connected(gap)
         yield from self._carry_out(self._merge.subscribed())
+        yield from self._reached()
+
+    def _reached(self) -> Iterator[Event]:
+        """Up to where it was printed, where there is no history that tells."""
+        if isinstance(self._merge, LiveOnly):
+            yield from self._carry_out(self._merge.reached(self._link.position))
 
     def _connected(self, gap: Gap | None) -> Connected:
         is_first, self._has_connected = not self._has_connected, True

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
+from lykke_cli.infrastructure.redis.stream_layout import PARTITIONS
 from tests.builders import entity, insert, wire
 from tests.cli_process import LykkeProcess, command, environment, run_lykke
 from tests.servers import PostgresServer, RedisServer, wait_until
+from tests.streams import fill, stream_entries
 
 
 def store(url: str, *entities: object) -> None:
@@ -371,3 +373,67 @@ def test_a_replay_in_front_of_a_reader_that_has_stopped_ends_when_it_is_told_to(
                 assert subscription.get_message(timeout=20)
             replay.send(signal.SIGINT)
             assert replay.process.wait(20) == 130
+
+
+def by_streams(server: RedisServer) -> dict[str, str]:
+    """Without a database."""
+    return {"REDIS_URL": server.url, "LYKKE_TRANSPORT": "stream"}
+
+
+def test_streams_are_gone_on_with_without_a_database(own_redis: RedisServer) -> None:
+    env, users = by_streams(own_redis), [uuid.uuid4(), uuid.uuid4()]
+    with own_redis.client() as client:
+        for arguments in (users[:1], users, ["--all"]):
+            with LykkeProcess("tail", *arguments, env=env) as tail:
+                tail.wait_for("following")
+                [first] = fill(client, stream_entries(1, users[0]), partitions=PARTITIONS)
+                assert tail.row()["id"] == first
+                tail.stop()
+            missed = fill(client, stream_entries(3, users[0]), partitions=PARTITIONS)
+            result = run_lykke("tail", *arguments, "--resume", "--count", 3, env=env)
+            assert [row["id"] for row in result.rows] == missed
+            assert "GAP" not in result.stderr
+            result = run_lykke("tail", *arguments, "--resume", "--timeout", "1s", env=env)
+            assert result.rows == []
+
+
+def test_a_killed_tail_of_streams_goes_on_from_what_is_stored(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    env, user = by_streams(own_redis), uuid.uuid4()
+    with own_redis.client() as client:
+        with LykkeProcess("tail", user, "--resume", env=env) as tail:
+            tail.wait_for("no place is stored yet")
+            tail.wait_for("following")
+            wait_until(lambda: b"heard_at" in stored(tmp_path), "the place is stored")
+            # Leaving the block is kill -9.
+        missed = fill(client, stream_entries(3, user), partitions=PARTITIONS)
+    result = run_lykke("tail", user, "--resume", "--count", 3, env=env)
+    assert [row["id"] for row in result.rows] == missed
+
+
+def test_a_channel_without_a_history_is_gone_on_with_by_streams(
+    own_redis: RedisServer, sqlite_url: str
+) -> None:
+    env, user = by_streams(own_redis) | {"DATABASE_URL": sqlite_url}, uuid.uuid4()
+    arguments = ("tail", user, "--channel", "notification")
+    assert run_lykke(*arguments, "--timeout", "1s", env=env).status == 0
+    run_lykke("publish", user, "--channel", "notification", "--data", '{"n":1}', env=env)
+    result = run_lykke(*arguments, "--resume", "--count", 1, env=env)
+    assert result.rows == [{"n": 1}]
+
+
+def test_what_the_streams_have_lost_meanwhile_is_a_gap(own_redis: RedisServer) -> None:
+    env, user = by_streams(own_redis), uuid.uuid4()
+    arguments = ("tail", user, "--resume")
+    with own_redis.client() as client:
+        fill(client, stream_entries(2, user), partitions=PARTITIONS)
+        assert run_lykke(*arguments, "--timeout", "1s", env=env).rows == []
+        client.flushall()
+        [kept] = fill(client, stream_entries(1, user), partitions=PARTITIONS)
+    result = run_lykke(*arguments, "--count", 1, env=env)
+    assert [row["id"] for row in result.rows] == [kept]
+    assert "no longer has all that came since it was read: entries may come again" in result.stderr
+    assert result.stderr.count("GAP from") == 2  # and again at the end
+    again = run_lykke(*arguments, "--timeout", "1s", env=env)
+    assert again.rows == [] and "GAP" not in again.stderr

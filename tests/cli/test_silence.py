@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
-from lykke_cli.cli.runs.silence import LIVE_ONLY
+from lykke_cli.cli.runs.silence import KEPT_IN_STREAMS, LIVE_ONLY
 from tests.builders import entity, insert
 from tests.cli_process import LykkeProcess, run_lykke
 
@@ -100,3 +100,12 @@ def test_tail_without_a_database(redis_url: str) -> None:
     assert f"\nlykke: {LIVE_ONLY}\n" in run_lykke(*arguments, env=env).stderr
     for meant in ("--live-only", "-q", "--channel=notification"):
         assert "live only" not in run_lykke(*arguments, meant, env=env).stderr
+
+
+@pytest.mark.parametrize("command", ["tail", "expect"])
+def test_streams_without_a_database(redis_url: str, command: str) -> None:
+    arguments = (command, USER, "--timeout", "0.2s", "--transport", "stream")
+    none = ("--none",) if command == "expect" else ()
+    told = run_lykke(*arguments, *none, env={"REDIS_URL": redis_url}).stderr
+    assert f"\nlykke: {KEPT_IN_STREAMS}\n" in told
+    assert LIVE_ONLY not in told

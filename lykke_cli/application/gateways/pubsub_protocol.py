@@ -6,6 +6,7 @@ any is built on it in `tail.py`, with the database beside it.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from datetime import datetime
+from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, overload
 from uuid import UUID
@@ -13,6 +14,8 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.channel_types import AUDIT_LOG
+from lykke_cli.application.errors import UsageMistake
+from lykke_cli.application.stream_ids import StreamId
 
 MOST_NAMED = 3  # channels, where all of them are told of
 
@@ -50,6 +53,14 @@ class Unreadable(msgspec.Struct, frozen=True):
     """Why it could not be read, in a few words."""
 
 
+class Kept(Enum):
+    """How much of what was published in a gap comes all the same."""
+
+    NOTHING = auto()
+    SOME = auto()
+    ALL = auto()
+
+
 class Gap(msgspec.Struct, frozen=True):
     """A time without a connection, in which messages may have been lost."""
 
@@ -57,6 +68,17 @@ class Gap(msgspec.Struct, frozen=True):
     """When the server was last heard of before the loss, UTC."""
     ended_at: datetime
     """When the server confirmed the subscription again, UTC."""
+    kept: Kept = Kept.NOTHING
+    """What the server keeps of it, where it keeps what is published, and comes now."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Up to where the streams of a subscription were read: plain data, that can be stored."""
+
+    ids: dict[str, StreamId]
+    """The last entry of each that was handed out, whether or not it was wanted."""
+    heard_at: datetime
+    """Up to when it is known that there was none after them, UTC."""
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -160,6 +182,22 @@ class MultiplexedSubscription(PubSubSubscription, Protocol):
         """Which of several servers it is connected to; None where there is but one."""
         ...
 
+    @property
+    def position(self) -> Position | None:
+        """Behind what it has handed out, also when it is closed; None where nothing is kept.
+
+        Of what comes together `get_message` has handed out nothing before it has handed out all.
+        """
+        ...
+
+    @property
+    def missing(self) -> str | None:
+        """Why some of what was published since the position it began with may not come, in words.
+
+        None where all of it comes, or it began with none.
+        """
+        ...
+
     async def add(self, channels: Iterable[Channel]) -> None:
         """Follow these too; returns when the server has confirmed each of them.
 
@@ -226,6 +264,22 @@ class PubSubGatewayProtocol(Protocol):
     ) -> MultiplexedSubscription:
         """The same for several channels at once, or for none as yet."""
         ...
+
+    def subscribe_after(
+        self,
+        channels: Iterable[Channel],
+        position: Position | None,
+        *,
+        reconnect: bool = True,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> MultiplexedSubscription:
+        """The same, going on behind the `position` of an earlier one; None begins now.
+
+        What was published since comes first, as far as it is kept. With `reconnect` it goes on so
+        after a lost connection, too: there is a Gap only where something may be missing. Raises
+        UsageMistake where nothing is kept, as by Pub/Sub.
+        """
+        raise UsageMistake("Pub/Sub keeps nothing to go on with: that is for the transport stream.")
 
     async def close(self) -> None:
         """Close every connection; closing twice is harmless."""

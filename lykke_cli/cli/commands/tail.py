@@ -7,6 +7,7 @@ from typing import Annotated
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.runs.users import ids_of
+from lykke_cli.infrastructure.configuration.transport import Transport, transport_named
 from lykke_cli.infrastructure.files import recent
 
 LEADING = ("--since", "--last", "--activity-type", "--grep", "--output")
@@ -150,9 +151,11 @@ def tail(
     options.require_users(users, all_users=all_users)
     has_database = settings.database_url is not None
     has_history = bridge is not None or (not live_only and has_log and has_database)
-    begins = since is not None or last is not None or resume or cursor is not None
-    if (begins or not follow) and not has_history:
-        raise UsageMistake(_why_no_history(None if live_only else types))
+    is_kept = transport_named(settings.redis_url) == Transport.STREAM
+    begins = since is not None or last is not None or cursor is not None
+    if not has_history and (begins or not follow or (resume and not is_kept)):
+        why = _why_no_history(None if live_only else types)
+        raise UsageMistake(f"{why} {_IN_STREAMS}" if resume and not is_kept else why)
     if resume and (since is not None or last is not None):
         raise UsageMistake("--resume goes on where the last run ended: leave --since and -n out.")
     options.require_no_start(
@@ -164,7 +167,7 @@ def tail(
             "--to-file": to_file is not None,
         },
     )
-    if not follow and not begins and to_file is None:
+    if not (follow or begins or resume) and to_file is None:
         raise UsageMistake("--no-follow ends with history: say which by --since, -n or --resume.")
     if to_file is not None:
         options.require_ndjson(output, columns, template)
@@ -236,6 +239,9 @@ _INSTEAD = {
     "--live-only": "a bridge has a history; leave it out",
     "--cursor": "it is opened here, and what came since is read from the database",
 }
+
+
+_IN_STREAMS = "Without a database --resume goes with --transport stream, which keeps messages."
 
 
 def _why_no_history(channels: Sequence[str] | None) -> str:

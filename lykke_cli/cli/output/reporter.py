@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 
 from lykke_cli.application.batches import as_batch
+from lykke_cli.application.gateways.pubsub_protocol import Kept
 from lykke_cli.application.messages import Arrival, Entry
 from lykke_cli.application.tail import Connected, Disconnected, Event, HistoryRead, Status
 from lykke_cli.cli.output.clock import Clock, length
 from lykke_cli.cli.output.palette import BOLD, PLAIN, Color, painted
 from lykke_cli.cli.output.sanitize import visible
-from lykke_cli.cli.output.scene import Line, Scene, Step, Tick, Tone
+from lykke_cli.cli.output.scene import Line, Scene, Step, Tick, Tone, loss_in_words
 from lykke_cli.cli.output.standard_streams import until_said
 from lykke_cli.cli.output.terminal import CLEAR_LINE, Terminal
 from lykke_cli.infrastructure.files import recent
@@ -72,7 +73,7 @@ class Reporter:
         self.recovered = 0
         self._breaks = 0
         self._gaps = 0
-        self._lost: list[str] = []  # the spans of those that nothing fills
+        self._lost: list[str] = []  # those that nothing fills, in words
         self._lag: float | None = None
         self.paused: str | None = None
         """How it stands while nothing is printed for a pause."""
@@ -147,10 +148,10 @@ class Reporter:
             case Connected(channel, gap, node):
                 self._channel, self._node = channel, node
                 self._connected_at = datetime.now(UTC)
-                if gap is not None and not self._with_history:
+                if gap is not None and not self._with_history and gap.kept is not Kept.ALL:
                     self._gaps += 1
                     span = self.clock.span(gap.started_at, gap.ended_at)
-                    self._lost = [*self._lost, span][-MOST_GAPS:]
+                    self._lost = [*self._lost, loss_in_words(span, gap.kept)][-MOST_GAPS:]
             case Disconnected(_, since):
                 self._breaks += 1
                 self._connected_at, self._lost_at = None, since
@@ -185,8 +186,8 @@ class Reporter:
     def _tell_gaps_again(self) -> None:
         if earlier := self._gaps - len(self._lost):
             self.line(f"GAP: {earlier} earlier ones were told as they came")
-        for span in self._lost:
-            self.line(f"GAP from {span}: messages published in it are lost")
+        for lost in self._lost:
+            self.line(lost)
 
     def clear(self) -> None:
         """Take the status line away, before something else is written."""

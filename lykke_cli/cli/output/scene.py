@@ -16,7 +16,7 @@ from enum import Enum, auto
 import msgspec
 
 from lykke_cli.application.batches import as_batch
-from lykke_cli.application.gateways.pubsub_protocol import Gap
+from lykke_cli.application.gateways.pubsub_protocol import Gap, Kept
 from lykke_cli.application.merge import Print
 from lykke_cli.application.tail import (
     Connected,
@@ -146,12 +146,13 @@ class Scene:
             if self._warning is not None:
                 yield Line(self._warning)
         elif not self._with_history:
+            again = "" if self._outage is None else "connected again; "
             self._outage = None
-            yield Line(
-                f"connected again; GAP from {self._span(gap)}: messages published in it are lost "
-                "(with a database they would be read from there)",
-                Tone.BAD,
-            )
+            if gap.kept is Kept.ALL:
+                yield Line(f"{again}the streams have kept what was missed", Tone.GOOD)
+            else:
+                lost = loss_in_words(self._span(gap), gap.kept)
+                yield Line(f"{again}{lost} ({_IN_DATABASE})", Tone.BAD)
         else:
             self._outage = outage = self._outage or _Outage(gap.started_at, now)
             outage.gap, outage.hold_until = gap, now + HOLD_TIME
@@ -228,6 +229,16 @@ class Scene:
 
     def _span(self, gap: Gap) -> str:
         return self._clock.span(gap.started_at, gap.ended_at)
+
+
+def loss_in_words(span: str, kept: Kept) -> str:
+    """A gap that nothing fills, or not all of it."""
+    if kept is Kept.NOTHING:
+        return f"GAP from {span}: messages published in it are lost"
+    return f"GAP from {span}: of the messages published in it some may be lost"
+
+
+_IN_DATABASE = "with a database they would be read from there"
 
 
 def _recovered(event: Event) -> int:

@@ -12,6 +12,7 @@ from lykke_cli.cli.output.renderers import NdjsonRenderer, Renderer
 from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.infrastructure.files.entry_file import EntryFile
+from lykke_cli.infrastructure.files.written_entries import WrittenIds
 
 
 class Sink(Protocol):
@@ -32,6 +33,10 @@ class Sink(Protocol):
 
     def caught_up(self) -> None:
         """Everything that was committed before now has been written."""
+        ...
+
+    async def read_back(self) -> WrittenIds | None:
+        """What was ever written there; None where that cannot be told."""
         ...
 
     async def close(self) -> None: ...
@@ -59,6 +64,9 @@ class NoSink:
 
     def caught_up(self) -> None:
         pass
+
+    async def read_back(self) -> WrittenIds | None:
+        return None
 
     async def close(self) -> None:
         pass
@@ -114,6 +122,9 @@ class StdoutSink:
     def caught_up(self) -> None:
         pass
 
+    async def read_back(self) -> WrittenIds | None:
+        return None
+
     async def close(self) -> None:
         if self._begun:
             await self._emit(self.renderer.footer())
@@ -159,6 +170,9 @@ class FileSink:
     def caught_up(self) -> None:
         """From now on the place knows every entry in the file."""
         self._file.is_compared = True
+
+    async def read_back(self) -> WrittenIds:
+        return await self._file.read_back()
 
     async def close(self) -> None:
         self._file.close()

@@ -24,7 +24,7 @@ from lykke_cli.cli.output.sanitize import visible
 from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.child import CannotRun, Child, running
-from lykke_cli.cli.runs.silence import LIVE_ONLY, probable_mistakes
+from lykke_cli.cli.runs.silence import probable_mistakes, without_database
 from lykke_cli.infrastructure.configuration.settings import Settings
 
 RECONCILE_INTERVAL = 0.5  # seconds: a broadcast that was lost is not waited for long
@@ -121,7 +121,7 @@ class Expecting:
     async def _tell_mistakes(self) -> None:
         """Before the command runs, whose entries would hide them."""
         if self.is_gap_unexpected:
-            self._line(LIVE_ONLY)
+            self._line(without_database(self.settings))
         if not self.has_history or self.quiet:
             return
         with suppress(TimeoutError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
-from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
+from lykke_cli.application.gateways.pubsub_protocol import Kept, PubSubGatewayProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
 from lykke_cli.application.tail import Connected, Event, HistoryAway, HistoryRead
@@ -143,9 +143,11 @@ class Follower:
                 self._keeper.caught_up()
                 self._is_caught_up = not goes_on
                 self._wait_for_more()
-            case Connected():
+            case Connected(gap=gap):
                 await self._reporter.step_aside()
                 await self._sink.begin()
+                if gap is not None and gap.kept is Kept.SOME:
+                    await self._keeper.compare()
                 self._is_caught_up = not self._tail.has_history
                 if self._is_caught_up:
                     self._wait_for_more()

@@ -74,6 +74,10 @@ class Keeper(PlaceKeeper):
         """Everything that was committed before now has been written."""
         self._sink.caught_up()
 
+    async def compare(self) -> None:
+        """Whatever was written may come again: it is not written twice, where that can be told."""
+        self._written = await self._sink.read_back() or self._written
+
     def _is_written(self, arrival: Arrival) -> bool:
         if self._written is None or not isinstance(arrival.message, Entry | UnreadableEntry):
             return False

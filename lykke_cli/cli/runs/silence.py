@@ -7,7 +7,7 @@ from uuid import UUID
 
 from lykke_cli.application.filters import Filters, has_patterns
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol, Selection
-from lykke_cli.bootstrap import make_history, make_statistics
+from lykke_cli.bootstrap import kept_by, make_history, make_statistics
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import Settings
 
@@ -15,7 +15,16 @@ LIVE_ONLY = (
     "live only: what is published while the connection is down is lost (with a database it would "
     "be read from there)"
 )
+KEPT_IN_STREAMS = (
+    "no database: what is trimmed from the streams before it is read is lost (with one it would be "
+    "read from there)"
+)
 MOST_TYPES = 1_000  # that a name is compared with
+
+
+def without_database(settings: Settings) -> str:
+    """What the person may not know who has named none."""
+    return LIVE_ONLY if kept_by(settings) is None else KEPT_IN_STREAMS
 
 
 async def probable_mistakes(

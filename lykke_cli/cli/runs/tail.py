@@ -10,7 +10,7 @@ import msgspec
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.place import NoPlace, Place
 from lykke_cli.application.tail import Tail, TailRequest
-from lykke_cli.bootstrap import make_gateway, make_history
+from lykke_cli.bootstrap import kept_by, make_gateway, make_history
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.sink import Sink, StdoutSink
@@ -18,7 +18,7 @@ from lykke_cli.cli.output.terminal import Output, Terminal
 from lykke_cli.cli.runs.emails import Emails
 from lykke_cli.cli.runs.follow import Follower, TailProtocol
 from lykke_cli.cli.runs.keeping import Keeper, open_file
-from lykke_cli.cli.runs.silence import LIVE_ONLY, probable_mistakes
+from lykke_cli.cli.runs.silence import probable_mistakes, without_database
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.files import recent
 from lykke_cli.infrastructure.files.cursor_file import CursorFile
@@ -30,7 +30,10 @@ SINCE_UNUSED = "going on from the stored place; --since and -n are for the first
 
 @dataclass(frozen=True, kw_only=True)
 class Tailing:
-    """With `resume` or a `file` it goes on from the stored place; with a history it keeps one."""
+    """With `resume` or a `file` it goes on from the stored place.
+
+    It keeps one with a history, else where what is published is kept.
+    """
 
     settings: Settings
     request: TailRequest
@@ -59,7 +62,7 @@ class Tailing:
             quiet=self.printing.quiet,
             with_history=self.has_history,
             zone=self.printing.zone,
-            warning=LIVE_ONLY if self.is_gap_unexpected else None,
+            warning=without_database(self.settings) if self.is_gap_unexpected else None,
             apart=self.file is not None,
         )
 
@@ -72,13 +75,24 @@ class Tailing:
         gateway = make_gateway(self.settings, health_interval=self.health_interval)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(gateway.close)
-            history = None
+            history, identify = None, self._identify_streams()
             if self.has_history:
                 history = await stack.enter_async_context(make_history(self.settings))
-            identify = None if history is None else history.identify
+                identify = history.identify
             request, sink, keeper = await self._open_output(stack, identify)
             tail = Tail(gateway, history, request, reconcile_interval=self.reconcile)
             await self._follow(tail, sink, keeper, gateway if self.ack else None)
+
+    def _identify_streams(self) -> Callable[[], Awaitable[str]] | None:
+        """What names them; None where what is published is not kept."""
+        name = kept_by(self.settings)
+        if name is None:
+            return None
+
+        async def identify() -> str:
+            return name
+
+        return identify
 
     async def _follow(
         self,
@@ -155,16 +169,19 @@ class Tailing:
             sink, checkpoint, written = await open_file(self.file, place, checkpoint, tell)
         goes_on = checkpoint is not None and checkpoint.cursor is not None
         begins_now = request.since is None and request.last is None
+        if not (goes_on or self.has_history):
+            sink.caught_up()  # what was ever published before now does not come
         if goes_on and not begins_now:
             tell(SINCE_UNUSED)
         if self.resume and not goes_on:
             tell("no place is stored yet: following from now on")
         elif written is not None and begins_now and not goes_on:
-            tell("following from now on; --since fills in what came after the last of them")
+            fills = "; --since fills in what came after the last of them"
+            tell(f"following from now on{fills if self.has_history else ''}")
         undecoded = (
             self.printing.output is Output.RAW
             and self.file is None
-            and not self.has_history
+            and not place.is_kept
             and request.filters.selects_all
         )
         request = msgspec.structs.replace(request, resume=checkpoint, undecoded=undecoded)

@@ -2,22 +2,30 @@
 
 The streams of a channel type are few, and users are spread among them (`stream_layout.py`): who
 follows one user reads the stream that the user is in, who follows every user reads them all. A
-subscription begins behind the last entry. What it cannot have got is a lost connection like any
-other: entries that were trimmed before they were read, and a stream that was deleted, or went back
-in a fail-over. (https://redis.io/docs/latest/develop/data-types/streams/)
+subscription begins behind the last entry, or where an earlier one ended. What it cannot have got is
+a lost connection like any other: entries that were trimmed before they were read, and a stream that
+was deleted, or went back in a fail-over. (https://redis.io/docs/latest/develop/data-types/streams/)
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from lykke_cli.application.ending import end
 from lykke_cli.application.errors import ServerUnavailable, SubscriptionLost
-from lykke_cli.application.gateways.pubsub_protocol import Channel, Deliveries
-from lykke_cli.application.stream_ids import NO_ID, StreamId
+from lykke_cli.application.gateways.pubsub_protocol import (
+    Channel,
+    Deliveries,
+    Gap,
+    MultiplexedSubscription,
+    Position,
+)
+from lykke_cli.application.going_on import Starts
+from lykke_cli.application.reconnecting import Reconnecting
+from lykke_cli.application.stream_ids import StreamId
 from lykke_cli.application.subscription import Subscription
 from lykke_cli.infrastructure.configuration.transport import Transport
 from lykke_cli.infrastructure.gateways.redis_pubsub import (
@@ -37,11 +45,18 @@ from lykke_cli.infrastructure.redis.stream_layout import (
     stream_name,
     stream_names,
 )
+from lykke_cli.infrastructure.redis.stream_reads import (
+    AT_ONCE,
+    BLOCK,
+    check_ends,
+    find_starts,
+    message_of,
+    read,
+)
+from lykke_cli.infrastructure.redis.urls import Cluster
 from lykke_cli.infrastructure.redis.wire import Command, Wire, refused
 
-BLOCK = 1.0  # seconds for which the server waits for entries
-LOOK_INTERVAL = 5.0  # seconds in which nothing comes, after which the streams are looked at
-AT_ONCE = 1_000  # entries of each stream that are read together
+LOOK_INTERVAL = 5.0  # seconds after which the streams are looked at: do they lack what was read?
 MOST_WAITING = 2  # batches, after which nothing is read
 MOST_MOVES = 5  # times that a server may send us elsewhere
 MOVE_PAUSE = 0.1  # seconds before it is tried again
@@ -65,6 +80,7 @@ class RedisStreamGateway(RedisPubSubGateway):
         super().__init__(url, connect_timeout=connect_timeout, health_interval=health_interval)
         assert self._address is not None
         self.health_interval = self._health_interval
+        self.in_cluster = isinstance(self._address.among, Cluster)
         self._nodes = Nodes(self._address, timeout=self._connect_timeout)
         self._partitions: dict[str, int] = {}
         self._wires: dict[object, Wire] = {}
@@ -73,7 +89,25 @@ class RedisStreamGateway(RedisPubSubGateway):
         """What is at work for subscriptions."""
 
     def _once(self, channels: Iterable[Channel]) -> Subscription:
-        return StreamSubscription(self, channels)
+        return StreamSubscription(self, channels, None)
+
+    def subscribe_after(
+        self,
+        channels: Iterable[Channel],
+        position: Position | None,
+        *,
+        reconnect: bool = True,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> MultiplexedSubscription:
+        subscription: Subscription
+        if reconnect:
+            subscription = Reconnecting(
+                self, channels, on_gap=on_gap, goes_on=True, position=position
+            )
+        else:
+            subscription = StreamSubscription(self, channels, position)
+        self._subscriptions.add(subscription)
+        return subscription
 
     async def close(self) -> None:
         await super().close()
@@ -108,17 +142,24 @@ class RedisStreamGateway(RedisPubSubGateway):
         with self._translated():
             return await self._nodes.by_node(streams)
 
-    async def open_at_ends(self, streams: Sequence[str]) -> tuple[Wire, dict[str, StreamId]]:
-        """A connection to the server of these, and their last ids; raises ServerUnavailable."""
+    async def open_streams(
+        self, streams: Sequence[str], after: Position | None
+    ) -> tuple[Wire, Starts]:
+        """A connection to the server of these, and behind which entries to read them.
+
+        Raises ServerUnavailable.
+        """
         self._check_open()
+        wire: Wire | None = None
         with self._translated():
-            wire = await self._nodes.open(streams[0])
             try:
+                wire = await self._nodes.open(streams[0])
                 async with asyncio.timeout(self._connect_timeout):
-                    return wire, await _ends(wire, streams)
+                    return wire, await find_starts(wire, streams, after)
             except BaseException:
                 self._nodes.forget()
-                await wire.close()
+                if wire is not None:
+                    await wire.close()
                 raise
 
     def _loss(self, error: OSError | Refused, since: datetime) -> SubscriptionLost:
@@ -179,7 +220,10 @@ class RedisStreamGateway(RedisPubSubGateway):
                 ):
                     await self._hear()
                     wire = self._wires.get(node)
-                    if wire is None or not wire.is_open:
+                    if wire is not None and not wire.is_open:
+                        await wire.close()
+                        wire = None
+                    if wire is None:
                         wire = self._wires[node] = await self._nodes.open(streams[0])
                     is_sent = True
                     answers = await wire.ask(commands)
@@ -199,22 +243,35 @@ class RedisStreamGateway(RedisPubSubGateway):
 class StreamSubscription(Subscription):
     """Reads on a connection to each server that has some of the streams; what breaks is raised."""
 
-    def __init__(self, gateway: RedisStreamGateway, channels: Iterable[Channel]) -> None:
+    def __init__(
+        self, gateway: RedisStreamGateway, channels: Iterable[Channel], after: Position | None
+    ) -> None:
         super().__init__(gateway, channels)
         self._redis = gateway
+        self._after = after
         self._reading = _Reading(gateway)
+
+    @property
+    def missing(self) -> str | None:
+        return self._reading.missing
+
+    def _reached(self) -> Position | None:
+        return self._reading.position
 
     async def _open(self) -> None:
         try:
-            await self._follow(self._channels)
+            await self._read(self._channels, self._after)
         except BaseException:
             await self._release()
             raise
 
     async def _follow(self, channels: Set[Channel]) -> None:
+        await self._read(channels, None)
+
+    async def _read(self, channels: Set[Channel], after: Position | None) -> None:
         self._reading.want(self._channels)
         streams = await self._redis.streams_of(channels)
-        await self._reading.follow(streams)
+        await self._reading.follow(streams, after)
         if self._reading.loss is not None:
             raise self._reading.loss
 
@@ -229,6 +286,14 @@ class StreamSubscription(Subscription):
         await self._reading.close()
 
 
+class _Batch(NamedTuple):
+    """What was read together; when it is taken, the streams are at `ids`."""
+
+    deliveries: Deliveries
+    ids: dict[str, StreamId]
+    known: dict[object, datetime]
+
+
 class _Reading:
     """What a subscription has at work: it does not keep one that was forgotten."""
 
@@ -236,13 +301,26 @@ class _Reading:
         self._redis = gateway
         self._positions: dict[object, dict[str, StreamId]] = {}
         """Up to where the streams of each server were read."""
+        self._ids: dict[str, StreamId] = {}
+        """Up to where they were taken."""
+        self._known: dict[object, datetime] = {}
+        """Up to when that is all that each server had, as far as was looked."""
         self._wires: list[Wire] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._users: dict[str, set[bytes] | None] = {}
         """Whose messages are wanted, of each channel type; None: everybody's."""
-        self._batches: deque[Deliveries] = deque()
+        self._batches: deque[_Batch] = deque()
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self.loss: SubscriptionLost | None = None
+        self.missing: str | None = None
+        """Why there may have been more than what is read from the start on."""
+
+    @property
+    def position(self) -> Position | None:
+        """Up to where it was taken; None before there is any stream."""
+        if not self._ids:
+            return None
+        return Position(dict(self._ids), min(self._known.values()))
 
     def want(self, channels: Iterable[Channel]) -> None:
         """Pass on what comes on these."""
@@ -254,25 +332,33 @@ class _Reading:
                 users.add(str(channel.user_id).encode())
         self._users = wanted
 
-    async def follow(self, streams: Set[str]) -> None:
-        """Read these too, from behind their last entries; raises ServerUnavailable."""
-        known = {name for positions in self._positions.values() for name in positions}
-        for node, names in (await self._redis.by_node(streams - known)).items():
-            wire, ends = await self._redis.open_at_ends(names)
+    async def follow(self, streams: Set[str], after: Position | None) -> None:
+        """Read these too, from there on, or behind their last entries.
+
+        Raises ServerUnavailable.
+        """
+        for node, names in (await self._redis.by_node(streams - self._ids.keys())).items():
+            wire, starts = await self._redis.open_streams(names, after)
+            self._ids |= starts.ids
+            self.missing = self.missing or starts.missing
             if node in self._positions:
-                self._positions[node] |= ends
+                self._positions[node] |= starts.ids
                 await wire.close()
             else:
-                self._positions[node] = ends
+                self._positions[node] = starts.ids
+                self._known[node] = datetime.now(UTC) if after is None else after.heard_at
                 self._wires.append(wire)
-                self._tasks.add(asyncio.create_task(self._work(wire, ends)))
+                self._tasks.add(asyncio.create_task(self._work(wire, node)))
                 self._redis.readings.add(self)
 
     async def take(self) -> Deliveries:
         """What came next; none where it was closed meanwhile. Raises SubscriptionLost."""
         if self._batches:
             self._room.set()
-            return self._batches.popleft()
+            batch = self._batches.popleft()
+            self._ids |= batch.ids
+            self._known |= batch.known
+            return batch.deliveries
         if self.loss is not None:
             raise self.loss
         self._news.clear()
@@ -290,84 +376,48 @@ class _Reading:
             for wire in wires:
                 await wire.close()
 
-    async def _work(self, wire: Wire, positions: dict[str, StreamId]) -> None:
-        """Read on from the positions, which are moved, and may become more."""
-        loop, heard = asyncio.get_running_loop(), datetime.now(UTC)
-        looked_at = loop.time()
+    async def _work(self, wire: Wire, node: object) -> None:
+        """Read on from the positions there, which are moved, and may become more."""
+        loop, positions = asyncio.get_running_loop(), self._positions[node]
+        looked_at, heard = loop.time(), datetime.now(UTC)
         try:
             while True:
+                known = dict[object, datetime]()
                 async with asyncio.timeout(BLOCK + self._redis.health_interval):
-                    entries = await _read(wire, positions)
+                    entries = await read(wire, positions, in_cluster=self._redis.in_cluster)
+                    heard = datetime.now(UTC)
                     if loop.time() - looked_at >= LOOK_INTERVAL:
                         looked_at = loop.time()
-                        await _check_ends(wire, positions)
-                heard = datetime.now(UTC)
-                await self._pass_on(entries)
+                        await check_ends(wire, positions)
+                        if all(len(found) < AT_ONCE for _, found in entries):
+                            known[node] = heard
+                await self._pass_on(entries, known)
         except (OSError, Refused) as error:
             self.loss = self._redis._loss(error, heard)
             self._news.set()
 
-    async def _pass_on(self, entries: Sequence[tuple[str, Sequence[Any]]]) -> None:
-        channels, payloads = list[bytes](), list[bytes]()
+    async def _pass_on(
+        self, entries: Sequence[tuple[str, Sequence[Any]]], known: dict[object, datetime]
+    ) -> None:
+        channels, payloads, ids = list[bytes](), list[bytes](), dict[str, StreamId]()
         for stream, found in entries:
             channel_type = stream.rpartition(":")[0]
             users = self._users.get(channel_type, set())
+            ids[stream] = StreamId.parse(found[-1][0])
             for _, fields in found:
-                user, payload = _message(fields)
+                user, payload = message_of(fields)
                 if user is not None and (users is None or user in users):
                     channels.append(channel_type.encode() + b":" + user)
                     payloads.append(payload)
-        if payloads:
-            self._batches.append(Deliveries(channels, payloads))
+        if payloads or (ids and self._batches):
+            self._batches.append(_Batch(Deliveries(channels, payloads), ids, known))
             self._news.set()
+        elif not self._batches:  # nobody need wake for it
+            self._ids |= ids
+            self._known |= known
         while len(self._batches) >= MOST_WAITING:
             self._room.clear()
             await self._room.wait()
-
-
-async def _read(wire: Wire, positions: dict[str, StreamId]) -> Sequence[tuple[str, Sequence[Any]]]:
-    """The next entries of each stream; raises ConnectionError where some before them are gone."""
-    names = list(positions)
-    ids = [str(positions[name]) for name in names]
-    options = ("COUNT", AT_ONCE, "BLOCK", int(BLOCK * 1000))
-    [answer] = await wire.ask([("XREAD", *options, "STREAMS", *names, *ids)])
-    refused([answer])
-    found = [(name.decode(), entries) for name, entries in answer or ()]
-    begun = [name for name, _ in found if positions[name] != NO_ID]
-    before = await wire.ask(
-        [("XRANGE", name, "-", str(positions[name]), "COUNT", 1) for name in begun]
-    )
-    refused(before)
-    for name, oldest in zip(begun, before, strict=True):
-        if not oldest:  # trimmed from the front: what came next may be gone, too
-            raise ConnectionError(f"entries of {name} were removed before they were read")
-    for name, entries in found:
-        positions[name] = StreamId.parse(entries[-1][0])
-    return found
-
-
-async def _check_ends(wire: Wire, positions: Mapping[str, StreamId]) -> None:
-    for name, end_id in (await _ends(wire, list(positions))).items():
-        if end_id < positions[name]:
-            raise ConnectionError(f"{name} was deleted, or has lost its last entries")
-
-
-async def _ends(wire: Wire, names: Sequence[str]) -> dict[str, StreamId]:
-    """The last id in each stream."""
-    answers = await wire.ask([("XREVRANGE", name, "+", "-", "COUNT", 1) for name in names])
-    refused(answers)
-    return {
-        name: StreamId.parse(newest[0][0]) if newest else NO_ID
-        for name, newest in zip(names, answers, strict=True)
-    }
-
-
-def _message(fields: Any) -> tuple[bytes | None, bytes]:
-    """The user and the message of an entry, which may be anybody's; None where it is not ours."""
-    if not isinstance(fields, list):
-        return None, b""
-    values = dict(zip(fields[::2], fields[1::2], strict=False))
-    return values.get(USER), values.get(MESSAGE, b"")
 
 
 def _is_elsewhere(outcome: int | Exception) -> bool:

@@ -7,11 +7,21 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from lykke_cli import Channel, Deliveries, Gap, LoginRefused, MemoryPubSubGateway, ServerUnavailable
+from lykke_cli import (
+    Channel,
+    Deliveries,
+    Delivery,
+    Gap,
+    LoginRefused,
+    MemoryPubSubGateway,
+    ServerUnavailable,
+)
 from lykke_cli.application.backoff import Backoff
-from lykke_cli.application.errors import SubscriptionLost
+from lykke_cli.application.errors import SubscriptionLost, UsageMistake
+from lykke_cli.application.gateways.pubsub_protocol import Kept, Position
 from lykke_cli.application.reconnecting import Reconnecting
 from lykke_cli.infrastructure.gateways.memory_pubsub import MemorySubscription
+from tests.unit.application.keeping_gateway import HEARD_AT, KeepingGateway, position
 
 USER = uuid.UUID(int=7)
 CHANNEL = f"auditlog:{USER}"
@@ -161,3 +171,99 @@ async def test_a_close_that_is_cancelled_leaves_nothing_open_either(turns: int) 
         await asyncio.wait({closing}, timeout=SOON)
         await link.close()
         assert server.publish(CHANNEL, b"1") == 0
+
+
+@asynccontextmanager
+async def going_on(
+    server: KeepingGateway, after: Position | None = None
+) -> AsyncIterator[Reconnecting]:
+    backoff = Backoff(base=SHORT, cap=SHORT)
+    channels = [Channel(USER)]
+    async with (
+        Reconnecting(server, channels, backoff=backoff, goes_on=True, position=after) as link,
+        server,
+    ):
+        yield link
+
+
+async def outage(server: KeepingGateway, link: Reconnecting) -> Gap:
+    """A break, in which something is published, and what is told of its end."""
+    server.disconnect()
+    assert isinstance(await next_of(link), SubscriptionLost)
+    server.kept += [Delivery(CHANNEL, b"away")] * 2
+    server.restore()
+    gap = await next_of(link)
+    assert isinstance(gap, Gap)
+    return gap
+
+
+async def test_what_was_kept_in_an_outage_comes_after_it() -> None:
+    server = KeepingGateway()
+    server.publish(CHANNEL, b"before")
+    async with going_on(server) as link:
+        assert link.position == position(1)
+        server.publish(CHANNEL, b"1")
+        await next_of(link)
+        assert link.position == position(2)
+        assert (await outage(server, link)).kept is Kept.ALL
+        assert link.position == position(2)
+        kept = await next_of(link)
+        assert isinstance(kept, Deliveries) and kept.payloads == [b"away", b"away"]
+        assert link.position == position(4)
+    assert link.position == position(4)
+
+
+async def test_an_outage_in_which_some_was_not_kept_says_so() -> None:
+    server = KeepingGateway()
+    async with going_on(server) as link:
+        server.trimmed = 1
+        gap = await outage(server, link)
+        assert (gap.started_at, gap.kept) == (HEARD_AT, Kept.SOME)
+        assert link.missing is not None
+        kept = await next_of(link)
+        assert isinstance(kept, Deliveries) and kept.payloads == [b"away"]
+
+
+@pytest.mark.parametrize(("trimmed", "gap"), [(1, False), (2, True)])
+async def test_it_begins_at_the_position_that_it_is_given(trimmed: int, gap: bool) -> None:
+    server = KeepingGateway()
+    for number in range(3):
+        server.publish(CHANNEL, b"%d" % number)
+    server.trimmed = trimmed
+    async with going_on(server, position(1)) as link:
+        kept = await next_of(link)
+        assert isinstance(kept, Deliveries) and kept.payloads == [b"1", b"2"][gap:]
+    assert (link.first_gap is not None) == gap
+    if link.first_gap is not None:
+        assert link.first_gap.started_at == HEARD_AT <= link.first_gap.ended_at
+        assert link.first_gap.kept is Kept.SOME
+
+
+async def test_messages_that_came_together_are_behind_the_position_when_all_were_taken() -> None:
+    server = KeepingGateway()
+    for number in range(2):
+        server.publish(CHANNEL, b'{"n": %d}' % number)
+    async with going_on(server, position(0)) as link:
+        assert await link.get_message(SOON) == {"n": 0}
+        assert link.position == position(0)
+        assert await link.get_message(SOON) == {"n": 1}
+        assert link.position == position(2)
+
+
+async def test_a_gap_is_for_who_reads_messages_only_where_some_are_missing() -> None:
+    server = KeepingGateway()
+    server.publish(CHANNEL, b'{"n": 0}')
+    server.trimmed = 1
+    async with going_on(server, position(0)) as link:
+        assert await link.get_message(SOON, gaps=True) == link.first_gap
+        server.disconnect()
+        server.restore()
+        server.publish(CHANNEL, b'{"n": 1}')
+        assert await link.get_message(SOON, gaps=True) == {"n": 1}
+
+
+async def test_where_nothing_is_kept_there_is_nothing_to_go_on_with() -> None:
+    async with MemoryPubSubGateway() as gateway, following(Server()) as link:
+        assert link.position is None
+        with pytest.raises(UsageMistake, match="transport stream"):
+            gateway.subscribe_after([Channel(USER)], position(1))

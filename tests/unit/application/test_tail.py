@@ -11,7 +11,9 @@ import pytest
 from lykke_cli import MemoryPubSubGateway, ServerUnavailable
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryProtocol
-from lykke_cli.application.merge import Print
+from lykke_cli.application.gateways.pubsub_protocol import Kept
+from lykke_cli.application.live_only import LiveOnly, position_in
+from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Entry, decode
 from lykke_cli.application.tail import (
     Connected,
@@ -19,10 +21,12 @@ from lykke_cli.application.tail import (
     Event,
     HistoryAway,
     HistoryRead,
+    Notice,
     Tail,
     TailRequest,
 )
 from tests.builders import entity, wire
+from tests.unit.application.keeping_gateway import HEARD_AT, KeepingGateway, position
 
 USER = uuid.UUID(int=7)
 CHANNEL = f"auditlog:{USER}"
@@ -280,3 +284,54 @@ async def test_what_comes_on_several_channels_comes_in_order_and_each_by_its_rul
             if len(printed) == 4:
                 break
     assert printed == [sent[0], sent[1], sent[3], sent[6]]
+
+
+async def events_of(tail: Tail, number: int) -> list[Event]:
+    """The first so many."""
+    found: list[Event] = []
+    async with asyncio.timeout(SOON), aclosing(tail.events()) as events:
+        async for event in events:
+            found.append(event)
+            if len(found) == number:
+                break
+    return found
+
+
+async def test_without_a_history_what_was_printed_is_told_where_it_is_kept() -> None:
+    async with KeepingGateway() as gateway:
+        following = asyncio.create_task(events_of(a_tail(gateway, None), 4))
+        while not gateway.publish(CHANNEL, wire(entity(USER))):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        first, begin, printed, reached = await following
+    behind = len(gateway.kept)
+    assert isinstance(first, Connected) and isinstance(printed, Print)
+    assert isinstance(begin, Save) and isinstance(reached, Save)
+    assert position_in(begin.checkpoint) == position(behind - 1)
+    assert position_in(reached.checkpoint) == position(behind)
+
+
+async def test_without_a_history_another_run_goes_on_and_tells_what_is_missing() -> None:
+    async with KeepingGateway() as gateway:
+        for _ in range(3):
+            gateway.publish(CHANNEL, wire(entity(USER)))
+        gateway.trimmed = 2
+        [save] = LiveOnly().reached(position(1))
+        assert isinstance(save, Save)
+        request = TailRequest(user_ids={USER}, resume=save.checkpoint)
+        events = await events_of(Tail(gateway, None, request), 6)
+    first, begin, notice, gap, _, printed = events
+    assert first == Connected(CHANNEL, None)
+    assert isinstance(begin, Save)
+    assert isinstance(notice, Notice) and notice.may_repeat
+    assert isinstance(gap, Connected) and gap.gap is not None
+    assert (gap.gap.started_at, gap.gap.kept) == (HEARD_AT, Kept.SOME)
+    assert isinstance(printed, Print) and len(printed.arrivals) == 1
+
+
+async def test_with_a_history_it_is_the_history_that_decides() -> None:
+    async with KeepingGateway() as gateway:
+        gateway.publish(CHANNEL, wire(entity(USER)))
+        events = await events_of(a_tail(gateway, History()), 8)
+    saved = [event.checkpoint for event in events if isinstance(event, Save)]
+    assert saved and all(checkpoint.cursor == CHUNK.cursor for checkpoint in saved)
+    assert not [event for event in events if isinstance(event, Print)]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lykke_cli.application.gateways.history_protocol import Cursor
-from lykke_cli.application.gateways.pubsub_protocol import Gap
+from lykke_cli.application.gateways.pubsub_protocol import Gap, Kept
 from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, decode
 from lykke_cli.application.tail import (
@@ -83,6 +83,27 @@ def test_a_short_outage_is_a_rule_the_rows_and_the_end() -> None:
         *("1 live", "Redis is gone; trying again", FULL_RULE.format(3)),
         *("2 recovered", "save", "1 recovered", again, "save", "1 live", "save", "1 live"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("kept", "told_of"),
+    [
+        (Kept.ALL, ["connected again; the streams have kept what was missed"]),
+        (Kept.SOME, ["of the messages published in it some may be lost", "15:06:19 to 15:06:30"]),
+        (Kept.NOTHING, ["messages published in it are lost", "15:06:19 to 15:06:30"]),
+    ],
+)
+def test_without_a_history_it_is_told_what_is_lost(kept: Kept, told_of: list[str]) -> None:
+    scene = a_scene(with_history=False)
+    _, again = told(scene, LOST, Connected("c", Gap(START, END, kept)))
+    assert all(text in again for text in told_of)
+    assert ("GAP" in again) == (kept is not Kept.ALL)
+    assert again.startswith("connected again; ")
+
+
+def test_a_loss_between_two_runs_is_no_outage_of_this_one() -> None:
+    [lost] = told(a_scene(with_history=False), Connected("c", Gap(START, END, Kept.SOME)))
+    assert lost.startswith("GAP from 15:06:19 to 15:06:30")
 
 
 def test_an_outage_before_anything_was_followed_ends_when_it_is() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from lykke_cli.application.errors import ExpectationNotMet
 from lykke_cli.application.gateways.history_protocol import Cursor
-from lykke_cli.application.gateways.pubsub_protocol import Gap
+from lykke_cli.application.gateways.pubsub_protocol import Gap, Kept
 from lykke_cli.application.merge import Checkpoint, Print, Save
-from lykke_cli.application.messages import Arrival, decode
+from lykke_cli.application.messages import Arrival, Entry, decode
 from lykke_cli.application.place import NoPlace
 from lykke_cli.application.tail import (
     Connected,
@@ -27,6 +27,7 @@ from lykke_cli.cli.output.sink import NoSink
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.follow import Follower
 from lykke_cli.cli.runs.keeping import Keeper
+from lykke_cli.infrastructure.files.written_entries import WrittenEntry, WrittenIds
 from tests.builders import entity, wire
 
 IDLE = 60.0  # seconds
@@ -84,10 +85,14 @@ class Count(NoSink):
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.written = 0
+        self.ids: WrittenIds | None = None
 
     async def write(self, arrivals: Sequence[Arrival]) -> None:
         await Clock().passes(self._seconds)
         self.written += len(arrivals)
+
+    async def read_back(self) -> WrittenIds | None:
+        return self.ids
 
 
 class Saves(NoPlace):
@@ -216,3 +221,25 @@ async def test_a_place_covers_none_of_the_rows_that_were_being_written_when_it_e
     ends: dict[str, Any] = {"writing": TOO_LONG, "timeout": IDLE}
     assert await printed(steps, at_terminal=True, place=place, **ends) == 0
     assert place.number == 0
+
+
+@pytest.mark.parametrize(("kept", "times"), [(Kept.SOME, 2), (Kept.ALL, 3)])
+async def test_what_may_come_again_is_compared_with_what_was_written(
+    kept: Kept, times: int
+) -> None:
+    other, sink = Print([Arrival(decode(wire(entity())), "live")]), Count(0)
+    [arrival] = LINE.arrivals
+    assert isinstance(arrival.message, Entry)
+    sink.ids = WrittenIds()
+    sink.ids.add(WrittenEntry(arrival.message.id, arrival.message.occurred_at))
+    again = Connected("auditlog:x", Gap(LOST_AT, LOST_AT, kept))
+    steps: list[Step] = [CONNECTED, LINE, LOST, again, LINE, other]
+    terminal = Terminal(io.BytesIO(), io.BytesIO())
+    await Follower(
+        cast(Tail, Events(steps, has_history=False)),
+        sink,
+        Reporter(terminal, quiet=True, with_history=False),
+        Keeper(NoPlace(), sink, lambda _: None),
+        count=times,
+    ).run(IDLE)
+    assert sink.written == times

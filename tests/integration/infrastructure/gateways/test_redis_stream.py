@@ -1,0 +1,204 @@
+"""Going on where another subscription ended: each message once, or something is missing."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis
+
+import lykke_cli
+from lykke_cli import (
+    Channel,
+    Gap,
+    MultiplexedSubscription,
+    Position,
+    RedisStreamGateway,
+    UsageMistake,
+)
+from lykke_cli.application.stream_ids import NO_ID
+from lykke_cli.infrastructure.redis.stream_layout import (
+    PARTITIONS,
+    partition_of,
+    partitions_name,
+    stream_name,
+)
+from tests.servers import RedisServer
+from tests.streams import fill, stream_entries
+
+SOON = 20.0  # seconds
+AT_ONCE = 0.05  # seconds in which nothing is expected to come
+USER = uuid.uuid4()
+STREAM = stream_name("auditlog", partition_of(USER, PARTITIONS))
+EVERYBODY = [Channel(None)]
+
+
+@pytest.fixture
+async def gateway(own_redis: RedisServer) -> AsyncIterator[RedisStreamGateway]:
+    async with RedisStreamGateway(f"{own_redis.url}?transport=stream") as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def client(own_redis: RedisServer) -> Iterator[redis.Redis]:
+    with own_redis.client() as client:
+        yield client
+
+
+async def publish(gateway: RedisStreamGateway, *numbers: int, user: uuid.UUID = USER) -> None:
+    for number in numbers:
+        await gateway.publish_to_user_channel(user, "auditlog", {"n": number})
+
+
+async def numbers(subscription: MultiplexedSubscription, number: int) -> list[int]:
+    found = []
+    for _ in range(number):
+        message = await subscription.get_message(SOON)
+        assert isinstance(message, dict)
+        found.append(message["n"])
+    return found
+
+
+async def position_now(gateway: RedisStreamGateway) -> Position:
+    async with gateway.subscribe_after(EVERYBODY, None) as subscription:
+        pass
+    assert subscription.position is not None
+    return subscription.position
+
+
+async def test_what_was_published_since_comes_once(gateway: RedisStreamGateway) -> None:
+    position = await position_now(gateway)
+    for number in (0, 2, 4):
+        await publish(gateway, number)
+        async with gateway.subscribe_after([Channel(USER)], position) as subscription:
+            await publish(gateway, number + 1)
+            assert await numbers(subscription, 2) == [number, number + 1]
+            assert subscription.missing is None
+        assert subscription.position is not None
+        position = subscription.position
+
+
+async def test_the_position_covers_what_others_got(gateway: RedisStreamGateway) -> None:
+    [other] = [
+        user
+        for user in (uuid.UUID(int=n) for n in range(1_000))
+        if partition_of(user, PARTITIONS) == partition_of(USER, PARTITIONS)
+    ][:1]
+    async with gateway.subscribe_after([Channel(USER)], None) as subscription:
+        before = subscription.position
+        await publish(gateway, 1)
+        await publish(gateway, 2, user=other)
+        assert await numbers(subscription, 1) == [1]
+        while (behind := subscription.position) == before or behind is None:
+            assert await subscription.get_message(AT_ONCE) is None
+    async with gateway.subscribe_after(EVERYBODY, before) as everybody:
+        assert await numbers(everybody, 2) == [1, 2]
+
+
+async def test_an_outage_is_no_gap_where_all_was_kept(
+    gateway: RedisStreamGateway, client: redis.Redis
+) -> None:
+    gaps: list[Gap] = []
+    async with gateway.subscribe_after(EVERYBODY, None, on_gap=gaps.append) as subscription:
+        for number in range(3):
+            client.client_kill_filter(_type="normal", skipme=True)
+            await publish(gateway, number)
+            assert await subscription.get_message(SOON, gaps=True) == {"n": number}
+    assert not gaps
+
+
+@pytest.mark.parametrize("how", ["trimmed", "deleted", "set back", "emptied", "flushed"])
+async def test_what_may_be_missing_is_told_and_what_is_there_comes(
+    gateway: RedisStreamGateway, client: redis.Redis, how: str
+) -> None:
+    await publish(gateway, 1, 2)
+    position = await position_now(gateway)
+    match how:
+        case "trimmed":
+            await publish(gateway, 3, 4)
+            client.xtrim(STREAM, maxlen=1, approximate=False)
+        case "emptied":
+            client.xtrim(STREAM, maxlen=0, approximate=False)
+        case "set back":
+            client.xdel(STREAM, str(position.ids[STREAM]))
+        case "deleted":
+            client.delete(STREAM)
+        case "flushed":
+            client.flushall()
+    if how != "trimmed":
+        await publish(gateway, 4)
+    gaps: list[Gap] = []
+    async with gateway.subscribe_after(EVERYBODY, position, on_gap=gaps.append) as subscription:
+        assert subscription.missing is not None and STREAM in subscription.missing
+        gap = await subscription.get_message(SOON, gaps=True)
+        assert gaps == [gap]
+        assert gaps[0].started_at == position.heard_at
+        assert await numbers(subscription, 1) == [4]
+        await publish(gateway, 5)
+        assert await subscription.get_message(SOON, gaps=True) == {"n": 5}
+        assert subscription.position is not None
+    async with gateway.subscribe_after(EVERYBODY, subscription.position) as again:
+        assert again.missing is None
+
+
+async def test_a_stream_that_was_empty_and_holds_only_the_last_ones_has_lost_some(
+    gateway: RedisStreamGateway, client: redis.Redis
+) -> None:
+    position = await position_now(gateway)
+    assert set(position.ids.values()) == {NO_ID}
+    await publish(gateway, 1)
+    async with gateway.subscribe_after(EVERYBODY, position) as subscription:
+        assert subscription.missing is None
+        assert await numbers(subscription, 1) == [1]
+    await publish(gateway, 2)
+    client.xtrim(STREAM, maxlen=1, approximate=False)
+    async with gateway.subscribe_after(EVERYBODY, position) as subscription:
+        assert subscription.missing is not None
+
+
+async def test_other_partitions_are_other_streams(
+    gateway: RedisStreamGateway, client: redis.Redis, own_redis: RedisServer
+) -> None:
+    position = await position_now(gateway)
+    client.flushall()
+    client.set(partitions_name("auditlog"), 2 * PARTITIONS)
+    async with RedisStreamGateway(f"{own_redis.url}?transport=stream") as other:
+        await publish(other, 1)
+        async with other.subscribe_after(EVERYBODY, position) as subscription:
+            assert subscription.missing is not None
+            assert await numbers(subscription, 1) == [1]
+
+
+async def test_an_application_goes_on_by_streams_without_a_database(
+    gateway: RedisStreamGateway, client: redis.Redis, own_redis: RedisServer
+) -> None:
+    url, gaps = f"{own_redis.url}?transport=stream", list[Gap]()
+
+    def following() -> lykke_cli.Following:
+        return lykke_cli.follow(
+            USER, place="billing", live_only=True, redis_url=url, on_gap=gaps.append
+        )
+
+    async def commit(number: int) -> list[str]:
+        return await asyncio.to_thread(
+            fill, client, stream_entries(number, USER), partitions=PARTITIONS
+        )
+
+    async with asyncio.timeout(SOON):
+        await commit(1)  # of an empty stream nobody can tell later that it was another one
+        async with following():
+            pass
+        for _ in range(2):
+            published = await commit(2)
+            async with following() as entries:
+                published += await commit(1)
+                assert [(await anext(entries)).id for _ in range(3)] == published
+                entries.acknowledge()
+        assert not gaps
+        client.flushall()
+        [kept] = await commit(1)
+        async with following() as entries:
+            assert (await anext(entries)).id == kept
+    assert len(gaps) == 1
+    with pytest.raises(UsageMistake, match="transport stream"):
+        lykke_cli.follow(USER, place="billing", live_only=True, redis_url=own_redis.url)
