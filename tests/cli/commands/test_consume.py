@@ -46,15 +46,19 @@ def test_each_entry_is_printed_once_and_acknowledged(
     assert sorted(row["id"] for row in result.rows + rest.rows) == sorted(written)
     assert "60 taken in" in result.stderr
     assert not list(pending(client, "g"))
+    silent = run_lykke(*CONSUME, "--idle", "100ms", env=env)
+    assert (silent.status, silent.rows) == (ExitCode.DONE, [])
 
 
 def test_what_filters_pass_over_is_acknowledged(client: redis.Redis, env: dict[str, str]) -> None:
-    entries = stream_entries(20)
+    entries = stream_entries(20, uuid.uuid4())
     entries[3]["activity_type"] = "MESSAGE_SENT"
     fill(client, entries)
-    result = run_lykke(*CONSUME, "-t", "MESSAGE_*", "--idle", "1s", env=env)
+    with LykkeProcess(*CONSUME, "-t", "MESSAGE_*", env=env) as consume:
+        consume.line()
+        wait_until(lambda: not list(pending(client, "g")), "all are acknowledged")
+        result = consume.stop()
     assert [row["id"] for row in result.rows] == [entries[3]["id"]]
-    assert not list(pending(client, "g"))
 
 
 def test_a_file_has_each_entry_once_whatever_comes_again(
@@ -65,7 +69,7 @@ def test_a_file_has_each_entry_once_whatever_comes_again(
     fill(client, entries + entries[:5])
     for group in ("g", "another"):
         result = run_lykke(
-            *("consume", "--group", group, "--to-file", target, "--idle", "1s"), env=env
+            *("consume", "--group", group, "--to-file", target, "--count", 35), env=env
         )
         assert result.status == ExitCode.DONE
     lines = target.read_bytes().splitlines()
@@ -132,7 +136,7 @@ def test_a_file_gets_what_it_had_no_room_for_again_and_again(
     for _ in range(2 * MAX_DELIVERIES):
         client.xreadgroup("g", "c", {stream: "0"})
     target = tmp_path / "out.ndjson"
-    result = run_lykke(*CONSUME, "--to-file", target, "--idle", "1s", env=env)
+    result = run_lykke(*CONSUME, "--to-file", target, "--count", 4, env=env)
     assert result.status == ExitCode.DONE
     assert [orjson.loads(line)["id"] for line in target.read_bytes().splitlines()] == written
     assert not client.keys("*:dead")
