@@ -156,12 +156,8 @@ def test_one_entry_is_drawn(env: dict[str, str], sqlite_url: str) -> None:
     result = call_lykke("stats", USER, "-o", "table", env=env)
     assert result.status == ExitCode.DONE
     shown = result.stdout.decode()
-    for text in (
-        "1 entry of 1 type, the last one now\n",
-        "one bar for each minute",
-        "100.0%",
-        "█ to 1",
-    ):
+    assert re.search(r"^1 entry of 1 type, the last one (now|\d+s ago)$", shown, re.MULTILINE)
+    for text in ("one bar for each minute", "100.0%", "█ to 1"):
         assert text in shown
 
 
