@@ -9,8 +9,8 @@ import http
 import ssl
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -47,6 +47,7 @@ class ModelBridge:
         self._clients: set[ServerConnection] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self._news: asyncio.Condition | None = None
+        self._is_open = asyncio.Event()
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -79,6 +80,13 @@ class ModelBridge:
         """End every connection with a close frame."""
         self._do(self._close(code, reason))
 
+    @contextmanager
+    def closed_to_all(self) -> Iterator[None]:
+        """Whoever comes within the block is served after it."""
+        self._do(self._open(False))
+        yield
+        self._do(self._open(True))
+
     def _do(self, work: Any) -> None:
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(work, self._loop).result(READY)
@@ -97,7 +105,11 @@ class ModelBridge:
         for client in list(self._clients):
             await client.close(code, reason)
 
+    async def _open(self, is_open: bool) -> None:
+        self._is_open.set() if is_open else self._is_open.clear()
+
     async def _run(self) -> None:
+        self._is_open.set()
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._news = asyncio.Condition()
         async with serve(
@@ -141,6 +153,7 @@ class ModelBridge:
             self._handlers.discard(handler)
 
     async def _serve(self, client: ServerConnection, request: Request) -> None:
+        await self._is_open.wait()
         if self.token not in (None, request.headers.get("Authorization", "").partition(" ")[2]):
             await self._refuse(client, 4401, "not_allowed", "This token is not known.")
             return

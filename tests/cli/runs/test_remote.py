@@ -90,8 +90,9 @@ def test_a_break_is_told_and_what_came_meanwhile_is_there_once(bridge: ModelBrid
             ],
             1,
         ):
-            end()
-            bridge.commit(entities[number])
+            with bridge.closed_to_all():
+                end()
+                bridge.commit(entities[number])
             rows.append(tail.row())
             tail.wait_for(said)
             tail.wait_for("connected again", times=number)
