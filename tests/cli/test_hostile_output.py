@@ -98,13 +98,11 @@ def test_users_and_stats(sqlite_env: dict[str, str], command: tuple[object, ...]
 
 def test_expect_explains_what_did_not_match(redis_server: RedisServer, env: dict[str, str]) -> None:
     user = uuid.uuid4()
-    arguments = ("expect", user, "--live-only", "--activity-type", ARGUMENT, "--timeout", "300ms")
+    arguments = ("expect", user, "--live-only", "--activity-type", ARGUMENT, "--timeout", "3s")
     with LykkeProcess(*arguments, env=env | PLAIN, terminal=200) as expect:
+        expect.wait_for("subscribed")
         with redis_server.client() as client:
-            while not client.publish(
-                f"auditlog:{user}", wire(entity(user, TEXT, meta={"a": TEXT}))
-            ):
-                pass
+            client.publish(f"auditlog:{user}", wire(entity(user, TEXT, meta={"a": TEXT})))
         result = expect.finish()
     assert result.status == ExitCode.EXPECTATION
     assert_harmless(result, r"activity_type is \x00")
