@@ -96,7 +96,7 @@ def test_expect_without_a_database(redis_url: str) -> None:
 
 def test_tail_without_a_database(redis_url: str) -> None:
     env = {"REDIS_URL": redis_url}
-    arguments = ("tail", USER, "--timeout", "0.2s")
+    arguments = ("tail", USER, "--idle", "0.1s")
     assert f"\nlykke: {LIVE_ONLY}\n" in run_lykke(*arguments, env=env).stderr
     for meant in ("--live-only", "-q", "--channel=notification"):
         assert "live only" not in run_lykke(*arguments, meant, env=env).stderr
