@@ -41,7 +41,7 @@ from lykke_cli.infrastructure.redis.stream_layout import (
 from tests.servers import RedisServer
 
 AT_ONCE = 0.05  # seconds in which nothing is expected to come
-SOON = 5.0  # seconds in which it must
+SOON = 20.0  # seconds in which it must
 HEALTH_INTERVAL = 0.2  # seconds, where nothing else tells of an outage
 
 

@@ -233,7 +233,7 @@ async def test_a_read_of_a_sqlite_file_that_takes_too_long_is_ended(
     monkeypatch.setattr(f"{module}._COUNT", endless)
     monkeypatch.setattr(f"{module}._OLDEST_FIRST", endless)
     for _ in range(2):
-        async with asyncio.timeout(5), make_history(Settings(database_url=sqlite_url)) as history:
+        async with asyncio.timeout(20), make_history(Settings(database_url=sqlite_url)) as history:
             with pytest.raises(ServerUnavailable, match="in time"):
                 await history.count(Selection(user_ids={USER}))
             with pytest.raises(ServerUnavailable, match="in time"):

@@ -3,13 +3,13 @@
 import json
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Self
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from lykke_cli.web import Forbidden, Grant, Limits, Unauthorized
+from lykke_cli.web import Forbidden, Grant, Limits, Unauthorized, grant
 from tests.bridges import connected, served
 from tests.integration.web.conftest import Make
 
@@ -72,9 +72,19 @@ async def test_who_may_not_is_told_and_sent_away(
 
 
 async def test_a_token_that_expires_ends_the_connection_unless_it_is_renewed(
-    make: Make, user: uuid.UUID
+    make: Make, user: uuid.UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=1)
+    class Clock(datetime):
+        """Goes on by an hour when it is told to."""
+
+        hours = 0
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(hours=cls.hours)
+
+    monkeypatch.setattr(grant, "datetime", Clock)
+    soon = datetime.now(UTC) + timedelta(minutes=30)
     authorize = grants(
         soon=reader(user, expires_at=soon),
         later=reader(user, expires_at=soon + timedelta(hours=1)),
@@ -88,9 +98,11 @@ async def test_a_token_that_expires_ends_the_connection_unless_it_is_renewed(
             for client in (ends, goes_on):
                 await client.say(type="resume")
                 await client.hear_until("caught_up")
-            await goes_on.say(type="token", token="bob")
-            assert (await goes_on.hear_until("error"))["code"] == "not_allowed"
-            await goes_on.say(type="token", token="later")
+            for token in ("bob", "later", "bob"):  # the last is answered after the one before
+                await goes_on.say(type="token", token=token)
+            for _ in range(2):
+                assert (await goes_on.hear_until("error"))["code"] == "not_allowed"
+            Clock.hours = 1
             assert (await ends.hear_until("error"))["code"] == "token_expired"
             assert await ends.closed() == 4401
             assert (await goes_on.hear_until("heartbeat"))["cursor"]

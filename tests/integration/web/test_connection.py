@@ -16,7 +16,17 @@ from lykke_cli.web import Bridge, Limits, connection
 from lykke_cli.web.connection import Connection
 from lykke_cli.web.feed import Feed
 from lykke_cli.web.socket import Socket
-from tests.bridges import commit, connected, following, get, head_of, publish, served, until
+from tests.bridges import (
+    PATIENCE,
+    commit,
+    connected,
+    following,
+    get,
+    head_of,
+    publish,
+    served,
+    until,
+)
 from tests.integration.web.conftest import Make
 
 
@@ -66,21 +76,23 @@ WEBSOCKET = {
 async def test_a_client_that_takes_nothing_is_closed_with_4408_and_its_connection_ends(
     make: Make, redis_url: str, sqlite_url: str, user: uuid.UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "FAREWELL", 1.0)
+    monkeypatch.setattr(connection, "FAREWELL", PATIENCE)
     app = make(limits=Limits(stall=0.3))
     ids = await commit(sqlite_url, user, 40, meta={"x": "y" * 200_000})
     async with served(app) as place, following(place, user) as beside:
         await beside.hear_until("caught_up")
         before, path = open_sockets(), f"/ws/{user}?last=40"
+        with deaf(place, path, WEBSOCKET) as slow:
+            await until(lambda: slow_closes(app) == 1)
+            assert CLOSE in await asyncio.to_thread(_read_all, slow)
+        monkeypatch.setattr(connection, "FAREWELL", 0.1)
         with deaf(place, path, WEBSOCKET):
-            with deaf(place, path, WEBSOCKET) as slow:
-                await until(lambda: slow_closes(app) == 2)
-                assert CLOSE in await asyncio.to_thread(_read_all, slow)
+            await until(lambda: slow_closes(app) == 2)
             await until(lambda: open_sockets() <= before + 1)  # the test's own end
         publish(redis_url, user, b'{"type":"test"}')
         assert (await beside.hear_until("test"))["type"] == "test"
-        async with following(place, user, last=40) as again:
-            assert await again.entries(40) == ids
+    async with served(make()) as place, following(place, user, last=40) as again:
+        assert await again.entries(40) == ids
 
 
 async def test_frames_that_are_none_end_that_connection_alone(
@@ -186,15 +198,15 @@ async def test_nothing_is_left_of_clients_that_have_gone(make: Make, redis_url: 
             )
         with deaf(place, f"/ws/{uuid.uuid4()}", WEBSOCKET), deaf(place, "/ws/"):
             pass
-        await until(lambda: not left_over())
-        assert len(asyncio.all_tasks()) <= tasks and app.state.hub.statistics.readers == 0
+        await until(lambda: not left_over() and len(asyncio.all_tasks()) <= tasks)
+        assert app.state.hub.statistics.readers == 0
         metrics = (await get(place, "/metrics")).body
         assert b'lykke_websockets{worker="0"} 0.0' in metrics
 
 
 def _read_all(connection: socket.socket) -> bytes:
     """The last that comes, until the connection ends or a close frame with 4408 has come."""
-    connection.settimeout(5)
+    connection.settimeout(PATIENCE)
     last = b""
     with suppress(ConnectionError):
         while CLOSE not in last and (data := connection.recv(1 << 16)):

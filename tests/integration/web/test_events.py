@@ -115,5 +115,5 @@ async def test_a_browser_that_has_gone_or_takes_nothing_leaves_nothing(
             assert app.state.hub.statistics.readers == 2
         with deaf(place, f"/events/{user}?last=40"):
             await settled(lambda: slow_closes(app) == 1)
+        await settled(lambda: app.state.hub.statistics.readers == 1)
         await settled(lambda: len(asyncio.all_tasks()) <= tasks)
-        assert app.state.hub.statistics.readers == 1

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 
@@ -21,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from lykke_cli.web.listening import bind, url
 from lykke_cli.web.server import SHORT_DRAIN, Server
-from tests.bridges import until
+from tests.bridges import PATIENCE, until
 
 LONG = 60.0  # seconds, which no test waits for
 
@@ -89,7 +88,7 @@ class Served:
         return reader, writer
 
     async def ended(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await self.serving
 
 
@@ -99,7 +98,7 @@ async def serving(*, drain: float = LONG, is_slow: bool = False) -> AsyncIterato
     app.is_slow = is_slow
     served = Served(app, drain)
     try:
-        await asyncio.wait_for(served.is_ready.wait(), 10)
+        await asyncio.wait_for(served.is_ready.wait(), PATIENCE)
         yield served
     finally:
         for _ in range(2):
@@ -223,8 +222,6 @@ async def test_the_figures_are_refreshed_while_it_serves() -> None:
     refreshed = asyncio.Event()
     server = Server(Application(), refresh=refreshed.set)
     task = asyncio.create_task(server.serve(bind("127.0.0.1", 0)))
-    await asyncio.wait_for(refreshed.wait(), 10)
+    await asyncio.wait_for(refreshed.wait(), PATIENCE)
     server.stop(0)
-    started = time.monotonic()
-    await asyncio.wait_for(task, 10)
-    assert time.monotonic() - started < 5
+    await asyncio.wait_for(task, PATIENCE)

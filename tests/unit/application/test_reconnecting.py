@@ -25,7 +25,7 @@ from tests.unit.application.keeping_gateway import HEARD_AT, KeepingGateway, pos
 
 USER = uuid.UUID(int=7)
 CHANNEL = f"auditlog:{USER}"
-SOON = 5.0  # seconds in which what is expected must come
+SOON = 20.0  # seconds in which what is expected must come
 SHORT = 0.001  # seconds
 
 

@@ -27,8 +27,9 @@ from tests.servers import RedisServer, wait_until
 
 USER, OTHER, NOBODY = uuid.UUID(int=7), uuid.UUID(int=8), uuid.UUID(int=9)
 CHANNEL = f"auditlog:{USER}"
-SOON = 10.0  # seconds in which what is expected must come
-SHORT = 0.2  # seconds: a health interval for tests
+SOON = 20.0  # seconds in which what is expected must come
+SHORT = 0.5  # seconds: a health interval for tests
+LONGER = 2.0  # seconds in which what is not frozen answers
 MAJOR = int(redis.__version__.partition(".")[0])
 
 
@@ -395,7 +396,7 @@ async def test_publishing_goes_on_after_a_restart(own_redis: RedisServer) -> Non
 
 
 async def test_a_frozen_server_is_unavailable(own_redis: RedisServer) -> None:
-    async with RedisPubSubGateway(own_redis.url, connect_timeout=SHORT) as gateway:
+    async with RedisPubSubGateway(own_redis.url, connect_timeout=LONGER) as gateway:
         await gateway.publish_to_user_channel(USER, "auditlog", {})
         own_redis.freeze()
         with pytest.raises(ServerUnavailable, match="did not answer in time"):
@@ -566,7 +567,7 @@ async def test_a_frozen_server_costs_many_messages_one_time_out(
 ) -> None:
     monkeypatch.setattr(redis_pubsub, "QUIET", SOON)  # no PING before, however slow this is
     messages = [(USER, {"n": n}) for n in range(20_000)]
-    async with RedisPubSubGateway(own_redis.url, connect_timeout=SHORT) as gateway:
+    async with RedisPubSubGateway(own_redis.url, connect_timeout=LONGER) as gateway:
         assert await gateway.publish_many("auditlog", messages[:2]) == [0, 0]
         own_redis.freeze()
         outcomes = await gateway.publish_many("auditlog", messages)

@@ -44,7 +44,7 @@ class Source:
 
 @asynccontextmanager
 async def attending(attended: Attended, source: Source) -> AsyncIterator[Stream]:
-    async with asyncio.timeout(5), aclosing(attended.of(source.stream())) as stream:
+    async with asyncio.timeout(20), aclosing(attended.of(source.stream())) as stream:
         yield stream
 
 

@@ -89,5 +89,5 @@ async def test_a_file_is_read_though_the_loop_never_calls_its_end_readable(
     monkeypatch.setattr(loop, "remove_reader", lambda *_: None)
     with (tmp_path / "in").open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert [line async for line in stdin_lines()] == [b"one", b"two", b""]
