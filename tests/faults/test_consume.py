@@ -15,6 +15,8 @@ from typing import Any
 import orjson
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.redis.stream_layout import (
@@ -178,8 +180,10 @@ def add_to(cluster: RedisCluster, entries: list[dict[str, Any]]) -> list[str]:
 
     def on_owner(key: str, write: Callable[[redis.Redis], object]) -> None:
         def is_written() -> bool:
+            at_once = Retry(NoBackoff(), 0)  # a node that was killed is not waited for
             for node in cluster.nodes:
-                with suppress(redis.RedisError), node.client() as client:
+                client = redis.Redis(port=node.port, socket_timeout=20, retry=at_once)
+                with suppress(redis.RedisError), client:
                     write(client)
                     return True
             return False

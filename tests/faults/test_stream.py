@@ -24,7 +24,8 @@ from lykke_cli.infrastructure.redis.stream_layout import (
     stream_names,
 )
 from tests.cli_process import LykkeProcess, run_lykke
-from tests.faults.test_consume import Filling, ids_in, ids_in_so_far
+from tests.faults.cluster import RedisCluster
+from tests.faults.test_consume import Filling, add_to, ids_in, ids_in_so_far
 from tests.faults.writer import FAST, Writer
 from tests.servers import PostgresServer, RedisServer, wait_until
 from tests.streams import fill, stream_entries
@@ -180,3 +181,19 @@ def test_streams_that_the_relay_writes_again_are_written_once(
                     lambda: len(ids_in_so_far(target)) >= len(committed), "it is complete", SOON
                 )
     assert ids_in(target) == committed
+
+
+def test_streams_of_a_cluster_are_gone_on_with(cluster: RedisCluster, tmp_path: Path) -> None:
+    target = tmp_path / "audit.ndjson"
+    env = {"REDIS_URL": cluster.url, "LYKKE_TRANSPORT": "stream"}
+    arguments = ("tail", "--all", "--to-file", target)
+    begun(target, env)
+    written = add_to(cluster, stream_entries(100))
+    with LykkeProcess(*arguments, env=env) as tail:
+        wait_until(lambda: len(ids_in_so_far(target)) == 100, "the first are written", SOON)
+        cluster.primaries[0].kill()
+        tail.wait_for("trying again", SOON)
+        tail.wait_for("connected again", SOON)
+        written += add_to(cluster, stream_entries(100))
+        wait_until(lambda: len(ids_in_so_far(target)) >= 200, "the others are written", SOON)
+    assert ids_in(target) == Counter(written)
