@@ -86,10 +86,12 @@ class Count(NoSink):
         self._seconds = seconds
         self.written = 0
         self.ids: WrittenIds | None = None
+        self.last: Arrival | None = None
 
     async def write(self, arrivals: Sequence[Arrival]) -> None:
         await Clock().passes(self._seconds)
         self.written += len(arrivals)
+        self.last = arrivals[-1]
 
     async def read_back(self) -> WrittenIds | None:
         return self.ids
@@ -243,3 +245,4 @@ async def test_what_may_come_again_is_compared_with_what_was_written(
         count=times,
     ).run(IDLE)
     assert sink.written == times
+    assert sink.last is other.arrivals[0]
