@@ -28,8 +28,9 @@ PAGE = 10_000  # entries of a stream that are looked at together
 RATE = int(os.environ.get("RATE", "1000"))  # commits a second, for the latency
 SECONDS = int(os.environ.get("SECONDS", "20"))
 WRITERS = 8
+LAST_HOUR = (0, 1_000_000)  # rows of the last hour that are there already: each read looks at them
 READERS = {
-    "lykke consume": ("consume", "--group", "bench", "-q"),
+    "lykke consume": ("consume", "--group", "bench", "--from-now", "-q"),
     "lykke tail": ("tail", "--all", "--transport", "stream", "--live-only", "-o", "ndjson", "-q"),
 }
 ENTRIES = int(os.environ.get("ENTRIES", "0"))  # for the memory
@@ -138,16 +139,20 @@ def delays(url: str, env: dict[str, str], words: tuple[str, ...]) -> tuple[list[
 
 
 def latency(postgres: PostgresServer) -> None:
-    head(f"From the commit to the line, at {RATE:,} commits/s", "", "commits/s", "p50 ms", "p99 ms")
-    for name, words in READERS.items():
+    title = f"From the commit to the line, at {RATE:,} commits/s"
+    head(title, "", "rows of the last hour", "commits/s", "p50 ms", "p99 ms")
+    for (name, words), rows in itertools.product(READERS.items(), LAST_HOUR):
         url = postgres.url(postgres.make_database())
+        asyncio.run(fill(url, rows))
         with RedisServer() as redis:
             env = {"REDIS_URL": redis.url, "DATABASE_URL": url}
             with LykkeProcess("relay", env=env) as relay:
                 relay.wait_for("relaying into")
+                while relayed(redis) < rows:
+                    time.sleep(0.1)
                 found, rate = delays(url, env, words)
         p50, p99 = (found[int(len(found) * q)] for q in (0.5, 0.99))
-        show(name, f"{rate:,.0f}", f"{p50:.0f}", f"{p99:.0f}")
+        show(name, f"{rows:,}", f"{rate:,.0f}", f"{p50:.0f}", f"{p99:.0f}")
 
 
 def endurance(postgres: PostgresServer) -> None:
@@ -159,7 +164,7 @@ def endurance(postgres: PostgresServer) -> None:
     consumed = 0
     with RedisServer() as redis:
         env = {"REDIS_URL": redis.url, "DATABASE_URL": url}
-        reader = command(*READERS["lykke consume"])
+        reader = command("consume", "--group", "bench", "-q")
         with (
             LykkeProcess("relay", "--keep", KEPT, env=env) as relay,
             running(reader, env, subprocess.PIPE) as consume,
