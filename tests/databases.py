@@ -1,7 +1,9 @@
 """Databases that tests take turns with: emptying one is much faster than making one."""
 
 import asyncpg
+import pytest
 
+from lykke_cli.infrastructure.postgresql import slices, storage
 from tests.servers import PostgresServer, run_apart
 
 Variant = tuple[bool, bool]
@@ -15,6 +17,15 @@ _SHAPE = """
             WHERE d.datname = current_database())
     FROM pg_attribute WHERE attrelid = to_regclass('audit_logs') AND attnum > 0
 """
+
+
+def page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on a table of any size is too large to be read at once."""
+    monkeypatch.setattr(slices, "LARGE_ROWS", -1)
+    monkeypatch.setattr(slices, "FIRST_PAGES", 1)
+    monkeypatch.setattr(slices, "CHANGE", 1.0)
+    for bound in ("LAST_PAGES", "MOST_PAGES", "BEFORE_END"):
+        monkeypatch.setattr(storage, bound, 1)
 
 
 class DatabasePool:

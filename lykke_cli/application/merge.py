@@ -15,6 +15,9 @@ How an entry is printed exactly once:
 * After a connection broke, what is near is read first, and what comes live waits for that alone:
   so it comes after what was missed. Then everything is read, however long that takes. None of the
   above hangs on the order: any read returns just what the cursor does not cover.
+* Where that would take long it is done in portions, each of which is a read, and what is near is
+  read between them. What was printed before the first portion is settled by the last. Those that
+  began before a connection broke prove nothing of that time: others follow them.
 
 Nothing here compares a time with a clock: a wrong clock can make a look-up more, never an error.
 
@@ -60,7 +63,7 @@ class ReadKind(IntEnum):
     RECENT = 1
     """What was committed since the cursor, within the look-back window."""
     FULL = 2
-    """Everything that was committed since the cursor."""
+    """Everything that was committed since the cursor, or a portion of it."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -133,9 +136,13 @@ class Merge:
         self._under_way: Read | Verify | None = None
         self._wanted = set[ReadKind]()
         self._left = set[ReadKind]()  # of those, what the read under way may make needless
+        self._needs_anew = False  # everything, though it may be that portions are under way
+        self._was_asked = False  # the read under way, since that was so
         self._is_awaited = False  # the read that held messages wait for was not asked for yet
         self.is_failing = False
         """The last read or look-up failed. Nothing is held back then."""
+        self.goes_on = False
+        """There is more to read than what is near: `tick(FULL)` asks for the next portion."""
 
     @property
     def remembered(self) -> int:
@@ -150,7 +157,7 @@ class Merge:
     @property
     def caught_up(self) -> bool:
         """True when nothing is being read, waited for or in doubt."""
-        waiting = self.is_holding or self.is_failing
+        waiting = self.is_holding or self.is_failing or self.goes_on
         return not (waiting or self._under_way or self._wanted or self._doubtful)
 
     def checkpoint(self) -> Checkpoint | None:
@@ -219,15 +226,20 @@ class Merge:
 
     def tick(self, kind: ReadKind = ReadKind.RECENT) -> list[Action]:
         """Time to reconcile, or to try again what failed."""
-        under_way = self._under_way
-        if not isinstance(under_way, Read) or under_way.kind < kind:
+        read = self._under_way
+        if not isinstance(read, Read) or (read.kind is not kind and read.cursor is not None):
             self._wanted.add(kind)
         return self._proceed(retry=True)
 
     def _want_all(self) -> None:
         """Everything is to be read, and what is near before messages are held back no more."""
-        self._wanted |= {ReadKind.RECENT, ReadKind.FULL}
+        self._want_anew()
         self._is_awaited = True
+
+    def _want_anew(self) -> None:
+        """Everything is to be read, from the first portion on, and what is near before it."""
+        self._wanted |= {ReadKind.RECENT, ReadKind.FULL}
+        self._needs_anew, self._was_asked = True, False
 
     def _proceed(self, *, retry: bool = False) -> list[Action]:
         """Start the next read or look-up, one at a time; after a failure only to `retry`."""
@@ -237,6 +249,7 @@ class Merge:
             kind = ReadKind.FULL if self._cursor is None else min(self._wanted)
             self._left, self._wanted = self._wanted - {kind}, set()
             self._is_awaited = False
+            self._was_asked = True
             self._printed.read_begins()
             self._under_way = Read(kind, self._cursor)
             return [self._under_way]
@@ -247,7 +260,18 @@ class Merge:
 
     def _finish_read(self, chunk: HistoryChunk) -> Sequence[Arrival]:
         """The read is complete; the messages held back for it, where it was the one they await."""
-        self._printed.read_ended(chunk)
+        read, is_all = self._under_way, chunk.covered_from is None
+        if is_all or (isinstance(read, Read) and read.kind is ReadKind.FULL):
+            if chunk.anew:
+                self._printed.portions_began()
+                self._needs_anew &= not self._was_asked
+            self._printed.read_ended(chunk, is_portion=not is_all)
+            if not chunk.goes_on:
+                self._printed.portions_ended(chunk)
+            self.goes_on = chunk.goes_on or self._needs_anew
+        else:
+            self._printed.read_ended(chunk)
+            self.goes_on |= chunk.goes_on
         self._has_read = True
         self._under_way = None
         self.is_failing = False
@@ -292,7 +316,7 @@ class Merge:
             self._doubt(arrival, entry.id)
             return False
         if self._printed.unconfirmed >= UNCONFIRMED_LIMIT:
-            self._wanted.add(ReadKind.FULL)  # prints it when the database is back
+            self._want_anew()  # prints it when the database is back
             return False
         self._printed.note(entries)
         return True
@@ -304,7 +328,7 @@ class Merge:
         if len(self._doubtful) < self._hold:
             self._doubtful[id] = arrival
         else:
-            self._wanted.add(ReadKind.FULL)  # finds it, if it was committed and not printed
+            self._want_anew()  # finds it, if it was committed and not printed
 
 
 def print_all(arrivals: Sequence[Arrival]) -> list[Action]:

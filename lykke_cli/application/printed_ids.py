@@ -25,6 +25,7 @@ class PrintedIds:
         self._floor = floor
         self.latest = floor
         """The latest occurred_at that was ever settled: the floor of who remembers none of them."""
+        self._in_portions = frozenset[str]()  # printed before everything began to be read
         self._asked = 0  # of the unconfirmed, when the read under way was asked for
         self.unconfirmed = 0
         """How many live entries were printed since a read last began that has not failed."""
@@ -55,6 +56,19 @@ class PrintedIds:
         self._awaiting, self._pending = self._pending, {}
         self._asked, self.unconfirmed = self.unconfirmed, 0
 
+    def portions_began(self) -> None:
+        """Note that everything has begun to be read, portion by portion, with the read under way.
+
+        It is over, and what had been printed when it was asked for came before them all.
+        """
+        self._in_portions = frozenset(self._awaiting)
+
+    def portions_ended(self, chunk: HistoryChunk) -> None:
+        """Settle what was printed before and did not come in any of them; `chunk` is the last."""
+        ids, self._in_portions = self._in_portions, frozenset()
+        if chunk.authoritative:
+            self._settle({id: self._pending.pop(id) for id in ids & self._pending.keys()})
+
     def read_returned(self, rows: Sequence[HistoryRow]) -> list[HistoryRow]:
         """Return the rows that were not printed before; all of the rows are settled now."""
         unknown = []
@@ -67,9 +81,13 @@ class PrintedIds:
         self._settle({row.id: row.occurred_at for row in rows})
         return unknown
 
-    def read_ended(self, chunk: HistoryChunk) -> None:
-        """Settle what the read could have returned and did not; `chunk` is its last one."""
+    def read_ended(self, chunk: HistoryChunk, *, is_portion: bool = False) -> None:
+        """Settle what the read could have returned and did not; `chunk` is its last one.
+
+        A portion does not tell of a single entry that no read can return it: so none is confirmed.
+        """
         settled, self._awaiting = self._awaiting, {}
+        self.unconfirmed += self._asked if is_portion else 0
         self._asked = 0
         if not chunk.authoritative:  # the server may have it later
             self._pending |= settled

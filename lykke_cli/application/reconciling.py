@@ -61,12 +61,16 @@ def answers(
     *,
     since: datetime | None,
     last: int | None,
+    in_portions: bool = False,
 ) -> AsyncGenerator[HistoryChunk]:
-    """What a merge's read asks for; without a cursor it begins as `HistoryProtocol.begin` says."""
+    """What a merge's read asks for; without a cursor it begins as `HistoryProtocol.begin` says.
+
+    With `in_portions` it is the next portion: whoever asks for one says when `Merge.goes_on`.
+    """
     selection = filters.selection(users)
     if read.cursor is not None:
         recent_only = read.kind is ReadKind.RECENT
-        return history.changes(selection, read.cursor, recent_only=recent_only)
+        return history.changes(selection, read.cursor, recent_only=recent_only, portion=in_portions)
     is_all_sql = filters.is_all_sql and filters.until is None
     wanted = None if is_all_sql else filters.wants
     return history.begin(selection, since=since, last=last, wanted=wanted)

@@ -5,6 +5,7 @@ there is a history.
 """
 
 import asyncio
+import math
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
@@ -47,6 +48,7 @@ from lykke_cli.application.merge import (
     Save,
     Verify,
 )
+from lykke_cli.application.pace import Share
 from lykke_cli.application.reconciling import (
     FULL_INTERVAL,
     RECONCILE_INTERVAL,
@@ -54,62 +56,32 @@ from lykke_cli.application.reconciling import (
     answers,
 )
 from lykke_cli.application.reconnecting import Reconnecting
+from lykke_cli.application.statuses import (
+    Connected,
+    Disconnected,
+    HistoryAway,
+    HistoryRead,
+    Notice,
+    Status,
+)
 
+__all__ = [
+    "Connected",
+    "Disconnected",
+    "Event",
+    "HistoryAway",
+    "HistoryRead",
+    "Notice",
+    "Status",
+    "Tail",
+    "TailRequest",
+]
+
+FULL_SHARE = 0.1  # of the time, in which what takes long is read portion by portion
+LONGEST_PAUSE = 60.0  # seconds between two portions
 QUEUE_LENGTH = 2  # chunks between the history and the output: a slow output slows the history
 
 
-class Connected(msgspec.Struct, frozen=True):
-    """The server confirmed the subscription, and with a history its first snapshot was taken.
-
-    Whatever is committed from then on is printed.
-    """
-
-    channel: str
-    """What is followed, in words."""
-    gap: Gap | None
-    """The time without one before it, if this is not the first to be told of."""
-    node: str | None = None
-    """Which of several servers it is followed at; None where there is but one."""
-
-    @property
-    def followed(self) -> str:
-        """What is followed, and where, in words."""
-        return self.channel if self.node is None else f"{self.channel} at {self.node}"
-
-
-class Disconnected(msgspec.Struct, frozen=True):
-    """The subscription broke; it is being taken up again."""
-
-    reason: str
-    since: datetime
-    """When the server was last heard of."""
-
-
-class HistoryAway(msgspec.Struct, frozen=True):
-    """The database cannot be read at the moment; it is tried again."""
-
-    reason: str
-
-
-class HistoryRead(msgspec.Struct, frozen=True):
-    """A read of the database is complete."""
-
-    recovered: int
-    """Entries it printed that had not come live."""
-    after_failure: bool
-    goes_on: bool = False
-    """Live messages still wait: what has happened meanwhile asked for another read before them."""
-
-
-class Notice(msgspec.Struct, frozen=True):
-    """Something the person should know."""
-
-    text: str
-    may_repeat: bool = False
-    """It is that entries may come again."""
-
-
-Status = Connected | Disconnected | HistoryAway | HistoryRead | Notice
 Event = Print | Save | Status
 Told = Event | Read | Verify
 
@@ -166,6 +138,7 @@ class _Reader:
         merge: Merge,
         request: TailRequest,
         tell: Callable[[_Answer], Awaitable[None]],
+        full_share: float,
     ) -> None:
         self._history = history
         self._merge = merge
@@ -177,15 +150,19 @@ class _Reader:
         self._read: Read | None = None  # the one under way, or the last
         self.was_near = False
         """`Read.is_near` of the last that is complete."""
+        self._has_rows = False  # the same: more of them may be there, and they are owed
         self._noticed: str | None = None  # by the last chunk
         self._away: type[ServerUnavailable] | None = None  # as the person was told
+        self.portions = Share(full_share, LONGEST_PAUSE)
         self.has_worked = False
         """The table was read: whatever fails from now on is tried again."""
 
     def start(self, request: Read | Verify) -> None:
         """Begin with it."""
         if isinstance(request, Read):
-            self._read = request
+            self._read, self._has_rows = request, False
+            if not request.is_near:
+                self.portions.begins(asyncio.get_running_loop().time())
         self._task = asyncio.create_task(self._answer(request))
 
     async def stop(self) -> None:
@@ -218,10 +195,16 @@ class _Reader:
         if chunk.notice not in (None, self._noticed):
             yield Notice(str(chunk.notice), may_repeat=not chunk.exact)
         self._noticed = chunk.notice
+        was_failing = self._merge.is_failing
+        actions = self._merge.chunk(chunk)
+        self._has_rows |= bool(chunk.rows)
         if chunk.last and self._read is not None:
             self.was_near = self._read.is_near
-        was_failing = self._merge.is_failing
-        for action in self._merge.chunk(chunk):
+            if self._merge.goes_on:
+                at_once = self.was_near or self._has_rows
+                portion = self.portions.wanted if at_once else self.portions.ended
+                portion(asyncio.get_running_loop().time())
+        for action in actions:
             if isinstance(action, Print) and action.arrivals[0].source != "live":
                 wanted = self._request.filters.select(action.arrivals)
                 self._recovered += len(wanted)
@@ -229,7 +212,7 @@ class _Reader:
                     yield Print(wanted)
             else:
                 yield action
-        if chunk.last:
+        if chunk.last and (self.was_near or self._recovered or not chunk.goes_on):
             yield HistoryRead(self._recovered, was_failing, self._merge.is_holding)
             self._recovered = 0
             self._away = None
@@ -248,6 +231,7 @@ class _Reader:
                 wanted.filters,
                 since=wanted.since,
                 last=wanted.last,
+                in_portions=True,
             )
             async with aclosing(chunks):
                 async for chunk in chunks:
@@ -260,6 +244,8 @@ class Tail:
     """Follows channels at their servers. Without a `history` gaps are only announced.
 
     Where the server keeps what is published a Save says then up to where it was printed.
+    Where everything that is in the history takes long to read, that takes `full_share` of the time;
+    what it finds is printed without a pause.
 
     Raises ServerUnavailable when a server cannot be reached at the start; later it tries again.
     """
@@ -272,6 +258,7 @@ class Tail:
         *,
         reconcile_interval: float = RECONCILE_INTERVAL,
         full_interval: float = FULL_INTERVAL,
+        full_share: float = FULL_SHARE,
     ) -> None:
         self._request = request
         self._reconciling = Reconciling(reconcile_interval, full_interval)
@@ -297,7 +284,7 @@ class Tail:
             self._merge = LiveOnly(resume=resume)
         else:
             self._merge = merge = Merge(resume)
-            self._reader = _Reader(history, merge, request, self._tell)
+            self._reader = _Reader(history, merge, request, self._tell, full_share)
 
     @property
     def has_history(self) -> bool:
@@ -338,9 +325,17 @@ class Tail:
         deadline = self._reconciling.deadline(
             loop.time(), is_failing=self._merge.is_failing, is_connected=self._link.is_connected
         )
-        happened = await self._next(deadline)
+        portions = None if self._reader is None else self._reader.portions
+        due = math.inf if portions is None else portions.due
+        happened = await self._next(min(deadline, due))
+        if happened is None and due < deadline and portions is not None:
+            portions.due = math.inf  # though another read may have to end first
+            happened = ReadKind.FULL
         if happened is None:
             happened = self._reconciling.due(loop.time())
+            if happened is ReadKind.FULL and portions is not None:
+                portions.wanted(loop.time())  # which has not what is near
+                happened = ReadKind.RECENT
         return self._handle(happened)
 
     async def _next(self, deadline: float) -> _Happened | None:

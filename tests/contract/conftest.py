@@ -33,11 +33,16 @@ class Urls(NamedTuple):
 @pytest.fixture(params=["sqlite", "timestamp", "timestamptz and date"])
 def urls(request: pytest.FixtureRequest) -> Urls:
     """Of a database of each kind, with an empty audit log."""
-    if request.param == "sqlite":
+    return urls_of(request, request.param)
+
+
+def urls_of(request: pytest.FixtureRequest, kind: str) -> Urls:
+    """Of a database of that kind."""
+    if kind == "sqlite":
         url: str = request.getfixturevalue("sqlite_url")
         return Urls(url, url)
     server: PostgresServer = request.getfixturevalue("postgres_server")
     make: Callable[..., str] = request.getfixturevalue("make_postgres_database")
-    newer = request.param == "timestamptz and date"
+    newer = kind == "timestamptz and date"
     name = make(timestamptz=newer, date_column=newer)
     return Urls(server.url(name), server.url(name, "reader", READER_PASSWORD))

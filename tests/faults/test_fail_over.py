@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 import uuid
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import orjson
 import pytest
 
@@ -23,6 +25,7 @@ from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from lykke_cli.infrastructure.postgresql.snapshots import Snapshots
 from tests.builders import entity, insert
 from tests.cli_process import run_lykke
+from tests.databases import page_by_page
 from tests.faults.standby import Standby
 from tests.servers import READER_PASSWORD, PostgresServer, wait_until
 
@@ -137,6 +140,95 @@ async def test_a_standby_that_lags_is_waited_for(
     caught_up = await changes(behind, lagging[-1].cursor)
     assert ids(caught_up) == sorted(new) and not caught_up[-1].behind
     assert ids(await changes(url, lagging[-1].cursor)) == sorted(new)
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    page_by_page(monkeypatch)
+
+
+async def portion(url: str, cursor: Cursor) -> tuple[list[str], HistoryChunk]:
+    async with PostgresHistory(url) as history:
+        chunks = [c async for c in history.changes(SELECTION, cursor, portion=True)]
+    return ids(chunks), chunks[-1]
+
+
+async def portions(url: str, cursor: Cursor) -> list[str]:
+    """What comes of them, up to the last."""
+    found, goes_on = list[str](), True
+    while goes_on:
+        some, last = await portion(url, cursor)
+        found += some
+        cursor, goes_on = last.cursor, last.goes_on
+    return sorted(found)
+
+
+async def fill(server: PostgresServer, database: str) -> set[str]:
+    """A few pages, of one transaction, long ago."""
+    meta, long_ago = {"text": secrets.token_hex(900)}, datetime.now(UTC) - AGES[1]
+    entities = [entity(USER, occurred_at=long_ago, meta=meta) for _ in range(20)]
+    await insert(server.url(database), entities)
+    return {str(one.id) for one in entities}
+
+
+@pytest.mark.usefixtures("large")
+async def test_slices_that_began_before_a_fail_over_begin_anew_after_it(
+    own_postgres: PostgresServer, database: str, standby: Standby
+) -> None:
+    """What the old primary had shown on their pages is not there, and others have its numbers."""
+    url, after = reader_url(own_postgres, database), reader_url(standby, database)
+    cursor = await begin(url)
+    kept = await fill(own_postgres, database)
+    standby.catch_up()
+    standby.cut_off()
+    await record(own_postgres, database, 30)  # is lost
+    for _ in range(3):
+        found, last = await portion(url, cursor)
+        assert not found and last.goes_on
+        cursor = last.cursor
+    own_postgres.kill()
+    standby.promote()
+    new = await fill(standby, database)
+    assert await portions(after, cursor) == sorted(kept | new)
+
+
+@pytest.mark.usefixtures("large")
+async def test_slices_wait_for_a_standby_that_lags(
+    own_postgres: PostgresServer, database: str, standby: Standby
+) -> None:
+    """On its pages is not yet what had been shown when they began."""
+    url, behind = reader_url(own_postgres, database), reader_url(standby, database)
+    cursor = await begin(url)
+    standby.catch_up()
+    standby.execute("SELECT pg_wal_replay_pause()")
+    written = await fill(own_postgres, database)
+    _, last = await portion(url, cursor)
+    for _ in range(10):
+        found, last = await portion(behind, last.cursor)
+        assert not found and last.goes_on and last.behind and not last.anew
+    standby.execute("SELECT pg_wal_replay_resume()")
+    standby.catch_up()
+    assert await portions(behind, last.cursor) == sorted(written)
+
+
+async def test_a_partitioned_table_is_read_on_a_standby(
+    own_postgres: PostgresServer, database: str, standby: Standby
+) -> None:
+    """Where nothing may be locked but for reading."""
+    partitioned = """
+        ALTER TABLE audit_logs RENAME TO part;
+        CREATE TABLE audit_logs (LIKE part) PARTITION BY RANGE (occurred_at);
+        ALTER TABLE audit_logs ATTACH PARTITION part DEFAULT;
+        GRANT SELECT ON audit_logs TO reader;
+    """
+    connection = await asyncpg.connect(own_postgres.url(database))
+    await connection.execute(partitioned)
+    await connection.close()
+    standby.catch_up()
+    cursor = await begin(reader_url(standby, database))
+    new = await record(own_postgres, database, 3)
+    standby.catch_up()
+    assert ids(await changes(reader_url(standby, database), cursor)) == sorted(new)
 
 
 async def test_nobody_is_answered_by_a_standby_that_has_less_than_was_read_before(

@@ -63,6 +63,10 @@ class HistoryChunk(msgspec.Struct, frozen=True, kw_only=True):
     """Something the person should know, such as a cursor that no longer fits this database."""
     covered_from: str | None = None
     """A recent read looked only at entries that occurred at or after this; None: at all."""
+    goes_on: bool = False
+    """With `last`: there is more to look at, which the next read that is not recent does."""
+    anew: bool = True
+    """With `last`: everything began to be looked at with this read, and not with an earlier one."""
 
 
 class HistoryProtocol(Protocol):
@@ -104,12 +108,23 @@ class HistoryProtocol(Protocol):
         ...
 
     def changes(
-        self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
+        self,
+        selection: Selection,
+        cursor: Cursor,
+        *,
+        recent_only: bool = False,
+        portion: bool = False,
     ) -> AsyncGenerator[HistoryChunk]:
         """What was committed and is not covered by `cursor`.
 
-        `recent_only` looks only at entries that occurred within the look-back window: cheap
-        enough to be repeated. The cursor it returns claims no more than that.
+        `recent_only` looks only at entries that occurred lately, within the look-back window: cheap
+        enough to be repeated. The cursor it returns claims no more.
+
+        A `portion` is no longer than a moment: where all of it would take longer, the last chunk
+        says that it `goes_on`, and the next portion from its cursor does. Until then `covered_from`
+        says that nothing was looked at in full; at the end, that this holds for what was committed
+        since the portion that began `anew`. One that is `recent_only` looks at what occurred or was
+        written since the last one, and only now and then at the whole window.
         """
         ...
 

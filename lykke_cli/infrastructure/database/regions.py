@@ -73,6 +73,14 @@ def horizon(regions: Iterable[Region]) -> int | None:
     return max((r.before for r in regions if r.is_whole), default=None)
 
 
+def visible_from(regions: Iterable[Region], begin: int) -> Runs:
+    """The positions from `begin` on that are known to be visible, whatever of them is covered."""
+    visible = runs.NONE
+    for region in regions:
+        visible |= region.visible.starting(begin)
+    return visible
+
+
 def just_before(moment: datetime) -> SortKey:
     """The last key before everything that occurred at `moment`."""
     if moment <= START_OF_TIME:

@@ -20,12 +20,17 @@ from lykke_cli.infrastructure.database.witnesses import (
     prove,
     witnessed_by,
 )
-from lykke_cli.infrastructure.postgresql import relations
+from lykke_cli.infrastructure.postgresql import relations, sweep
 from lykke_cli.infrastructure.postgresql.relations import Group, Groups
+from lykke_cli.infrastructure.postgresql.sweep import Sweep
 
 FALLBACK_OVERLAP = timedelta(hours=1)
 """How much is read again when nothing proves what a cursor says."""
 CIRCLE = 2**32  # 32-bit transaction ids
+NEWEST = timedelta(minutes=1)
+"""What every periodic read of all users looks at, whenever it was committed."""
+WHOLE_EVERY = 4
+"""So many times in the look-back window all of that is looked at."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -76,6 +81,8 @@ class Stored(msgspec.Struct, frozen=True):
     origin: Origin
     is_abridged: bool = False
     """As `abridgements` make it: more is covered than it says."""
+    sweep: Sweep | None = None
+    """The read of the whole table that is under way."""
 
     @property
     def regions(self) -> Iterator[Region]:
@@ -96,6 +103,7 @@ class Understood(msgspec.Struct, frozen=True):
     """As in HistoryChunk."""
     rereads: bool = False
     """Something is read again that periodic reads would not look at."""
+    sweep: Sweep | None = None
 
 
 def make_cursor(
@@ -104,17 +112,17 @@ def make_cursor(
     recent_from: datetime,
     witnesses: Witnesses,
     origin: Origin | None = None,
+    under_way: Sweep | None = None,
 ) -> Cursor:
-    return Cursor(
-        {
-            "kind": "postgresql",
-            "at": format_time(snapshot.at),
-            "recent_from": format_time(recent_from),
-            "groups": relations.dump(groups),
-            "witnesses": witnesses.dump(),
-            "origin": msgspec.to_builtins(origin or snapshot.origin),
-        }
-    )
+    data = {
+        "kind": "postgresql",
+        "at": format_time(snapshot.at),
+        "recent_from": format_time(recent_from),
+        "groups": relations.dump(groups),
+        "witnesses": witnesses.dump(),
+        "origin": msgspec.to_builtins(origin or snapshot.origin),
+    }
+    return Cursor(data if under_way is None else data | {"sweep": sweep.dump(under_way)})
 
 
 def parse(cursor: Cursor) -> Stored | None:
@@ -130,9 +138,22 @@ def parse(cursor: Cursor) -> Stored | None:
             Witnesses.load(data["witnesses"]),
             msgspec.convert(data["origin"], Origin),
             data.get("abridged") is True,
+            sweep.load(data.get("sweep")),
         )
     except (KeyError, TypeError, ValueError, OverflowError, msgspec.ValidationError):
         return None
+
+
+def near(recent_from: datetime, at: datetime, look_back: timedelta) -> tuple[datetime, datetime]:
+    """From when on a periodic read of all users looks, and the next one's `recent_from`.
+
+    Were it the whole window each time, it would cost as much as an hour of entries.
+    """
+    last_whole = recent_from + look_back
+    if timedelta(0) <= at - last_whole < look_back / WHOLE_EVERY:
+        return max(recent_from, last_whole - NEWEST), recent_from
+    start = at - look_back  # where the server's clock was put back, earlier than the last one
+    return min(recent_from, start), start
 
 
 def abridgements(cursor: Cursor) -> Iterator[Cursor]:
@@ -145,7 +166,8 @@ def abridgements(cursor: Cursor) -> Iterator[Cursor]:
     """
     if (stored := parse(cursor)) is None:
         return
-    for data in abridged(cursor.data, stored.witnesses):
+    place = {name: value for name, value in cursor.data.items() if name != "sweep"}
+    for data in abridged(place, stored.witnesses):
         yield Cursor(data)
     without = (
         Group(
@@ -191,10 +213,7 @@ def known_ended(stored: Stored | None, snapshot: Snapshot) -> Runs:
         return runs.NONE
     if lags(stored.origin, snapshot) or is_doubtful(stored, snapshot):
         return runs.NONE
-    known = runs.NONE
-    for region in stored.regions:
-        known |= region.visible.starting(snapshot.xmin)
-    return known.below(snapshot.xmax)
+    return regions.visible_from(stored.regions, snapshot.xmin).below(snapshot.xmax)
 
 
 def is_doubtful(stored: Stored, snapshot: Snapshot) -> bool:
@@ -237,13 +256,14 @@ def _understand(
             stored.witnesses,
             stored.origin,
             "this standby is behind the stored place: what it lacks comes as it catches up",
+            sweep=stored.sweep,
         )
     groups = tuple(group for group in stored.groups if _is_on_the_circle(group, snapshot))
     if stored.groups and not groups:
         misfit = "the stored place is over two billion transactions old"
         return _by_time(misfit, stored.at, snapshot)
     if found is None:
-        return Understood(groups, stored.recent_from, stored.witnesses)
+        return Understood(groups, stored.recent_from, stored.witnesses, sweep=stored.sweep)
     moved = then.timeline != now.timeline
     happened = (
         f"the database went from timeline {then.timeline} to {now.timeline} (a fail-over, or a "
@@ -278,7 +298,7 @@ def _by_time(misfit: str, at: datetime, snapshot: Snapshot) -> Understood:
     covered = (Region(snapshot.xmin, high=regions.just_before(since)),)
     return Understood(
         (Group(snapshot.relations, covered),),
-        snapshot.at,
+        since,
         notice=f"{misfit}: reading again from {format_time(since)} by occurred_at; "
         "entries of that hour may be printed a second time",
         exact=False,

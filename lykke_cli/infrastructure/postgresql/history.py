@@ -42,9 +42,8 @@ from lykke_cli.application.gateways.history_protocol import (
     Selection,
     Wanted,
 )
-from lykke_cli.application.messages import format_time
 from lykke_cli.infrastructure.database import regions, runs
-from lykke_cli.infrastructure.database.chunk_size import CHUNK_ROWS, ChunkSize, in_parts
+from lykke_cli.infrastructure.database.chunk_size import CHUNK_ROWS
 from lykke_cli.infrastructure.database.handover import (
     Handover,
     Stalled,
@@ -56,14 +55,12 @@ from lykke_cli.infrastructure.database.regions import Region, SortKey, just_befo
 from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.postgresql import statements
 from lykke_cli.infrastructure.postgresql.calendar import (
-    AFTER,
     CLAMPED,
-    PARTS,
-    WITHIN,
     Part,
     entering_at,
     key_parameters,
 )
+from lykke_cli.infrastructure.postgresql.changes import EVERYTHING, Changes, Source, bounds
 from lykke_cli.infrastructure.postgresql.cursor import (
     Snapshot,
     known_ended,
@@ -71,23 +68,19 @@ from lykke_cli.infrastructure.postgresql.cursor import (
     parse,
     vouched,
 )
+from lykke_cli.infrastructure.postgresql.fetching import Fetcher
 from lykke_cli.infrastructure.postgresql.furthest import Furthest
 from lykke_cli.infrastructure.postgresql.lines import LineReader, Progress
-from lykke_cli.infrastructure.postgresql.relations import Group, Groups, Reading, split
-from lykke_cli.infrastructure.postgresql.rows import META, XMIN, read_row
+from lykke_cli.infrastructure.postgresql.relations import Group, split
+from lykke_cli.infrastructure.postgresql.rows import read_row
 from lykke_cli.infrastructure.postgresql.selection import in_range, selected
+from lykke_cli.infrastructure.postgresql.slices import Slices, written_at_ends
 from lykke_cli.infrastructure.postgresql.snapshots import Snapshots
+from lykke_cli.infrastructure.postgresql.storage import Ends, files_of
 from lykke_cli.infrastructure.postgresql.witnesses import newest, understood
 
 LOOK_BACK = timedelta(hours=1)
 """How far back a periodic read looks; a full one has no bound."""
-MOST_RUNS = 10_000
-"""Of more runs of ids than that in a cursor the person is told: it is large, and slow."""
-_GROWING = (
-    "a transaction has been open for so long that the place kept for this user has become large "
-    "and slow: lykke doctor names it; GRANT EXECUTE ON FUNCTION pg_xact_status(xid8) TO this role "
-    "helps where it may not call it"
-)
 
 
 class PostgresHistory:
@@ -110,6 +103,8 @@ class PostgresHistory:
         self._snapshots = Snapshots(url, furthest or Furthest())
         self._look_back = look_back
         self._chunk_rows, self._chunk_bytes = chunk_rows, chunk_bytes
+        self._slices = Slices()
+        self._ends = Ends()
 
     async def __aenter__(self) -> Self:
         return self
@@ -130,12 +125,14 @@ class PostgresHistory:
     ) -> AsyncGenerator[HistoryChunk]:
         async def first() -> HistoryChunk:
             """A cursor to go on from, before the first row is printed."""
+            nonlocal since
             async with self._snapshots.take(partial(known_ended, None)) as (connection, snapshot):
                 start = None if since is None else regions.just_before(since)
                 if last is not None:
                     arguments = in_range(selection, since, None)
                     oldest = await self._oldest_of_newest(connection, arguments, last, wanted)
                     start = None if oldest is None else just_before_key(oldest)
+                    since = None if oldest is None else oldest[0]
                 visible = await self._visible(connection, selection, snapshot, start)
                 begun = Region(snapshot.xmin, high=start or regions.END, visible=visible)
                 witnesses = await newest(connection, selection, snapshot, self._snapshots.may_call)
@@ -153,77 +150,28 @@ class PostgresHistory:
             chunk = await persistently(first)
             await handover.give(chunk)
             if not chunk.last:
-                await self._read_changes(handover, selection, chunk.cursor, recent_only=False)
+                changes = Changes(self._source, selection, chunk.cursor, since=since)
+                await in_transactions(handover, partial(changes.read, handover))
 
         return handed_over(read)
 
-    def changes(
-        self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
-    ) -> AsyncGenerator[HistoryChunk]:
-        return handed_over(
-            lambda handover: self._read_changes(handover, selection, cursor, recent_only)
-        )
+    @property
+    def _source(self) -> Source:
+        fetcher = Fetcher(self._chunk_rows, self._chunk_bytes)
+        return Source(self._snapshots, fetcher, self._look_back, self._ends, self._slices)
 
-    async def _read_changes(
+    def changes(
         self,
-        handover: Handover[HistoryChunk],
         selection: Selection,
         cursor: Cursor,
-        recent_only: bool,
-    ) -> None:
-        """One read, in as many transactions as its reader makes it take."""
-        notice: str | None = None
-        exact = True
-
-        async def read() -> bool:
-            nonlocal cursor, notice, exact, recent_only
-            stored = parse(cursor)
-            async with self._snapshots.take(partial(known_ended, stored)) as (connection, snapshot):
-                known = await understood(
-                    connection, selection, stored, snapshot, self._snapshots.may_call
-                )
-                notice = notice or known.notice or self._snapshots.limits()
-                exact = exact and known.exact
-                groups = split(known.groups, snapshot.relations)
-                if _runs_of(groups.present) > MOST_RUNS:
-                    notice = notice or _GROWING
-                recent_only = recent_only and not known.rereads and len(groups.present) == 1
-                low = known.recent_from if recent_only else None
-                witnesses = known.witnesses
-                reading = Reading(
-                    groups, snapshot.xmin, low or regions.START_OF_TIME, snapshot.ended
-                )
-                rows = self._uncovered(connection, selection, snapshot, groups.present, low)
-                async with aclosing(rows):
-                    async for reached, part in rows:
-                        written = [(xid, row.id) for row, xid in part if xid is not None]
-                        witnesses = witnesses.joined_by(written)
-                        covered = reading.reached(reached, (xid for xid, _ in written))
-                        cursor = make_cursor(
-                            snapshot, covered, known.recent_from, witnesses, known.origin
-                        )
-                        entries = [row for row, _ in part]
-                        chunk = HistoryChunk(
-                            rows=entries, cursor=cursor, exact=exact, notice=notice
-                        )
-                        if not await handover.give(chunk):
-                            return False
-            covered = reading.reached(regions.END, ())
-            next_low = known.recent_from if recent_only else snapshot.at - self._look_back
-            last = HistoryChunk(
-                rows=(),
-                cursor=make_cursor(snapshot, covered, next_low, witnesses, known.origin),
-                last=True,
-                authoritative=not snapshot.origin.in_recovery,
-                covered_from=None if low is None else format_time(low),
-                behind=known.origin is not None,
-                exact=exact,
-                notice=notice,
-            )
-            await handover.give(last)
-            return True
-
-        await in_transactions(handover, read)
+        *,
+        recent_only: bool = False,
+        portion: bool = False,
+    ) -> AsyncGenerator[HistoryChunk]:
+        changes = Changes(self._source, selection, cursor, recent_only=recent_only, portion=portion)
+        return handed_over(
+            lambda handover: in_transactions(handover, partial(changes.read, handover))
+        )
 
     def vouched(self, cursor: Cursor, by: Cursor) -> Cursor:
         return vouched(cursor, by)
@@ -294,7 +242,9 @@ class PostgresHistory:
                 while left:
                     part, query = left[0]
                     values = (*arguments, *after, limit)
-                    async with aclosing(self._fetch(connection, query, values)) as found:
+                    async with aclosing(
+                        self._source.fetcher.fetch(connection, query, values)
+                    ) as found:
                         async for records in found:
                             rows = [read_row(record) for record in records]
                             after = key_parameters(part.sort_key(rows[-1]))
@@ -342,7 +292,9 @@ class PostgresHistory:
     async def find(self, prefix: str, limit: int) -> Sequence[HistoryRow]:
         first, last = UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))
         async with self._snapshots.take() as (connection, _):
-            found = self._fetch(connection, statements.WITH_ID_BETWEEN, (first, last, limit))
+            found = self._source.fetcher.fetch(
+                connection, statements.WITH_ID_BETWEEN, (first, last, limit)
+            )
             async with aclosing(found) as parts:
                 return [read_row(record) async for records in parts for record in records]
 
@@ -372,7 +324,7 @@ class PostgresHistory:
             return None if found is None else (found[0], found[1])
         oldest: SortKey | None = None
         for part, query in statements.NEWEST_FIRST:
-            chunks = self._fetch(connection, query, (*arguments, None, None, None))
+            chunks = self._source.fetcher.fetch(connection, query, (*arguments, None, None, None))
             async with aclosing(chunks):
                 async for records in chunks:
                     rows = [read_row(record) for record in records]
@@ -389,52 +341,22 @@ class PostgresHistory:
     ) -> Runs:
         """The transactions at or after the snapshot's xmin that have ended, or whose rows up to
         `start` it shows.
+
+        Of a large table what is near is looked at: what such a transaction wrote was written just
+        now. What it put elsewhere, and an hour back in time at that, would count as new.
         """
         if snapshot.xmin == snapshot.xmax:
             return runs.NONE  # nothing is under way
         up_to = (None, None) if start is None else key_parameters(start)
-        ended = Group(snapshot.relations, (Region(snapshot.xmin, visible=snapshot.ended),))
-        uncovered, arguments = statements.uncovered((ended,), 9, CLAMPED)
+        ended = (Group(snapshot.relations, (Region(snapshot.xmin, visible=snapshot.ended),)),)
+        where, written = EVERYTHING[0], list[str]()
+        if await self._slices.are_needed(connection, selection, self._snapshots):
+            ends = self._ends.grown(await files_of(connection, self._snapshots))
+            written = await written_at_ends(connection, selection, ends, ended)
+            where = snapshot.at - self._look_back, regions.END_OF_TIME
+        uncovered, arguments = statements.uncovered(ended, 11, CLAMPED)
         query = f"{statements.VISIBLE} AND {uncovered}"
-        records = await connection.fetch(query, *selected(selection), *up_to, *arguments)
-        positions = (snapshot.position(xmin) for (xmin,) in records)
+        values = (*selected(selection), *up_to, *bounds(where), *arguments)
+        written += [xmin for (xmin,) in await connection.fetch(query, *values)]
+        positions = map(snapshot.position, written)
         return snapshot.ended | Runs.of(xid for xid in positions if xid is not None)
-
-    async def _uncovered(
-        self,
-        connection: Any,
-        selection: Selection,
-        snapshot: Snapshot,
-        groups: Groups,
-        low: datetime | None,
-    ) -> AsyncGenerator[tuple[SortKey, list[tuple[HistoryRow, int | None]]]]:
-        """Rows from `low` on that are not covered, and the key up to which they are all."""
-        for part in PARTS if low is None else (WITHIN, AFTER):
-            query, arguments = statements.changed(part, groups)
-            values = (*selected(selection), low, *arguments)
-            async with aclosing(self._fetch(connection, query, values)) as found:
-                async for records in found:
-                    rows = [read_row(record) for record in records]
-                    positions = [snapshot.position(record[XMIN]) for record in records]
-                    yield part.sort_key(rows[-1]), list(zip(rows, positions, strict=True))
-
-    async def _fetch(
-        self, connection: Any, query: str, arguments: Sequence[object]
-    ) -> AsyncGenerator[list[tuple[Any, ...]]]:
-        # Nameless: behind PgBouncer another client may have left a statement of any name.
-        statement = await connection.prepare(query, name="")
-        cursor = await statement.cursor(*arguments)
-        size = ChunkSize(self._chunk_rows)
-
-        async def whole(ids: list[str]) -> dict[str, str]:
-            return dict(await connection.fetch(statements.METAS, ids))
-
-        while records := await cursor.fetch(size.rows):
-            size.came()
-            async with aclosing(in_parts(records, META, whole, self._chunk_bytes)) as parts:
-                async for part in parts:
-                    yield part
-
-
-def _runs_of(groups: Groups) -> int:
-    return sum(len(region.visible) for group in groups for region in group.covered)

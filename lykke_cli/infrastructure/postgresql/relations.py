@@ -24,10 +24,15 @@ TREE = """
     WITH RECURSIVE tree (relation) AS (
         SELECT to_regclass('audit_logs')::oid
         UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = relation
+            -- PostgreSQL 13 has no such column
+            WHERE to_jsonb(pg_inherits) -> 'inhdetachpending' IS DISTINCT FROM 'true'
     )
     SELECT relation FROM tree JOIN pg_class ON oid = relation WHERE relkind <> 'p'
 """
-"""The relations that hold rows, as the snapshot shows them."""
+"""The relations that hold rows, as the snapshot shows them.
+
+What is being detached (CONCURRENTLY) counts as away: a statement does not read it any more.
+"""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -71,7 +76,7 @@ def joined(groups: Iterable[Group]) -> Groups:
 
 
 class Reading:
-    """What a read of all relations covers as it goes on, in (occurred_at, id) order from `low`.
+    """What a read of all relations covers as it goes on, in (occurred_at, id) order.
 
     `known` is what was covered before it. Its snapshot sees all below the position `before`; of
     the positions from there on, the transactions of those in `ended` had ended when it was taken.
@@ -79,26 +84,54 @@ class Reading:
     relation.
     """
 
-    def __init__(self, known: Split, before: int, low: datetime, ended: Runs) -> None:
-        self._present, self._absent = known.present, known.absent
+    def __init__(self, known: Split, before: int, ended: Runs) -> None:
+        self.present, self._absent = known.present, known.absent
         self._before = before
-        self._low = low
+        self._low: datetime | None = None
         self._visible = ended
-        for group in known.present:
-            for region in group.covered:
-                if region.spans(low, regions.END):
-                    self._visible |= region.visible.starting(before)
 
-    def reached(self, key: regions.SortKey, positions: Iterable[int]) -> Groups:
-        """The read came to `key`; `positions` are those of the rows since the last call."""
+    @property
+    def covered(self) -> Groups:
+        """What is covered by now."""
+        return joined([*self._absent, *self.present])
+
+    def reached(self, low: datetime, key: regions.SortKey, positions: Iterable[int]) -> None:
+        """What occurred from `low` on was read up to `key`, and before it what occurred earlier.
+
+        `positions` are those of the rows since the last call.
+        """
+        if low != self._low:
+            self._low = low
+            self._visible |= self._known_from(low).starting(self._before)
         new = [p for p in positions if p >= self._before and p not in self._visible]
         if new:
             self._visible |= Runs.of(new)
-        region = Region(self._before, self._low, key, self._visible)
-        self._present = tuple(
-            Group(group.relations, regions.add(group.covered, region)) for group in self._present
+        region = Region(self._before, low, key, self._visible)
+        self.present = tuple(
+            Group(group.relations, regions.add(group.covered, region)) for group in self.present
         )
-        return joined([*self._absent, *self._present])
+
+    def swept(self, before: int, ended: Runs, relations: frozenset[int]) -> None:
+        """Of these relations everything is covered that an earlier snapshot showed.
+
+        It saw all below the position `before`, and of the others those in `ended`.
+        """
+        visible = ended | self._known_from(regions.START_OF_TIME).starting(before)
+        whole = Region(before, visible=visible)
+        parts = list[Group]()
+        for group in self.present:
+            parts.append(Group(group.relations & relations, regions.add(group.covered, whole)))
+            parts.append(Group(group.relations - relations, group.covered))
+        self.present = joined(parts)
+
+    def _known_from(self, low: datetime) -> Runs:
+        """The positions that are visible by what was covered from `low` on, to the end of time."""
+        visible = Runs()
+        for group in self.present:
+            for region in group.covered:
+                if region.spans(low, regions.END):
+                    visible |= region.visible
+        return visible
 
 
 def dump(groups: Iterable[Group]) -> list[list[Any]]:

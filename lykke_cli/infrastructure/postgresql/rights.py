@@ -46,6 +46,7 @@ CONTROL = _Question(
 )
 XACT_STATUS = "pg_xact_status(xid8)"
 RELATION_SIZE = "pg_relation_size(regclass,text)"
+FILE_NODE = "pg_relation_filenode(regclass)"
 _TELL_OF_LOSS = frozenset[str]().union(*(question.functions for question in (*_QUESTIONS, CONTROL)))
 _ASKED = f"""
     SELECT ARRAY(
@@ -103,7 +104,7 @@ class Offer(msgspec.Struct, frozen=True):
 
 async def offer_of(connection: Any) -> Offer:
     """What the server answers to this role; asked in a transaction."""
-    asked = [*_TELL_OF_LOSS, XACT_STATUS, RELATION_SIZE]
+    asked = [*_TELL_OF_LOSS, XACT_STATUS, RELATION_SIZE, FILE_NODE]
     denied, kind, engine = await connection.fetchrow(_ASKED, asked)
     offer = Offer(kind or "", frozenset(denied), engine=engine)
     if engine == "PostgreSQL":

@@ -47,6 +47,12 @@ _REPLICA_TIMELINE = """
     SELECT greatest(min_recovery_end_timeline, timeline_id)
     FROM pg_control_recovery(), pg_control_checkpoint()
 """
+_LOCK = "LOCK TABLE ONLY audit_logs IN ACCESS SHARE MODE"
+"""For a partitioned table, before the snapshot: what it shows to be a partition is read as one.
+
+Every statement takes this lock, but later: what was detached between is not read, and the snapshot
+would say that it was.
+"""
 _KINDS = {"v": "a view", "f": "a foreign table"}
 _NO_COLUMN = ("42703", "0A000")  # SQLSTATEs: there is no xmin, or it cannot be had
 
@@ -180,7 +186,8 @@ class Snapshots:
         reached = await self._replayed(connection) if self._is_standby and not is_new else 0
         transaction = connection.transaction(**_TRANSACTION)
         await transaction.start()
-        await connection.execute(LOCAL_SETTINGS)
+        is_partitioned = not is_new and self._offer.kind == "p"
+        await connection.execute(f"{LOCAL_SETTINGS}; {_LOCK}" if is_partitioned else LOCAL_SETTINGS)
         if is_new:
             await refuse_unfit(connection, self._display)
             self._offer = await offer_of(connection)
@@ -190,7 +197,7 @@ class Snapshots:
         asked = await connection.fetchrow(self._offer.snapshot_query)
         text, at, in_recovery, database, relations, lsn, timeline, started, crashed = asked
         self._is_standby = in_recovery
-        if is_new and in_recovery:  # how far it has come is asked for first
+        if is_new and (in_recovery or self._offer.kind == "p"):  # both come before the snapshot
             await transaction.commit()
             return await self._begin()
         number = 0 if timeline is None else int(timeline, 16)

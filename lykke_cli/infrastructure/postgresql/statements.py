@@ -3,7 +3,7 @@
 They are put together from constants: whatever comes from outside is a parameter.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lykke_cli.application.messages import format_time
 from lykke_cli.infrastructure.database.regions import Region
@@ -17,6 +17,7 @@ from lykke_cli.infrastructure.postgresql.calendar import (
 from lykke_cli.infrastructure.postgresql.cursor import CIRCLE
 from lykke_cli.infrastructure.postgresql.relations import TREE, Groups
 from lykke_cli.infrastructure.postgresql.selection import IN_RANGE, SELECTED
+from lykke_cli.infrastructure.postgresql.storage import End
 
 _AGE = "CASE WHEN age(xmin) < 0 THEN 2147483647 ELSE age(xmin) END"
 
@@ -38,6 +39,8 @@ WITH_ID_BETWEEN = f"""
     SELECT {ANYWHEN} FROM audit_logs WHERE id BETWEEN $1::uuid AND $2::uuid
     ORDER BY audit_logs.id LIMIT $3  -- by the column, not by its text
 """  # noqa: S608
+ESTIMATE = f"EXPLAIN (FORMAT JSON) SELECT 1 FROM audit_logs WHERE {SELECTED}"  # noqa: S608
+"""How many rows there are, as the planner thinks."""
 METAS = "SELECT id::text, meta::text FROM audit_logs WHERE id = ANY($1::text[]::uuid[])"
 
 _NEWEST_PARTS = " UNION ALL ".join(
@@ -58,8 +61,10 @@ OLDEST_OF_NEWEST = f"""
 VISIBLE = f"""
     SELECT DISTINCT xmin::text FROM audit_logs
     WHERE {SELECTED} AND ($7::text IS NULL OR ({CLAMPED}, id) <= ($7::timestamptz, $8::uuid))
+        AND ($9::text IS NULL OR occurred_at >= $9::text::timestamptz)
+        AND ($10::text IS NULL OR occurred_at <= $10::text::timestamptz)
 """  # noqa: S608
-"""The transactions that wrote what is there up to a sort key."""
+"""The transactions that wrote what is there up to a sort key, within a span of time."""
 
 # Rows that bear witness.
 _IN_REVERSE = "ORDER BY audit_logs.occurred_at DESC, audit_logs.id DESC"
@@ -87,18 +92,58 @@ FOUND = "SELECT xmin::text, id::text FROM audit_logs WHERE id = ANY($1::text[]::
 
 
 def changed(part: Part, groups: Groups) -> tuple[str, list[object]]:
-    """The query for what of a part is not covered, and its parameters after the seventh.
+    """The query for what of a part is not covered, and its parameters after the eighth.
 
-    The seventh is the time from which on rows are looked at.
+    The seventh and the eighth are the first and the last moment of the rows that are looked at.
     """
-    condition, arguments = uncovered(groups, 8, part.moment)
+    condition, arguments = uncovered(groups, 9, part.moment)
     query = f"""
         SELECT {part.columns} FROM audit_logs
-        WHERE {SELECTED} AND ($7::timestamptz IS NULL OR occurred_at >= $7)
+        WHERE {SELECTED} AND ($7::text IS NULL OR occurred_at >= $7::text::timestamptz)
+            AND ($8::text IS NULL OR occurred_at <= $8::text::timestamptz)
             AND {part.where} AND {condition}
         ORDER BY {part.order[0]}
     """  # noqa: S608
     return query, arguments
+
+
+def uncovered_on_pages(groups: Groups) -> tuple[str, list[object]]:
+    """The query for when what is not covered occurred, on pages from $7 up to, and without, $8."""
+    condition, arguments = uncovered(groups, 9, CLAMPED)
+    where = f"ctid >= $7::text::tid AND ctid < $8::text::tid AND {SELECTED} AND {condition}"
+    return _times_of(f"SELECT {CLAMPED} AS moment FROM audit_logs WHERE {where}"), arguments  # noqa: S608
+
+
+def times_at_ends(ends: Sequence[End], groups: Groups) -> tuple[str, list[object]]:
+    """The same on the last pages of some relations, which are numbered in $7."""
+    query, arguments = _uncovered_at_ends(f"{CLAMPED} AS moment", ends, groups)
+    return _times_of(query), arguments
+
+
+def written_at_ends(ends: Sequence[End], groups: Groups) -> tuple[str, list[object]]:
+    """The query for the transactions of what is not covered there."""
+    return _uncovered_at_ends("xmin::text", ends, groups)
+
+
+def _uncovered_at_ends(
+    column: str, ends: Sequence[End], groups: Groups
+) -> tuple[str, list[object]]:
+    condition, arguments = uncovered(groups, 8, CLAMPED)
+    where = f"{SELECTED} AND {condition}"
+    each = (
+        f"SELECT {column} FROM ONLY {end.name} "  # noqa: S608
+        f"WHERE ctid >= ($7::text[])[{number}]::tid AND {where}"
+        for number, end in enumerate(ends, 1)
+    )
+    return " UNION ALL ".join(each), arguments
+
+
+def _times_of(moments: str) -> str:
+    """The first and the last moment in each hour."""
+    return f"""
+        SELECT min(moment), max(moment) FROM ({moments}) AS found
+        GROUP BY date_trunc('hour', moment)
+    """  # noqa: S608
 
 
 def covered_of(groups: Groups) -> tuple[str, list[object]]:

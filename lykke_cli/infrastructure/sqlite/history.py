@@ -157,9 +157,14 @@ class SqliteHistory:
         return handed_over(read)
 
     def changes(
-        self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
+        self,
+        selection: Selection,
+        cursor: Cursor,
+        *,
+        recent_only: bool = False,
+        portion: bool = False,
     ) -> AsyncGenerator[HistoryChunk]:
-        # The sequence is indexed: a full read costs no more than a recent one.
+        # The sequence is indexed: a full read costs no more than a recent one, or a portion.
         return handed_over(lambda handover: self._read_changes(handover, selection, cursor))
 
     async def _read_changes(

@@ -26,8 +26,10 @@ from tests.unit.application.model_database import ModelDatabase, Row
 class World(ModelDatabase):
     """The database, the channel and one tail; every method is one thing that can happen."""
 
-    def __init__(self, merge: Merge, *, chunk_size: int = 2, replica: bool = False) -> None:
-        super().__init__(chunk_size=chunk_size, replica=replica)
+    def __init__(
+        self, merge: Merge, *, chunk_size: int = 2, replica: bool = False, slices: bool = False
+    ) -> None:
+        super().__init__(chunk_size=chunk_size, replica=replica, slices=slices)
         self.merge = merge
         self.before_start: set[str] = set()
         self.at_start: set[str] = set()  # committed by the time of the first snapshot
@@ -137,8 +139,14 @@ class World(ModelDatabase):
 
     def catch_up_history(self) -> None:
         """The database works until nothing is asked of it."""
-        for _ in range(20 * len(self.committed) + 40):
+        for _ in range(40 * len(self.committed) + 40):
             self.answer()
+            self.go_on()
+
+    def go_on(self) -> None:
+        """It is time for the next portion of what takes long."""
+        if self.merge.goes_on and not self.merge.is_failing:
+            self.tick(ReadKind.FULL)
 
     @property
     def owed(self) -> set[str]:

@@ -3,7 +3,8 @@
 It works as PostgreSQL does: a row bears the id of the (sub)transaction that wrote it, a snapshot's
 xmin is the oldest open top-level transaction, subtransactions are not listed. Of the transactions
 from there on, those whose rows are visible were committed. A fail-over loses the last commits, and
-gives their transaction ids out again. Cursors are the real ones.
+gives their transaction ids out again. Rows lie on pages, mostly at the end; when the table is
+rewritten they are on others. Cursors are the real ones.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
 from lykke_cli.application.merge import Read, ReadKind, Verify
 from lykke_cli.application.messages import Entry, format_time
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import Runs
+from lykke_cli.infrastructure.database.spans import Spans, joined
 from lykke_cli.infrastructure.database.witnesses import Witnesses
 from lykke_cli.infrastructure.postgresql.cursor import (
     Origin,
@@ -26,21 +30,28 @@ from lykke_cli.infrastructure.postgresql.cursor import (
     Understood,
     is_doubtful,
     make_cursor,
+    near,
     parse,
     understand,
 )
 from lykke_cli.infrastructure.postgresql.relations import Group, Reading, split
+from lykke_cli.infrastructure.postgresql.sweep import Sweep
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LOOK_BACK = timedelta(minutes=10)
 USER = str(uuid.UUID(int=1))
 TABLE = frozenset({1})
+FOREVER = regions.END_OF_TIME
+EVERYTHING: Spans = ((regions.START_OF_TIME, FOREVER),)
+PAGE = 2
+"""So many rows lie on one."""
 
 
 @dataclass
 class Row:
     xid: int
     entry: Entry
+    page: int
 
 
 @dataclass
@@ -61,8 +72,9 @@ class Looked:
 class ModelDatabase:
     """Every method of the first half is one thing that can happen."""
 
-    def __init__(self, *, chunk_size: int = 2, replica: bool = False) -> None:
+    def __init__(self, *, chunk_size: int = 2, replica: bool = False, slices: bool = False) -> None:
         self.chunk_size = chunk_size
+        self.slices = slices
         self.replica = replica
         self.now = START
         self.next_xid = 100
@@ -73,6 +85,9 @@ class ModelDatabase:
         self.commits: list[int] = []  # how many rows there are after each, on the primary
         self.replicated = 0  # how many of them the replica has applied
         self.timeline = 1
+        self.file = 1
+        self.is_slow = False
+        """The next read of what slices have found ends early."""
 
     def begin(self) -> None:
         self.open.append(Transaction(self._xid()))
@@ -88,8 +103,9 @@ class ModelDatabase:
             activity_type="X",
             occurred_at=format_time(self.now - age),
         )
+        page = 0 if self.next_id % 3 == 0 else self.pages - 1  # where a deleted row left room
         self.next_id += 1
-        transaction.rows.append(Row(self._xid() if savepoint else transaction.xid, entry))
+        transaction.rows.append(Row(self._xid() if savepoint else transaction.xid, entry, page))
 
     def end(self, index: int) -> list[Entry]:
         """Commit one of the open transactions; returns what it wrote."""
@@ -115,6 +131,16 @@ class ModelDatabase:
         self.committed = [row for row in self.committed if row.xid not in last]
         self.replicated = len(self.committed)
         self.next_xid = max([99, *(row.xid for row in self.committed)]) + 1
+
+    def rewrite(self) -> None:
+        """Every row goes to another page, and keeps its transaction."""
+        self.file += 1
+        for row in (*self.committed, *(row for t in self.open for row in t.rows)):
+            row.page = self.pages - 1 - row.page
+
+    @property
+    def pages(self) -> int:
+        return self.next_id // PAGE + 1
 
     def replicate(self, count: int) -> None:
         """The replica applies so many commits, each whole."""
@@ -153,38 +179,102 @@ class ModelDatabase:
             if begin_before_all:
                 yield from self.read(Read(ReadKind.FULL, cursor), wanted)
             return
-        is_recent = request.kind is ReadKind.RECENT and not place.rereads
-        bound = place.recent_from if is_recent else regions.START_OF_TIME
-        rows = sorted(
-            (r for r in visible if r.entry.moment >= bound and not covers(place, r)),
-            key=lambda r: (r.entry.moment, r.entry.id),
-        )
-        known = split(place.groups, snapshot.relations)
-        reading = Reading(known, snapshot.xmin, bound, snapshot.ended)
-        witnesses = place.witnesses
-        for start in range(0, len(rows), self.chunk_size):
-            part = rows[start : start + self.chunk_size]
-            witnesses = witnesses.joined_by((row.xid, row.entry.id) for row in part)
-            high = (part[-1].entry.moment, part[-1].entry.id)
-            covered = reading.reached(high, [row.xid for row in part])
-            yield HistoryChunk(
-                rows=[row.entry for row in part],
-                cursor=make_cursor(snapshot, covered, place.recent_from, witnesses, place.origin),
-                exact=place.exact,
-                notice=place.notice,
-            )
-        covered = reading.reached(regions.END, ())
-        next_low = place.recent_from if is_recent else low
-        yield HistoryChunk(
+        reading = Reading(split(place.groups, snapshot.relations), snapshot.xmin, snapshot.ended)
+        last = HistoryChunk(
             rows=(),
-            cursor=make_cursor(snapshot, covered, next_low, witnesses, place.origin),
+            cursor=Cursor({}),
             last=True,
             authoritative=not self.replica,
-            covered_from=format_time(bound) if is_recent else None,
             behind=place.origin is not None,
             exact=place.exact,
             notice=place.notice,
         )
+        at, covered_from, recent_from, sweep = EVERYTHING, None, low, None
+        is_over, is_recent = False, request.kind is ReadKind.RECENT
+        lags = self.slices and not is_recent and place.origin is not None
+        if lags or (is_recent and (self.slices or not place.rereads)):
+            covered_from, recent_from = near(place.recent_from, self.now, LOOK_BACK)
+            if lags or place.rereads:
+                covered_from = min(place.recent_from, covered_from)
+                last = msgspec.structs.replace(last, goes_on=True, anew=False)
+            written = self._written_last(visible, place)
+            earlier = [(first, min(end, covered_from)) for first, end in written]
+            at = (*(span for span in earlier if span[0] < covered_from), (covered_from, FOREVER))
+            sweep = place.sweep
+        elif self.slices and not is_recent:
+            sweep = place.sweep or self._sweep(place, snapshot)
+            at, covered_from, recent_from = sweep.found, FOREVER, place.recent_from
+            goes_on = not sweep.is_over or not TABLE <= sweep.files.keys()
+            last = msgspec.structs.replace(last, goes_on=goes_on, anew=place.sweep is None)
+            is_over = sweep.is_over
+            if not is_over:
+                at, sweep = (), self._slice(visible, place, sweep)
+            if request.cursor is not None:  # something may happen before the answer is heard
+                yield HistoryChunk(rows=(), cursor=request.cursor)
+        witnesses = place.witnesses
+        for first, end in at:
+            rows = sorted(
+                (r for r in visible if first <= r.entry.moment <= end and not covers(place, r)),
+                key=lambda r: (r.entry.moment, r.entry.id),
+            )
+            for start in range(0, len(rows), self.chunk_size):
+                part = rows[start : start + self.chunk_size]
+                witnesses = witnesses.joined_by((row.xid, row.entry.id) for row in part)
+                high = (part[-1].entry.moment, part[-1].entry.id)
+                reading.reached(first, high, [row.xid for row in part])
+                if is_over and sweep is not None:
+                    sweep = sweep.read_up_to(high[0], len(part))
+                yield HistoryChunk(
+                    rows=[row.entry for row in part],
+                    cursor=make_cursor(
+                        snapshot,
+                        reading.covered,
+                        place.recent_from,
+                        witnesses,
+                        place.origin,
+                        sweep,
+                    ),
+                    exact=place.exact,
+                    notice=place.notice,
+                )
+                if is_over and self.is_slow:  # the portion has taken its time
+                    self.is_slow = False
+                    cursor = make_cursor(
+                        snapshot, reading.covered, place.recent_from, witnesses, None, sweep
+                    )
+                    yield msgspec.structs.replace(
+                        last, cursor=cursor, covered_from=format_time(FOREVER), goes_on=True
+                    )
+                    return
+            reading.reached(first, (end, regions.LAST_ID), ())
+        if is_over and sweep is not None:
+            reading.swept(sweep.before, sweep.ended, frozenset(sweep.files))
+            sweep = None
+        covered = reading.covered
+        yield msgspec.structs.replace(
+            last,
+            cursor=make_cursor(snapshot, covered, recent_from, witnesses, place.origin, sweep),
+            covered_from=None if covered_from is None else format_time(covered_from),
+        )
+
+    def _sweep(self, place: Understood, snapshot: Snapshot) -> Sweep:
+        """A read of all pages that there are now."""
+        known = [region for group in place.groups for region in group.covered]
+        ended = snapshot.ended | regions.visible_from(known, snapshot.xmin)
+        files = dict.fromkeys(TABLE, self.file)
+        return Sweep(self.now, snapshot.xmin, ended, files, self.pages)
+
+    def _slice(self, visible: Sequence[Row], place: Understood, sweep: Sweep) -> Sweep:
+        """Look at the next page."""
+        on_page = [row for row in visible if row.page == sweep.reached]
+        found = [row.entry.moment for row in on_page if not covers(place, row)]
+        advanced = sweep.advanced(sweep.reached + 1, [(moment, moment) for moment in found])
+        return advanced.kept(dict.fromkeys(TABLE, self.file))
+
+    def _written_last(self, visible: Sequence[Row], place: Understood) -> Spans:
+        """When that occurred which is on the last page and not covered."""
+        last = [row for row in visible if row.page >= self.pages - 2 and not covers(place, row)]
+        return joined((row.entry.moment, row.entry.moment) for row in last)
 
     def look_up(self, request: Verify) -> set[str]:
         """As HistoryProtocol's `verify`."""

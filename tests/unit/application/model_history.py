@@ -63,7 +63,12 @@ class ModelHistory:
         return self._read("begin", selection, None, before_all=from_the_first)
 
     def changes(
-        self, selection: Selection, cursor: Cursor, *, recent_only: bool = False
+        self,
+        selection: Selection,
+        cursor: Cursor,
+        *,
+        recent_only: bool = False,
+        portion: bool = False,
     ) -> AsyncGenerator[HistoryChunk]:
         return self._read("recent" if recent_only else "changes", selection, cursor)
 

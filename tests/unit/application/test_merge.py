@@ -26,7 +26,7 @@ class Schedules(RuleBasedStateMachine):
     The world itself fails when anything is printed twice, or before it is committed.
     """
 
-    replica = False
+    replica = slices = False
     world: World
 
     @initialize(
@@ -37,7 +37,7 @@ class Schedules(RuleBasedStateMachine):
     )
     def start(self, keep: int, hold: int, caught_up: bool, open_already: bool) -> None:
         self.keep, self.hold = keep, hold
-        self.world = World(Merge(keep=keep, hold=hold), replica=self.replica)
+        self.world = World(Merge(keep=keep, hold=hold), replica=self.replica, slices=self.slices)
         if open_already:  # what is committed beside it stays in doubt
             self.world.begin()
         if caught_up:
@@ -109,6 +109,19 @@ class Schedules(RuleBasedStateMachine):
             self.world.answer()
 
     @rule()
+    def go_on(self) -> None:
+        self.world.go_on()
+        self.world.answer()
+
+    @rule()
+    def rewrite(self) -> None:
+        self.world.rewrite()
+
+    @rule()
+    def be_slow(self) -> None:
+        self.world.is_slow = True
+
+    @rule()
     def fail(self) -> None:
         self.world.fail()
 
@@ -150,6 +163,16 @@ class SchedulesOnReplica(Schedules):
     replica = True
 
 
+class SchedulesInSlices(Schedules):
+    """The same, where everything is read page by page, and may be rewritten meanwhile."""
+
+    slices = True
+
+
+class SchedulesInSlicesOnReplica(Schedules):
+    replica = slices = True
+
+
 def test_what_arrives_before_the_first_snapshot_is_printed_though_it_is_in_doubt() -> None:
     """Rare among the schedules, so shown on its own."""
     world = World(Merge())
@@ -172,6 +195,11 @@ def commit_one(world: World, *, publish: bool) -> None:
     world.begin()
     world.write(len(world.open) - 1, savepoint=False, age=timedelta(0))
     world.commit(len(world.open) - 1, publish=publish)
+
+
+def answer_all(world: World) -> None:
+    while world.request is not None:
+        world.answer()
 
 
 def test_a_broadcast_that_comes_after_the_first_snapshot_is_printed_though_it_is_in_doubt() -> None:
@@ -211,11 +239,12 @@ def test_after_a_break_live_waits_for_what_is_near_and_not_for_everything() -> N
     world.catch_up()
     world.disconnect()
     world.catch_up_history()
-    for age in (timedelta(0), timedelta(days=30)):
+    for age in (timedelta(0), timedelta(days=30), timedelta(days=30)):
         world.begin()
         world.write(0, savepoint=False, age=age)
         world.commit(0, publish=False)
-    near, far = (row.entry.id for row in world.committed)
+    *_, far = missed = [row.entry.id for row in world.committed]
+    assert world.committed[-1].page == 0  # where nobody looks for it
     world.connect()
     commit_one(world, publish=True)
     world.deliver(1)
@@ -223,9 +252,67 @@ def test_after_a_break_live_waits_for_what_is_near_and_not_for_everything() -> N
     assert not world.printed
     while world.merge.is_holding:
         world.answer()
-    assert [*world.printed] == [near, live]
+    assert {*world.printed} == {*missed, live} - {far}
+    assert [*world.printed][-1] == live
     world.catch_up_history()
-    assert [*world.printed] == [near, live, far]
+    assert [*world.printed][-1] == far
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_portions_that_began_before_a_break_are_followed_by_others(restarted: bool) -> None:
+    """They have passed the page on which something was written meanwhile."""
+    world = World(Merge(), slices=True)
+    world.catch_up()
+    for _ in range(5):
+        commit_one(world, publish=True)
+    world.deliver(5)
+    world.tick(ReadKind.FULL)
+    answer_all(world)
+    assert world.merge.goes_on
+    if restarted:
+        world.restart(killed=False, keep=50, hold=1000)
+    else:
+        world.disconnect()
+        answer_all(world)  # what is near, of which the loss itself asks
+    world.begin()
+    world.write(0, savepoint=False, age=timedelta(days=30))
+    assert world.open[0].rows[0].page == 0
+    world.commit(0, publish=False)
+    world.connect()
+    world.catch_up_history()
+    assert world.merge.caught_up
+    assert world.printed.keys() == world.committed_ids
+
+
+def test_portions_put_off_nothing_that_frees_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other they are read, and each is a read since which more was printed."""
+    monkeypatch.setattr("lykke_cli.application.merge.UNCONFIRMED_IDS", 3)
+    world = World(Merge(keep=0), slices=True)
+    world.catch_up()
+    for _ in range(20):
+        commit_one(world, publish=True)
+        world.deliver(1)
+        world.tick(ReadKind.FULL)
+        answer_all(world)
+        assert world.merge.remembered <= 2 * 3 + 1
+
+
+def test_the_last_portion_settles_nothing_that_came_after_the_first() -> None:
+    world = World(Merge(keep=0), slices=True)  # what is settled is forgotten
+    world.catch_up()
+    for _ in range(5):
+        commit_one(world, publish=True)
+    world.deliver(5)
+    world.tick(ReadKind.FULL)
+    world.answer()  # the snapshot is taken, and the first page looked at
+    world.begin()
+    world.write(0, savepoint=False, age=timedelta(days=30))
+    assert world.open[0].rows[0].page == 0
+    world.commit(0, publish=True)
+    world.deliver(1)
+    for _ in range(2):
+        world.catch_up_history()  # the world fails when anything is printed twice
+        world.tick(ReadKind.FULL)
 
 
 def test_what_a_break_asked_for_is_asked_for_again_where_it_failed() -> None:
@@ -313,4 +400,8 @@ TestPrimary.settings = settings(
 )
 TestReplica = SchedulesOnReplica.TestCase
 TestReplica.settings = TestPrimary.settings
+TestSlices = SchedulesInSlices.TestCase
+TestSlices.settings = TestPrimary.settings
+TestSlicesOnReplica = SchedulesInSlicesOnReplica.TestCase
+TestSlicesOnReplica.settings = TestPrimary.settings
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from lykke_cli import MemoryPubSubGateway, ServerUnavailable
@@ -252,6 +253,98 @@ async def test_what_a_read_of_everything_finds_tells_nothing_of_the_subscription
         told = await take(a_tail(gateway, Found()), 12)
     assert [type(event) for event in told].count(Disconnected) == 1
     assert False in kinds[:4]
+
+
+async def test_everything_is_read_portion_by_portion_and_what_is_near_between_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lykke_cli.application.tail.LONGEST_PAUSE", SHORT)
+    asked = list[str]()
+
+    class Large(History):
+        """There is more for as long as nothing near was read in between."""
+
+        async def changes(
+            self, *args: Any, recent_only: bool = False, portion: bool = False
+        ) -> AsyncGenerator[HistoryChunk]:
+            assert portion
+            asked.append("near" if recent_only else "portion")
+            if recent_only:  # a portion may be due meanwhile
+                await asyncio.sleep(2 * SHORT)
+            last = msgspec.structs.replace(CHUNK, covered_from="9999")
+            if not recent_only:
+                goes_on = asked[asked.index("portion") :].count("near") < 3
+                last = msgspec.structs.replace(last, goes_on=goes_on)
+            yield last
+
+        async def begin(self, *args: Any, **options: Any) -> AsyncGenerator[HistoryChunk]:
+            yield CHUNK
+            gateway.disconnect()
+            gateway.restore()
+
+    reads = 0
+    async with MemoryPubSubGateway() as gateway, asyncio.timeout(4 * SOON):
+        async with aclosing(a_tail(gateway, Large()).events()) as events:
+            async for event in events:
+                reads += isinstance(event, HistoryRead)
+                if asked.count("near") > 10:
+                    break
+    portions, last = asked.count("portion"), len(asked) - asked[::-1].index("portion") - 1
+    assert portions > 1 and asked[asked.index("portion") : last].count("near") >= 3
+    assert asked[last:].count("portion") == 1  # then it was over
+    assert reads <= 2 + asked.count("near")  # of portions the last alone is told of
+
+
+async def test_what_portions_find_is_printed_without_a_pause() -> None:
+    at, user = "2026-05-01T12:00:00Z", str(USER)
+    found = [
+        Entry(id=str(uuid.uuid4()), user_id=user, activity_type="A", occurred_at=at)
+        for _ in range(5)
+    ]
+    left = list(found)
+
+    class Large(History):
+        async def changes(
+            self, *args: Any, recent_only: bool = False, **how: Any
+        ) -> AsyncGenerator[HistoryChunk]:
+            some = [left.pop()] if left and not recent_only else []
+            await asyncio.sleep(SHORT)
+            yield msgspec.structs.replace(CHUNK, rows=some, last=False)
+            yield msgspec.structs.replace(CHUNK, covered_from="9999", goes_on=not recent_only)
+
+        async def begin(self, *args: Any, **options: Any) -> AsyncGenerator[HistoryChunk]:
+            yield msgspec.structs.replace(CHUNK, goes_on=True)
+
+    async with MemoryPubSubGateway() as gateway, asyncio.timeout(4 * SOON):
+        history, request = cast(HistoryProtocol, Large()), TailRequest(user_ids={USER})
+        tail = Tail(gateway, history, request, full_share=0.0001)
+        async with aclosing(tail.events()) as events:
+            printed = 0
+            async for event in events:
+                printed += isinstance(event, Print)
+                if printed == len(found):
+                    break
+
+
+async def test_when_everything_is_due_what_is_near_is_read_before_it() -> None:
+    asked = list[bool]()
+
+    class Noted(History):
+        async def changes(
+            self, *args: Any, recent_only: bool, portion: bool
+        ) -> AsyncGenerator[HistoryChunk]:
+            asked.append(recent_only)
+            yield CHUNK
+
+    async with MemoryPubSubGateway() as gateway, asyncio.timeout(4 * SOON):
+        history = cast(HistoryProtocol, Noted())
+        request = TailRequest(user_ids={USER})
+        tail = Tail(gateway, history, request, reconcile_interval=SHORT, full_interval=0)
+        async with aclosing(tail.events()) as events:
+            async for _ in events:
+                if asked.count(False) >= 5:
+                    break
+    assert asked.count(True) >= 5
 
 
 async def test_what_comes_on_several_channels_comes_in_order_and_each_by_its_rules() -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from lykke_cli.application.errors import LoginRefused, SchemaMismatch
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.infrastructure.postgresql import changes as postgres_changes
 from lykke_cli.infrastructure.postgresql import engines, snapshots
-from lykke_cli.infrastructure.postgresql import history as postgres_history
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.builders import INSERT, entity, insert, row
 from tests.servers import PostgresServer
@@ -203,7 +203,7 @@ async def test_a_place_that_grows_large_is_told_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where it may not be asked which transactions have ended, nothing is lost either."""
-    monkeypatch.setattr(postgres_history, "MOST_RUNS", 100)
+    monkeypatch.setattr(postgres_changes, "MOST_RUNS", 100)
     monkeypatch.setattr(snapshots, "FAR_APART", 10**9)
     await connection.execute("BEGIN")
     await connection.execute("SELECT pg_current_xact_id()")

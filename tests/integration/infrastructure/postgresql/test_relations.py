@@ -1,15 +1,21 @@
 """A partitioned table: by range and by hash, its partitions come and go, rows move."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 
 from lykke_cli.application.gateways.history_protocol import Cursor, Selection
+from lykke_cli.infrastructure.postgresql.cursor import Understood
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
+from lykke_cli.infrastructure.postgresql.witnesses import understood
 from tests.builders import INSERT, entity, insert, row
+from tests.databases import page_by_page
 from tests.servers import READER_PASSWORD, PostgresServer
 
 USER = uuid.uuid4()
@@ -40,6 +46,7 @@ def by_remainder(number: int, of: int = 3) -> str:
 
 
 RECENT_BOUNDS, OLD_BOUNDS = around(NOW, 100), around(OLD, 9)
+DETACH_OLD = "ALTER TABLE audit_logs DETACH PARTITION old"
 
 
 class Table:
@@ -88,8 +95,9 @@ async def by_hash(postgres_url: str) -> AsyncIterator[Table]:
 class Follower:
     """Reads what was committed since its last read."""
 
-    def __init__(self, history: PostgresHistory) -> None:
+    def __init__(self, history: PostgresHistory, *, in_portions: bool = False) -> None:
         self._history = history
+        self._in_portions = in_portions
         self.cursor: Cursor
 
     async def begin(self) -> None:
@@ -98,19 +106,28 @@ class Follower:
         self.cursor = chunks[-1].cursor
 
     async def read(self, *, recent_only: bool = True) -> list[str]:
-        found = []
-        changes = self._history.changes(SELECTION, self.cursor, recent_only=recent_only)
-        async for chunk in changes:
-            found += [row.id for row in chunk.rows]
-            self.cursor = chunk.cursor
+        """And whatever it says that there is more to look at."""
+        found, goes_on = list[str](), True
+        while goes_on:
+            changes = self._history.changes(
+                SELECTION, self.cursor, recent_only=recent_only, portion=self._in_portions
+            )
+            async for chunk in changes:
+                found += [row.id for row in chunk.rows]
+                self.cursor = chunk.cursor
+            recent_only, goes_on = False, chunk.goes_on
         return sorted(found)
 
 
-@pytest.fixture
-async def follower(postgres_reader_url: str) -> AsyncIterator[Follower]:
+@pytest.fixture(params=["whole", "in portions", "in slices"])
+async def follower(
+    request: pytest.FixtureRequest, postgres_reader_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Follower]:
     """With no right but to read the table itself."""
+    if request.param == "in slices":
+        page_by_page(monkeypatch)
     async with PostgresHistory(postgres_reader_url, chunk_rows=2) as history:
-        yield Follower(history)
+        yield Follower(history, in_portions=request.param != "whole")
 
 
 async def test_what_is_written_into_a_new_partition_is_read_once(
@@ -175,7 +192,7 @@ async def test_a_partition_that_was_away_is_read_from_where_it_left(
     had = await by_range.write(OLD)
     assert await follower.read(recent_only=False) == [had]
     for _ in range(2):
-        await by_range.execute("ALTER TABLE audit_logs DETACH PARTITION old")
+        await by_range.execute(DETACH_OLD)
         new = [await by_range.write()]
         assert await follower.read() == new
         late = await by_range.write(OLD, "old")
@@ -183,6 +200,46 @@ async def test_a_partition_that_was_away_is_read_from_where_it_left(
         await by_range.attach("old", OLD_BOUNDS)
         assert await follower.read() == [late]
         assert await follower.read(recent_only=False) == []
+
+
+async def test_what_is_detached_once_a_snapshot_was_taken_does_not_count_as_read(
+    by_range: Table, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot shows a partition that no statement reads any more."""
+    await by_range.partition("old", OLD_BOUNDS)
+    await follower.begin()
+    missed = await by_range.write(OLD)
+
+    async def meanwhile(*args: Any) -> Understood:
+        with suppress(asyncpg.LockNotAvailableError):
+            await by_range.execute("SET LOCAL lock_timeout = '1s'; " + DETACH_OLD)
+        return await understood(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lykke_cli.infrastructure.postgresql.changes.understood", meanwhile)
+        assert await follower.read(recent_only=False) == [missed]
+
+
+async def test_what_is_being_detached_does_not_count_as_read(
+    by_range: Table, follower: Follower
+) -> None:
+    """It waits for others, who still see it."""
+    await by_range.partition("old", OLD_BOUNDS)
+    await follower.begin()
+    missed = await by_range.write(OLD)
+    sees_it, detaches = [await asyncpg.connect(by_range.url) for _ in range(2)]
+    await sees_it.execute("BEGIN; SELECT FROM audit_logs")
+    detaching = asyncio.create_task(detaches.execute(DETACH_OLD + " CONCURRENTLY"))
+    async with asyncio.timeout(20):
+        pending = "SELECT count(*) FROM pg_inherits WHERE inhdetachpending"
+        while not await sees_it.fetchval(pending):
+            pass
+    assert await follower.read(recent_only=False) == []
+    await sees_it.close()
+    await detaching
+    await detaches.close()
+    await by_range.attach("old", OLD_BOUNDS)
+    assert await follower.read() == [missed]
 
 
 async def test_the_table_becomes_a_partition_of_another(

@@ -73,16 +73,18 @@ def test_a_read_covers_what_came_and_what_had_ended(
     had_ended = Runs.of(ended).starting(10)
     table = frozenset({1})
     known = split([Group(table, (Region(5),))], table)
-    reading = Reading(known, 10, regions.START_OF_TIME, had_ended)
+    reading = Reading(known, 10, had_ended)
     expected = members(had_ended)
     for (position, is_visible), moment in zip(rows, moments, strict=True):
         if is_visible:
             expected.add(position)
         key = (moment, regions.LAST_ID)
-        [group] = reading.reached(key, [position] if is_visible else [])
+        reading.reached(regions.START_OF_TIME, key, [position] if is_visible else [])
+        [group] = reading.covered
         found = {p for p in UNIVERSE if any(r.covers(p, (NOW, "")) for r in group.covered)}
         assert found == expected | set(range(-3, 10))
-    [group] = reading.reached(regions.END, ())
+    reading.reached(regions.START_OF_TIME, regions.END, ())
+    [group] = reading.covered
     assert len(group.covered) == 1
 
 
