@@ -9,7 +9,7 @@ import msgspec
 
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.place import NoPlace, Place
-from lykke_cli.application.tail import Tail, TailRequest
+from lykke_cli.application.tail import FULL_SHARE, Tail, TailRequest
 from lykke_cli.bootstrap import kept_by, make_gateway, make_history
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.reporter import Reporter
@@ -45,6 +45,7 @@ class Tailing:
     follows: bool
     ack: bool
     reconcile: float
+    full_pace: float | None
     health_interval: float
     file: EntryFile | None
     is_gap_unexpected: bool
@@ -80,7 +81,13 @@ class Tailing:
                 history = await stack.enter_async_context(make_history(self.settings))
                 identify = history.identify
             request, sink, keeper = await self._open_output(stack, identify)
-            tail = Tail(gateway, history, request, reconcile_interval=self.reconcile)
+            tail = Tail(
+                gateway,
+                history,
+                request,
+                reconcile_interval=self.reconcile,
+                full_share=self.full_pace or FULL_SHARE,
+            )
             await self._follow(tail, sink, keeper, gateway if self.ack else None)
 
     def _identify_streams(self) -> Callable[[], Awaitable[str]] | None:

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import orjson
 import pytest
 
+from lykke_cli.application.errors import UsageMistake
 from tests.builders import add_users, entity, insert, wire
 from tests.cli_process import LykkeProcess, Result, call_lykke, command, environment, run_lykke
 from tests.servers import RedisServer
@@ -407,3 +410,19 @@ def test_addresses_stand_for_users_where_there_are_several(
     shown = run_lykke("tail", "--all", "-n", 2, "--count", 2, "-o", form, env=env).stdout.decode()
     assert ("anna@example.com" in shown) is has_emails
     assert str(bea)[:8] in shown
+
+
+@pytest.mark.parametrize(
+    ("profile", "given", "share"),
+    [("", (), 0.1), ("", ("--full-pace", "0.5"), 0.5), ("full-pace = 0.2", (), 0.2)],
+)
+def test_a_large_table_is_read_at_the_pace_that_is_said(
+    tmp_path: Path, profile: str, given: tuple[str, ...], share: float
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f"[profiles.a]\nredis_url = 'redis://a'\n[profiles.a.tail]\n{profile}")
+    tail, is_seen = ("tail", uuid.uuid4(), "--live-only", "-p", "a"), UsageMistake("seen")
+    with mock.patch("lykke_cli.cli.runs.tail.Tail", side_effect=is_seen) as made:
+        result = call_lykke("--config", config, *tail, *given)
+    assert "seen" in result.stderr
+    assert made.call_args.kwargs["full_share"] == share

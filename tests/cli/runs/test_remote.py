@@ -301,6 +301,7 @@ def test_ctrl_c_ends_it_in_order_while_the_bridge_is_away() -> None:
         (["--ack"], "lykke publish USER_ID --ack EVENT_ID"),
         (["--channel", "notification"], "--channel does not go with --from"),
         (["--reconcile", "5s"], "--reconcile does not go with --from"),
+        (["--full-pace", "0.5"], "--full-pace does not go with --from"),
         (["--health-interval", "5s"], "--health-interval does not go with --from"),
         (["--no-follow"], "say which by --since, -n or --resume"),
         (["--resume", "-n", "1"], "leave --since and -n out"),
