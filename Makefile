@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := check
-.PHONY: demo test coverage check lint types layers completions man api picture bench bench-web bench-page soak fuzz lowest nemesis \
+.PHONY: demo test coverage check lint types layers completions man api picture bench bench-web bench-scale bench-page soak fuzz lowest nemesis \
 	tools install clean
 
 install: $(STAMP)
@@ -97,6 +97,11 @@ bench-web: $(STAMP)
 # The page in Chromium beside one that appends every line: some five minutes.
 bench-page: $(STAMP) tools
 	$(BIN)/python -m tests.benchmarks.page $(ARGS)
+
+# A table of 20,000,000 rows beside smaller ones: some twenty minutes, and 10 GB of disk meanwhile.
+bench-scale: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.scale $(ARGS)
+	$(BIN)/python -m tests.benchmarks.needs
 
 clean:
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
