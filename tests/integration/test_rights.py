@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
+from lykke_cli.infrastructure.redis.stream_layout import PARTITIONS
 from tests.builders import entity, insert
 from tests.cli_process import LykkeProcess, Result, run_lykke
 from tests.servers import PostgresServer, RedisServer, run_apart
+from tests.streams import fill, stream_entries
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rights.md").read_text("utf-8")
 USERS = {line.split()[2]: line.split() for line in PAGE.splitlines() if "ACL SETUSER lyk" in line}
@@ -136,6 +138,25 @@ def test_streams_are_filled_and_consumed_with_just_their_rights(
         result = relay.stop()
     assert "permit" not in result.stderr
     assert [group["group"] for group in run_lykke("groups", env=consumer).rows] == ["g"]
+
+
+def test_streams_are_followed_with_just_their_rights_and_gone_on_with(
+    own_redis: RedisServer,
+) -> None:
+    [rights] = re.findall(r"`tail --transport stream` `~auditlog:\* ([^`]*)`", PAGE)
+    env = {
+        "REDIS_URL": f"redis://lykke-tail:{PASSWORD}@127.0.0.1:{own_redis.port}",
+        "LYKKE_TRANSPORT": "stream",
+    }
+    with closing(own_redis.client()) as client:
+        words = ("on", f">{PASSWORD}", "~auditlog:*", "-@all", *rights.split())
+        client.execute_command("ACL", "SETUSER", "lykke-tail", *words)  # type: ignore[no-untyped-call]
+        first = run_lykke("tail", USER, "--resume", "--timeout", "1s", env=env)
+        assert first.status == ExitCode.DONE, first.stderr
+        missed = fill(client, stream_entries(2, USER), partitions=PARTITIONS)
+    result = run_lykke("tail", USER, "--resume", "--count", 2, env=env)
+    assert result.status == ExitCode.DONE, result.stderr
+    assert [row["id"] for row in result.rows] == missed
 
 
 @pytest.mark.parametrize(
