@@ -138,8 +138,14 @@ class Demonstration:
     async def _catch_up(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(CATCH_UP_TIME):
-                while self._reporter.entries < self._recorded[self._tailed]:  # noqa: ASYNC110
+                while not self._has_caught_up:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
+
+    @property
+    def _has_caught_up(self) -> bool:
+        """Connected again, too: the database may have shown the last entries before that."""
+        is_complete = self._reporter.entries >= self._recorded[self._tailed]
+        return is_complete and self._reporter.is_live
 
     async def _work(self, uow: SqlAlchemyUnitOfWork) -> None:
         """Record activities of all users, until this is cancelled."""

@@ -4,12 +4,15 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.cli_process import DEADLINE, LykkeProcess, command, environment, run_lykke
+from lykke_cli.application import reconciling
+from lykke_cli.infrastructure.embedded_servers import EmbeddedServers
+from tests.cli_process import DEADLINE, LykkeProcess, call_lykke, command, environment, run_lykke
 from tests.servers import wait_until
 
 
@@ -47,6 +50,21 @@ def test_it_ends_by_itself_with_everything_seen(env: dict[str, str]) -> None:
     assert "outage: Redis is stopped" in result.stderr
     assert "connected again" in result.stderr
     assert_nothing_is_left(env)
+
+
+def test_an_outage_that_outlasts_it_is_seen_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though all that was recorded has been read from the database before that."""
+    recover = EmbeddedServers.recover
+
+    def recover_slowly(servers: EmbeddedServers) -> None:
+        time.sleep(2)  # as on a slow machine
+        recover(servers)
+
+    monkeypatch.setattr(EmbeddedServers, "recover", recover_slowly)
+    monkeypatch.setattr(reconciling, "AWAY_INTERVAL", 0.1)
+    result = call_lykke("demo", "--for", "1s")
+    assert result.status == 0, result.stderr
+    assert "connected again" in result.stderr
 
 
 @pytest.mark.parametrize(
