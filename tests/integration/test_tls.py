@@ -131,7 +131,7 @@ def postgres_ports(
 
 
 def redis_url(port: int, host: str = "localhost", **files: object) -> str:
-    return f"rediss://{host}:{port}?" + urlencode({"socket_connect_timeout": 1} | files)
+    return f"rediss://{host}:{port}?" + urlencode({"socket_connect_timeout": 20} | files)
 
 
 def postgres_url(port: int, host: str = "localhost", **files: object) -> str:
@@ -146,7 +146,7 @@ def publish(url: str) -> Result:
 
 
 def follow(url: str) -> Result:
-    return run_lykke("tail", USER, "--live-only", "--timeout", "2s", "-q", env={"REDIS_URL": url})
+    return run_lykke("tail", USER, "--live-only", "--idle", "100ms", "-q", env={"REDIS_URL": url})
 
 
 @pytest.fixture(params=[publish, follow])
@@ -287,7 +287,7 @@ def test_postgres_that_demands_tls(
         assert_refused(backfill(url), "sslmode", "require")
         return
     assert backfill(url).status == ExitCode.DONE
-    tail = ("tail", USER, "--timeout", "1s", "--since", "1h")
+    tail = ("tail", USER, "--idle", "100ms", "--since", "1h")
     env = {"DATABASE_URL": url, "REDIS_URL": redis_server.url}
     assert "following" in run_lykke(*tail, env=env).stderr
     assert "in use, TLS" in examined_tls("database", env)

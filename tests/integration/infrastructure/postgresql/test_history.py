@@ -12,6 +12,7 @@ import pytest
 
 from lykke_cli.application.errors import LoginRefused, SchemaMismatch
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.infrastructure.database import handover
 from lykke_cli.infrastructure.postgresql import changes as postgres_changes
 from lykke_cli.infrastructure.postgresql import engines, snapshots
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
@@ -329,22 +330,26 @@ async def test_another_database_of_the_same_server_is_another(
 
 
 async def test_reading_leaves_no_trace(
-    connection: asyncpg.Connection, postgres_url: str, postgres_reader_url: str
+    connection: asyncpg.Connection,
+    postgres_url: str,
+    postgres_reader_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Read-only, no named statements, no session settings: PgBouncer may be between."""
+    handovers: list[handover.Handover[HistoryChunk]] = []
+
+    class Handover(handover.Handover[HistoryChunk]):
+        def __init__(self) -> None:
+            super().__init__()
+            handovers.append(self)
+
+    monkeypatch.setattr(handover, "Handover", Handover)
     await insert(postgres_url, [entity(USER) for _ in range(9)])
     async with PostgresHistory(postgres_reader_url, chunk_rows=1) as history:
         chunks = history.begin(SELECTION, last=9)
         await anext(chunks)
-        for _ in range(500):  # until it waits for us, in the middle of a read
-            waiting = await connection.fetchval(
-                "SELECT count(*) FROM pg_stat_activity WHERE usename = 'reader' "
-                "AND state = 'idle in transaction' "
-                "AND state_change < clock_timestamp() - '0.3 s'::interval"
-            )
-            if waiting:
-                break
-            await asyncio.sleep(0.01)
+        while len(handovers[0]._items) < handover.LENGTH:  # noqa: ASYNC110 # then it waits for us
+            await asyncio.sleep(0.001)
         own = history._snapshots._connection
         named = "SELECT count(*) FROM pg_prepared_statements WHERE name > ''"
         assert await own.fetchval(named) == 0
