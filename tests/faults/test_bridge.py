@@ -25,7 +25,7 @@ CLIENTS = 200
 USERS = 10
 OPTIONS = ("--reconcile", "1s", "--health-interval", "500ms", "--drain", "1s")
 LARGE = {"text": "x" * 20_000}  # more of them than a socket's buffers hold
-DEADLINE = 60.0  # seconds for the last entry to reach the last client
+DEADLINE = 60.0  # seconds for something to reach the last client
 
 
 @pytest.fixture
@@ -112,9 +112,11 @@ def test_a_bridge_that_is_told_to_end_closes_in_order(
 ) -> None:
     with Audience(writer.users, CLIENTS, ports(bridges[:1])) as audience:
         writer.wait_for(100)
-        wait_until(lambda: all(c.received for c in audience.clients), "all follow")
+        wait_until(lambda: all(c.received for c in audience.clients), "all follow", DEADLINE)
         assert bridges[0].stop().status == 0
-        wait_until(lambda: all(c.codes == {1012: 1} for c in audience.clients), "all were told")
+        wait_until(
+            lambda: all(c.codes == {1012: 1} for c in audience.clients), "all were told", DEADLINE
+        )
         bridges[0].start()
         writer.wait_for(50)
         assert_each_has_everything_once(writer, audience, own_redis)
@@ -125,7 +127,7 @@ def test_clients_that_are_away_or_read_nothing_for_longer_than_a_journal_holds(
 ) -> None:
     with Audience(writer.users, CLIENTS, ports(bridges)) as audience:
         writer.wait_for(100)
-        wait_until(lambda: all(c.received for c in audience.clients), "all follow")
+        wait_until(lambda: all(c.received for c in audience.clients), "all follow", DEADLINE)
         away, stopped = audience.clients[::USERS], audience.clients[1::USERS]
         audience.each("stay_away", away)
         audience.each("stop_reading", stopped)

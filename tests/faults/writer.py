@@ -66,7 +66,7 @@ class Writer:
     def wait_for(self, more: int) -> None:
         """Wait until so many more entries were committed."""
         goal = self.written + more
-        wait_until(lambda: self.written >= goal, f"{more} more entries are written")
+        wait_until(lambda: self.written >= goal, f"{more} more entries are written", 60)
 
     async def _write(self) -> None:
         connection: asyncpg.Connection | None = None
