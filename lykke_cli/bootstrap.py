@@ -13,7 +13,11 @@ from uuid import UUID
 from lykke_cli.application.channel_types import AUDIT_LOG
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.infrastructure.configuration.settings import Settings
-from lykke_cli.infrastructure.configuration.transport import Transport, without_transport
+from lykke_cli.infrastructure.configuration.transport import (
+    Transport,
+    keeps_messages,
+    without_transport,
+)
 from lykke_cli.infrastructure.database.chunk_size import CHUNK_ROWS
 from lykke_cli.infrastructure.database.urls import is_sqlite
 
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from lykke_cli.application.gateways.users_protocol import UsersProtocol
     from lykke_cli.application.groups import GroupsProtocol
     from lykke_cli.application.hub_driver import HubDriver
-    from lykke_cli.application.tail import Status
+    from lykke_cli.application.statuses import Status
     from lykke_cli.infrastructure.configuration.bridge import BridgeSettings
     from lykke_cli.infrastructure.redis.consumer import ConsumerOptions
     from lykke_cli.infrastructure.unit_of_work import SqlAlchemyUnitOfWork
@@ -69,8 +73,9 @@ def kept_by(settings: Settings) -> str | None:
     """What keeps what is published, by a name that a place can have; None where nothing does."""
     from lykke_cli.infrastructure.redis.urls import parse_redis_url
 
-    address = parse_redis_url(settings.redis_url)
-    return f"streams of {address.display}" if address.transport is Transport.STREAM else None
+    if not keeps_messages(settings.redis_url):
+        return None
+    return f"streams of {parse_redis_url(settings.redis_url).display}"
 
 
 def make_broadcasts(settings: Settings) -> "PubSubGatewayProtocol":

@@ -13,7 +13,7 @@ from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Checkpoint, Merge, Print, ReadKind, Save
 from lykke_cli.application.messages import Arrival, Entry, replay_message
 from lykke_cli.application.pace import Pace
-from lykke_cli.application.tail import Notice
+from lykke_cli.application.statuses import Notice
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,17 +23,15 @@ from lykke_cli.application.keeping import PlaceKeeper
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry
 from lykke_cli.application.place import NoPlace, Place
-from lykke_cli.application.tail import (
+from lykke_cli.application.statuses import (
     Connected,
     Disconnected,
-    Event,
     HistoryAway,
     HistoryRead,
     Notice,
     Status,
-    Tail,
-    TailRequest,
 )
+from lykke_cli.application.tail import Event, Tail, TailRequest
 from lykke_cli.application.taken import Move, Taken
 
 MOST_UNACKNOWLEDGED = 100_000

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+CLAIM_AFTER = 60.0  # seconds, after which what nobody renews is given to another member
+MAX_DELIVERIES = 10  # of an entry that nobody acknowledges, before it is a dead letter
+
 
 @dataclass(frozen=True, slots=True)
 class GroupMemberState:

@@ -38,7 +38,7 @@ from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.reader import Begun
 from lykke_cli.application.reconciling import FULL_INTERVAL, RECONCILE_INTERVAL, Reconciling
 from lykke_cli.application.reconnecting import Reconnecting
-from lykke_cli.application.tail import (
+from lykke_cli.application.statuses import (
     Connected,
     Disconnected,
     HistoryAway,

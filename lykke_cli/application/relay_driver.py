@@ -20,7 +20,7 @@ from lykke_cli.application.gateways.stream_log_protocol import Batch, Place, Str
 from lykke_cli.application.rebroadcast import Rebroadcast
 from lykke_cli.application.reconciling import FULL_INTERVAL
 from lykke_cli.application.relay import Ask, OtherRelay, Relay, Vigil
-from lykke_cli.application.tail import HistoryAway, Notice
+from lykke_cli.application.statuses import HistoryAway, Notice
 
 INTERVAL = 0.1  # seconds between reads of the table
 SHORTEST_PAUSE = 0.01  # seconds, however often it is told that there is something

@@ -57,15 +57,8 @@ from lykke_cli.application.messages import (
     OtherMessage,
     UnreadableEntry,
 )
-from lykke_cli.application.tail import (
-    Connected,
-    Disconnected,
-    Event,
-    HistoryAway,
-    HistoryRead,
-    Notice,
-    TailRequest,
-)
+from lykke_cli.application.statuses import Connected, Disconnected, HistoryAway, HistoryRead, Notice
+from lykke_cli.application.tail import Event, TailRequest
 
 LONGEST_PAUSE = 60.0  # seconds that a bridge may ask for before it is tried again
 _KEY = "bridge"

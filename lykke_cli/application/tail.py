@@ -65,18 +65,6 @@ from lykke_cli.application.statuses import (
     Status,
 )
 
-__all__ = [
-    "Connected",
-    "Disconnected",
-    "Event",
-    "HistoryAway",
-    "HistoryRead",
-    "Notice",
-    "Status",
-    "Tail",
-    "TailRequest",
-]
-
 FULL_SHARE = 0.1  # of the time, in which what takes long is read portion by portion
 LONGEST_PAUSE = 60.0  # seconds between two portions
 QUEUE_LENGTH = 2  # chunks between the history and the output: a slow output slows the history

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.pubsub_protocol import Gap, PubSubGatewayProtocol
 from lykke_cli.application.hub_driver import HubDriver
-from lykke_cli.application.tail import (
+from lykke_cli.application.statuses import (
     Connected,
     Disconnected,
     HistoryAway,

@@ -18,7 +18,7 @@ from lykke_cli.application.ending import end
 from lykke_cli.application.gateways.history_protocol import Place
 from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, Entry, to_line
-from lykke_cli.application.tail import Notice
+from lykke_cli.application.statuses import Notice
 from lykke_cli.web.frames import Frame, Message, as_json, notice_frame, own_frame, with_cursor
 from lykke_cli.web.queries import HISTORY, Asked, asked
 from lykke_cli.web.streaming import Stream, body

@@ -23,7 +23,7 @@ This page is made from the docstrings by `make api`."""
 _GROUPS = {
     "Entries": ("domain.audit_log",),
     "Following": (
-        *("bootstrap", "application.following", "application.messages", "application.tail"),
+        *("bootstrap", "application.following", "application.messages", "application.statuses"),
         "application.consuming",
     ),
     "Writing and reading": ("infrastructure",),

@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from lykke_cli.application.errors import UsageMistake
+from lykke_cli.application.groups import CLAIM_AFTER, MAX_DELIVERIES
 from lykke_cli.cli.arguments import options
 
-CLAIM_AFTER = "1m"
-MAX_DELIVERIES = 10
 LEADING = ("--group", "--consumer", "--exec", "--activity-type", "--output")
 EPILOG = options.examples(
     "lykke consume --group billing",
@@ -64,7 +63,7 @@ def consume(
             help="Take over what another member has not renewed for so long: it has died.",
             show_default=True,
         ),
-    ] = CLAIM_AFTER,
+    ] = f"{CLAIM_AFTER:g}s",
     max_deliveries: Annotated[
         int | None,
         options.reliability_option(

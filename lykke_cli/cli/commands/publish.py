@@ -17,7 +17,7 @@ from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMista
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.runs.users import id_of
-from lykke_cli.infrastructure.configuration.transport import Transport, transport_named
+from lykke_cli.infrastructure.configuration.transport import keeps_messages
 from lykke_cli.infrastructure.files import recent
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def publish(
     settings = options.settings(
         redis_url, database_url, profile, transport=transport, needs=needs, quiet=quiet
     )
-    is_kept = transport_named(settings.redis_url) == Transport.STREAM
+    is_kept = keeps_messages(settings.redis_url)
     if is_kept and require_subscribers:
         raise UsageMistake(
             "Nobody knows who reads a stream: leave --require-subscribers out, or use the "

@@ -7,7 +7,7 @@ from typing import Annotated
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.runs.users import ids_of
-from lykke_cli.infrastructure.configuration.transport import Transport, transport_named
+from lykke_cli.infrastructure.configuration.transport import keeps_messages
 from lykke_cli.infrastructure.files import recent
 
 LEADING = ("--since", "--last", "--activity-type", "--grep", "--output")
@@ -162,7 +162,7 @@ def tail(
     options.require_users(users, all_users=all_users)
     has_database = settings.database_url is not None
     has_history = bridge is not None or (not live_only and has_log and has_database)
-    is_kept = transport_named(settings.redis_url) == Transport.STREAM
+    is_kept = keeps_messages(settings.redis_url)
     begins = since is not None or last is not None or cursor is not None
     if not has_history and (begins or not follow or (resume and not is_kept)):
         why = _why_no_history(None if live_only else types)

@@ -13,7 +13,8 @@ from datetime import UTC, datetime, tzinfo
 from lykke_cli.application.batches import as_batch
 from lykke_cli.application.gateways.pubsub_protocol import Kept
 from lykke_cli.application.messages import Arrival, Entry
-from lykke_cli.application.tail import Connected, Disconnected, Event, HistoryRead, Status
+from lykke_cli.application.statuses import Connected, Disconnected, HistoryRead, Status
+from lykke_cli.application.tail import Event
 from lykke_cli.cli.output.clock import Clock, length
 from lykke_cli.cli.output.palette import BOLD, PLAIN, Color, painted
 from lykke_cli.cli.output.sanitize import visible

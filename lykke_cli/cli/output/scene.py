@@ -18,14 +18,8 @@ import msgspec
 from lykke_cli.application.batches import as_batch
 from lykke_cli.application.gateways.pubsub_protocol import Gap, Kept
 from lykke_cli.application.merge import Print
-from lykke_cli.application.tail import (
-    Connected,
-    Disconnected,
-    Event,
-    HistoryAway,
-    HistoryRead,
-    Notice,
-)
+from lykke_cli.application.statuses import Connected, Disconnected, HistoryAway, HistoryRead, Notice
+from lykke_cli.application.tail import Event
 from lykke_cli.cli.output.clock import Clock, length
 
 HOLD_TIME = 15.0  # seconds that recovered rows wait for the end of their outage

@@ -16,7 +16,8 @@ from lykke_cli.application.gateways.history_protocol import HistoryProtocol
 from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, format_time
 from lykke_cli.application.place import NoPlace, Place
-from lykke_cli.application.tail import Notice, TailRequest
+from lykke_cli.application.statuses import Notice
+from lykke_cli.application.tail import TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.reporter import Reporter

@@ -13,7 +13,8 @@ from uuid import UUID
 from lykke_cli.application.expect import Expectation
 from lykke_cli.application.gateways.pubsub_protocol import in_words
 from lykke_cli.application.merge import Print, Save
-from lykke_cli.application.tail import Connected, HistoryRead, Notice, Tail, TailRequest
+from lykke_cli.application.statuses import Connected, HistoryRead, Notice
+from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.cli.output.countdown import Countdown

@@ -12,7 +12,8 @@ from lykke_cli.application.errors import ExpectationNotMet, ServerUnavailable
 from lykke_cli.application.gateways.pubsub_protocol import Kept, PubSubGatewayProtocol
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Arrival, Entry, OtherMessage, acknowledgment
-from lykke_cli.application.tail import Connected, Event, HistoryAway, HistoryRead
+from lykke_cli.application.statuses import Connected, HistoryAway, HistoryRead
+from lykke_cli.application.tail import Event
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.scene import Tick
 from lykke_cli.cli.output.sink import Sink

@@ -19,7 +19,7 @@ from lykke_cli.application.relay_driver import (
     StreamsAway,
     Waiting,
 )
-from lykke_cli.application.tail import HistoryAway, Notice
+from lykke_cli.application.statuses import HistoryAway, Notice
 from lykke_cli.bootstrap import make_broadcasts, make_histories, make_stream_log
 from lykke_cli.cli.output.clock import length
 from lykke_cli.cli.output.countdown import Countdown

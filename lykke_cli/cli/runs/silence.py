@@ -7,9 +7,10 @@ from uuid import UUID
 
 from lykke_cli.application.filters import Filters, has_patterns
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol, Selection
-from lykke_cli.bootstrap import kept_by, make_history, make_statistics
+from lykke_cli.bootstrap import make_history, make_statistics
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import Settings
+from lykke_cli.infrastructure.configuration.transport import keeps_messages
 
 LIVE_ONLY = (
     "live only: what is published while the connection is down is lost (with a database it would "
@@ -24,7 +25,7 @@ MOST_TYPES = 1_000  # that a name is compared with
 
 def without_database(settings: Settings) -> str:
     """What the person may not know who has named none."""
-    return LIVE_ONLY if kept_by(settings) is None else KEPT_IN_STREAMS
+    return KEPT_IN_STREAMS if keeps_messages(settings.redis_url) else LIVE_ONLY
 
 
 async def probable_mistakes(

@@ -44,6 +44,11 @@ def transport_named(redis_url: str) -> str | None:
     return dict(parse_qsl(query, keep_blank_values=True)).get("transport")
 
 
+def keeps_messages(redis_url: str) -> bool:
+    """Whether what is published there is kept, for who reads it later."""
+    return transport_named(redis_url) == Transport.STREAM
+
+
 def without_transport(redis_url: str) -> str:
     """The URL as it is where everything goes by Pub/Sub."""
     if transport_named(redis_url) is None:

@@ -29,7 +29,7 @@ from lykke_cli.application.doctor import (
 from lykke_cli.application.errors import LoginRefused
 from lykke_cli.application.gateways.pubsub_protocol import channel_name
 from lykke_cli.infrastructure.configuration.tls import is_loopback
-from lykke_cli.infrastructure.configuration.transport import Transport, transport_named
+from lykke_cli.infrastructure.configuration.transport import Transport, keeps_messages
 from lykke_cli.infrastructure.redis.client import plain_connection
 from lykke_cli.infrastructure.redis.errors import redis_errors, refused_as, translate
 from lykke_cli.infrastructure.redis.lent_connection import stream_of
@@ -78,8 +78,7 @@ class RedisChecks:
         needs = [_LOGIN]
         kind = topology_of(self._url)
         topology = [Check(f"redis.{kind}", self._topology, [_REACHABLE])] if kind else []
-        by_streams = transport_named(self._url) == Transport.STREAM
-        relay = [Check("redis.relay", self._relay, needs)] if by_streams else []
+        relay = [Check("redis.relay", self._relay, needs)] if keeps_messages(self._url) else []
         return [
             Check(_REACHABLE, self._reachable),
             *topology,

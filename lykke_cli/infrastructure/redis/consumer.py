@@ -29,6 +29,7 @@ from lykke_cli.application.consuming import (
 from lykke_cli.application.ending import end
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.group_protocol import GroupConsumerProtocol
+from lykke_cli.application.groups import CLAIM_AFTER, MAX_DELIVERIES
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.redis.connection import Refused, link_errors
 from lykke_cli.infrastructure.redis.group_links import TIMEOUT, GroupLink, GroupLinks
@@ -38,9 +39,7 @@ from lykke_cli.infrastructure.redis.partitions import find_partitions
 from lykke_cli.infrastructure.redis.stream_layout import dead_letter_name, stream_names
 from lykke_cli.infrastructure.redis.urls import Cluster, RedisAddress
 
-CLAIM_AFTER = 60.0  # seconds
 LEAST_CLAIM_AFTER = 0.5  # seconds, within which what is held can be renewed in time
-MAX_DELIVERIES = 10
 BATCH = 1_000  # entries
 LEAST_PAUSE = 0.1  # seconds between looks at what is due
 LAST_WORDS = 1.0  # seconds to leave the group in

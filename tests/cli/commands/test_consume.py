@@ -10,7 +10,7 @@ import orjson
 import pytest
 import redis
 
-from lykke_cli.cli.commands.consume import MAX_DELIVERIES
+from lykke_cli.application.groups import MAX_DELIVERIES
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.cli_process import LykkeProcess, call_lykke, run_lykke
 from tests.servers import RedisServer, wait_until

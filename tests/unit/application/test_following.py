@@ -28,7 +28,8 @@ from lykke_cli import (
 )
 from lykke_cli.application import following
 from lykke_cli.application.following import Parts
-from lykke_cli.application.tail import Status, TailRequest
+from lykke_cli.application.statuses import Status
+from lykke_cli.application.tail import TailRequest
 from tests.builders import entity, insert, wire
 from tests.unit.application.model_database import ModelDatabase
 from tests.unit.application.model_history import ModelHistory

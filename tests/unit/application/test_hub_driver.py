@@ -14,7 +14,7 @@ from lykke_cli import ServerUnavailable
 from lykke_cli.application.errors import SubscriptionClosed
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
 from lykke_cli.application.hub_driver import Begun, HubDriver, HubReader, Line, Portion
-from lykke_cli.application.tail import Connected, Disconnected, HistoryAway, HistoryRead, Status
+from lykke_cli.application.statuses import Connected, Disconnected, HistoryAway, HistoryRead, Status
 from tests.hostile import CORPUS
 from tests.unit.application.model_history import Application, ModelHistory
 

@@ -10,8 +10,8 @@ from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.hub import IDS
 from lykke_cli.application.journal import JOURNAL_LINES, Portion
+from lykke_cli.application.statuses import Notice, Status
 from lykke_cli.application.subscription import Subscription
-from lykke_cli.application.tail import Notice, Status
 from tests.builders import entity, wire
 from tests.unit.application.model_history import Application
 from tests.unit.application.test_hub_driver import USER, a_hub, caught_up, ids_of, take

@@ -28,15 +28,8 @@ from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Entry, UnreadableEntry
 from lykke_cli.application.place import Place
 from lykke_cli.application.remote_merge import LONGEST_PAUSE, RemoteMerge
-from lykke_cli.application.tail import (
-    Connected,
-    Disconnected,
-    Event,
-    HistoryAway,
-    HistoryRead,
-    Notice,
-    TailRequest,
-)
+from lykke_cli.application.statuses import Connected, Disconnected, HistoryAway, HistoryRead, Notice
+from lykke_cli.application.tail import Event, TailRequest
 from tests.builders import entity, wire
 
 SCHEDULES = 600

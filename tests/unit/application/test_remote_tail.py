@@ -15,7 +15,8 @@ from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.bridge_protocol import BridgeClosed, BridgeConnection
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.remote_tail import QUEUE_LENGTH, RemoteTail
-from lykke_cli.application.tail import Connected, Disconnected, Event, Notice, TailRequest
+from lykke_cli.application.statuses import Connected, Disconnected, Notice
+from lykke_cli.application.tail import Event, TailRequest
 from tests.builders import entity, wire
 
 USER, OTHER = uuid.UUID(int=7), uuid.UUID(int=8)

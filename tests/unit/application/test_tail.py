@@ -16,16 +16,8 @@ from lykke_cli.application.gateways.pubsub_protocol import Kept
 from lykke_cli.application.live_only import LiveOnly, position_in
 from lykke_cli.application.merge import Print, Save
 from lykke_cli.application.messages import Entry, decode
-from lykke_cli.application.tail import (
-    Connected,
-    Disconnected,
-    Event,
-    HistoryAway,
-    HistoryRead,
-    Notice,
-    Tail,
-    TailRequest,
-)
+from lykke_cli.application.statuses import Connected, Disconnected, HistoryAway, HistoryRead, Notice
+from lykke_cli.application.tail import Event, Tail, TailRequest
 from tests.builders import entity, wire
 from tests.unit.application.keeping_gateway import HEARD_AT, KeepingGateway, position
 

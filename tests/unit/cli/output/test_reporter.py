@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from lykke_cli.application.batches import live_arrivals
 from lykke_cli.application.gateways.pubsub_protocol import Deliveries, Gap
-from lykke_cli.application.tail import Connected, Disconnected
+from lykke_cli.application.statuses import Connected, Disconnected
 from lykke_cli.cli.output.reporter import MOST_GAPS, Reporter
 from lykke_cli.cli.output.terminal import Terminal
 from tests.builders import entity, wire

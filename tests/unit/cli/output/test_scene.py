@@ -10,14 +10,8 @@ from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.gateways.pubsub_protocol import Gap, Kept
 from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, decode
-from lykke_cli.application.tail import (
-    Connected,
-    Disconnected,
-    Event,
-    HistoryAway,
-    HistoryRead,
-    Notice,
-)
+from lykke_cli.application.statuses import Connected, Disconnected, HistoryAway, HistoryRead, Notice
+from lykke_cli.application.tail import Event
 from lykke_cli.cli.output import scene as module
 from lykke_cli.cli.output.clock import Clock
 from lykke_cli.cli.output.scene import HOLD_TIME, Line, Scene

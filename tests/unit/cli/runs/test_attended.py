@@ -9,7 +9,8 @@ import pytest
 from lykke_cli.application.gateways.history_protocol import Cursor
 from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, decode
-from lykke_cli.application.tail import Event, HistoryRead, Notice
+from lykke_cli.application.statuses import HistoryRead, Notice
+from lykke_cli.application.tail import Event
 from lykke_cli.cli.output.keys import Command, Key
 from lykke_cli.cli.output.scene import Tick
 from lykke_cli.cli.runs import attended as module

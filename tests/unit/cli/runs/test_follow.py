@@ -14,14 +14,8 @@ from lykke_cli.application.gateways.pubsub_protocol import Gap, Kept
 from lykke_cli.application.merge import Checkpoint, Print, Save
 from lykke_cli.application.messages import Arrival, Entry, decode
 from lykke_cli.application.place import NoPlace
-from lykke_cli.application.tail import (
-    Connected,
-    Disconnected,
-    Event,
-    HistoryAway,
-    HistoryRead,
-    Tail,
-)
+from lykke_cli.application.statuses import Connected, Disconnected, HistoryAway, HistoryRead
+from lykke_cli.application.tail import Event, Tail
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.sink import NoSink
 from lykke_cli.cli.output.terminal import Terminal
