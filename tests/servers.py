@@ -304,8 +304,7 @@ class PostgresServer(Server):
     """
 
     _stop_signal = signal.SIGINT  # "fast": does not wait for clients to go
-    # "immediate". SIGKILL would leave its shared memory behind, of which the system has 4,096.
-    _last = int(signal.SIGQUIT)
+    _last = int(signal.SIGQUIT)  # "immediate"
 
     def __init__(self, template: "PostgresServer | None" = None) -> None:
         self._account = _ordinary_account() if os.geteuid() == 0 else None

@@ -56,7 +56,8 @@ def test_servers_are_gone_when_the_tests_are_killed(origin: str) -> None:
     wait_until(lambda: not Path(postgres_folder).exists(), "PostgreSQL's folder goes")
 
 
-def test_postgres_leaves_no_shared_memory_behind() -> None:
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_postgres_leaves_no_shared_memory_behind(is_killed: bool) -> None:
     segments = Path("/proc/sysvipc/shm")  # Linux alone tells them so
 
     def known() -> set[str]:
@@ -65,6 +66,8 @@ def test_postgres_leaves_no_shared_memory_behind() -> None:
     with PostgresServer() as server:
         *_, own = (server.folder / "data" / "postmaster.pid").read_text().splitlines()[6].split()
         assert not segments.exists() or own in known()
+        if is_killed:
+            server.kill()
     assert not segments.exists() or own not in known()
 
 

@@ -4,11 +4,13 @@ It takes requests as lines of JSON: the name of one of REQUESTS and its argument
 standard input means that the tests are over. It signals only processes whose parent has not reaped
 them yet, so a pid never is a stranger's. PostgreSQL's processes lead a session each, and a busy one
 outlives the first of them, so they are looked up; every one of them holds the pipe `alive`, which
-ends with the last. Arguments: the folder, the seconds that it waits for an end, and the signal that
-ends the server for good, before SIGKILL does.
+ends with the last. Where a PostgreSQL was killed its shared memory, of which the system has 4,096
+pieces, goes with the folder. Arguments: the folder, the seconds that it waits for an end, and the
+signal that ends the server for good, before SIGKILL does.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -22,6 +24,7 @@ from typing import Any
 
 folder, deadline, last = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 PATIENCE = 5  # seconds between the last signal and SIGKILL
+IPC_RMID = 0
 server: "subprocess.Popen[bytes] | None" = None
 alive: int | None = None
 
@@ -108,6 +111,14 @@ def kill() -> None:
     server = alive = None
 
 
+def remove_shared_memory() -> None:
+    """That of a PostgreSQL which was killed: its postmaster.pid, left behind as well, names it."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        with open(os.path.join(folder, "data", "postmaster.pid")) as file:
+            _, segment = file.read().splitlines()[6].split()
+        ctypes.CDLL(None).shmctl(int(segment), IPC_RMID, None)
+
+
 REQUESTS = {each.__name__: each for each in (start, poll, wait, freeze, thaw, stop, kill)}
 
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -131,6 +142,7 @@ finally:
             server.wait(PATIENCE)
     with contextlib.suppress(TimeoutError):
         kill()
+        remove_shared_memory()
     end = time.monotonic() + deadline
     while os.path.exists(folder) and time.monotonic() < end:
         shutil.rmtree(folder, ignore_errors=True)

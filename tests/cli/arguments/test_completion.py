@@ -1,13 +1,10 @@
 """Tab in real shells; and what it offers, which a shell reads and must not be able to run."""
 
 import os
-import pty
-import select
 import shlex
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +15,9 @@ from lykke_cli.cli.arguments.completion import answer
 from lykke_cli.infrastructure.configuration.profiles import config_path
 from lykke_cli.infrastructure.files import recent
 from tests.builders import entity, wire
-from tests.cli_process import DEADLINE, LykkeProcess, environment, run_lykke
+from tests.cli_process import LykkeProcess, environment, run_lykke
 from tests.servers import RedisServer
+from tests.shell import Shell
 
 SCRIPTS = Path(__file__).parents[3] / "completions"
 USER = uuid.UUID("3f2b8c1e-5d7a-4b9c-9e1f-0a6d2c4b8e10")
@@ -197,38 +195,23 @@ def test_fish(shell_env: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def zsh(shell_env: dict[str, str], tmp_path: Path) -> Iterator[int]:
-    """A terminal with zsh at its prompt, which loads the script on the first Tab."""
+def zsh(shell_env: dict[str, str], tmp_path: Path) -> Iterator[Shell]:
+    """At its prompt; it loads the script on the first Tab."""
     path = need("zsh")
     (tmp_path / ".zshrc").write_text(
         f"PS1='ready> '\nfpath=({shlex.quote(str(SCRIPTS))} $fpath)\n"
         "autoload -Uz compinit; compinit -u -D\n"
         'show() { print -r -- "<$BUFFER>"; zle kill-whole-line }; zle -N show; bindkey "^X" show\n'
     )
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(path, ["zsh", "-i"], shell_env | {"ZDOTDIR": str(tmp_path)})
-    try:
-        read_until(terminal, "ready>")
-        yield terminal
-    finally:
-        os.close(terminal)
-        os.waitpid(pid, 0)
+    with Shell([path, "-i"], shell_env | {"ZDOTDIR": str(tmp_path)}) as shell:
+        shell.wait_for("ready>")
+        yield shell
 
 
-def read_until(terminal: int, text: str) -> None:
-    """Read from a terminal until `text` was written to it."""
-    seen, deadline = "", time.monotonic() + DEADLINE
-    while text not in seen:
-        ready, _, _ = select.select([terminal], [], [], deadline - time.monotonic())
-        assert ready, f"no {text!r}: {seen!r}"
-        seen += os.read(terminal, 65536).decode("utf-8", "replace")
-
-
-def test_zsh(zsh: int) -> None:
+def test_zsh(zsh: Shell) -> None:
     for line, expected in LINES[1:4]:
-        os.write(zsh, f"{line}\t\x18".encode())
-        read_until(zsh, f"<{line.rpartition(' ')[0]} {expected} >")
+        zsh.type(f"{line}\t\x18")
+        zsh.wait_for(f"<{line.rpartition(' ')[0]} {expected} >")
 
 
 def test_other_requests_are_left_to_typer() -> None:

@@ -1,16 +1,12 @@
 """Keys while a tail runs at a terminal, and the terminal after it."""
 
 import os
-import pty
 import re
-import select
 import signal
 import sys
-import termios
-import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 
@@ -18,8 +14,8 @@ from tests.builders import entity, insert, wire
 from tests.cli_process import LykkeProcess, environment
 from tests.programs import program
 from tests.servers import RedisServer, run_apart, wait_until
+from tests.shell import Shell
 
-DEADLINE = 20.0  # seconds
 PAUSED, FOLLOWING = "■ paused", "following auditlog:"
 
 
@@ -261,44 +257,12 @@ def test_where_nothing_is_shown_no_key_is_read(
         assert tail.modes == tail.modes_before
 
 
-class Shell:
-    """A shell with job control at a terminal of its own, that leaves the modes as they are."""
-
-    def __init__(self, env: dict[str, str]) -> None:
-        self.shown = b""
-        self.screen = b""  # of that, what came since something was typed
-        self.pid, self.terminal = pty.fork()
-        if not self.pid:
-            os.execvpe("sh", ["sh", "-i"], {**environment(env), "PS1": "$ ", "ENV": ""})
-        self.wait_for("$ ")
-
-    def type(self, text: str) -> None:
-        self.screen = b""
-        os.write(self.terminal, text.encode())
-
-    def wait_for(self, text: str) -> None:
-        end = time.monotonic() + DEADLINE
-        while text.encode() not in self.screen:
-            ready, _, _ = select.select([self.terminal], [], [], max(0, end - time.monotonic()))
-            assert ready, (text, self.screen)
-            more = os.read(self.terminal, 65_536)
-            self.shown, self.screen = self.shown + more, self.screen + more
-
-    def echoes(self) -> bool:
-        return bool(termios.tcgetattr(self.terminal)[3] & termios.ECHO)
-
-    def close(self) -> None:
-        os.close(self.terminal)
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-
-
 @pytest.fixture
 def shell(env: dict[str, str]) -> Iterator[Shell]:
-    shell = Shell(env)
-    yield shell
-    shell.close()
+    """With job control, which leaves the modes of its terminal as they are."""
+    with Shell(["sh", "-i"], {**environment(env), "PS1": "$ ", "ENV": ""}) as shell:
+        shell.wait_for("$ ")
+        yield shell
 
 
 PLAIN = f"{sys.executable} -m lykke_cli"
