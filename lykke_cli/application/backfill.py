@@ -10,9 +10,10 @@ import msgspec
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol, Place
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
-from lykke_cli.application.merge import Checkpoint, Merge, Print, ReadKind, Save
+from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save
 from lykke_cli.application.messages import Arrival, Entry, replay_message
 from lykke_cli.application.pace import Pace
+from lykke_cli.application.reconciling import answers
 from lykke_cli.application.statuses import Notice
 
 
@@ -30,6 +31,11 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
     """The newest comes first; then `first` are the newest of it."""
     after: Place | None = None
     """The entry after which it begins, in its order."""
+
+
+MOST_BEGUN = 3
+"""So many times portions may begin anew before all the rest is read as one: behind a pooler, where
+each is of another standby, they would for ever."""
 
 
 async def read_range(
@@ -68,29 +74,33 @@ async def catch_up(
 ) -> AsyncGenerator[Print | Save | Notice]:
     """Yield what was committed since `resume`; without its cursor, what occurred from `since` on.
 
-    A Save follows each Print, as in `tail.py`. Raises ServerUnavailable.
+    It is read portion by portion, and to the end of all that have begun after it was called: those
+    of an earlier run prove nothing of what was committed since. A Save follows each Print, as in
+    `tail.py`. Raises ServerUnavailable.
     """
-    merge = Merge(resume)
-    merge.tick(ReadKind.FULL)
-    selection = filters.selection(user_ids)
-    if resume is None or resume.cursor is None:
-        chunks = history.begin(selection, since=since)
-    else:
-        chunks = history.changes(selection, resume.cursor)
-    noticed = False
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            if chunk.notice is not None and not noticed:
-                noticed = True
-                yield Notice(chunk.notice, may_repeat=not chunk.exact)
-            for action in merge.chunk(chunk):
-                match action:
-                    case Print(arrivals):
-                        wanted = filters.select(arrivals)
-                        if wanted:
-                            yield Print(wanted)
-                    case Save():
-                        yield action
+    merge, noticed, begun, in_portions = Merge(resume), False, 0, True
+    while not begun or merge.goes_on:
+        [read] = merge.tick(ReadKind.FULL)
+        assert isinstance(read, Read)
+        chunks = answers(
+            history, read, user_ids, filters, since=since, last=None, in_portions=in_portions
+        )
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if chunk.notice is not None and not noticed:
+                    noticed = True
+                    yield Notice(chunk.notice, may_repeat=not chunk.exact)
+                if chunk.last:
+                    begun += chunk.anew
+                    in_portions = begun <= MOST_BEGUN and not chunk.behind
+                for action in merge.chunk(chunk):
+                    match action:
+                        case Print(arrivals):
+                            wanted = filters.select(arrivals)
+                            if wanted:
+                                yield Print(wanted)
+                        case Save():
+                            yield action
 
 
 PUBLISHED_TOGETHER = 100  # entries; an interrupted replay publishes so many a second time at most

@@ -6,9 +6,15 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from lykke_cli.application.backfill import Range, read_range
+from lykke_cli.application.backfill import MOST_BEGUN, Range, catch_up, read_range
 from lykke_cli.application.filters import Filters
-from lykke_cli.application.gateways.history_protocol import HistoryProtocol, HistoryRow
+from lykke_cli.application.gateways.history_protocol import (
+    Cursor,
+    HistoryChunk,
+    HistoryProtocol,
+    HistoryRow,
+)
+from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Entry, decode
 from tests.builders import entity, wire
 
@@ -47,3 +53,55 @@ async def test_a_limit_counts_what_matches_and_reading_ends_with_it(
     found = [arrival.message async for part in parts for arrival in part]
     assert found == [rows[n] for n in numbers]
     assert history.given == given
+
+
+class Portions:
+    """Each read ends with the next of the `chunks`; it tells which were asked for as portions."""
+
+    def __init__(self, *chunks: HistoryChunk) -> None:
+        self._chunks = chunks
+        self.asked: list[bool] = []
+
+    async def changes(self, *args: Any, portion: bool, **_: Any) -> AsyncGenerator[HistoryChunk]:
+        self.asked.append(portion)
+        yield self._chunks[len(self.asked) - 1]
+
+
+def portion(*, goes_on: bool = False, anew: bool = True, behind: bool = False) -> HistoryChunk:
+    return HistoryChunk(
+        rows=(), cursor=Cursor({}), last=True, goes_on=goes_on, anew=anew, behind=behind
+    )
+
+
+WHOLE = portion()
+ANEW, MORE = portion(goes_on=True), portion(goes_on=True, anew=False)
+END = portion(anew=False)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "asked"),
+    [
+        pytest.param([WHOLE], [True], id="a table that is read at once"),
+        pytest.param([ANEW, MORE, END], [True] * 3, id="one that is not"),
+        pytest.param([MORE, END, ANEW, END], [True] * 4, id="after an earlier run's portions"),
+        pytest.param([ANEW, MORE, ANEW, END], [True] * 4, id="with a partition that is new"),
+        pytest.param(
+            [ANEW] * (MOST_BEGUN + 1) + [WHOLE],
+            [True] * (MOST_BEGUN + 1) + [False],
+            id="several standbys in turns",
+        ),
+        pytest.param(
+            [portion(goes_on=True, anew=False, behind=True), WHOLE],
+            [True, False],
+            id="a standby that lags",
+        ),
+    ],
+)
+async def test_it_is_read_in_portions_to_the_end_of_all_that_begin_after_it_was_asked_for(
+    chunks: list[HistoryChunk], asked: list[bool]
+) -> None:
+    history, place = Portions(*chunks), Checkpoint(Cursor({}), {}, None)
+    reading = catch_up(cast(HistoryProtocol, history), None, Filters(), resume=place, since=None)
+    saved = [event async for event in reading]
+    assert history.asked == asked
+    assert len(saved) == len(asked)

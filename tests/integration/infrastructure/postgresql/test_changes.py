@@ -1,7 +1,6 @@
 """A table that is too large to be read at once: page by page, while it is written to."""
 
 import random
-import secrets
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,61 +17,17 @@ from lykke_cli.infrastructure.postgresql import storage
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.builders import INSERT, entity, row
 from tests.databases import page_by_page
+from tests.tables import LONG_AGO, Table, empty_table
 
 EVERYBODY = Selection(user_ids=None)
-LONG_AGO = timedelta(days=30)
 STEPS = 40
-
-
-class Table:
-    """As its owner sees it; few rows lie on a page."""
-
-    def __init__(self, url: str, connection: asyncpg.Connection) -> None:
-        self._url = url
-        self.execute = connection.execute
-        self.fetch = connection.fetch
-        self._connection = connection
-
-    async def write(
-        self, *, age: timedelta = timedelta(0), into: asyncpg.Connection | None = None
-    ) -> str:
-        meta = {"text": secrets.token_hex(900)}
-        new = entity(uuid.uuid4(), occurred_at=datetime.now(UTC) - age, meta=meta)
-        await (into or self._connection).execute(INSERT, *row(new))
-        return str(new.id)
-
-    async def fill(self, number: int = 40) -> list[str]:
-        return [await self.write() for _ in range(number)]
-
-    async def write_at_the_beginning(self) -> str:
-        """Into the room that deleted rows have left, and as of long ago."""
-        await self.execute("DELETE FROM audit_logs WHERE ctid < '(1,0)'")
-        await self.execute("VACUUM audit_logs")
-        id = await self.write(age=LONG_AGO)
-        place = await self._connection.fetchval(
-            "SELECT ctid::text FROM audit_logs WHERE id = $1", uuid.UUID(id)
-        )
-        assert place.startswith("(0,")
-        return id
-
-    async def pages(self) -> int:
-        size = "SELECT pg_relation_size('audit_logs') / current_setting('block_size')::int"
-        return int(await self._connection.fetchval(size))
-
-    async def begin(self) -> asyncpg.Connection:
-        """Another session, in a transaction."""
-        other = await asyncpg.connect(self._url)
-        await other.execute("BEGIN")
-        return other
 
 
 @pytest.fixture
 async def table(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Table]:
     page_by_page(monkeypatch)
-    connection = await asyncpg.connect(postgres_url)
-    await connection.execute("TRUNCATE audit_logs")  # no room is left of what was deleted
-    yield Table(postgres_url, connection)
-    await connection.close()
+    async with empty_table(postgres_url) as table:
+        yield table
 
 
 class Reader:
@@ -259,6 +214,7 @@ async def test_a_read_that_is_no_portion_is_whole(
     assert not chunks[-1].goes_on and chunks[-1].covered_from is None
 
 
+@pytest.mark.timeout(300)
 async def test_what_the_slices_have_found_is_read_in_portions_too(
     table: Table, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
