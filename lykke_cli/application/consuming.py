@@ -55,6 +55,10 @@ class Found(msgspec.Struct, frozen=True):
     trimmed: Sequence[str] = ()
     """The ids of what is pending, and in the stream no more."""
 
+    @property
+    def number(self) -> int:
+        return len(self.entries) + len(self.foreign) + len(self.trimmed)
+
 
 class Recover(msgspec.Struct, frozen=True):
     """Read what is pending for this member after the id `after`, the first entries of it."""
@@ -135,11 +139,12 @@ class GroupMember:
     def steps(self, now: float) -> Iterator[Step]:
         """What is due; a step is done once its answer was given back."""
         for name, share in self._shares.items():
-            if share.recovering is not None:
-                yield Recover(name, share.recovering)
-                continue
             if share.held and now >= share.renew_at:
                 yield Renew(name, self._claim_after / FRESH)
+            if share.recovering is not None:
+                if len(self._waiting) < self._batch:
+                    yield Recover(name, share.recovering)
+                continue
             if now >= share.claim_at and len(self._waiting) < self._batch:
                 yield Claim(name, share.claiming, self._claim_after)
             if now >= share.look_at:
@@ -248,6 +253,8 @@ class GroupMember:
             share = self._shares[entry.stream]
             share.held.pop(entry.id, None)
             share.left.add(entry.id)
+            if share.recovering is not None:  # it was found, and will not be once more
+                share.still_left.add(entry.id)
 
     def is_overtaken(self, now: float) -> bool:
         """Whether it was away for so long that others may have what it holds."""

@@ -37,6 +37,7 @@ from lykke_cli.infrastructure.gateways.redis_pubsub import (
 from lykke_cli.infrastructure.redis.connection import Refused
 from lykke_cli.infrastructure.redis.nodes import ELSEWHERE, Nodes
 from lykke_cli.infrastructure.redis.partitions import agree_on_partitions
+from lykke_cli.infrastructure.redis.portion import Portion
 from lykke_cli.infrastructure.redis.stream_layout import (
     KEEP,
     MESSAGE,
@@ -46,7 +47,6 @@ from lykke_cli.infrastructure.redis.stream_layout import (
     stream_names,
 )
 from lykke_cli.infrastructure.redis.stream_reads import (
-    AT_ONCE,
     BLOCK,
     check_ends,
     find_starts,
@@ -57,6 +57,7 @@ from lykke_cli.infrastructure.redis.urls import Cluster
 from lykke_cli.infrastructure.redis.wire import Command, Wire, refused
 
 LOOK_INTERVAL = 5.0  # seconds after which the streams are looked at: do they lack what was read?
+AT_ONCE = 1_000  # entries of each stream that are read together, at most
 MOST_WAITING = 2  # batches, after which nothing is read
 MOST_MOVES = 5  # times that a server may send us elsewhere
 MOVE_PAUSE = 0.1  # seconds before it is tried again
@@ -154,8 +155,8 @@ class RedisStreamGateway(RedisPubSubGateway):
         with self._translated():
             try:
                 wire = await self._nodes.open(streams[0])
-                async with asyncio.timeout(self._connect_timeout):
-                    return wire, await find_starts(wire, streams, after)
+                wire.patience = BLOCK + self.health_interval
+                return wire, await find_starts(wire, streams, after)
             except BaseException:
                 self._nodes.forget()
                 if wire is not None:
@@ -379,18 +380,18 @@ class _Reading:
     async def _work(self, wire: Wire, node: object) -> None:
         """Read on from the positions there, which are moved, and may become more."""
         loop, positions = asyncio.get_running_loop(), self._positions[node]
+        portion, in_cluster = Portion(AT_ONCE), self._redis.in_cluster
         looked_at, heard = loop.time(), datetime.now(UTC)
         try:
             while True:
                 known = dict[object, datetime]()
-                async with asyncio.timeout(BLOCK + self._redis.health_interval):
-                    entries = await read(wire, positions, in_cluster=self._redis.in_cluster)
-                    heard = datetime.now(UTC)
-                    if loop.time() - looked_at >= LOOK_INTERVAL:
-                        looked_at = loop.time()
-                        await check_ends(wire, positions)
-                        if all(len(found) < AT_ONCE for _, found in entries):
-                            known[node] = heard
+                entries = await read(wire, positions, portion, in_cluster=in_cluster)
+                heard = datetime.now(UTC)
+                if loop.time() - looked_at >= LOOK_INTERVAL:
+                    looked_at = loop.time()
+                    await check_ends(wire, positions)
+                    if not portion.is_full:
+                        known[node] = heard
                 await self._pass_on(entries, known)
         except (OSError, Refused) as error:
             self.loss = self._redis._loss(error, heard)

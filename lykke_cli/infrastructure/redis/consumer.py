@@ -243,17 +243,21 @@ class RedisGroupConsumer(GroupConsumerProtocol):
                 if self._reads_since is None:
                     self._reads_since = self._now
                 await asyncio.sleep(max(self._member.next_at() - self._now, LEAST_PAUSE))
+            elif self._member.has_entries:  # what else is pending is read when these are taken
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LEAST_PAUSE):
+                        await self._wanted.wait()
 
     async def _carry_out(self, step: Step, link: GroupLink) -> None:
         commands, member, stream = self._commands, self._member, step.stream
         try:
             match step:
                 case Recover(_, after):
-                    found = await link.ask(commands.recover, stream, after)
+                    found = await link.ask(commands.recover, stream, after, link.pages)
                     settled = member.recovered(step, found, self._now)
                     await self._settle(stream, settled, link)
                 case Claim(_, start, idle):
-                    asked = (commands.claim, stream, start, idle, self._batch)
+                    asked = (commands.claim, stream, start, idle, link.pages)
                     found, then = await link.ask(*asked)
                     settled = member.claimed(step, found, then, self._now)
                     await self._settle(stream, settled, link)
@@ -269,15 +273,13 @@ class RedisGroupConsumer(GroupConsumerProtocol):
 
     async def _read(self, link: GroupLink) -> None:
         """Read what is new while somebody wants it."""
-        count = -(-self._batch // len(self._member.streams))
         while True:
             await self._may_read.wait()
             await self._wanted.wait()
             try:
-                for answer in await link.read(self._commands, count):
-                    for stream, found in self._commands.found_in(answer):
-                        settled = self._member.read(stream, found, self._now)
-                        await self._settle(stream, settled, link)
+                for stream, found in await link.read(self._commands):
+                    settled = self._member.read(stream, found, self._now)
+                    await self._settle(stream, settled, link)
             except GroupLost:
                 await self._make_again(link.streams, link)
             if self._member.has_entries:
@@ -330,7 +332,8 @@ class RedisGroupConsumer(GroupConsumerProtocol):
             links = list[GroupLink]()
             try:
                 for streams in by_node.values():
-                    links.append(await GroupLink.open(self._nodes, streams, in_cluster=in_cluster))
+                    link = GroupLink.open(self._nodes, streams, self._batch, in_cluster=in_cluster)
+                    links.append(await link)
             except BaseException:
                 await GroupLinks(links).close()
                 raise

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self, TypeVar
 
-from lykke_cli.application.consuming import StreamEntry
+from lykke_cli.application.consuming import Found, StreamEntry
 from lykke_cli.infrastructure.redis.groups import GroupCommands, checked
 from lykke_cli.infrastructure.redis.nodes import Nodes
+from lykke_cli.infrastructure.redis.portion import Portion
 from lykke_cli.infrastructure.redis.wire import Command, Wire
 
 BLOCK = 2_000  # milliseconds for which the server waits for something new
 POLL = 0.02  # seconds between two looks where streams in several slots cannot be waited for
-TIMEOUT = 10.0  # seconds to connect, and for each answer
+TIMEOUT = 10.0  # seconds to connect, and of silence in which an answer has to come
 
 T = TypeVar("T")
 
@@ -22,17 +23,24 @@ class GroupLink:
     _reading: Wire
     _asking: Wire
 
-    def __init__(self, nodes: Nodes, streams: Sequence[str], *, in_cluster: bool) -> None:
+    def __init__(
+        self, nodes: Nodes, streams: Sequence[str], batch: int, *, in_cluster: bool
+    ) -> None:
         self.streams = streams
+        self.pages = Portion(batch)
+        """How much is asked for of what is pending."""
+        self._portion = Portion(-(-batch // len(streams)))
         self._nodes = nodes
         self._in_cluster = in_cluster
         self._turn = asyncio.Lock()
         self._ids = list[int]()
 
     @classmethod
-    async def open(cls, nodes: Nodes, streams: Sequence[str], *, in_cluster: bool) -> Self:
-        """Connect twice; raises OSError and Refused."""
-        link = cls(nodes, streams, in_cluster=in_cluster)
+    async def open(
+        cls, nodes: Nodes, streams: Sequence[str], batch: int, *, in_cluster: bool
+    ) -> Self:
+        """Connect twice, to read about `batch` entries at a time; raises OSError and Refused."""
+        link = cls(nodes, streams, batch, in_cluster=in_cluster)
         link._reading = await link._connect()
         try:
             link._asking = await link._connect()
@@ -43,6 +51,7 @@ class GroupLink:
 
     async def _connect(self) -> Wire:
         wire = await self._nodes.open(self.streams[0])
+        wire.patience = TIMEOUT + BLOCK / 1000
         try:
             [id] = await wire.ask([("CLIENT", "ID")])
         except BaseException:
@@ -54,31 +63,32 @@ class GroupLink:
 
     async def ask(self, command: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """What one of the GroupCommands answers; raises as it does."""
-        async with self._turn, asyncio.timeout(TIMEOUT):
+        async with self._turn:
             return await command(self._asking, *arguments)
 
     async def tell(self, *commands: Command) -> None:
         """The same for commands whose answers say nothing."""
-        async with self._turn, asyncio.timeout(TIMEOUT):
+        async with self._turn:
             for answer in await self._asking.ask(commands):
                 checked(answer)
 
-    async def read(self, commands: GroupCommands, count: int) -> list[Any]:
-        """What is new, as the server answers it, after a while perhaps nothing.
+    async def read(self, commands: GroupCommands) -> list[tuple[str, Found]]:
+        """What is new, by stream, after a while perhaps nothing.
 
         A command about streams in several slots of a cluster is refused, and one that waits holds
         up those behind it: so there it is asked again and again.
         """
-        if not self._in_cluster:
-            async with asyncio.timeout(TIMEOUT + BLOCK / 1000):
-                return await self._reading.ask([commands.read(self.streams, count, BLOCK)])
-        async with asyncio.timeout(TIMEOUT):
-            answers = await self._reading.ask(
-                [commands.read([stream], count) for stream in self.streams]
-            )
-        if not any(answers):
+        wire, count = self._reading, self._portion.count
+        if self._in_cluster:
+            answers = await wire.ask([commands.read([stream], count) for stream in self.streams])
+        else:
+            answers = await wire.ask([commands.read(self.streams, count, BLOCK)])
+        found = [one for answer in answers for one in commands.found_in(answer)]
+        most = max((each.number for _, each in found), default=0)
+        self._portion.came(wire.size, is_full=most >= count)
+        if self._in_cluster and not found:
             await asyncio.sleep(POLL)
-        return answers
+        return found
 
     async def leave(self, commands: GroupCommands, not_given: Sequence[StreamEntry]) -> None:
         """Give back what nobody was given, and delete the consumer where nothing is pending for it.

@@ -14,10 +14,11 @@ from lykke_cli.application.consuming import Found, StreamEntry
 from lykke_cli.infrastructure.redis import stream_layout
 from lykke_cli.infrastructure.redis.connection import Refused
 from lykke_cli.infrastructure.redis.nodes import ELSEWHERE
+from lykke_cli.infrastructure.redis.portion import Portion
 from lykke_cli.infrastructure.redis.stream_layout import KEEP, MESSAGE, USER, dead_letter_name
 from lykke_cli.infrastructure.redis.wire import Command, Wire
 
-PAGE = 500  # entries at a time, of what is pending
+PAGE = 500  # ids at a time, of what is pending
 
 
 class GroupLost(Exception):
@@ -63,23 +64,25 @@ class GroupCommands:
             return False
         return any(each[b"name"] == self.group.encode() for each in maps(checked(answer)))
 
-    async def recover(self, wire: Wire, stream: str, after: str) -> Found:
+    async def recover(self, wire: Wire, stream: str, after: str, portion: Portion) -> Found:
         """What is pending for this consumer, after that id."""
-        command = (*self._reading, "COUNT", PAGE, "STREAMS", stream, after)
+        command = (*self._reading, "COUNT", portion.count, "STREAMS", stream, after)
         for name, found in self.found_in((await wire.ask([command]))[0]):
+            portion.came(wire.size, is_full=found.number >= portion.count)
             return await self._counted(wire, name, found)
         return Found()
 
     async def claim(
-        self, wire: Wire, stream: str, start: str, idle: float, count: int
+        self, wire: Wire, stream: str, start: str, idle: float, portion: Portion
     ) -> tuple[Found, str]:
         """What nobody has renewed for so many seconds, and where to go on."""
         words = ("XAUTOCLAIM", stream, self.group, self.consumer, _milliseconds(idle), start)
-        [answer] = await wire.ask([(*words, "COUNT", count)])
+        [answer] = await wire.ask([(*words, "COUNT", portion.count)])
         then, entries, *deleted = checked(answer)
         found = _found(stream, entries)
         trimmed = [*found.trimmed, *(id.decode() for id in (deleted[0] if deleted else ()))]
         found = msgspec.structs.replace(found, trimmed=trimmed)
+        portion.came(wire.size, is_full=found.number >= portion.count)
         return await self._counted(wire, stream, found), then.decode()
 
     async def own(self, wire: Wire, stream: str, idle: float) -> list[str]:

@@ -9,13 +9,12 @@ import hiredis
 from lykke_cli.application.gateways.pubsub_protocol import Position
 from lykke_cli.application.going_on import Starts, starts
 from lykke_cli.application.stream_ids import NO_ID, StreamId
+from lykke_cli.infrastructure.redis.portion import Portion
 from lykke_cli.infrastructure.redis.stream_layout import MESSAGE, USER
 from lykke_cli.infrastructure.redis.wire import Wire, refused
 
 BLOCK = 1.0  # seconds for which the server waits for entries
 POLL = 0.02  # seconds between two looks where it cannot wait
-AT_ONCE = 1_000  # entries of each stream that are read together
-_COUNT = ("COUNT", AT_ONCE)
 
 
 async def find_starts(wire: Wire, names: Sequence[str], after: Position | None) -> Starts:
@@ -28,24 +27,25 @@ async def find_starts(wire: Wire, names: Sequence[str], after: Position | None) 
 
 
 async def read(
-    wire: Wire, positions: dict[str, StreamId], *, in_cluster: bool
+    wire: Wire, positions: dict[str, StreamId], portion: Portion, *, in_cluster: bool
 ) -> Sequence[tuple[str, Sequence[Any]]]:
     """The next entries of each stream, after a while perhaps of none.
 
     A cluster refuses a command about streams in several slots: there each is asked by itself, again
     and again. Raises ConnectionError where entries before the next ones are gone.
     """
-    names, ids = list(positions), list(map(str, positions.values()))
+    names, ids, count = list(positions), list(map(str, positions.values())), portion.count
     if in_cluster:
         each = zip(names, ids, strict=True)
-        answers = await wire.ask([("XREAD", *_COUNT, "STREAMS", name, id) for name, id in each])
+        answers = await wire.ask([("XREAD", "COUNT", count, "STREAMS", *one) for one in each])
         if not any(answers):
             await asyncio.sleep(POLL)
     else:
-        block = ("BLOCK", int(BLOCK * 1000))
-        answers = await wire.ask([("XREAD", *_COUNT, *block, "STREAMS", *names, *ids)])
+        options = ("COUNT", count, "BLOCK", int(BLOCK * 1000))
+        answers = await wire.ask([("XREAD", *options, "STREAMS", *names, *ids)])
     refused(answers)
     found = [(name.decode(), entries) for answer in answers for name, entries in answer or ()]
+    portion.came(wire.size, is_full=any(len(entries) >= count for _, entries in found))
     begun = [name for name, _ in found if positions[name] != NO_ID]
     last_read = [(name, str(positions[name])) for name in begun]
     there = await wire.ask([("XRANGE", name, id, id) for name, id in last_read])

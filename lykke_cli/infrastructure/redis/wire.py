@@ -23,6 +23,13 @@ class Wire:
         self._writer = writer
         self._parser = hiredis.Reader()
         self._is_closed = False
+        self.patience: float | None = None
+        """Seconds of silence after which what is asked counts as lost; None: for ever.
+
+        However long an answer is, and the way to us slow, it may come as long as it is coming.
+        """
+        self.size = 0
+        """Bytes of what was answered last."""
 
     @property
     def is_open(self) -> bool:
@@ -76,11 +83,12 @@ class Wire:
         await asyncio.sleep(0)  # in which the loop closes the socket
 
     async def _answers(self, number: int, most: int | None) -> list[Any]:
-        answers, read = list[Any](), 0
+        answers, self.size = list[Any](), 0
         while len(answers) < number:
-            data = await self._reader.read(READ_SIZE)
-            read += len(data)
-            if not data or (most is not None and read > most):
+            async with asyncio.timeout(self.patience):
+                data = await self._reader.read(READ_SIZE)
+            self.size += len(data)
+            if not data or (most is not None and self.size > most):
                 raise ConnectionError("Connection closed by server.")
             self._parser.feed(data)
             while len(answers) < number and (answer := self._parser.gets()) is not False:

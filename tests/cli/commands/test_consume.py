@@ -97,7 +97,7 @@ def test_what_is_not_read_yet_is_not_acknowledged(client: redis.Redis, env: dict
     fill(client, entries)
     with LykkeProcess(*CONSUME, env=env, reading=False) as consume:
         assert select.select([consume.descriptor], [], [], 20)[0]  # it has begun to write
-        assert len(list(pending(client, "g"))) == 50
+        assert list(pending(client, "g"))
         consume.resume_reading()
         assert len([consume.row() for _ in range(50)]) == 50
         wait_until(lambda: not list(pending(client, "g")), "all are acknowledged")

@@ -4,10 +4,16 @@ import pytest
 
 from lykke_cli.application.consuming import (
     Claim,
+    Found,
     GroupMember,
+    Recover,
+    Renew,
     Settled,
+    StreamEntry,
 )
 from tests.unit.application.consume_world import (
+    CLAIM_AFTER,
+    STREAM,
     Actor,
     World,
     new_member,
@@ -117,3 +123,32 @@ def test_the_model_notices_a_member_that_is_broken(
                 World(seed, WORLDS[where], make_actor=breaks).run()
             else:
                 World(seed, WORLDS[where], make_member=lambda: new_member(breaks)).run()
+
+
+def entries(*numbers: int) -> list[StreamEntry]:
+    return [StreamEntry(STREAM, f"{number}-0", "", b"{}") for number in numbers]
+
+
+def test_no_more_of_what_is_pending_is_read_than_is_taken_and_it_is_renewed_meanwhile() -> None:
+    member = new_member()
+    [recover] = member.steps(0.0)
+    assert isinstance(recover, Recover)
+    member.recovered(recover, Found(entries(1, 2)), 0.0)
+    assert list(member.steps(1.0)) == []
+    [renew] = member.steps(CLAIM_AFTER / 2)
+    assert isinstance(renew, Renew)
+    member.renewed(renew, CLAIM_AFTER / 2)
+    assert member.give() == entries(1, 2)
+    assert list(member.steps(CLAIM_AFTER / 2)) == [Recover(STREAM, "2-0")]
+
+
+def test_what_is_let_go_while_more_is_found_is_not_given_again_at_once() -> None:
+    member = new_member()
+    [recover] = member.steps(0.0)
+    assert isinstance(recover, Recover)
+    member.recovered(recover, Found(entries(1)), 0.0)
+    member.let_go(member.give())
+    member.recovered(recover, Found(), 0.0)
+    member.lost(1.0)
+    member.recovered(recover, Found(entries(1, 2)), 1.0)
+    assert member.give() == entries(2)

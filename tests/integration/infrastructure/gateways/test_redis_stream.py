@@ -17,6 +17,7 @@ from lykke_cli import (
     UsageMistake,
 )
 from lykke_cli.application.stream_ids import NO_ID
+from lykke_cli.infrastructure.redis.portion import MOST_BYTES
 from lykke_cli.infrastructure.redis.stream_layout import (
     PARTITIONS,
     partition_of,
@@ -157,6 +158,24 @@ async def test_a_stream_that_was_empty_and_holds_only_the_last_ones_has_lost_som
     client.xtrim(STREAM, maxlen=1, approximate=False)
     async with gateway.subscribe_after(EVERYBODY, position) as subscription:
         assert subscription.missing is not None
+
+
+async def test_large_entries_are_read_a_few_at_a_time(
+    gateway: RedisStreamGateway, client: redis.Redis
+) -> None:
+    """However many there are: an answer with all of them would take long, and much memory."""
+    position = await position_now(gateway)
+    size = MOST_BYTES // 8
+    for number in range(32):
+        message = {"n": number, "meta": "x" * size}
+        await gateway.publish_to_user_channel(USER, "auditlog", message)
+    left = 32
+    async with gateway.subscribe_after(EVERYBODY, position) as subscription:
+        while left:
+            found = await subscription.get_deliveries(SOON)
+            assert 0 < sum(map(len, found.payloads)) < 2 * MOST_BYTES
+            left -= len(found)
+    assert left == 0
 
 
 async def test_other_partitions_are_other_streams(

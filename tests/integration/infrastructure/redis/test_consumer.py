@@ -111,6 +111,18 @@ async def test_what_was_not_acknowledged_comes_again_first_and_at_once(
     assert set(ids(taken)) == set(first)
 
 
+async def test_more_that_is_pending_than_is_read_at_once_comes_in_order(
+    client: redis.Redis, kind: str, make: Make
+) -> None:
+    written = fill(client, stream_entries(40, uuid.uuid4()), kind)
+    async with make(consumer="a", batch=50) as consumer:
+        await take(consumer, 40)
+    async with make(consumer="a", batch=5) as consumer:
+        assert ids(await take(consumer, 40)) == written
+        later = fill(client, stream_entries(1), kind)
+        assert ids(await take(consumer, 1)) == later
+
+
 async def test_another_member_takes_over_from_one_that_is_gone(
     client: redis.Redis, kind: str, make: Make
 ) -> None:
