@@ -41,6 +41,11 @@ def ids_in(*paths: Path) -> Counter[str]:
     return found
 
 
+def assert_each_once(count: int, *paths: Path) -> None:
+    found = ids_in(*paths)
+    assert len(found) == found.total() == count
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_killed_at_fifty_random_moments(
@@ -94,9 +99,7 @@ def test_a_full_disk_is_a_clear_error_and_the_resume_is_exact(
     assert 0 < len(ids_in(target)) < 5_000
     result = run_lykke(*arguments, env=env)
     assert result.status == 0
-    found = ids_in(target)
-    assert len(found) == 5_000
-    assert set(found.values()) == {1}
+    assert_each_once(5_000, target)
 
 
 def test_rotation_and_compression_lose_nothing(
@@ -109,9 +112,7 @@ def test_rotation_and_compression_lose_nothing(
     files = sorted(tmp_path.glob("audit?1?.ndjson*"))
     assert len(files) > 3
     assert all(path.suffix == ".gz" for path in files if path != target)
-    found = ids_in(*files)
-    assert len(found) == 10_000
-    assert set(found.values()) == {1}
+    assert_each_once(10_000, *files)
 
 
 def test_a_file_put_aside_just_before_the_end_is_found_again(
@@ -199,9 +200,7 @@ def test_with_the_state_folder_lost_nothing_is_written_twice(
     assert "3,000 entries found there are not written again" in result.stderr
     again = run_lykke(*arguments, env=env)  # by now there is a place that knows them
     assert "found there" not in again.stderr
-    found = ids_in(target)
-    assert len(found) == 3_005
-    assert set(found.values()) == {1}
+    assert_each_once(3_005, target)
 
 
 def test_with_the_state_folder_lost_packed_files_count_too(
@@ -213,9 +212,7 @@ def test_with_the_state_folder_lost_packed_files_count_too(
     assert run_lykke("backfill", user, *options, env=env).status == 0
     lose_state(tmp_path)
     assert run_lykke("backfill", user, *options, env=env).status == 0
-    found = ids_in(*tmp_path.glob("audit.ndjson*"))
-    assert len(found) == 3_000
-    assert set(found.values()) == {1}
+    assert_each_once(3_000, *tmp_path.glob("audit.ndjson*"))
 
 
 def test_a_run_that_compares_and_is_killed_leaves_the_next_to_compare(
@@ -232,9 +229,7 @@ def test_a_run_that_compares_and_is_killed_leaves_the_next_to_compare(
             tail.wait_for("found there are not written again")
     with LykkeProcess(*arguments, env=env):
         wait_until(lambda: target.read_bytes().count(b"\n") >= ROWS + 500, "it is complete")
-    found = ids_in(target)
-    assert len(found) == ROWS + 500
-    assert set(found.values()) == {1}
+    assert_each_once(ROWS + 500, target)
 
 
 def test_a_place_belongs_to_the_database_however_it_is_named(
@@ -326,10 +321,9 @@ def test_a_replay_into_a_file_that_is_interrupted_is_gone_on_from(
                     tail.row()
                 replay.stop(number)
         assert run_lykke(*arguments, env=env).status == 0
-        found = ids_in(target)
-        assert len(found) == REPLAYED
-        assert set(found.values()) == {1}
-        wait_until(lambda: set(row_ids(tail)) == set(found), "each is replayed")
+        assert_each_once(REPLAYED, target)
+        written = set(ids_in(target))
+        wait_until(lambda: set(row_ids(tail)) == written, "each is replayed")
     # About what 0.1 s of publishing is, each time.
     assert len(row_ids(tail)) <= REPLAYED + 3 * 0.2 * RATE
 
@@ -356,9 +350,8 @@ def test_a_replay_into_a_file_goes_on_when_redis_is_back(
     assert f"cut off: {len(before)} replayed" in cut_off.stderr
     own_redis.start()
     assert run_lykke(*arguments, env=env).status == 0
-    found = ids_in(target)
-    assert len(before) < len(found) == REPLAYED
-    assert set(found.values()) == {1}
+    assert len(before) < REPLAYED
+    assert_each_once(REPLAYED, target)
 
 
 def test_rotation_and_compression_that_are_killed_lose_nothing(
@@ -381,6 +374,4 @@ def test_rotation_and_compression_that_are_killed_lose_nothing(
     assert run_lykke(*arguments, *options, env=env).status == 0
     files = sorted(tmp_path.glob("audit.*"))
     assert [path for path in files if path.suffix != ".gz"] == [target]
-    found = ids_in(*files)
-    assert len(found) == ROWS
-    assert set(found.values()) == {1}
+    assert_each_once(ROWS, *files)

@@ -772,9 +772,9 @@ class Attack:
         self._heal_postgres()
         self._drop_connection()
         server, database = self._cluster.primary, self._cluster.database
-        names = server.value("SELECT array_agg(gid) FROM pg_prepared_xacts")
+        names = server.fetch_value("SELECT array_agg(gid) FROM pg_prepared_xacts")
         for name in names or ():
-            where = server.value(
+            where = server.fetch_value(
                 f"SELECT database FROM pg_prepared_xacts WHERE gid = '{name}'"  # noqa: S608
             )
             server.execute(f"ROLLBACK PREPARED '{name}'", where)

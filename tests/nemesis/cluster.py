@@ -5,7 +5,7 @@ import signal
 import subprocess
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
 from tests.faults.proxy import Proxy
@@ -15,7 +15,6 @@ from tests.servers import (
     READER_PASSWORD,
     PostgresServer,
     RedisServer,
-    run_apart,
     wait_until,
 )
 
@@ -58,18 +57,6 @@ class NemesisServer(PostgresServer):
             settings.write(f"\nprimary_conninfo = '{link} password=''{password}'''\n")
         (self._data / "standby.signal").touch()
         self._give_away(self._data / "standby.signal")
-
-    def value(self, sql: str, database: str = "postgres") -> Any:
-        """The one value of a query."""
-
-        async def run() -> Any:
-            connection = await self.connect(database)
-            try:
-                return await connection.fetchval(sql)
-            finally:
-                await connection.close()
-
-        return run_apart(run)
 
     def backup(self) -> None:
         """Keep a copy of it as it is, in order: it restarts."""
@@ -214,11 +201,11 @@ class Cluster:
         if self.standby is None:
             return
         self.primary.execute("SELECT pg_current_xact_id()")  # commits, and so flushes all there is
-        goal = self.primary.value("SELECT pg_current_wal_flush_lsn()::text")
+        goal = self.primary.fetch_value("SELECT pg_current_wal_flush_lsn()::text")
         query = f"SELECT pg_last_wal_replay_lsn() >= '{goal}'::pg_lsn"
         standby = self.standby
         try:
-            wait_until(lambda: standby.value(query), "the standby catches up", 40)
+            wait_until(lambda: standby.fetch_value(query), "the standby catches up", 40)
         except TimeoutError as error:
             raise TimeoutError(f"{error}: {standby.log[-3000:]}") from None
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any
 
 from lykke_cli.application.errors import OutputFailed
 from lykke_cli.application.messages import Arrival
@@ -15,31 +15,31 @@ from lykke_cli.infrastructure.files.entry_file import EntryFile
 from lykke_cli.infrastructure.files.written_entries import WrittenIds
 
 
-class Sink(Protocol):
-    """Takes messages; when `write` returns they have left the process."""
+class Sink:
+    """Takes messages; when `write` returns they have left the process. This one prints nowhere."""
 
-    left: int
+    left = 0
     """Of a write that was cancelled: how many messages had."""
 
     async def begin(self) -> None:
         """The servers have answered; `write` may follow, or nothing at all."""
-        ...
 
-    async def write(self, arrivals: Sequence[Arrival]) -> None: ...
+    async def write(self, arrivals: Sequence[Arrival]) -> None:
+        pass
 
     def state(self) -> dict[str, Any]:
         """What to store with the place; everything written is safe by then."""
-        ...
+        return {}
 
     def caught_up(self) -> None:
         """Everything that was committed before now has been written."""
-        ...
 
     async def read_back(self) -> WrittenIds | None:
         """What was ever written there; None where that cannot be told."""
-        ...
+        return None
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        pass
 
 
 def save(place: Place, sink: Sink, *, finally_: bool = False) -> None:
@@ -48,31 +48,7 @@ def save(place: Place, sink: Sink, *, finally_: bool = False) -> None:
     place.save(finally_=finally_)
 
 
-class NoSink:
-    """Takes messages that are to be printed nowhere."""
-
-    left = 0
-
-    async def begin(self) -> None:
-        pass
-
-    async def write(self, arrivals: Sequence[Arrival]) -> None:
-        pass
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def caught_up(self) -> None:
-        pass
-
-    async def read_back(self) -> WrittenIds | None:
-        return None
-
-    async def close(self) -> None:
-        pass
-
-
-class StdoutSink:
+class StdoutSink(Sink):
     """Prints through a renderer, which `prepare` makes ready for what comes.
 
     Nothing is printed before `begin`: where the servers cannot be reached, stdout stays empty.
@@ -89,7 +65,6 @@ class StdoutSink:
         self.renderer = renderer
         self._prepare = prepare
         self._begun = False
-        self.left = 0
 
     async def begin(self) -> None:
         if not self._begun:
@@ -116,15 +91,6 @@ class StdoutSink:
     async def write_lines(self, lines: bytes) -> None:
         await self._emit(lines)
 
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def caught_up(self) -> None:
-        pass
-
-    async def read_back(self) -> WrittenIds | None:
-        return None
-
     async def close(self) -> None:
         if self._begun:
             await self._emit(self.renderer.footer())
@@ -143,17 +109,13 @@ class StdoutSink:
             await self._terminal.send(data)
 
 
-class FileSink:
+class FileSink(Sink):
     """Appends NDJSON to a file; when the file is full the place is saved and a new one begun."""
 
     def __init__(self, file: EntryFile, place: Place) -> None:
         self._file = file
         self._place = place
         self._renderer = NdjsonRenderer()
-        self.left = 0  # it is written all at once
-
-    async def begin(self) -> None:
-        pass
 
     async def write(self, arrivals: Sequence[Arrival]) -> None:
         if self._file.follow():

@@ -21,7 +21,7 @@ from lykke_cli.application.tail import TailRequest
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.reporter import Reporter
-from lykke_cli.cli.output.sink import NoSink, Sink, StdoutSink
+from lykke_cli.cli.output.sink import Sink, StdoutSink
 from lykke_cli.cli.output.standard_streams import OutputClosed
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.keeping import Keeper, open_file
@@ -235,7 +235,7 @@ class Backfilling:
         """What is replayed is not printed too, unless an output was asked for."""
         printing = self.printing
         if replayer is not None and printing.output is None and printing.template is None:
-            return NoSink()
+            return Sink()
         renderer = printing.renderer(
             self._terminal,
             show_user=self.user_ids is None or len(self.user_ids) > 1,

@@ -17,7 +17,7 @@ from lykke_cli.application.place import NoPlace
 from lykke_cli.application.statuses import Connected, Disconnected, HistoryAway, HistoryRead
 from lykke_cli.application.tail import Event, Tail
 from lykke_cli.cli.output.reporter import Reporter
-from lykke_cli.cli.output.sink import NoSink
+from lykke_cli.cli.output.sink import Sink
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.follow import Follower
 from lykke_cli.cli.runs.keeping import Keeper
@@ -73,7 +73,7 @@ class Events:
         await asyncio.Event().wait()
 
 
-class Count(NoSink):
+class Count(Sink):
     """Counts what was written; each write takes so many seconds."""
 
     def __init__(self, seconds: float) -> None:
