@@ -104,8 +104,8 @@ def test_tail_without_a_database(redis_url: str) -> None:
 
 @pytest.mark.parametrize("command", ["tail", "expect"])
 def test_streams_without_a_database(redis_url: str, command: str) -> None:
-    arguments = (command, USER, "--timeout", "0.2s", "--transport", "stream")
-    none = ("--none",) if command == "expect" else ()
-    told = run_lykke(*arguments, *none, env={"REDIS_URL": redis_url}).stderr
+    arguments = (command, USER, "--transport", "stream")
+    end = ("--none", "--timeout", "0.2s") if command == "expect" else ("--idle", "0.2s")
+    told = run_lykke(*arguments, *end, env={"REDIS_URL": redis_url}).stderr
     assert f"\nlykke: {KEPT_IN_STREAMS}\n" in told
     assert LIVE_ONLY not in told

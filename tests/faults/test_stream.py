@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from lykke_cli import Gap
+from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.gateways.redis_stream import RedisStreamGateway
 from lykke_cli.infrastructure.redis.stream_layout import (
     MESSAGE,
@@ -95,11 +96,11 @@ async def test_what_cannot_have_come_is_a_gap(own_redis: RedisServer, how: str) 
             assert await subscription.get_message(SOON) == {"n": 2}
 
 
-def begun(target: Path, env: dict[str, str]) -> None:
+def begin(*arguments: object, env: dict[str, str]) -> None:
     """A run that has followed from now on into the file, and stored its place."""
-    arguments = ("tail", "--all", "--to-file", target)
-    result = run_lykke(*arguments, "--timeout", "2s", env=env, timeout=SOON)
-    assert "following" in result.stderr
+    with LykkeProcess(*arguments, env=env) as tail:
+        tail.wait_for("following", SOON)
+        assert tail.stop().status == ExitCode.INTERRUPTED
 
 
 def test_killed_at_fifty_random_moments_without_a_database(
@@ -108,7 +109,7 @@ def test_killed_at_fifty_random_moments_without_a_database(
     target, rng, env = tmp_path / "audit.ndjson", random.Random(11), by_streams(own_redis)
     arguments = ("tail", "--all", "--to-file", target)
     fill(client, stream_entries(10))
-    begun(target, env)
+    begin(*arguments, env=env)
     with Filling(own_redis) as filling:
         for _ in range(KILLS):
             with LykkeProcess(*arguments, env=env):
@@ -130,7 +131,7 @@ def test_what_streams_lost_between_two_runs_is_a_gap_and_the_rest_is_written_onc
     target, env = tmp_path / "audit.ndjson", by_streams(own_redis)
     arguments = ("tail", "--all", "--to-file", target)
     fill(client, ())
-    begun(target, env)
+    begin(*arguments, env=env)
     with LykkeProcess(*arguments, env=env) as tail:
         first = fill(client, stream_entries(100))
         wait_until(lambda: len(ids_in_so_far(target)) == 100, "the first are written", SOON)
@@ -165,7 +166,7 @@ def test_streams_that_the_relay_writes_again_are_written_once(
             LykkeProcess("relay", env=env | {"DATABASE_URL": writer.url}) as relay,
             own_redis.client() as client,
         ):
-            assert run_lykke(*arguments, "--timeout", "1s", env=env, timeout=SOON).status == 0
+            begin(*arguments, env=env)
             relay.wait_for("relaying into", SOON)
             client.flushall()  # what the relay had written by then comes with the rest
             for _ in range(3):
@@ -187,7 +188,7 @@ def test_streams_of_a_cluster_are_gone_on_with(cluster: RedisCluster, tmp_path: 
     target = tmp_path / "audit.ndjson"
     env = {"REDIS_URL": cluster.url, "LYKKE_TRANSPORT": "stream"}
     arguments = ("tail", "--all", "--to-file", target)
-    begun(target, env)
+    begin(*arguments, env=env)
     written = add_to(cluster, stream_entries(100))
     with LykkeProcess(*arguments, env=env) as tail:
         wait_until(lambda: len(ids_in_so_far(target)) == 100, "the first are written", SOON)

@@ -12,7 +12,7 @@ from lykke_cli.bootstrap import make_channels
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.configuration.settings import Settings
 from lykke_cli.infrastructure.redis import channels as redis_channels
-from tests.cli_process import LykkeProcess, call_lykke, run_lykke
+from tests.cli_process import DEADLINE, LykkeProcess, call_lykke, run_lykke
 from tests.servers import RedisServer
 
 USER = uuid.UUID(int=1)
@@ -27,7 +27,7 @@ def subscribed(server: RedisServer, *channels: str, pattern: str | None = None) 
         if pattern is not None:
             pubsub.psubscribe(pattern)
         for _ in (*channels, *([pattern] if pattern else [])):
-            pubsub.get_message(timeout=5)
+            assert pubsub.get_message(timeout=DEADLINE) is not None
         yield
 
 

@@ -22,7 +22,7 @@ from lykke_cli.infrastructure.postgresql.checks import PostgresChecks
 from lykke_cli.infrastructure.redis import checks as redis_checks
 from lykke_cli.infrastructure.redis.checks import RedisChecks
 from tests.builders import INSERT, entity, insert, row
-from tests.cli_process import LykkeProcess, run_lykke
+from tests.cli_process import DEADLINE, LykkeProcess, run_lykke
 from tests.faults.proxy import Proxy
 from tests.servers import READER_PASSWORD, PostgresServer, RedisServer
 
@@ -229,7 +229,7 @@ def test_a_role_without_rights(
 def test_a_reader_that_has_enough(env: dict[str, str]) -> None:
     with LykkeProcess("doctor", env=env, reading=False) as process:
         process._stdout.close()
-        result = process.process.wait(10)
+        result = process.process.wait(DEADLINE)
     assert (result, process.stderr) == (ExitCode.DONE, "")
 
 

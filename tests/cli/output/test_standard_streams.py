@@ -113,7 +113,7 @@ def test_ctrl_c_ends_it_at_once_though_nobody_reads(
             publish(redis_server, wire(entity(USER, "X" * 2_000, meta={"x": "x" * 2_000})))
         wait_until(lambda: unread(tail.descriptor) > 40_000, "a full pipe")
         tail.send(signal.SIGINT)
-        assert tail.process.wait(5) == 130
+        assert tail.process.wait(DEADLINE) == 130
 
 
 def test_a_stalled_stderr_stops_neither_data_nor_end(

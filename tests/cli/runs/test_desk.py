@@ -232,9 +232,8 @@ def test_the_terminal_is_as_it_was_after_any_other_end(
     if end == "error":
         own_redis.kill()
     with LykkeProcess("tail", user, *limits.get(end, ()), env=env, terminal=100) as tail:
-        if end != "error":
-            tail.wait_for(FOLLOWING)
         if end in ("q", "count"):  # the others may have come by now
+            tail.wait_for(FOLLOWING)
             assert tail.modes != tail.modes_before
         if end == "q":
             tail.type("q")

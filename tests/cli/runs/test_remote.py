@@ -15,7 +15,7 @@ import pytest
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.domain.audit_log import AuditLogEntity
 from tests.builders import entity, wire
-from tests.cli_process import LykkeProcess, call_lykke, environment, run_lykke
+from tests.cli_process import DEADLINE, LykkeProcess, call_lykke, environment, run_lykke
 from tests.model_bridge import ModelBridge
 from tests.servers import free_port, wait_until
 from tests.tls import Authority, server_context
@@ -138,7 +138,7 @@ def test_the_file_has_each_entry_once_though_the_process_is_killed_and_the_bridg
                 last = str(entities[start + 9].id)
                 wait_until(lambda: last in file.read_text(), "the last entry")  # noqa: B023
             tail.send(signal.SIGKILL)
-            tail.process.wait(10)
+            tail.process.wait(DEADLINE)
     assert run_lykke(*arguments, "--no-follow", env=ENV).status == 0
     written = [orjson.loads(line)["id"] for line in file.read_text().splitlines()]
     assert written == of(entities)
