@@ -54,7 +54,7 @@ def test_an_interrupted_run_is_gone_on_from_exactly(
     user, entities = uuid.uuid4(), []
     for _ in range(3):
         with LykkeProcess("tail", user, "--resume", env=database_env) as tail:
-            tail.wait_for("following")
+            tail.wait_for("following auditlog")
             new = entity(user)
             entities.append(str(new.id))
             store(postgres_url, new)
@@ -102,7 +102,7 @@ def test_a_start_that_a_stored_place_overrules_is_told_of(
 def test_one_place_is_used_by_one_run_at_a_time(database_env: dict[str, str]) -> None:
     user = uuid.uuid4()
     with LykkeProcess("tail", user, "--resume", env=database_env) as tail:
-        tail.wait_for("following")
+        tail.wait_for("following auditlog")
         result = run_lykke("tail", user, "--resume", env=database_env)
         assert result.status == 2
         assert f"Another lykke (process {tail.process.pid})" in result.stderr
@@ -225,7 +225,7 @@ def test_what_was_printed_is_in_the_place_soon_though_nothing_comes_after_it(
             publish(redis_server, user, wire(new))
             assert tail.row()["id"] == str(new.id)
             # Long before the next reconcile, which is after 30 s.
-            wait_until(lambda new=new: str(new.id).encode() in stored(tmp_path), "stored", 5)  # type: ignore[misc]
+            wait_until(lambda new=new: str(new.id).encode() in stored(tmp_path), "stored")  # type: ignore[misc]
         # Leaving the block is kill -9.
     again = run_lykke("tail", user, "--resume", "--no-follow", env=database_env)
     assert again.rows == []
@@ -237,7 +237,7 @@ def test_a_terminal_that_is_closed_ends_it_in_order(
     user = uuid.uuid4()
     new = entity(user)
     with LykkeProcess("tail", user, "--resume", env=database_env) as tail:
-        tail.wait_for("following")
+        tail.wait_for("following auditlog")
         store(postgres_url, new)
         publish(redis_server, user, wire(new))
         tail.row()
@@ -389,7 +389,7 @@ def by_streams(server: RedisServer) -> dict[str, str]:
 def begin(*arguments: object, env: dict[str, str]) -> None:
     """A run that stores from where on another one has something to print."""
     with LykkeProcess(*arguments, env=env) as tail:
-        tail.wait_for("following")
+        tail.wait_for("lykke: following ")
         assert tail.stop().stdout == b""
 
 
@@ -417,7 +417,7 @@ def test_a_killed_tail_of_streams_goes_on_from_what_is_stored(
     with own_redis.client() as client:
         with LykkeProcess("tail", user, "--resume", env=env) as tail:
             tail.wait_for("no place is stored yet")
-            tail.wait_for("following")
+            tail.wait_for("following auditlog")
             wait_until(lambda: b"heard_at" in stored(tmp_path), "the place is stored")
             # Leaving the block is kill -9.
         missed = fill(client, stream_entries(3, user), partitions=PARTITIONS)

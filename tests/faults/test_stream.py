@@ -99,7 +99,7 @@ async def test_what_cannot_have_come_is_a_gap(own_redis: RedisServer, how: str) 
 def begin(*arguments: object, env: dict[str, str]) -> None:
     """A run that has followed from now on into the file, and stored its place."""
     with LykkeProcess(*arguments, env=env) as tail:
-        tail.wait_for("following", SOON)
+        tail.wait_for("lykke: following ", SOON)
         assert tail.stop().status == ExitCode.INTERRUPTED
 
 

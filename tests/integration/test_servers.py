@@ -150,7 +150,7 @@ async def test_killing_postgres_ends_its_busy_children(own_postgres: PostgresSer
             pass
     watcher.terminate()
     own_postgres.kill()
-    wait_until(lambda: not _is_running(pid), "the busy process ends", 5)
+    wait_until(lambda: not _is_running(pid), "the busy process ends")
     own_postgres.start()
     own_postgres.execute("SELECT 1")
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
