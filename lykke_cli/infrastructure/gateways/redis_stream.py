@@ -34,8 +34,8 @@ from lykke_cli.infrastructure.gateways.redis_pubsub import (
     RedisPubSubGateway,
     uncertain,
 )
-from lykke_cli.infrastructure.redis.connection import Refused
-from lykke_cli.infrastructure.redis.nodes import ELSEWHERE, Nodes
+from lykke_cli.infrastructure.redis.connection import Refused, RefusedForNow
+from lykke_cli.infrastructure.redis.nodes import Nodes
 from lykke_cli.infrastructure.redis.partitions import agree_on_partitions
 from lykke_cli.infrastructure.redis.portion import Portion
 from lykke_cli.infrastructure.redis.stream_layout import (
@@ -312,7 +312,8 @@ class _Reading:
         """Whose messages are wanted, of each channel type; None: everybody's."""
         self._batches: deque[_Batch] = deque()
         self._news, self._room = asyncio.Event(), asyncio.Event()
-        self.loss: SubscriptionLost | None = None
+        self.loss: Exception | None = None
+        """Why it reads no more, most often a SubscriptionLost."""
         self.missing: str | None = None
         """Why there may have been more than what is read from the start on."""
 
@@ -395,7 +396,9 @@ class _Reading:
                 await self._pass_on(entries, known)
         except (OSError, Refused) as error:
             self.loss = self._redis._loss(error, heard)
-            self._news.set()
+        except Exception as error:  # whoever waits is to hear of it, whatever it is
+            self.loss = error
+        self._news.set()
 
     async def _pass_on(
         self, entries: Sequence[tuple[str, Sequence[Any]]], known: dict[object, datetime]
@@ -424,4 +427,4 @@ class _Reading:
 def _is_elsewhere(outcome: int | Exception) -> bool:
     """Whether another server is to be asked: then nothing was published."""
     cause = outcome.__cause__ if isinstance(outcome, Exception) else None
-    return isinstance(cause, Refused) and str(cause).startswith(ELSEWHERE)
+    return isinstance(cause, RefusedForNow)

@@ -170,7 +170,7 @@ class _Partition:
 
     async def _looked(self, answers: Sequence[Any]) -> Place | None:
         """What the answers to a look say, which are the last ones."""
-        refused(answers)
+        refused(answers, self._stream)
         _, text, newest = answers[-3:]
         try:
             self._last = StreamId.parse(newest[0][0]) if newest else NO_ID

@@ -37,6 +37,22 @@ class Refused(Exception):
     """The server answered a command with this error."""
 
 
+class RefusedForNow(Refused, ConnectionError):
+    """It means that another server is to be asked, or this one later: a loss like any other."""
+
+
+_FOR_NOW = (
+    *("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "LOADING"),
+    *("NOREPLICAS", "BUSY ", "OOM", "MISCONF"),
+)
+
+
+def refusal(answer: Exception, key: str | None = None) -> Refused:
+    """What to raise for such an answer, to a command about this key."""
+    text = str(answer) if key is None else f"{answer}, about {key}"
+    return RefusedForNow(text) if text.startswith(_FOR_NOW) else Refused(text)
+
+
 @contextmanager
 def link_errors(server: str) -> Iterator[None]:
     """Translate what our own connections raise, as redis_errors does; redis-py is slow to import,

@@ -30,11 +30,12 @@ from lykke_cli.application.ending import end
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.group_protocol import GroupConsumerProtocol
 from lykke_cli.application.groups import CLAIM_AFTER, MAX_DELIVERIES
+from lykke_cli.application.reconnecting import STEADY
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.redis.connection import Refused, link_errors
 from lykke_cli.infrastructure.redis.group_links import TIMEOUT, GroupLink, GroupLinks
 from lykke_cli.infrastructure.redis.groups import GroupCommands, GroupLost
-from lykke_cli.infrastructure.redis.nodes import ELSEWHERE, Nodes
+from lykke_cli.infrastructure.redis.nodes import Nodes
 from lykke_cli.infrastructure.redis.partitions import find_partitions
 from lykke_cli.infrastructure.redis.stream_layout import dead_letter_name, stream_names
 from lykke_cli.infrastructure.redis.urls import Cluster, RedisAddress
@@ -113,6 +114,10 @@ class RedisGroupConsumer(GroupConsumerProtocol):
         self._wanted = asyncio.Event()
         self._may_read = asyncio.Event()
         self._reads_since: float | None = None
+        self._backoff = Backoff()
+        self._away: str | None = None
+        """For what reason it has no connection that works, as was told."""
+        self._back_at = 0.0
         self._running: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -211,10 +216,7 @@ class RedisGroupConsumer(GroupConsumerProtocol):
                 for task in done:
                     task.result()
             except OSError as error:
-                self._notice(
-                    f"the connection to Redis at {self._address.display} was lost "
-                    f"({self._reason(error)})"
-                )
+                self._tell_loss(self._reason(error))
             except Refused:
                 with self._translated():
                     raise
@@ -236,6 +238,9 @@ class RedisGroupConsumer(GroupConsumerProtocol):
                 self._reads_since = None
             for step in self._member.steps(self._now):
                 await self._carry_out(step, links.by_stream[step.stream])
+            if self._away is not None:  # now the server has given something
+                self._away, self._back_at = None, self._now
+                self._notice(f"connected to Redis at {self._address.display} again")
             if self._member.has_entries:
                 self._wake()
             if self._member.may_read:
@@ -340,20 +345,23 @@ class RedisGroupConsumer(GroupConsumerProtocol):
         return GroupLinks(links)
 
     async def _open_again(self) -> GroupLinks:
-        backoff = Backoff()
         while True:
+            await asyncio.sleep(self._backoff.next())
             try:
-                links = await self._open()
+                return await self._open()
             except OSError:
-                await asyncio.sleep(backoff.next())
-            except Refused as error:
-                if not str(error).startswith(ELSEWHERE):
-                    with self._translated():
-                        raise
-                await asyncio.sleep(backoff.next())
-            else:
-                self._notice(f"connected to Redis at {self._address.display} again")
-                return links
+                continue
+            except Refused:
+                with self._translated():
+                    raise
+
+    def _tell_loss(self, reason: str) -> None:
+        """Once, also where it is connected again and again and refused all the same."""
+        if self._away is None and self._now > self._back_at + STEADY:
+            self._backoff.reset()
+        if reason != self._away:
+            self._notice(f"the connection to Redis at {self._address.display} was lost ({reason})")
+        self._away = reason
 
     async def _current(self) -> GroupLinks:
         """The connections, once there are some."""

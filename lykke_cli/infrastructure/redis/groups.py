@@ -12,8 +12,7 @@ import msgspec
 
 from lykke_cli.application.consuming import Found, StreamEntry
 from lykke_cli.infrastructure.redis import stream_layout
-from lykke_cli.infrastructure.redis.connection import Refused
-from lykke_cli.infrastructure.redis.nodes import ELSEWHERE
+from lykke_cli.infrastructure.redis.connection import refusal
 from lykke_cli.infrastructure.redis.portion import Portion
 from lykke_cli.infrastructure.redis.stream_layout import KEEP, MESSAGE, USER, dead_letter_name
 from lykke_cli.infrastructure.redis.wire import Command, Wire
@@ -49,7 +48,7 @@ class GroupCommands:
         [answer] = await wire.ask([("XGROUP", "CREATE", stream, self.group, start, "MKSTREAM")])
         if isinstance(answer, hiredis.ReplyError) and str(answer).startswith("BUSYGROUP"):
             return False
-        checked(answer)
+        checked(answer, stream)
         return True
 
     async def has(self, wire: Wire, stream: str, id: str) -> bool:
@@ -187,16 +186,14 @@ class GroupCommands:
         return [id.decode() for id, *_ in checked(answer)]
 
 
-def checked(answer: Any) -> Any:
-    """The answer; raises GroupLost, OSError where another server is to be asked, and Refused."""
+def checked(answer: Any, key: str | None = None) -> Any:
+    """The answer; raises GroupLost and Refused."""
     if not isinstance(answer, hiredis.ReplyError):
         return answer
     text = str(answer)
     if text.startswith(("NOGROUP", "UNBLOCKED")) or "no such key" in text:
         raise GroupLost(text)
-    if text.startswith(ELSEWHERE):
-        raise ConnectionError(text)
-    raise Refused(text)
+    raise refusal(answer, key)
 
 
 def maps(answer: Any) -> Iterator[Mapping[bytes, Any]]:

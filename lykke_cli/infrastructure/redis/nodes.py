@@ -11,9 +11,6 @@ from lykke_cli.infrastructure.redis.topology import at, locate
 from lykke_cli.infrastructure.redis.urls import Cluster, RedisAddress
 from lykke_cli.infrastructure.redis.wire import Command, Wire
 
-ELSEWHERE = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "LOADING")
-"""What a refusal begins with by which a server says that another one is to be asked, or later."""
-
 
 class Nodes:
     """Finds them at `address`; all of a connection is done within `timeout` seconds."""

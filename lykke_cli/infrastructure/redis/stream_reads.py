@@ -18,10 +18,15 @@ POLL = 0.02  # seconds between two looks where it cannot wait
 
 
 async def find_starts(wire: Wire, names: Sequence[str], after: Position | None) -> Starts:
-    """Behind `after`, as far as that is there, or without it behind the last entries."""
+    """Behind `after`, as far as that is there, or without it behind the last entries.
+
+    Raises Refused also where what `read` asks would be.
+    """
+    up_to = dict.fromkeys(names) if after is None else {n: after.ids.get(n, NO_ID) for n in names}
+    newest = await _newest(wire, up_to)
+    refused(await wire.ask([("XREAD", "STREAMS", names[0], "$"), ("XRANGE", names[0], 1, 1)]))
     if after is None:
-        return Starts(await _newest(wire, dict.fromkeys(names)))
-    newest = await _newest(wire, {name: after.ids.get(name, NO_ID) for name in names})
+        return Starts(newest)
     empty = [name for name in names if newest[name] == NO_ID]
     return starts(after, newest, await _trimmed(wire, empty))
 
@@ -78,7 +83,8 @@ async def _newest(wire: Wire, up_to: Mapping[str, StreamId | None]) -> dict[str,
     answers = await wire.ask(
         [("XREVRANGE", name, str(id or "+"), "-", "COUNT", 1) for name, id in up_to.items()]
     )
-    refused(answers)
+    for name, answer in zip(up_to, answers, strict=True):
+        refused([answer], name)
     return {
         name: StreamId.parse(newest[0][0]) if newest else NO_ID
         for name, newest in zip(up_to, answers, strict=True)

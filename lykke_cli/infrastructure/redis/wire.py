@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import hiredis
 
-from lykke_cli.infrastructure.redis.connection import Refused, login
+from lykke_cli.infrastructure.redis.connection import login, refusal
 from lykke_cli.infrastructure.redis.urls import DEFAULT_PORT, RedisAddress
 
 READ_SIZE = 131_072  # bytes
@@ -54,7 +54,7 @@ class Wire:
             try:
                 for command, answer in zip(commands, await wire.ask(commands), strict=True):
                     if command[0] != "CLIENT" and isinstance(answer, hiredis.ReplyError):
-                        raise Refused(str(answer))
+                        raise refusal(answer)
             except BaseException:
                 await wire.close()
                 raise
@@ -96,8 +96,8 @@ class Wire:
         return answers
 
 
-def refused(answers: Iterable[Any]) -> None:
-    """Raises Refused for the first refusal among them."""
+def refused(answers: Iterable[Any], key: str | None = None) -> None:
+    """Raises Refused for the first refusal among them, which names the key."""
     for answer in answers:
         if isinstance(answer, hiredis.ReplyError):
-            raise Refused(str(answer))
+            raise refusal(answer, key)

@@ -1,6 +1,7 @@
 """Going on where another subscription ended: each message once, or something is missing."""
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator, Iterator
 
@@ -11,12 +12,15 @@ import lykke_cli
 from lykke_cli import (
     Channel,
     Gap,
+    LoginRefused,
     MultiplexedSubscription,
     Position,
     RedisStreamGateway,
+    ServerUnavailable,
     UsageMistake,
 )
 from lykke_cli.application.stream_ids import NO_ID
+from lykke_cli.infrastructure.gateways import redis_stream
 from lykke_cli.infrastructure.redis.portion import MOST_BYTES
 from lykke_cli.infrastructure.redis.stream_layout import (
     PARTITIONS,
@@ -176,6 +180,38 @@ async def test_large_entries_are_read_a_few_at_a_time(
             assert 0 < sum(map(len, found.payloads)) < 2 * MOST_BYTES
             left -= len(found)
     assert left == 0
+
+
+@pytest.mark.parametrize("lacking", ["get", "xread", "xrange", "xrevrange"])
+async def test_a_right_that_lacks_is_told_at_once(
+    client: redis.Redis, own_redis: RedisServer, lacking: str
+) -> None:
+    commands = ["+@all", f"-{lacking}"]
+    client.acl_setuser("reader", enabled=True, nopass=True, keys=["*"], commands=commands)
+    url = own_redis.url.replace("redis://", "redis://reader:x@")
+    async with RedisStreamGateway(f"{url}?transport=stream") as gateway:
+        with pytest.raises(LoginRefused, match=lacking):
+            await gateway.subscribe_to_channels(EVERYBODY).__aenter__()
+
+
+async def test_a_key_that_is_no_stream_is_named(
+    gateway: RedisStreamGateway, client: redis.Redis
+) -> None:
+    client.set(STREAM, "something")
+    with pytest.raises(ServerUnavailable, match=f"WRONGTYPE.*{re.escape(STREAM)}"):
+        await gateway.subscribe_to_channels(EVERYBODY).__aenter__()
+
+
+async def test_whatever_ends_the_reading_is_heard_of(
+    gateway: RedisStreamGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(redis_stream, "read", read)
+    async with gateway.subscribe_to_channels(EVERYBODY) as subscription:
+        with pytest.raises(ZeroDivisionError):
+            await subscription.get_message(SOON)
 
 
 async def test_other_partitions_are_other_streams(

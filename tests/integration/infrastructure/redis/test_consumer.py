@@ -14,7 +14,12 @@ import redis
 import redis.asyncio
 
 from lykke_cli.application.consuming import StreamEntry
-from lykke_cli.application.errors import LoginRefused, StreamsMissing, UsageMistake
+from lykke_cli.application.errors import (
+    LoginRefused,
+    ServerUnavailable,
+    StreamsMissing,
+    UsageMistake,
+)
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
 from lykke_cli.infrastructure.redis.consumer import RedisGroupConsumer
@@ -303,6 +308,31 @@ async def test_a_lost_connection_is_taken_up_again(
     assert any("was lost" in notice for notice in notices)
 
 
+async def test_a_server_that_refuses_for_a_while_is_waited_for_and_told_of_once(
+    own_redis: RedisServer, kind: str
+) -> None:
+    notices: list[str] = []
+    address = parse_redis_url(own_redis.url)
+    with own_redis.client() as client:
+        fill(client, (), kind)
+
+        def attempts() -> int:
+            return int(client.info("stats")["total_connections_received"])
+
+        consumer = RedisGroupConsumer(address, kind, group="g", on_notice=notices.append)
+        async with consumer:
+            client.config_set("min-replicas-to-write", 1)
+            await until(lambda: notices)
+            before = attempts()
+            await until(lambda: attempts() >= before + 6)  # two at a time
+            client.config_set("min-replicas-to-write", 0)
+            written = fill(client, stream_entries(1), kind)
+            assert ids(await take(consumer, 1)) == written
+    [lost, again] = notices
+    assert "NOREPLICAS" in lost
+    assert again.endswith("again")
+
+
 async def test_a_new_group_may_begin_now(client: redis.Redis, kind: str, make: Make) -> None:
     fill(client, stream_entries(10), kind)
     async with make(from_now=True) as consumer:
@@ -362,6 +392,14 @@ async def test_the_rights_that_the_documentation_names_are_enough(
         consumer.let_go(*taken)
         await until(lambda: client.keys(f"{kind}:*:dead"))
     assert set(ids(taken)) <= set(written)
+
+
+async def test_a_key_that_is_no_stream_is_named(client: redis.Redis, kind: str, make: Make) -> None:
+    fill(client, (), kind)
+    client.set(names(kind)[1], "something")
+    with pytest.raises(ServerUnavailable, match=f"WRONGTYPE.*{re.escape(names(kind)[1])}"):
+        async with make():
+            pass
 
 
 @pytest.mark.parametrize(
