@@ -285,7 +285,7 @@ async def make_checks(
     if url is None:
         remedy = "Set DATABASE_URL or give --database-url to have every entry exactly once."
         checks.append(not_asked_for("database.reachable", "no database is named", remedy))
-    elif url.lower().startswith("sqlite"):
+    elif url.lower().startswith("sqlite"):  # of a scheme that is neither the other one tells
         from lykke_cli.infrastructure.sqlite.checks import SqliteChecks
 
         checks += (await stack.enter_async_context(SqliteChecks(url, timeout=timeout))).checks()

@@ -17,7 +17,7 @@ from lykke_cli.cli.arguments.profile_defaults import ProfiledCommand
 from lykke_cli.cli.arguments.quick_parameters import quicken
 from lykke_cli.cli.exit_codes import ExitCode, Stopped, exit_code_of
 from lykke_cli.cli.output.sanitize import visible
-from lykke_cli.cli.output.standard_streams import OutputClosed
+from lykke_cli.cli.output.standard_streams import OutputClosed, say
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.profiles import CONFIG
 
@@ -210,5 +210,4 @@ def visible_lines(text: str) -> str:
 
 
 def _complain(text: str) -> None:
-    sys.stderr.write(f"lykke: {visible(' '.join(text.split()))}\n")
-    sys.stderr.flush()
+    say(" ".join(text.split()))

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.standard_streams import say
 from lykke_cli.cli.starting import has_begun
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR or record.name.startswith("lykke_cli"):
-            sys.stderr.write(f"lykke: {visible(record.getMessage())}\n")
+            say(record.getMessage())
 
 
 class _Visible(logging.Formatter):

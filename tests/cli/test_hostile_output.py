@@ -15,7 +15,7 @@ import pytest
 
 from lykke_cli.cli.exit_codes import ExitCode
 from tests.builders import add_users, entity, insert, wire
-from tests.cli_process import LykkeProcess, Result, call_lykke, run_lykke
+from tests.cli_process import DEADLINE, LykkeProcess, Result, call_lykke, run_lykke
 from tests.hostile import CORPUS, OBEYED
 from tests.servers import RedisServer
 
@@ -108,6 +108,22 @@ def test_expect_explains_what_did_not_match(redis_server: RedisServer, env: dict
     assert_harmless(result, r"activity_type is \x00")
 
 
+def test_publish_tells_which_file_it_has_not_read(
+    redis_server: RedisServer, env: dict[str, str], tmp_path: Path
+) -> None:
+    user, file = uuid.uuid4(), tmp_path / "a\x1b[2J"
+    file.write_text("{}\n" * 2)
+    arguments = ("publish", user, "--file", file, "--rate", "0.01")
+    with redis_server.client() as client, client.pubsub() as pubsub:
+        pubsub.subscribe(f"auditlog:{user}")
+        with LykkeProcess(*arguments, env=env | PLAIN, terminal=200) as publish:
+            for _ in range(2):  # the confirmation and the first message
+                assert pubsub.get_message(timeout=DEADLINE) is not None
+            result = publish.stop()
+    assert result.status == ExitCode.INTERRUPTED
+    assert_harmless(result, r"a\x1b[2J was not read to its end: ")
+
+
 @pytest.mark.parametrize("output", ["table", "ndjson"])
 def test_channels(redis_server: RedisServer, env: dict[str, str], output: str) -> None:
     kind = f"t{uuid.uuid4().hex}"
@@ -115,7 +131,7 @@ def test_channels(redis_server: RedisServer, env: dict[str, str], output: str) -
     with redis_server.client() as client, client.pubsub() as pubsub:
         pubsub.subscribe(*names)
         for _ in names:
-            pubsub.get_message(timeout=5)
+            assert pubsub.get_message(timeout=DEADLINE) is not None
         result = on_terminal("channels", "--channel", kind, "-o", output, env=env, width=200)
     assert_harmless(result, "\\x1b]0;title" if output == "table" else "\\u001b]0;title")
 

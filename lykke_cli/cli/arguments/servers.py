@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated
 
 from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments.help_texts import env, reliability_option, server_option
 from lykke_cli.cli.arguments.values import parse_channel_type
 from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.standard_streams import say
 from lykke_cli.cli.starting import has_begun
 from lykke_cli.infrastructure.configuration.settings import (
     DEFAULT_REDIS_URL,
@@ -126,7 +127,7 @@ def settings(
         profile=profile,
         needs=needs,
     )
-    _tell(() if quiet else resolved.notices)
+    say(*() if quiet else resolved.notices)
     return resolved
 
 
@@ -148,13 +149,8 @@ def bridge(
     from lykke_cli.infrastructure.configuration.bridge import BridgeSettings
 
     resolved = BridgeSettings.resolve(os.environ, profile, url)
-    _tell(() if quiet else resolved.notices)
+    say(*() if quiet else resolved.notices)
     return resolved
-
-
-def _tell(notices: Iterable[str]) -> None:
-    for notice in notices:
-        sys.stderr.write(f"lykke: {visible(notice)}\n")
 
 
 def may_ask() -> bool:

@@ -11,6 +11,7 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.arguments.plain_help import PlainCommand, PlainGroup, leading_with
 from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.standard_streams import say
 from lykke_cli.cli.output.terminal import ColorChoice, Output
 from lykke_cli.infrastructure.configuration.profiles import NAME, Profile, Profiles, bad_name
 from lykke_cli.infrastructure.configuration.settings import VARIABLES, Settings, choose_profile
@@ -52,9 +53,9 @@ def list_profiles(json_output: JsonOutput = False) -> None:
     if json_output:
         _print_json(rows)
     elif not rows:
-        sys.stderr.write(
-            f"lykke: no profile yet in {visible(str(profiles.path))}; "
-            "make one with: lykke profile add NAME --redis-url URL\n"
+        say(
+            f"no profile yet in {profiles.path}; "
+            "make one with: lykke profile add NAME --redis-url URL"
         )
     else:
         _print_columns(
@@ -137,7 +138,7 @@ def use_profile(
     if name is not None:
         profiles.get(name, "profile use")
     profiles.use(name)
-    _tell("no profile is in use now" if name is None else f"{name} is the current profile now")
+    say("no profile is in use now" if name is None else f"{name} is the current profile now")
 
 
 @app.command(
@@ -222,7 +223,7 @@ def add_profile(
     if use:
         Profiles.read().use(name)
     use_it = f"--profile {name} uses it" if not use else "it is the current one"
-    _tell(f"wrote {name} to {profiles.path}; {use_it}")
+    say(f"wrote {name} to {profiles.path}; {use_it}")
 
 
 @app.command(
@@ -237,11 +238,7 @@ def remove_profile(name: Name) -> None:
     profiles = Profiles.read()
     profiles.get(name, "profile remove")
     profiles.remove(name)
-    _tell(f"removed {name} from {profiles.path}")
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"lykke: {visible(text)}\n")
+    say(f"removed {name} from {profiles.path}")
 
 
 def _url(profile: Profile, key: str) -> str | None:
@@ -259,8 +256,7 @@ def _server(name: str | None, key: str) -> tuple[str | None, str]:
     try:
         settings = Settings.resolve(os.environ, profile=name, needs=(key,))
         source = settings.sources.get(key, "default")
-        for notice in settings.notices:
-            sys.stderr.write(f"lykke: {visible(notice)}\n")
+        say(*settings.notices)
         url = settings.redis_url if key == "redis_url" else settings.database_url
         return (None if url is None else _display(key, url)), source
     except UsageMistake as mistake:

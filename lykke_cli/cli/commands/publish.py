@@ -16,6 +16,7 @@ import typer
 from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.exit_codes import Stopped
+from lykke_cli.cli.output.standard_streams import say
 from lykke_cli.cli.runs.users import id_of
 from lykke_cli.infrastructure.configuration.transport import keeps_messages
 from lykke_cli.infrastructure.files import recent
@@ -162,7 +163,7 @@ def publish(
             if not quiet:
                 reads = lines is None or file is not None
                 what = f"{source} was not read to its end" if reads else "interrupted"
-                sys.stderr.write(f"lykke: {what}: {published.outcome}\n")
+                say(f"{what}: {published.outcome}")
             raise
     fewest = published.fewest or 0
     if not quiet:

@@ -1,6 +1,5 @@
 """`lykke stats`: users' activity, drawn."""
 
-import sys
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from lykke_cli.cli.arguments import options
-from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.standard_streams import say
 from lykke_cli.cli.runs.users import ids_of
 from lykke_cli.infrastructure.files import recent
 
@@ -94,7 +93,7 @@ def stats(
     activity = run_async(_read(settings, scope, printing.zone))
     for path in _pictures(activity, svg, png):
         if not quiet:
-            sys.stderr.write(f"lykke: wrote {visible(str(path))}\n")
+            say(f"wrote {path}")
     if options.is_drawn(output, terminal):
         from lykke_cli.cli.reports.activity_report import draw
 
@@ -114,7 +113,7 @@ async def _tell_mistakes(
 
     filters = Filters(activity_types=types)
     async for line in probable_mistakes(settings, user_ids, filters, printed=counted):
-        sys.stderr.write(f"lykke: {visible(line)}\n")
+        say(line)
 
 
 async def _read(settings: "Settings", scope: "Scope", zone: "tzinfo | None") -> "Activity":

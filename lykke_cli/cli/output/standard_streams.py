@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 from lykke_cli.application.errors import OutputFailed
+from lykke_cli.cli.output.sanitize import visible
 
 if TYPE_CHECKING:
     import asyncio
@@ -47,6 +48,13 @@ def finish() -> None:
     """Before the process ends: give what stderr has not taken so far another moment."""
     if (stderr := _our_stderr()) is not None:
         stderr.drain(LAST_WORDS)
+
+
+def say(*lines: str) -> None:
+    """Each of them on stderr, on a line of its own; what is foreign in it does no harm there."""
+    for line in lines:
+        sys.stderr.write(f"lykke: {visible(line)}\n")
+    sys.stderr.flush()
 
 
 async def until_said() -> None:

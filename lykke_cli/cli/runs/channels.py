@@ -1,6 +1,5 @@
 """One run of `lykke channels`: the active channels once, or again and again."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from lykke_cli.application.messages import encode, format_time
 from lykke_cli.bootstrap import make_channels
 from lykke_cli.cli.output.cells import harmless
 from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.standard_streams import say
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.watching import changing, redraw
 from lykke_cli.infrastructure.configuration.settings import Settings
@@ -98,8 +98,7 @@ class Listing:
 
     def _say(self, text: str) -> None:
         if not self.quiet:
-            sys.stderr.write(f"lykke: {visible(text)}\n")
-            sys.stderr.flush()
+            say(text)
 
 
 def _busiest_first(census: Census) -> list[tuple[str, int]]:

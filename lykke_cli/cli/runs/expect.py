@@ -21,8 +21,7 @@ from lykke_cli.cli.output.countdown import Countdown
 from lykke_cli.cli.output.palette import Color, painted
 from lykke_cli.cli.output.renderers import NdjsonRenderer
 from lykke_cli.cli.output.reporter import Reporter
-from lykke_cli.cli.output.sanitize import visible
-from lykke_cli.cli.output.standard_streams import OutputClosed
+from lykke_cli.cli.output.standard_streams import OutputClosed, say
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.child import CannotRun, Child, running
 from lykke_cli.cli.runs.silence import probable_mistakes, without_database
@@ -97,7 +96,7 @@ class Expecting:
         except CannotRun as error:
             if not self.pass_status:
                 raise
-            sys.stderr.write(f"lykke: {visible(str(error))}\n")
+            say(str(error))
             return error.status
 
     async def _run(self) -> int:

@@ -1,6 +1,5 @@
 """One run of `lykke groups`: the groups once, or again and again."""
 
-import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from lykke_cli.bootstrap import make_groups
 from lykke_cli.cli.output.cells import harmless
 from lykke_cli.cli.output.clock import length
 from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.standard_streams import say
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.watching import changing, redraw
 from lykke_cli.infrastructure.configuration.settings import Settings
@@ -89,8 +89,7 @@ class GroupListing:
 
     def _say(self, text: str) -> None:
         if not self.quiet:
-            sys.stderr.write(f"lykke: {visible(text)}\n")
-            sys.stderr.flush()
+            say(text)
 
 
 def _standing(one: GroupState) -> tuple[object, ...]:

@@ -1,7 +1,6 @@
 """One run of `lykke relay`."""
 
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +22,7 @@ from lykke_cli.application.statuses import HistoryAway, Notice
 from lykke_cli.bootstrap import make_broadcasts, make_histories, make_stream_log
 from lykke_cli.cli.output.clock import length
 from lykke_cli.cli.output.countdown import Countdown
-from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.standard_streams import say
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.infrastructure.configuration.settings import Settings
 
@@ -86,8 +85,7 @@ class Relaying:
     def _say(self, foot: Countdown, text: str) -> None:
         if not self.quiet:
             foot.clear()
-            sys.stderr.write(f"lykke: {visible(text)}\n")
-            sys.stderr.flush()
+            say(text)
 
 
 def _words(status: RelayStatus, since: datetime | None) -> str:

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from lykke_cli.application.errors import UsageMistake
 from lykke_cli.bootstrap import make_gateway, make_history
 from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.output import standard_streams
-from lykke_cli.cli.output.sanitize import visible
+from lykke_cli.cli.output.standard_streams import say
 from lykke_cli.cli.runtime import is_logged_in_detail, log_in_detail, run_async
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.settings import Settings
@@ -72,18 +71,18 @@ class Serving:
                 f"--host {self.host}: others reach that, so tokens are needed: set "
                 "LYKKE_SERVE_TOKEN, LYKKE_JWT_KEY or LYKKE_JWKS_URL."
             )
-        _say(*auth.notices)
+        say(*auth.notices)
         if keys is None:
             keys = (random_key(),)
-            _say("cursors end with this run: LYKKE_CURSOR_KEY lets them last, 64 hex digits")
+            say("cursors end with this run: LYKKE_CURSOR_KEY lets them last, 64 hex digits")
         if not auth.is_set:
             auth = AuthSettings(static_token=random_token())
-            _say("no token is set, so here is one for this run:")
-            _say(f"{address}/#token={auth.static_token}")
+            say("no token is set, so here is one for this run:")
+            say(f"{address}/#token={auth.static_token}")
         allow_many_files()
         duty = _Duty(self, sockets, auth, keys, is_logged_in_detail())
         routes = (*_ROUTES, *(["/metrics"] if self.with_metrics else []))
-        ready = partial(_say, f"serving {address} with {', '.join(routes)}; Ctrl-C ends it")
+        ready = partial(say, f"serving {address} with {', '.join(routes)}; Ctrl-C ends it")
         try:
             is_interrupted = duty.alone(ready) if workers == 1 else duty.shared(workers, ready)
         except Stopped as stopped:  # before it was ready
@@ -128,7 +127,7 @@ class _Duty:
             drain=self.serving.drain,
             on_ready=ready,
             on_stop=self._stop,
-            tell=_say,
+            tell=say,
         )
         workers.run()
         return workers.is_interrupted
@@ -220,10 +219,4 @@ def _calm_collector() -> None:
 
 
 def _say_drain(seconds: float) -> None:
-    _say(f"sending clients away, over {seconds:g} s; Ctrl-C ends it at once")
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        sys.stderr.write(f"lykke: {visible(line)}\n")
-    sys.stderr.flush()
+    say(f"sending clients away, over {seconds:g} s; Ctrl-C ends it at once")
