@@ -56,8 +56,6 @@ class Follower:
         """Whether nobody said that entries may have come a second time."""
         self._address, self._user, self._token = address, user, token
         self._changed = asyncio.Condition()
-        self._uncovered: set[str] = set()  # came on this connection, and no cursor since
-        self._known: set[str] = set()  # the same of connections before: they may come again
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._follow())
@@ -101,8 +99,6 @@ class Follower:
                 code = closed.rcvd.code if closed.rcvd else None
             except (OSError, InvalidHandshake, EOFError):
                 pass  # it is not there, or ended meanwhile
-            self._known |= self._uncovered
-            self._uncovered.clear()
             if self.is_following.is_set():
                 self.is_following.clear()
                 self.closes.append((time.monotonic(), code))
@@ -113,27 +109,16 @@ class Follower:
     async def _take(self, frame: dict[str, Any]) -> None:
         self.told.append(frame["type"])
         if frame["type"] == "auditlog":
-            self._note([frame["data"]["id"]])
+            self.entries[frame["data"]["id"]] += 1
         elif frame["type"] == "auditlog_batch":
-            self._note([entry["id"] for entry in frame["data"]])
+            self.entries.update(entry["id"] for entry in frame["data"])
         elif frame["type"] == "subscribed":
             self.is_exact &= frame["exact"]
             self.connections += 1
             self.is_following.set()
-        if frame.get("cursor"):
-            self.cursor = frame["cursor"]
-            self._uncovered.clear()
+        self.cursor = frame.get("cursor") or self.cursor
         async with self._changed:
             self._changed.notify_all()
-
-    def _note(self, ids: Sequence[str]) -> None:
-        """What came before without a cursor is known by its id, as docs/serve.md says."""
-        for id in ids:
-            if id in self._known:
-                self._known.remove(id)
-            else:
-                self.entries[id] += 1
-                self._uncovered.add(id)
 
     def _frames(self) -> AsyncGenerator[dict[str, Any]]:
         raise NotImplementedError

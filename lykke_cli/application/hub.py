@@ -177,7 +177,7 @@ class Hub:
             assert newest is not None
             ids = self._unsettled.of(member.user)
             end = member.set_end(newest, ids, is_whole=self.is_whole, most_ids=self._most_ids)
-        return reader.take_new(end), ()
+        return reader.take_new(end, self._marks), ()
 
     # The channels
 
@@ -418,10 +418,9 @@ class Hub:
         return self._attach(reader, set()) if check is None else self._ask(reader, check)
 
     def _attach(self, reader: Reader, uncovered: Set[str]) -> list[Action]:
-        mark, read = reader.mark, reader.has_read_to
-        assert mark is not None
-        own = mark if read is None else self._marks.witnessed_by(mark, read, self._passes + 1)
-        if self._take_position(reader, own, uncovered):
+        assert reader.mark is not None
+        mark = self._marks.witnessed_by(reader.mark, reader.has_read_to)
+        if self._take_position(reader, mark, uncovered):
             return [Wake([reader])]
         return self._wait_for_later_mark(reader)
 

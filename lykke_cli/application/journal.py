@@ -52,8 +52,6 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     authoritative: bool
     covered_from: str | None
     """As in HistoryChunk."""
-    goes_on_at: int = 0
-    """Of one that is a single reader's: later marks before this one lack witnesses that it has."""
 
     def pending_of(self, user: str | None) -> dict[str, str]:
         """Those of one user, or with None of all."""

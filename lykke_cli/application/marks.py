@@ -72,16 +72,18 @@ class Marks:
             return one
         return _with(one, self._vouched(one.cursor, self._witness))
 
-    def witnessed_by(self, mark: Mark, read: Cursor, goes_on_at: int) -> Mark:
-        """The mark as it is for who has read up to `read` by itself; from `goes_on_at` on, and
-        for a pass that is asked for from now on, all have the same.
+    def witnessed_by(self, mark: Mark, read: Cursor | None) -> Mark:
+        """The mark as it is for who has read up to `read` by itself.
+
+        The very same one where it tells no less: so do those of all passes that are asked for from
+        now on. That of one under way, or of one that has ended since, may tell less.
         """
+        if read is None:
+            return mark
         if self._last is not None and self._last[0] is mark and self._last[1] is read:
-            if self._last[2] is mark or self._last[2].goes_on_at == goes_on_at:
-                return self._last[2]
+            return self._last[2]
         own = _with(mark, self._vouched(mark.cursor, read))
         if own is not mark:
-            own = msgspec.structs.replace(own, goes_on_at=goes_on_at)
             self._witness = read if self._witness is None else self._vouched(read, self._witness)
         self._last = mark, read, own
         return own

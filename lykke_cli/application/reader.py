@@ -14,6 +14,7 @@ import msgspec
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryRow
 from lykke_cli.application.journal import Journal, Line, Mark, Portion, SharedEnd, notice_line
+from lykke_cli.application.marks import Marks
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
 from lykke_cli.application.messages import to_line
 from lykke_cli.application.printed_ids import PrintedIds
@@ -73,6 +74,9 @@ class Reader:
         self.attempts = 0
         """How many marks did not do."""
         self.mark: Mark | None = None
+        self.has_read_to: Cursor | None = None
+        """How far by itself, in the history that the mark is of, where that bears witness for it;
+        None, too, where that is doubtful: commits may have been lost since."""
         self.begun: Begun | None = None
         """Once that is known."""
         self._is_resumed = resume is not None
@@ -89,7 +93,7 @@ class Reader:
         self._needed: Set[str] = frozenset()  # what a journal has, or had, that others may lack
         self._has_too_much = False
         self._was_told = False  # by the read under way, of what may come again
-        self._is_doubtful = False  # the mark: commits may have been lost since
+        self.has_read_to = None
         self._own: _Own | None = None
         self._position = 0
 
@@ -146,12 +150,13 @@ class Reader:
 
     def begin_measuring(self) -> Read:
         assert self.mark is not None
-        self.stage, self._has_too_much, self._is_doubtful = Stage.MEASURING, False, False
+        self.stage, self._has_too_much, self.has_read_to = Stage.MEASURING, False, self._cursor
         return Read(ReadKind.FULL, self.mark.cursor)
 
     def measured(self, chunk: HistoryChunk, unsettled: Set[str]) -> None:
         """Some of what the mark does not cover; what is `unsettled` is bounded by itself."""
-        self._is_doubtful |= not chunk.exact
+        if not chunk.exact:
+            self.has_read_to = None
         if self._has_too_much:
             return
         self._beyond |= {row.id: row.occurred_at for row in chunk.rows}
@@ -212,11 +217,6 @@ class Reader:
             for line in journal.after(mark.position)
         )
 
-    @property
-    def has_read_to(self) -> Cursor | None:
-        """How far by itself, in the history that the mark is of; None where that is doubtful."""
-        return None if self._is_doubtful else self._cursor
-
     # In the journal
 
     def may_attach(self, mark: Mark, skip: Set[str], unsent: Set[str], journal: Journal) -> bool:
@@ -261,16 +261,16 @@ class Reader:
         self.stage = Stage.WAITING
         return True
 
-    def take_new(self, shared: SharedEnd) -> Portion:
+    def take_new(self, shared: SharedEnd, marks: Marks) -> Portion:
         """All that is new in the journal."""
         if self._own is not None:
-            lines = self._take_its_own(self._own, shared)
+            lines = self._take_its_own(self._own, shared, marks)
             return Portion(lines, self.checkpoint, shared.is_whole)
         portion = shared.after(self._position)
         self._sent, self._position, self.mark = shared.checkpoint, shared.position, shared.mark
         return portion
 
-    def _take_its_own(self, own: "_Own", shared: SharedEnd) -> list[Line]:
+    def _take_its_own(self, own: "_Own", shared: SharedEnd, marks: Marks) -> list[Line]:
         """The same, until it has nothing that the others of its user have not."""
         taken = []
         for line in shared.after(self._position).lines:
@@ -281,8 +281,10 @@ class Reader:
                 own.recent.append(line)
         self._position = shared.position
         assert self.mark is not None
-        if shared.mark.number >= max(self.mark.goes_on_at, self.mark.number + 1):
-            self._reached(own, shared.mark)
+        if shared.mark.number > self.mark.number:
+            self._reached(own, marks.witnessed_by(shared.mark, self.has_read_to))
+        if self.mark is shared.mark:
+            self.has_read_to = None  # all have what it read
         if own.skip or self.mark is not shared.mark:
             self._sent = self.mark.checkpoint(own.ids | own.skip, self.latest)
         else:

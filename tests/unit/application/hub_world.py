@@ -45,6 +45,8 @@ class Client:
     """What it was sent since the checkpoint that it has, without another."""
     again: set[str] = field(default_factory=set)
     """Of that, what it knows when it comes once more, after it has come back."""
+    in_outage: bool = False
+    """Of that, some came while the hub could not read the database."""
     may_repeat: set[str] = field(default_factory=set)
     """What it was told of that it may come again."""
     notices: int = 0
@@ -73,6 +75,8 @@ class Running:
     furthest: int = 0
     """How many rows it has been shown: it is answered by no replica that has less."""
     woken: set[Reader] = field(default_factory=set)
+    is_cut_off: bool = False
+    """Its own last read of the database failed."""
 
 
 class HubWorld(ModelDatabase):
@@ -209,12 +213,21 @@ class HubWorld(ModelDatabase):
         chunk = next(asked.chunks)
         if chunk.last:
             running.asked.remove(asked)
+            running.is_cut_off &= request.reader is not None
         self.carry_out(running, running.hub.chunk(request, chunk))
+
+    def answer_pass(self, index: int) -> None:
+        """The database answers whole what the hub has asked for itself."""
+        asked = self.hubs[index].asked
+        own = next((one for one in asked if one.request.reader is None), None)
+        while own is not None and own in asked:
+            self.answer(index, asked.index(own))
 
     def fail(self, index: int, which: int) -> None:
         running = self.hubs[index]
         if running.asked:
             asked = running.asked.pop(which % len(running.asked))
+            running.is_cut_off |= asked.request.reader is None
             self.carry_out(running, running.hub.failed(asked.request))
 
     def break_off(self, index: int, which: int) -> None:
@@ -248,6 +261,7 @@ class HubWorld(ModelDatabase):
         client.junk.clear()
         client.again |= client.uncovered
         client.uncovered.clear()
+        client.in_outage = False
         since = regions.START_OF_TIME if client.from_the_first else None
         client.reader, actions = running.hub.join(
             uuid.UUID(client.user) if client.user else None, client.checkpoint, since=since
@@ -274,6 +288,10 @@ class HubWorld(ModelDatabase):
         if checkpoint is not None:
             client.checkpoint = checkpoint
             client.uncovered.clear()
+            client.in_outage = False
+        elif portion.lines:
+            client.in_outage |= client.running.is_cut_off
+            assert client.in_outage, "sent without a checkpoint"
         return bool(portion.lines)
 
     def work(self) -> None:

@@ -46,6 +46,7 @@ class Schedule:
         self.fails_over = self.apart.random() < 0.5
         uncovered = self.apart.choice([0, 3, UNCOVERED])
         self.goes_away = self.apart.random() < 0.5
+        comes_in_bursts = random.Random(f"{seed}").random() < 0.5
         self.hubs, self.users = self.pick([1, 2]), USERS[: self.pick([1, 2, 3])]
         bounds = {"lines": lines, "everybodys": everybodys, "all_bytes": all_bytes}
         bounds |= {"keep": keep, "ids": ids, "uncovered": uncovered}
@@ -82,6 +83,7 @@ class Schedule:
             self.lose: 1,
             self.fail_over: 1 if self.fails_over else 0,
             self.go_away: 2 if self.goes_away else 0,
+            self.burst: 2 if comes_in_bursts else 0,
         }
 
     def run(self) -> None:
@@ -158,6 +160,24 @@ class Schedule:
             if self.flip():
                 self.world.take(client)
         return hub, count
+
+    def burst(self) -> object:
+        """Somebody comes while the hub reads, and then much, again and again."""
+        hub, count, passes = self.hub(), self.random.randint(1, 6), self.random.randint(1, 3)
+        told = self.come()
+        self.world.confirm(hub)
+        self.world.tick(hub, ReadKind.RECENT)
+        for _ in range(self.random.randrange(12)):
+            self.world.answer(hub, -1)
+        for _ in range(passes):
+            for _ in range(count):
+                self.world.write_and_commit(self.pick(self.users), age=timedelta(0), publish=True)
+            self.world.deliver(hub, 2 * count)
+            for client in self.world.clients:
+                if self.flip():
+                    self.world.take(client)
+            self.world.answer_pass(hub)
+        return told, hub, count, passes
 
     def fail_over(self) -> object:
         lost = self.random.randrange(4)

@@ -44,14 +44,16 @@ def test_who_has_read_beyond_the_witnesses_has_a_mark_of_its_own_and_later_ones_
     marks = Marks(vouched)
     end_passes(marks, [cursor(1, 5)])
     mark = newest(marks)
-    assert marks.witnessed_by(mark, cursor(2, 5), 2) is mark
-    own = marks.witnessed_by(mark, read := cursor(7), 2)
-    assert (own.cursor, own.number, own.goes_on_at) == (cursor(1, 5, 7), 1, 2)
-    assert marks.witnessed_by(mark, read, 2) is own, "those who have read together share it"
+    assert marks.witnessed_by(mark, cursor(2, 5)) is mark
+    assert marks.witnessed_by(mark, None) is mark
+    own = marks.witnessed_by(mark, read := cursor(7))
+    assert (own.cursor, own.number) == (cursor(1, 5, 7), 1)
+    assert marks.witnessed_by(mark, read) is own, "those who have read together share it"
     assert newest(marks) is mark, "it is no one else's"
-    assert marks.witnessed_by(mark, cursor(6), 2).cursor == cursor(1, 5, 6)
+    assert marks.witnessed_by(mark, cursor(6)).cursor == cursor(1, 5, 6)
     asked = marks.witnessed(Read(ReadKind.RECENT, cursor(1, 5)))
     assert asked.cursor is not None and max(asked.cursor.data["rows"]) == 7
     assert marks.witnessed(Read(ReadKind.FULL, None)).cursor is None
     end_passes(marks, [cursor(1, 6), cursor(9)])
     assert [max(each.cursor.data["rows"]) for each in marks] == [5, 7, 9]
+    assert all(marks.witnessed_by(each, read) is each for each in list(marks)[1:])

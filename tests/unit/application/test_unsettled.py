@@ -108,6 +108,33 @@ def test_who_comes_from_elsewhere_waits_for_a_mark_where_it_was_sent_more() -> N
     assert names(client) == 0
 
 
+def test_who_has_read_by_itself_during_a_pass_has_a_checkpoint_after_it_however_much_comes() -> (
+    None
+):
+    """The pass was asked for before, and knows nothing of the rows that this reader bears."""
+    world = HubWorld(lines=2 * MANY)
+    world.come(USERS[1], 0, from_the_first=False)
+    world.work()
+    world.write_and_commit(USERS[0], age=NOW, publish=False)
+    world.tick(0, ReadKind.RECENT)
+    world.work()  # the hub's cursor covers it unread
+    client = world.come(USERS[0], 0, from_the_first=True)
+    world.confirm(0)
+    world.answer(0, 0)  # some of what it missed
+    world.tick(0, ReadKind.RECENT)
+    while asked := [n for n, one in enumerate(world.hubs[0].asked) if one.request.reader]:
+        world.answer(0, asked[0])
+    for _ in range(2):
+        for _ in range(MOST):
+            world.write_and_commit(USERS[0], age=NOW, publish=True)
+        world.deliver(0, MOST)
+        for _ in range(4):  # what was read for it, and then the journal
+            world.take(client)  # fails where it is sent any without a checkpoint
+        world.answer_pass(0)
+    assert client.received.keys() == world.committed_ids
+    assert names(client) <= IDS
+
+
 def test_there_is_room_again_after_a_pass_and_nobody_else_has_less_of_it() -> None:
     world = HubWorld(lines=2 * MANY)
     clients = [following(world), world.come(USERS[1], 0, from_the_first=False)]
