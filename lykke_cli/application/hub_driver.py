@@ -33,9 +33,7 @@ from lykke_cli.application.gateways.pubsub_protocol import (
 )
 from lykke_cli.application.hub_reader import HubReader
 from lykke_cli.application.hub_service import HubService
-from lykke_cli.application.journal import Line, Portion
 from lykke_cli.application.merge import Checkpoint
-from lykke_cli.application.reader import Begun
 from lykke_cli.application.reconciling import FULL_INTERVAL, RECONCILE_INTERVAL, Reconciling
 from lykke_cli.application.reconnecting import Reconnecting
 from lykke_cli.application.statuses import (
@@ -46,8 +44,6 @@ from lykke_cli.application.statuses import (
     Notice,
     Status,
 )
-
-__all__ = ["Begun", "HubDriver", "HubReader", "HubStatistics", "Line", "Portion"]
 
 logger = logging.getLogger(__name__)
 

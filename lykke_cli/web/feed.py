@@ -7,8 +7,10 @@ from uuid import UUID
 import msgspec
 
 from lykke_cli.application.filters import Filters
-from lykke_cli.application.hub_driver import Begun, HubReader, Portion
+from lykke_cli.application.hub_reader import HubReader
+from lykke_cli.application.journal import Portion
 from lykke_cli.application.merge import Checkpoint
+from lykke_cli.application.reader import Begun
 from lykke_cli.web.connection import Connection
 from lykke_cli.web.frames import Dialect, Frame, own_frame, with_cursor
 from lykke_cli.web.queries import Asked

@@ -11,7 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from lykke_cli.application.filters import Filters
-from lykke_cli.application.hub_driver import HubDriver, HubReader
+from lykke_cli.application.hub_driver import HubDriver
+from lykke_cli.application.hub_reader import HubReader
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.bootstrap import make_hub
 from lykke_cli.domain.audit_log import AuditLogEntity

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
-from lykke_cli.application.hub_driver import HubReader
+from lykke_cli.application.hub_reader import HubReader
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import format_time
 from lykke_cli.application.reader import Begun

@@ -13,7 +13,10 @@ import pytest
 from lykke_cli import ServerUnavailable
 from lykke_cli.application.errors import SubscriptionClosed
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
-from lykke_cli.application.hub_driver import Begun, HubDriver, HubReader, Line, Portion
+from lykke_cli.application.hub_driver import HubDriver
+from lykke_cli.application.hub_reader import HubReader
+from lykke_cli.application.journal import Line, Portion
+from lykke_cli.application.reader import Begun
 from lykke_cli.application.statuses import Connected, Disconnected, HistoryAway, HistoryRead, Status
 from tests.hostile import CORPUS
 from tests.unit.application.model_history import Application, ModelHistory

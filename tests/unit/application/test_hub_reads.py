@@ -8,7 +8,8 @@ import pytest
 
 from lykke_cli.application import hub_reads
 from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
-from lykke_cli.application.hub_driver import HubDriver, HubReader
+from lykke_cli.application.hub_driver import HubDriver
+from lykke_cli.application.hub_reader import HubReader
 from lykke_cli.application.merge import Checkpoint
 from tests.unit.application.model_history import Application, ModelHistory
 from tests.unit.application.test_hub_driver import USER, a_hub, caught_up, take
