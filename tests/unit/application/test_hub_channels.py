@@ -12,7 +12,7 @@ from lykke_cli.application.gateways.pubsub_protocol import Channel, MultiplexedS
 from lykke_cli.application.hub_channels import HubChannels
 
 USERS = [uuid.UUID(int=number) for number in range(8)]
-SOON = 5.0  # seconds
+SOON = 20.0  # seconds
 
 
 class Link:

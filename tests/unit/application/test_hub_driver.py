@@ -22,7 +22,7 @@ from tests.hostile import CORPUS
 from tests.unit.application.model_history import Application, ModelHistory
 
 USER, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
-SOON = 5.0  # seconds in which what is expected must come
+SOON = 20.0  # seconds in which what is expected must come
 MOST_READS = 7  # the hub's first, and three steps of all readers, by two connections
 LONG = 3600.0  # seconds: nothing is read but what is asked for
 

@@ -20,7 +20,7 @@ from lykke_cli.application.tail import Event, TailRequest
 from tests.builders import entity, wire
 
 USER, OTHER = uuid.UUID(int=7), uuid.UUID(int=8)
-SOON = 5.0  # seconds in which what is expected must come
+SOON = 20.0  # seconds in which what is expected must come
 
 Step = dict[str, Any] | Exception
 

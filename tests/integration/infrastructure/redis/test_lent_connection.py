@@ -10,7 +10,7 @@ from lykke_cli.infrastructure.redis import lent_connection
 from tests.private_names import hide
 from tests.servers import RedisServer
 
-SOON = 5.0  # seconds
+SOON = 20.0  # seconds
 
 
 async def test_without_redis_pys_own_stream_messages_are_read_through_redis_py(

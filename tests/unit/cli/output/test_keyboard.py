@@ -11,7 +11,7 @@ import pytest
 
 from lykke_cli.cli.output.keyboard import Keyboard
 
-SOON = 5.0  # seconds
+SOON = 20.0  # seconds
 
 
 @pytest.fixture
