@@ -242,7 +242,7 @@ async def test_sigterm_sends_all_away_one_after_the_other(
     assert {code for _, code in ends[:8]} == {1012}
     times = sorted(moment for moment, _ in ends)
     assert times[-1] - times[0] > drain / 2
-    assert max(b - a for a, b in itertools.pairwise(times)) < drain / 2
+    assert max(b - a for a, b in itertools.pairwise(times)) < 0.75 * drain
     if workers == 1:  # another one may hear of the end later, and let them in until then
         assert {follower.connections for follower in followers} == {1}, "nobody was let in again"
 
@@ -257,7 +257,7 @@ async def test_a_second_ctrl_c_ends_it_at_once(env: dict[str, str]) -> None:
             bridge.process.send(signal.SIGINT)
             started = time.monotonic()
             result = await asyncio.to_thread(bridge.process.finish)
-            assert time.monotonic() - started < 10  # of a drain of 30
+            assert time.monotonic() - started < 20  # of a drain of 30
             assert followers
     assert result.status == ExitCode.INTERRUPTED
 
