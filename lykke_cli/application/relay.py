@@ -11,6 +11,10 @@ been committed by then, and so is covered here too. From there on both are read 
 cursor, and what the line's own covers is left out, until a read of the whole table has covered
 everything. Meanwhile the place of a partition is both cursors. Standbys may be behind one another,
 and nothing says which was asked: what they tell is joined to nothing.
+
+A read of the whole table may take many portions, and what is near is read between them. It says
+nothing of what was committed after the first of them. So what has to be covered in full is covered
+by a read that begins later, and no line is joined to one that was read meanwhile.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -43,6 +47,15 @@ class OtherRelay(Exception):
     """Another relay writes, and has precedence."""
 
 
+class _Begun(msgspec.Struct, frozen=True):
+    """The read with which one of the whole table began."""
+
+    number: int
+    at: float
+    """In seconds since 1970."""
+    authoritative: bool
+
+
 class _Line:
     """Partitions that are read for together."""
 
@@ -50,12 +63,25 @@ class _Line:
         self.cursor = cursor
         self.members: dict[int, tuple[Cursor, ...]] = {}
         """Of each partition what else is covered."""
-        self.needs_all = True
-        """Whether the next read has to be one of the whole table."""
-        self.is_caught_up = False
-        """Whether there was one that was read to its end."""
         self.read_at = read_at
-        """When the last read began that was read to its end, in seconds since 1970."""
+        """When a read began since which nothing is missing, in seconds since 1970."""
+        self.last = 0
+        """The number of its last read."""
+        self.begun: _Begun | None = None
+        """How the read of everything that is under way began; None: nobody knows, or there is none.
+        """
+        self.wanted_after = 0
+        """Everything has to be read by what begins after the read with this number."""
+        self.is_whole = False
+        """Whether that was done."""
+        self.is_caught_up = False
+        """Whether it was done since these are its partitions."""
+        self.is_near_next = cursor is not None
+        """Whether what is near comes before the next portion."""
+
+    def want_all(self, after: int) -> None:
+        """Everything has to be read by what begins after that read."""
+        self.wanted_after, self.is_whole = after, False
 
 
 class Relay:
@@ -68,7 +94,9 @@ class Relay:
         self._pending: dict[int, Batch] = {}
         self._lines: list[_Line] = []
         self._reading: _Line | None = None
+        self._ask: Ask | None = None
         self._began_at = 0.0
+        self._reads = 0
         self._number = 0
 
     @property
@@ -105,14 +133,18 @@ class Relay:
         return again
 
     def next_read(self, now: float, *, full: bool) -> Ask:
-        """What to read next; `full` asks for a read of the whole table."""
-        for each in self._lines:
-            each.needs_all |= full
-        line = next((line for line in self._lines[1:] if line.needs_all), self._lines[0])
-        if not line.needs_all:
+        """What to read next; `full` asks for a read of the whole table, or its next portion."""
+        urgent = (each for each in self._lines[1:] if not each.is_caught_up)
+        line = next(urgent, self._lines[0])
+        if line.is_caught_up:
             self._lines.append(self._lines.pop(0))  # where there are several: each in its turn
+        is_all = (full or not line.is_caught_up) and not line.is_near_next
+        line.is_near_next = is_all
+        self._reads += 1
+        line.last = self._reads
         self._reading, self._began_at = line, now
-        return Ask(line.cursor, recent_only=not line.needs_all)
+        self._ask = Ask(line.cursor, recent_only=not is_all)
+        return self._ask
 
     def questions(self, chunk: HistoryChunk) -> list[Question]:
         """What has to be known before `chunk`."""
@@ -162,17 +194,34 @@ class Relay:
 
     def _end(self, line: _Line, chunk: HistoryChunk) -> None:
         """A read is complete."""
-        line.read_at = self._began_at
-        if not line.members or chunk.behind or chunk.covered_from is not None:
+        assert self._ask is not None
+        if not line.members or chunk.behind:
             return
-        line.needs_all, line.is_caught_up = False, True
-        if not chunk.authoritative:
+        if self._ask.recent_only and chunk.covered_from is not None:
+            if chunk.goes_on:
+                line.want_all(self._reads)
+            if line.is_whole:
+                line.read_at = self._began_at
+            return
+        if chunk.anew:
+            line.begun = _Begun(self._reads, self._began_at, chunk.authoritative)
+        if not chunk.goes_on:
+            begun, line.begun = line.begun, None
+            if begun is not None and begun.number > line.wanted_after:
+                self._has_read_all(line, begun, chunk)
+
+    def _has_read_all(self, line: _Line, begun: _Begun, chunk: HistoryChunk) -> None:
+        line.is_whole = line.is_caught_up = True
+        line.read_at = max(line.read_at, begun.at)
+        if not (begun.authoritative and chunk.authoritative):
             return
         line.members = dict.fromkeys(line.members, ())
-        other = next((each for each in self._lines if each is not line and each.cursor), None)
+        others = (each for each in self._lines if each is not line and each.cursor)
+        other = next((each for each in others if each.last < begun.number), None)
         if other is not None:
             other.members |= dict.fromkeys(line.members, (chunk.cursor,))
-            other.needs_all, other.is_caught_up = True, False
+            other.want_all(self._reads)
+            other.is_caught_up = False
             self._lines.remove(line)
 
     def _batch(
@@ -204,13 +253,15 @@ class Relay:
             cursor, *rest = place.cursors
             read_at, others = place.read_at, tuple(rest)
         for line in self._lines:
-            if line is not self._reading and line.needs_all and line.cursor == cursor:
+            if line is not self._reading and not line.is_caught_up and line.cursor == cursor:
                 break
         else:
             line = _Line(cursor, read_at)
             self._lines.append(line)
         line.members[partition] = others
         line.read_at = min(line.read_at, read_at)
+        line.want_all(self._reads)
+        line.is_caught_up = False
 
 
 class Vigil:

@@ -149,7 +149,7 @@ class RelayDriver:
             self._hinted.clear()
             ask = relay.next_read(time.time(), full=began >= self._read_all_from)
             try:
-                await self._read(relay, ask)
+                goes_on = await self._read(relay, ask)
             except ServerUnavailable as error:
                 if not self._has_begun:
                     raise
@@ -164,7 +164,8 @@ class RelayDriver:
                 backoff.reset()
                 self._on_status(Back())
             if not ask.recent_only:
-                rest = max(FULL_SHARE * (loop.time() - began), SHORTEST_FULL_INTERVAL)
+                shortest = 0.0 if goes_on else SHORTEST_FULL_INTERVAL
+                rest = max(FULL_SHARE * (loop.time() - began), shortest)
                 self._read_all_from = loop.time() + min(rest, FULL_INTERVAL)
             self.figures.read_at = relay.read_at
             await self._pause(relay, began + self._interval - loop.time())
@@ -177,11 +178,15 @@ class RelayDriver:
                 await self._hinted.wait()
         await self._mark(relay)
 
-    async def _read(self, relay: Relay, ask: Ask) -> None:
+    async def _read(self, relay: Relay, ask: Ask) -> bool:
+        """True where there is another portion."""
+        goes_on = False
         if ask.cursor is None:
             chunks = self._history.begin(EVERYBODY, since=self._since)
         else:
-            chunks = self._history.changes(EVERYBODY, ask.cursor, recent_only=ask.recent_only)
+            chunks = self._history.changes(
+                EVERYBODY, ask.cursor, recent_only=ask.recent_only, portion=True
+            )
         async with aclosing(chunks), aclosing(_whole(chunks)) as parts:
             while (chunk := await self._next(relay, parts)) is not None:
                 if chunk.notice not in (None, self._noticed):
@@ -194,6 +199,8 @@ class RelayDriver:
                     )
                     covered |= set(question.ids) - uncovered
                 await self._write(relay, relay.chunk(chunk, covered))
+                goes_on = chunk.goes_on
+        return goes_on
 
     async def _next(
         self, relay: Relay, chunks: AsyncGenerator[HistoryChunk]

@@ -86,6 +86,8 @@ class _Sight(NamedTuple):
     snapshot: Snapshot
     known: Understood
     reading: Reading
+    last: datetime
+    """When the last read was that looked at what is near."""
     is_usual: bool
     """No relation is new, and nothing is read again."""
 
@@ -106,6 +108,8 @@ class _Look(NamedTuple):
     """It is over with that."""
     anew: bool = True
     """As in HistoryChunk."""
+    is_near: bool = True
+    """It looks at what is near, too."""
 
 
 class Changes:
@@ -151,7 +155,8 @@ class Changes:
                 self._notice = self._notice or _GROWING
             reading = Reading(groups, snapshot.xmin, snapshot.ended)
             is_usual = not known.rereads and len(groups.present) == 1
-            sight = _Sight(connection, snapshot, known, reading, is_usual)
+            last = snapshot.at if stored is None else stored.at
+            sight = _Sight(connection, snapshot, known, reading, last, is_usual)
             return await self._look(handover, sight, await self._where(sight))
 
     async def _where(self, sight: _Sight) -> _Look:
@@ -187,23 +192,29 @@ class Changes:
         if sweep.is_over:
             recent_from = max(known.recent_from, sweep.at - source.look_back)
             is_left_out = not sight.snapshot.relations.issubset(sweep.files)
-            at, low = sweep.found, regions.END_OF_TIME
-            return _Look(at, recent_from, low, is_left_out, (), sweep, ends_sweep=True, anew=anew)
-        sweep = await slices.look(
-            sight.connection, self._selection, sweep, covered, source.snapshots
-        )
-        return _Look((), known.recent_from, regions.END_OF_TIME, True, (), sweep, anew=anew)
+            look = _Look(sweep.found, recent_from, goes_on=is_left_out, ends_sweep=True)
+        else:
+            sweep = await slices.look(
+                sight.connection, self._selection, sweep, covered, source.snapshots
+            )
+            look = _Look((), known.recent_from, goes_on=True)
+        low = regions.END_OF_TIME
+        return look._replace(covered_from=low, sweep=sweep, anew=anew, is_near=False)
 
     async def _near(self, sight: _Sight) -> _Look:
         known, users, source = sight.known, self._selection.user_ids, self._source
-        later, recent_from = near(known.recent_from, sight.snapshot.at, source.look_back)
+        last = sight.last
+        if sight.snapshot.origin.in_recovery:  # what it lacked then may have occurred long ago
+            last = min(last, known.recent_from + source.look_back)
+        at = sight.snapshot.at
+        later, recent_from = near(known.recent_from, last, at, source.look_back)
         low = min(known.recent_from, later)
         is_led_to = users is not None and len(users) <= MANY_USERS
         is_left = is_led_to and not source.ends.are_new  # once, on a resume, is cheap
         is_left |= len(_regions(sight.reading.present)) > MOST_REGIONS
         if is_left or not self._portion:
-            at: Spans = ((low, regions.END_OF_TIME),)
-            return _Look(at, recent_from, low, not sight.is_usual, sweep=known.sweep)
+            spans: Spans = ((low, regions.END_OF_TIME),)
+            return _Look(spans, recent_from, low, not sight.is_usual, sweep=known.sweep)
         files = await files_of(sight.connection, source.snapshots)
         is_seen = not is_led_to and bool(files) and all(file.is_readable for file in files)
         if sight.is_usual and is_seen:
@@ -213,8 +224,8 @@ class Changes:
         earlier = [(begin, min(end, low)) for begin, end in found if begin < low]
         some = latest(earlier, source.look_back)
         goes_on = not sight.is_usual or len(some) < len(earlier)
-        at = (*some, (low, regions.END_OF_TIME))
-        return _Look(at, recent_from, low, goes_on, files, known.sweep)
+        spans = (*some, (low, regions.END_OF_TIME))
+        return _Look(spans, recent_from, low, goes_on, files, known.sweep)
 
     async def _look(self, handover: Handover[HistoryChunk], sight: _Sight, look: _Look) -> bool:
         """Read what is not covered where it is to be looked; True when that is all."""
@@ -228,7 +239,9 @@ class Changes:
                     reading.reached(low, key, (xid for xid, _ in written))
                     if sweep is not None and look.ends_sweep:
                         sweep = sweep.read_up_to(key[0], len(part))
-                    self._cursor = self._cursor_at(sight, sight.known.recent_from, sweep)
+                    self._cursor = self._cursor_at(
+                        sight, sight.last, sight.known.recent_from, sweep
+                    )
                     if not await handover.give(self._chunk([row for row, _ in part])):
                         return False
                     if look.ends_sweep and asyncio.get_running_loop().time() > self._until:
@@ -240,7 +253,8 @@ class Changes:
         if sweep is not None and look.ends_sweep:
             reading.swept(sweep.before, sweep.ended, frozenset(sweep.files))
             sweep = None
-        self._cursor = self._cursor_at(sight, look.recent_from, sweep)
+        last = sight.snapshot.at if look.is_near else sight.last
+        self._cursor = self._cursor_at(sight, last, look.recent_from, sweep)
         await handover.give(self._last(sight, look))
         return True
 
@@ -255,10 +269,18 @@ class Changes:
             behind=sight.known.origin is not None,
         )
 
-    def _cursor_at(self, sight: _Sight, recent_from: datetime, sweep: Sweep | None) -> Cursor:
-        snapshot, origin = sight.snapshot, sight.known.origin
-        covered = sight.reading.covered
-        return make_cursor(snapshot, covered, recent_from, self._witnesses, origin, sweep)
+    def _cursor_at(
+        self, sight: _Sight, last: datetime, recent_from: datetime, sweep: Sweep | None
+    ) -> Cursor:
+        return make_cursor(
+            sight.snapshot,
+            sight.reading.covered,
+            recent_from,
+            self._witnesses,
+            sight.known.origin,
+            sweep,
+            at=last,
+        )
 
     def _chunk(self, rows: Sequence[HistoryRow] = ()) -> HistoryChunk:
         return HistoryChunk(

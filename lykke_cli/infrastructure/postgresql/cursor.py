@@ -28,7 +28,7 @@ FALLBACK_OVERLAP = timedelta(hours=1)
 """How much is read again when nothing proves what a cursor says."""
 CIRCLE = 2**32  # 32-bit transaction ids
 NEWEST = timedelta(minutes=1)
-"""What every periodic read of all users looks at, whenever it was committed."""
+"""What occurred so long before the last periodic read is looked at again: it was committed late."""
 WHOLE_EVERY = 4
 """So many times in the look-back window all of that is looked at."""
 
@@ -74,8 +74,9 @@ class Stored(msgspec.Struct, frozen=True):
     """What a cursor says."""
 
     at: datetime
+    """When the last read was that looked at what is near."""
     recent_from: datetime
-    """A periodic read looks at what occurred from here on."""
+    """What occurred from here on was looked at by the last one that looked at the whole window."""
     groups: Groups
     witnesses: Witnesses
     origin: Origin
@@ -113,10 +114,13 @@ def make_cursor(
     witnesses: Witnesses,
     origin: Origin | None = None,
     under_way: Sweep | None = None,
+    *,
+    at: datetime | None = None,
 ) -> Cursor:
+    """As in Stored; without `at` it is the snapshot's."""
     data = {
         "kind": "postgresql",
-        "at": format_time(snapshot.at),
+        "at": format_time(at or snapshot.at),
         "recent_from": format_time(recent_from),
         "groups": relations.dump(groups),
         "witnesses": witnesses.dump(),
@@ -144,14 +148,17 @@ def parse(cursor: Cursor) -> Stored | None:
         return None
 
 
-def near(recent_from: datetime, at: datetime, look_back: timedelta) -> tuple[datetime, datetime]:
+def near(
+    recent_from: datetime, last: datetime, at: datetime, look_back: timedelta
+) -> tuple[datetime, datetime]:
     """From when on a periodic read of all users looks, and the next one's `recent_from`.
 
-    Were it the whole window each time, it would cost as much as an hour of entries.
+    The `last` one was then. Were it the whole window each time, it would cost as much as an hour of
+    entries.
     """
     last_whole = recent_from + look_back
     if timedelta(0) <= at - last_whole < look_back / WHOLE_EVERY:
-        return max(recent_from, last_whole - NEWEST), recent_from
+        return max(recent_from, min(last, at) - NEWEST), recent_from
     start = at - look_back  # where the server's clock was put back, earlier than the last one
     return min(recent_from, start), start
 

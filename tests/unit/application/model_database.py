@@ -67,6 +67,8 @@ class Looked:
     visible: list[Row]
     snapshot: Snapshot
     place: Understood | None
+    last: datetime
+    """When the last read was that looked at what is near."""
 
 
 class ModelDatabase:
@@ -190,10 +192,13 @@ class ModelDatabase:
             notice=place.notice,
         )
         at, covered_from, recent_from, sweep = EVERYTHING, None, low, None
+        before, last_near = looked.last, self.now
+        if self.replica:
+            before = min(before, place.recent_from + LOOK_BACK)
         is_over, is_recent = False, request.kind is ReadKind.RECENT
         lags = self.slices and not is_recent and place.origin is not None
         if lags or (is_recent and (self.slices or not place.rereads)):
-            covered_from, recent_from = near(place.recent_from, self.now, LOOK_BACK)
+            covered_from, recent_from = near(place.recent_from, before, self.now, LOOK_BACK)
             if lags or place.rereads:
                 covered_from = min(place.recent_from, covered_from)
                 last = msgspec.structs.replace(last, goes_on=True, anew=False)
@@ -206,12 +211,17 @@ class ModelDatabase:
             at, covered_from, recent_from = sweep.found, FOREVER, place.recent_from
             goes_on = not sweep.is_over or not TABLE <= sweep.files.keys()
             last = msgspec.structs.replace(last, goes_on=goes_on, anew=place.sweep is None)
-            is_over = sweep.is_over
+            is_over, last_near = sweep.is_over, looked.last
             if not is_over:
                 at, sweep = (), self._slice(visible, place, sweep)
             if request.cursor is not None:  # something may happen before the answer is heard
                 yield HistoryChunk(rows=(), cursor=request.cursor)
         witnesses = place.witnesses
+
+        def cursor_at(at: datetime, recent_from: datetime) -> Cursor:
+            covered, origin = reading.covered, place.origin
+            return make_cursor(snapshot, covered, recent_from, witnesses, origin, sweep, at=at)
+
         for first, end in at:
             rows = sorted(
                 (r for r in visible if first <= r.entry.moment <= end and not covers(place, r)),
@@ -226,34 +236,26 @@ class ModelDatabase:
                     sweep = sweep.read_up_to(high[0], len(part))
                 yield HistoryChunk(
                     rows=[row.entry for row in part],
-                    cursor=make_cursor(
-                        snapshot,
-                        reading.covered,
-                        place.recent_from,
-                        witnesses,
-                        place.origin,
-                        sweep,
-                    ),
+                    cursor=cursor_at(looked.last, place.recent_from),
                     exact=place.exact,
                     notice=place.notice,
                 )
                 if is_over and self.is_slow:  # the portion has taken its time
                     self.is_slow = False
-                    cursor = make_cursor(
-                        snapshot, reading.covered, place.recent_from, witnesses, None, sweep
-                    )
                     yield msgspec.structs.replace(
-                        last, cursor=cursor, covered_from=format_time(FOREVER), goes_on=True
+                        last,
+                        cursor=cursor_at(looked.last, place.recent_from),
+                        covered_from=format_time(FOREVER),
+                        goes_on=True,
                     )
                     return
             reading.reached(first, (end, regions.LAST_ID), ())
         if is_over and sweep is not None:
             reading.swept(sweep.before, sweep.ended, frozenset(sweep.files))
             sweep = None
-        covered = reading.covered
         yield msgspec.structs.replace(
             last,
-            cursor=make_cursor(snapshot, covered, recent_from, witnesses, place.origin, sweep),
+            cursor=cursor_at(last_near, recent_from),
             covered_from=None if covered_from is None else format_time(covered_from),
         )
 
@@ -293,14 +295,14 @@ class ModelDatabase:
         ended = self._ended(xmin, lagging)
         snapshot = Snapshot(xmin, self.next_xid, self.now, origin, ended, TABLE)
         if cursor is None:
-            return Looked(visible, snapshot, None)
+            return Looked(visible, snapshot, None, self.now)
         stored, found = parse(cursor), None
         assert stored is not None
         if is_doubtful(stored, snapshot):
             found = {(row.xid, row.entry.id) for row in visible}
         place = understand(stored, snapshot, found)
         self.understood(visible, place)
-        return Looked(visible, snapshot, place)
+        return Looked(visible, snapshot, place, stored.at)
 
     def began(self, visible: Sequence[Row], witnesses: Witnesses) -> None:
         """A first read has taken its snapshot."""

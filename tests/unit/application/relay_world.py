@@ -16,6 +16,8 @@ from lykke_cli.infrastructure.postgresql.cursor import Understood
 from tests.unit.application.model_database import ModelDatabase, Row
 
 PARTITIONS = 3
+MOST_STEPS = 20_000
+"""In so many a relay has done what there is to do."""
 USERS = [str(uuid.UUID(int=n)) for n in range(1, 6)]
 
 
@@ -41,8 +43,8 @@ class Unavailable(Exception):
 class World(ModelDatabase):
     """Every method is one thing that can happen."""
 
-    def __init__(self, *, replica: bool = False) -> None:
-        super().__init__(replica=replica)
+    def __init__(self, *, replica: bool = False, slices: bool = False) -> None:
+        super().__init__(replica=replica, slices=slices)
         self.streams = [Stream() for _ in range(PARTITIONS)]
         self.past: list[tuple[int, Stream]] = []  # each stream before each change
         self.relays: dict[str, Process] = {}
@@ -138,7 +140,11 @@ class World(ModelDatabase):
         self.relays.clear()
         self.start()
         [process] = self.relays.values()
-        while process.rounds < 3 * PARTITIONS + 3:
+        for _ in range(MOST_STEPS):
+            next(process.steps)
+            if process.rounds and process.relay.is_level:
+                break
+        for _ in range(10 * PARTITIONS):  # what is there is not written again
             next(process.steps)
         return process
 

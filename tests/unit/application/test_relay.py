@@ -2,15 +2,16 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from lykke_cli.application.gateways.history_protocol import Cursor
+from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
 from lykke_cli.application.gateways.stream_log_protocol import Place
-from lykke_cli.application.relay import TAKE_OVER, Vigil
-from tests.unit.application.relay_world import USERS, World
+from lykke_cli.application.relay import TAKE_OVER, Relay, Vigil
+from tests.unit.application.relay_world import PARTITIONS, USERS, World, partition_of
 
 SCHEDULES = 400  # of each kind
 STEPS = 25
@@ -25,12 +26,12 @@ ages = st.sampled_from(
 class Schedules(RuleBasedStateMachine):
     """Anything that can happen, in any order."""
 
-    replica = False
+    replica = slices = False
     world: World
 
     @initialize(begun=st.booleans(), before=st.integers(0, 4))
     def begin_world(self, begun: bool, before: int) -> None:
-        self.world = World(replica=self.replica)
+        self.world = World(replica=self.replica, slices=self.slices)
         for number in range(before):
             self.world.record(number, age=timedelta(days=number), commit=True)
         if begun:
@@ -96,6 +97,14 @@ class Schedules(RuleBasedStateMachine):
         if self.world.relays:
             [*self.world.relays.values()][index % len(self.world.relays)].reading_breaks = True
 
+    @rule()
+    def rewrite_the_table(self) -> None:
+        self.world.rewrite()
+
+    @rule()
+    def read_what_was_found_slowly(self) -> None:
+        self.world.is_slow = True
+
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
@@ -121,8 +130,17 @@ class SchedulesOnAReplica(Schedules):
         self.world.ask_another_standby()
 
 
-def place(number: int, *, is_released: bool = False) -> Place:
-    cursors = (Cursor({}),)
+class SchedulesInSlices(Schedules):
+    """Everything is read in portions."""
+
+    slices = True
+
+
+class SchedulesInSlicesOnAReplica(SchedulesOnAReplica):
+    slices = True
+
+
+def place(number: int, *cursors: Cursor, is_released: bool = False) -> Place:
     return Place(cursors=cursors, relay="a", number=number, read_at=0.0, is_released=is_released)
 
 
@@ -161,6 +179,74 @@ def test_kills_at_any_step_while_what_has_different_places_is_read(first: int) -
         assert max(world.relayed.values()) == 1
 
 
+@pytest.mark.parametrize("first", range(6, 66, 6))
+def test_a_stream_is_deleted_while_everything_is_read_in_portions(first: int) -> None:
+    """Rare among the schedules: what is under way began before what another read has covered."""
+    for second in range(1, 60, 6):
+        world = World(slices=True)
+        for number in range(8):
+            world.record(number, age=timedelta(0), commit=True)
+        world.settle()
+        world.relays.clear()
+        world.start()
+        for deleted, steps in enumerate((first, second, 600)):
+            for step in range(steps):
+                world.step(0, 1)
+                if step % 5 == 0 and step < 60:
+                    world.record(step, age=timedelta(days=30), commit=True)
+            world.delete(deleted)
+        assert max(world.relayed.values()) == 1
+        world.settle()
+        assert world.relayed.keys() == {row.entry.id for row in world.committed}
+        assert max(world.relayed.values()) == 1
+
+
+FIRST, MIDDLE, END, OTHER = (Cursor({"n": n}) for n in range(4))
+
+
+def in_the_middle_of_everything() -> Relay:
+    """Of one line; its cursor is MIDDLE."""
+    relay = Relay("a", partition_of)
+    relay.found(dict.fromkeys(range(PARTITIONS), place(1, FIRST)))
+    read(relay, ends_at(FIRST), recent_only=True)
+    read(relay, ends_at(MIDDLE, goes_on=True), recent_only=False)
+    return relay
+
+
+def ends_at(cursor: Cursor, *, goes_on: bool = False, anew: bool = True) -> HistoryChunk:
+    return HistoryChunk(
+        rows=(), cursor=cursor, last=True, covered_from="9999", goes_on=goes_on, anew=anew
+    )
+
+
+def read(relay: Relay, chunk: HistoryChunk, *, recent_only: bool) -> None:
+    assert relay.next_read(0.0, full=False).recent_only is recent_only
+    relay.chunk(chunk)
+
+
+def places(relay: Relay) -> dict[int, tuple[Cursor, ...]]:
+    return {batch.partition: tuple(batch.place.cursors) for batch in relay.marks()}
+
+
+def test_nothing_is_joined_to_what_was_read_after_it_began() -> None:
+    relay = in_the_middle_of_everything()
+    relay.found({1: None})
+    read(relay, msgspec.structs.replace(ends_at(OTHER), authoritative=False), recent_only=False)
+    read(relay, ends_at(MIDDLE), recent_only=True)
+    read(relay, ends_at(END, anew=False), recent_only=False)
+    assert places(relay) == {0: (END,), 1: (OTHER,), 2: (END,)}
+
+
+def test_what_comes_to_a_line_is_not_covered_by_what_began_before() -> None:
+    relay = in_the_middle_of_everything()
+    relay.found({1: None})
+    read(relay, msgspec.structs.replace(ends_at(FIRST), authoritative=False), recent_only=False)
+    relay.found({2: place(2, MIDDLE, OTHER)})
+    read(relay, ends_at(MIDDLE), recent_only=True)
+    read(relay, ends_at(END, anew=False), recent_only=False)
+    assert places(relay) == {0: (END,), 1: (FIRST,), 2: (END, OTHER)}
+
+
 limits = settings(
     max_examples=SCHEDULES,
     stateful_step_count=STEPS,
@@ -169,7 +255,12 @@ limits = settings(
     derandomize=True,
     database=None,
 )
-TestSchedules = pytest.mark.long(Schedules.TestCase)
+TestSchedules = Schedules.TestCase
 TestSchedules.settings = limits
-TestSchedulesOnAReplica = pytest.mark.long(SchedulesOnAReplica.TestCase)
+TestSchedulesOnAReplica = SchedulesOnAReplica.TestCase
 TestSchedulesOnAReplica.settings = limits
+TestSchedulesInSlices = SchedulesInSlices.TestCase
+TestSchedulesInSlices.settings = limits
+TestSchedulesInSlicesOnAReplica = SchedulesInSlicesOnAReplica.TestCase
+TestSchedulesInSlicesOnAReplica.settings = limits
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]

@@ -85,18 +85,26 @@ def test_it_covers_what_its_own_snapshot_showed_of_the_relations_that_stayed() -
 
 
 def test_a_periodic_read_looks_at_the_whole_window_now_and_then() -> None:
-    recent_from, seen = NOW - HOUR, list[timedelta]()
+    last, recent_from, seen = NOW, NOW - HOUR, list[timedelta]()
     for n in range(1, 121):  # two hours, a read a minute
         at = NOW + timedelta(minutes=n)
-        low, recent_from = near(recent_from, at, HOUR)
+        low, recent_from = near(recent_from, last, at, HOUR)
         seen.append(at - low)
+        last = at
     whole = [span for span in seen if span >= HOUR]
     assert len(whole) == 8 and max(whole) == timedelta(minutes=75)
-    assert max(span for span in seen if span < HOUR) < timedelta(minutes=16)
+    assert {span for span in seen if span < HOUR} == {timedelta(minutes=2)}
+
+
+def test_a_periodic_read_looks_at_what_occurred_since_the_one_before_it() -> None:
+    at = NOW + timedelta(minutes=10)
+    low, _ = near(NOW - HOUR, NOW + timedelta(minutes=3), at, HOUR)
+    assert low == NOW + timedelta(minutes=2)
 
 
 def test_a_periodic_read_looks_as_far_back_as_ever_where_the_clock_was_put_back() -> None:
-    recent_from, at = NOW - HOUR, NOW - 24 * HOUR
-    low, recent_from = near(recent_from, at, HOUR)
+    last, recent_from, at = NOW, NOW - HOUR, NOW - 24 * HOUR
+    low, recent_from = near(recent_from, last, at, HOUR)
     assert low == recent_from == at - HOUR
-    assert near(recent_from, at + HOUR / 60, HOUR)[0] < at
+    assert near(recent_from, at, at + HOUR / 60, HOUR)[0] < at
+    assert near(NOW - HOUR - HOUR / 10, NOW, NOW - HOUR / 20, HOUR)[0] < NOW - HOUR / 20
