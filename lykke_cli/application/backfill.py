@@ -13,7 +13,7 @@ from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save
 from lykke_cli.application.messages import Arrival, Entry, replay_message
 from lykke_cli.application.pace import Pace
-from lykke_cli.application.reconciling import answers
+from lykke_cli.application.reconciling import MOST_BEGUN, answers
 from lykke_cli.application.statuses import Notice
 
 
@@ -31,11 +31,6 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
     """The newest comes first; then `first` are the newest of it."""
     after: Place | None = None
     """The entry after which it begins, in its order."""
-
-
-MOST_BEGUN = 3
-"""So many times portions may begin anew before all the rest is read as one: behind a pooler, where
-each is of another standby, they would for ever."""
 
 
 async def read_range(

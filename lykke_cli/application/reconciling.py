@@ -13,6 +13,9 @@ RECONCILE_INTERVAL = 30.0  # seconds between reads that look for lost broadcasts
 SHORTEST_INTERVAL = 0.001  # seconds: less would leave no time for what is read
 AWAY_INTERVAL = 2.0  # seconds between reads while there is no subscription
 FULL_INTERVAL = 3600.0  # seconds between reads without the look-back bound
+MOST_BEGUN = 3
+"""So many times portions may begin anew before all the rest is read as one: behind a pooler, where
+each is of another standby, they would for ever."""
 
 
 class Reconciling:

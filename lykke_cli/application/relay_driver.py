@@ -185,7 +185,7 @@ class RelayDriver:
             chunks = self._history.begin(EVERYBODY, since=self._since)
         else:
             chunks = self._history.changes(
-                EVERYBODY, ask.cursor, recent_only=ask.recent_only, portion=True
+                EVERYBODY, ask.cursor, recent_only=ask.recent_only, portion=ask.portion
             )
         async with aclosing(chunks), aclosing(_whole(chunks)) as parts:
             while (chunk := await self._next(relay, parts)) is not None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from lykke_cli.application.backfill import MOST_BEGUN, Range, catch_up, read_range
+from lykke_cli.application.backfill import Range, catch_up, read_range
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import (
     Cursor,
@@ -16,6 +16,7 @@ from lykke_cli.application.gateways.history_protocol import (
 )
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import Entry, decode
+from lykke_cli.application.reconciling import MOST_BEGUN
 from tests.builders import entity, wire
 
 TOGETHER = 2  # rows that the history gives at a time

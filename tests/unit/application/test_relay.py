@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
 from lykke_cli.application.gateways.stream_log_protocol import Place
+from lykke_cli.application.reconciling import MOST_BEGUN
 from lykke_cli.application.relay import TAKE_OVER, Relay, Vigil
 from tests.unit.application.relay_world import PARTITIONS, USERS, World, partition_of
 
@@ -235,6 +236,18 @@ def test_nothing_is_joined_to_what_was_read_after_it_began() -> None:
     read(relay, ends_at(MIDDLE), recent_only=True)
     read(relay, ends_at(END, anew=False), recent_only=False)
     assert places(relay) == {0: (END,), 1: (OTHER,), 2: (END,)}
+
+
+def test_what_begins_anew_again_and_again_is_read_as_one() -> None:
+    relay = in_the_middle_of_everything()
+    for _ in range(MOST_BEGUN):
+        read(relay, ends_at(MIDDLE), recent_only=True)
+        read(relay, ends_at(MIDDLE, goes_on=True), recent_only=False)
+    assert relay.next_read(0.0, full=False).portion
+    assert not relay.next_read(0.0, full=False).portion
+    relay.chunk(ends_at(END))
+    asked = relay.next_read(0.0, full=True), relay.next_read(0.0, full=True)
+    assert {ask.portion for ask in asked} == {True}
 
 
 def test_what_comes_to_a_line_is_not_covered_by_what_began_before() -> None:
