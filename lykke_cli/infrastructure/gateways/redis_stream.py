@@ -9,7 +9,8 @@ was deleted, or went back in a fail-over. (https://redis.io/docs/latest/develop/
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -36,7 +37,7 @@ from lykke_cli.infrastructure.gateways.redis_pubsub import (
 )
 from lykke_cli.infrastructure.redis.connection import Refused, RefusedForNow
 from lykke_cli.infrastructure.redis.nodes import Nodes
-from lykke_cli.infrastructure.redis.partitions import agree_on_partitions
+from lykke_cli.infrastructure.redis.partitions import Partitions
 from lykke_cli.infrastructure.redis.portion import Portion
 from lykke_cli.infrastructure.redis.stream_layout import (
     KEEP,
@@ -83,7 +84,7 @@ class RedisStreamGateway(RedisPubSubGateway):
         self.health_interval = self._health_interval
         self.in_cluster = isinstance(self._address.among, Cluster)
         self._nodes = Nodes(self._address, timeout=self._connect_timeout)
-        self._partitions: dict[str, int] = {}
+        self._partitions = Partitions(self._nodes, in_cluster=self.in_cluster)
         self._wires: dict[object, Wire] = {}
         self._turns: dict[object, asyncio.Lock] = {}
         self.readings: set[_Reading] = set()
@@ -117,26 +118,15 @@ class RedisStreamGateway(RedisPubSubGateway):
         for wire in self._wires.values():
             await wire.close()
 
-    async def partitions_of(self, channel_type: str) -> int:
-        """How many there are; raises ServerUnavailable, and BadInput where that is no number."""
-        if channel_type not in self._partitions:
-            with self._translated():
-                self._partitions[channel_type] = await agree_on_partitions(
-                    self._nodes, channel_type
-                )
-        return self._partitions[channel_type]
+    async def partitions_of(
+        self, channel_types: Iterable[str], wire: Wire | None = None
+    ) -> dict[str, int]:
+        """How many streams there are to read of each, asked by `wire` where one server has them.
 
-    async def streams_of(self, channels: Collection[Channel]) -> set[str]:
-        """The names of the streams that have what comes on these channels."""
-        names: set[str] = set()
-        for channel in channels:
-            partitions = await self.partitions_of(channel.channel_type)
-            if channel.user_id is None:
-                names.update(stream_names(channel.channel_type, partitions))
-            else:
-                number = partition_of(channel.user_id, partitions)
-                names.add(stream_name(channel.channel_type, number))
-        return names
+        Raises ServerUnavailable, and BadInput where that is no number.
+        """
+        with self._translated():
+            return await self._partitions.to_read(channel_types, wire)
 
     async def by_node(self, streams: Iterable[str]) -> dict[object, list[str]]:
         """Of these streams those of each server."""
@@ -203,7 +193,8 @@ class RedisStreamGateway(RedisPubSubGateway):
     async def _xadd(self, channel: str, payload: bytes) -> tuple[str, Command]:
         """The stream of a user's channel, and what adds the message to it."""
         channel_type, _, user = channel.rpartition(":")
-        partitions = await self.partitions_of(channel_type)
+        with self._translated():
+            partitions = await self._partitions.to_write(channel_type)
         stream = stream_name(channel_type, partition_of(UUID(user), partitions))
         fields = (USER, user, MESSAGE, payload)
         return stream, ("XADD", stream, "MAXLEN", "~", KEEP, "*", *fields)
@@ -271,8 +262,7 @@ class StreamSubscription(Subscription):
 
     async def _read(self, channels: Set[Channel], after: Position | None) -> None:
         self._reading.want(self._channels)
-        streams = await self._redis.streams_of(channels)
-        await self._reading.follow(streams, after)
+        await self._reading.follow(channels, after)
         if self._reading.loss is not None:
             raise self._reading.loss
 
@@ -308,6 +298,8 @@ class _Reading:
         """Up to when that is all that each server had, as far as was looked."""
         self._wires: list[Wire] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._partitions: dict[str, int] = {}
+        """How many there are of each channel type."""
         self._users: dict[str, set[bytes] | None] = {}
         """Whose messages are wanted, of each channel type; None: everybody's."""
         self._batches: deque[_Batch] = deque()
@@ -334,11 +326,14 @@ class _Reading:
                 users.add(str(channel.user_id).encode())
         self._users = wanted
 
-    async def follow(self, streams: Set[str], after: Position | None) -> None:
-        """Read these too, from there on, or behind their last entries.
+    async def follow(self, channels: Set[Channel], after: Position | None) -> None:
+        """Read the streams of these too, from there on, or behind their last entries.
 
-        Raises ServerUnavailable.
+        Raises ServerUnavailable, and BadInput.
         """
+        types = {channel.channel_type for channel in channels}
+        self._partitions = await self._redis.partitions_of(types) | self._partitions
+        streams = {name for each in channels for name in self._streams_of(each)}
         for node, names in (await self._redis.by_node(streams - self._ids.keys())).items():
             wire, starts = await self._redis.open_streams(names, after)
             self._ids |= starts.ids
@@ -391,6 +386,8 @@ class _Reading:
                 if loop.time() - looked_at >= LOOK_INTERVAL:
                     looked_at = loop.time()
                     await check_ends(wire, positions)
+                    if wire in self._wires[:1]:
+                        await self._check_partitions(wire)
                     if not portion.is_full:
                         known[node] = heard
                 await self._pass_on(entries, known)
@@ -399,6 +396,19 @@ class _Reading:
         except Exception as error:  # whoever waits is to hear of it, whatever it is
             self.loss = error
         self._news.set()
+
+    def _streams_of(self, channel: Channel) -> Iterable[str]:
+        """The names of those that have what comes on this channel."""
+        partitions = self._partitions[channel.channel_type]
+        if channel.user_id is None:
+            return stream_names(channel.channel_type, partitions)
+        return [stream_name(channel.channel_type, partition_of(channel.user_id, partitions))]
+
+    async def _check_partitions(self, wire: Wire) -> None:
+        """Raises ConnectionError where users are in other streams by now."""
+        with suppress(ServerUnavailable):  # of a cluster another node perhaps
+            if await self._redis.partitions_of(self._partitions, wire) != self._partitions:
+                raise ConnectionError("there is another number of streams than there was")
 
     async def _pass_on(
         self, entries: Sequence[tuple[str, Sequence[Any]]], known: dict[object, datetime]

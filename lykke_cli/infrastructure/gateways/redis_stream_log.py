@@ -113,6 +113,8 @@ class RedisStreamLog(StreamLogProtocol):
             if failures:
                 self._nodes.forget()
                 raise failures[0]
+            if None in found.values():  # as where all of Redis was lost
+                await agree_on_partitions(self._nodes, self._channel_type, self.partitions)
         return found
 
     async def _in_time(self, asked: Callable[[], Awaitable[Place | None]]) -> Place | None:

@@ -11,11 +11,13 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Self, TypedDict
 
 from lykke_cli.application.backoff import Backoff
 from lykke_cli.application.consuming import (
+    LOOK_INTERVAL,
     START,
     Claim,
     GroupMember,
@@ -27,7 +29,7 @@ from lykke_cli.application.consuming import (
     StreamEntry,
 )
 from lykke_cli.application.ending import end
-from lykke_cli.application.errors import UsageMistake
+from lykke_cli.application.errors import StreamsMissing, UsageMistake
 from lykke_cli.application.gateways.group_protocol import GroupConsumerProtocol
 from lykke_cli.application.groups import CLAIM_AFTER, MAX_DELIVERIES
 from lykke_cli.application.reconnecting import STEADY
@@ -36,8 +38,12 @@ from lykke_cli.infrastructure.redis.connection import Refused, link_errors
 from lykke_cli.infrastructure.redis.group_links import TIMEOUT, GroupLink, GroupLinks
 from lykke_cli.infrastructure.redis.groups import GroupCommands, GroupLost
 from lykke_cli.infrastructure.redis.nodes import Nodes
-from lykke_cli.infrastructure.redis.partitions import find_partitions
-from lykke_cli.infrastructure.redis.stream_layout import dead_letter_name, stream_names
+from lykke_cli.infrastructure.redis.partitions import Ask, find_partitions, stored_partitions
+from lykke_cli.infrastructure.redis.stream_layout import (
+    dead_letter_name,
+    partitions_name,
+    stream_names,
+)
 from lykke_cli.infrastructure.redis.urls import Cluster, RedisAddress
 
 LEAST_CLAIM_AFTER = 0.5  # seconds, within which what is held can be renewed in time
@@ -207,7 +213,10 @@ class RedisGroupConsumer(GroupConsumerProtocol):
         while True:
             self._links = links
             self._linked.set()
-            tasks = [asyncio.create_task(self._keep(links))]
+            tasks = [
+                asyncio.create_task(self._keep(links)),
+                asyncio.create_task(self._watch(links)),
+            ]
             tasks += [asyncio.create_task(self._read(link)) for link in links.all]
             try:
                 done, _ = await asyncio.wait(
@@ -252,6 +261,25 @@ class RedisGroupConsumer(GroupConsumerProtocol):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LEAST_PAUSE):
                         await self._wanted.wait()
+
+    async def _watch(self, links: GroupLinks) -> None:
+        """Raises StreamsMissing where entries come in another number of streams by now."""
+        number = len(self._member.streams)
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL)
+            with suppress(OSError, Refused):  # what breaks does so elsewhere, too
+                found = await self._stored_partitions(links)
+                if found not in (None, number):
+                    raise StreamsMissing(
+                        f"{self._type} is in {found} streams now, not in {number}.",
+                        remedy="Start again.",
+                    )
+
+    async def _stored_partitions(self, links: GroupLinks) -> int | None:
+        if isinstance(self._address.among, Cluster):
+            ask: Ask = partial(self._nodes.ask, partitions_name(self._type))
+            return await stored_partitions(ask, self._type)
+        return await links.all[0].ask(lambda wire: stored_partitions(wire.ask, self._type))
 
     async def _carry_out(self, step: Step, link: GroupLink) -> None:
         commands, member, stream = self._commands, self._member, step.stream

@@ -1,12 +1,15 @@
 """Connections to where keys are: in a cluster to the node that has their slot."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import hiredis
 import msgspec
 
 from lykke_cli.infrastructure.redis.cluster import Slots, find_slots, slot_of
+from lykke_cli.infrastructure.redis.connection import Refused
 from lykke_cli.infrastructure.redis.topology import at, locate
 from lykke_cli.infrastructure.redis.urls import Cluster, RedisAddress
 from lykke_cli.infrastructure.redis.wire import Command, Wire
@@ -51,9 +54,10 @@ class Nodes:
 
     async def open(self, key: str) -> Wire:
         """Connect to it, and log in; raises OSError and Refused."""
-        async with asyncio.timeout(self._timeout):
-            address = await self.locate(key)
-            return await Wire.open(address, timeout=self._timeout)
+        with self._looking_anew():
+            async with asyncio.timeout(self._timeout):
+                address = await self.locate(key)
+                return await Wire.open(address, timeout=self._timeout)
 
     async def ask(self, key: str, commands: Sequence[Command]) -> list[Any]:
         """What the server that has `key` answers, on a connection for this alone; raises likewise.
@@ -62,7 +66,20 @@ class Nodes:
         """
         wire = await self.open(key)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await wire.ask(commands)
+            with self._looking_anew():
+                async with asyncio.timeout(self._timeout):
+                    answers = await wire.ask(commands)
         finally:
             await wire.close()
+        if any(isinstance(answer, hiredis.ReplyError) for answer in answers):
+            self.forget()
+        return answers
+
+    @contextmanager
+    def _looking_anew(self) -> Iterator[None]:
+        """Whatever fails may have been asked of the wrong one."""
+        try:
+            yield
+        except (OSError, Refused):
+            self.forget()
+            raise

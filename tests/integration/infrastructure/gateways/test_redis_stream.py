@@ -214,6 +214,45 @@ async def test_whatever_ends_the_reading_is_heard_of(
             await subscription.get_message(SOON)
 
 
+async def test_who_reads_does_not_decide_how_many_streams_there_are(
+    gateway: RedisStreamGateway, client: redis.Redis
+) -> None:
+    async with gateway.subscribe_to_channels(EVERYBODY):
+        pass
+    assert not client.exists(partitions_name("auditlog"))
+
+
+@pytest.mark.parametrize("channels", [EVERYBODY, [Channel(USER)]], ids=["everybody", "one user"])
+async def test_a_reader_goes_over_to_another_number_of_streams(
+    gateway: RedisStreamGateway,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    channels: list[Channel],
+) -> None:
+    monkeypatch.setattr(redis_stream, "LOOK_INTERVAL", 0.0)
+    async with gateway.subscribe_to_channels(channels) as subscription:
+        client.set(partitions_name("auditlog"), 3)
+        assert isinstance(await subscription.get_message(SOON, gaps=True), Gap)
+        [entry] = stream_entries(1, USER)
+        await asyncio.to_thread(fill, client, [entry], partitions=3)
+        assert await subscription.get_message(SOON) == entry
+
+
+async def test_who_publishes_asks_again_how_many_streams_there_are(
+    gateway: RedisStreamGateway, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lykke_cli.infrastructure.redis.partitions.GOOD_FOR", 0.0)
+    client.set(partitions_name("auditlog"), 3)
+    await publish(gateway, 1)
+    client.flushall()
+    await publish(gateway, 2)
+    assert client.get(partitions_name("auditlog")) == b"3"
+    assert client.xlen(stream_name("auditlog", partition_of(USER, 3))) == 1
+    client.set(partitions_name("auditlog"), 5)
+    await publish(gateway, 3)
+    assert client.xlen(stream_name("auditlog", partition_of(USER, 5)))
+
+
 async def test_other_partitions_are_other_streams(
     gateway: RedisStreamGateway, client: redis.Redis, own_redis: RedisServer
 ) -> None:

@@ -8,12 +8,31 @@ from contextlib import suppress
 
 import pytest
 
+from lykke_cli.application.errors import UsageMistake
 from lykke_cli.application.gateways.stream_log_protocol import Batch, Place
 from lykke_cli.infrastructure.gateways.redis_stream_log import RedisStreamLog
+from lykke_cli.infrastructure.redis.stream_layout import partitions_name
 from tests.servers import RedisServer
 
 Use = Callable[[RedisStreamLog], Awaitable[object]]
 PLACE = Place(cursors=(), relay="relay", number=1, read_at=0.0)
+
+
+async def test_how_many_streams_there_are_is_agreed_on_again_where_all_was_lost(
+    own_redis: RedisServer,
+) -> None:
+    async with RedisStreamLog(own_redis.url, partitions=4) as log:
+        await log.look([0])
+        await log.write([Batch(0, [], PLACE)])
+        with own_redis.client() as client:
+            client.flushall()
+            assert await log.write([Batch(0, [], PLACE)]) == {0: None}
+            assert client.get(partitions_name("auditlog")) == b"4"
+            assert await log.write([Batch(0, [], PLACE)]) == {0: PLACE}
+            client.flushall()
+            client.set(partitions_name("auditlog"), 16)  # somebody was faster
+            with pytest.raises(UsageMistake, match="16 partitions, not 4"):
+                await log.write([Batch(0, [], PLACE)])
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from lykke_cli.infrastructure.gateways.redis_pubsub import RedisPubSubGateway
 from lykke_cli.infrastructure.redis.consumer import RedisGroupConsumer
 from lykke_cli.infrastructure.redis.stream_layout import (
     dead_letter_name,
+    partitions_name,
     stream_names,
 )
 from lykke_cli.infrastructure.redis.urls import parse_redis_url
@@ -392,6 +393,19 @@ async def test_the_rights_that_the_documentation_names_are_enough(
         consumer.let_go(*taken)
         await until(lambda: client.keys(f"{kind}:*:dead"))
     assert set(ids(taken)) <= set(written)
+
+
+async def test_another_number_of_streams_ends_it(
+    client: redis.Redis, kind: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lykke_cli.infrastructure.redis.consumer.LOOK_INTERVAL", 0.05)
+    fill(client, (), kind)
+    async with make() as consumer:
+        client.delete(partitions_name(kind))
+        assert not await consumer.get(0.2)
+        client.set(partitions_name(kind), PARTITIONS + 1)
+        with pytest.raises(StreamsMissing, match=f"{PARTITIONS + 1} streams now"):
+            await consumer.get(DEADLINE)
 
 
 async def test_a_key_that_is_no_stream_is_named(client: redis.Redis, kind: str, make: Make) -> None:
