@@ -25,7 +25,7 @@ from lykke_cli.cli.app import run
 from tests.forked import ForkedProcess
 from tests.programs import program
 
-DEADLINE = 20.0  # seconds
+DEADLINE = 30.0  # seconds
 
 
 @dataclass(frozen=True)

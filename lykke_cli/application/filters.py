@@ -21,6 +21,7 @@ from lykke_cli.application.messages import Arrival, Entry, Message, format_time
 _WILD = re.compile(r"[*?[]")
 # A set, as fnmatch reads it: the first ] is one of its characters. What never closes is none.
 _SET = re.compile(r"\[!?+\]?+[^\]]*+\]")
+_JMESPATH_WORDS = re.compile(r"^\w+ jmespath expression: |(, for expression)?:$", re.IGNORECASE)
 _LONGEST_LIKE = 1_000  # characters; SQLite refuses more than 50,000
 _MOST_KNOWN, _LONGEST_KNOWN = 1_000, 1_000  # types whose verdict is kept; characters of each
 _LIKE = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": "\\\\"}
@@ -87,7 +88,7 @@ class Filters:
             try:
                 object.__setattr__(self, "_query", jmespath.compile(self.query))
             except jmespath.exceptions.JMESPathError as error:
-                reason = str(error).splitlines()[0].removesuffix(", for expression:")
+                reason = _JMESPATH_WORDS.sub("", str(error).splitlines()[0])
                 raise UsageMistake(f"--query is not a JMESPath expression: {reason}") from error
         if self.grep is not None:
             object.__setattr__(self, "_grep", self._finding("--grep", self.grep))

@@ -53,6 +53,6 @@ async def _found(known: "UsersProtocol | None", named: UUID | str) -> UUID:
     if known is None:
         raise UsageMistake(
             f"{named!r} is an e-mail address, which is looked up in the database: set "
-            "DATABASE_URL, or give the user's id."
+            "DATABASE_URL, or give the user's id (with --from only that will do)."
         )
     return await find_user(known, named)

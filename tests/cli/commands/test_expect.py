@@ -423,6 +423,6 @@ def test_run_after_run_succeeds(env: dict[str, str], user: uuid.UUID) -> None:
     """As often as EXPECT_RUNS says: `make soak` does it 200 times."""
     for n in range(int(os.environ.get("EXPECT_RUNS", "1"))):
         command = (*RECORD, user, f"RUN_{n}", "--quiet")
-        options = ("--activity-type", f"RUN_{n}", "--timeout", "20s")
-        result = run_lykke("expect", user, *options, "--", *command, env=env)
+        options = ("--activity-type", f"RUN_{n}", "--timeout", EARLY)
+        result = run_lykke("expect", user, *options, "--", *command, env=env, timeout=60)
         assert (result.status, len(result.rows)) == (ExitCode.DONE, 1), (n, result.stderr)

@@ -320,7 +320,7 @@ def test_quiet_says_nothing(redis_server: RedisServer, env: dict[str, str]) -> N
         ([uuid.UUID(int=1), "--resume", "--live-only"], "--transport stream"),
         ([uuid.UUID(int=1), "-n", "1", "--transport", "stream"], "History needs the database"),
         ([uuid.UUID(int=1), "--timeout", "soon"], "'soon' is not a duration"),
-        ([uuid.UUID(int=1), "--query", "a["], "--query is not a JMESPath expression"),
+        ([uuid.UUID(int=1), "--query", "a["], "a JMESPath expression: Incomplete expression\n"),
         ([uuid.UUID(int=1), "--count", "0"], "--count"),
         ([uuid.UUID(int=1), "-o", "xml"], "xml"),
         ([uuid.UUID(int=1), "--redis-url", "http://x"], "The Redis URL is malformed"),
