@@ -13,7 +13,12 @@ from uuid import UUID, uuid4
 
 import typer
 
-from lykke_cli.application.errors import BadInput, ExpectationNotMet, UsageMistake
+from lykke_cli.application.errors import (
+    BadInput,
+    ExpectationNotMet,
+    ServerUnavailable,
+    UsageMistake,
+)
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.exit_codes import Stopped
 from lykke_cli.cli.output.standard_streams import say
@@ -159,8 +164,8 @@ def publish(
             )
         try:
             run_async(_publish(settings, user_id, channel, lines, published, source, rate))
-        except Stopped:
-            if not quiet:
+        except (Stopped, ServerUnavailable) as error:
+            if not quiet and (isinstance(error, Stopped) or published.messages):
                 reads = lines is None or file is not None
                 what = f"{source} was not read to its end" if reads else "interrupted"
                 say(f"{what}: {published.outcome}")

@@ -181,3 +181,31 @@ def test_ctrl_c_tells_what_went_out(
     text = stderr.decode()
     assert "stdin was not read to its end" in text
     assert said in text or "1 went out for sure, and perhaps the one after" in text
+
+
+@pytest.mark.parametrize("transport", ["pubsub", "stream"])
+def test_a_server_that_goes_away_is_no_secret_of_what_went_out(
+    own_redis: RedisServer, transport: str
+) -> None:
+    user, channel = uuid.uuid4(), "t"
+    with (
+        own_redis.client() as client,
+        client.monitor() as monitor,
+        subprocess.Popen(
+            command("publish", user, "-", "--channel", channel, "--transport", transport),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment({"REDIS_URL": own_redis.url}),
+        ) as process,
+    ):
+        assert process.stdin is not None
+        process.stdin.write(b'{"n":1}\n{"n":2}\n')
+        process.stdin.flush()
+        word = {"pubsub": "PUBLISH", "stream": "XADD"}[transport]
+        for _ in range(2):  # the second goes out when the first was answered
+            while not monitor.next_command()["command"].startswith(word):
+                pass
+        own_redis.kill()
+        _, stderr = process.communicate(b'{"n":3}\n', 20)
+    assert process.returncode == 3
+    assert "went out for sure" in stderr.decode()
