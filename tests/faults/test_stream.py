@@ -16,6 +16,7 @@ import redis
 from lykke_cli import Gap
 from lykke_cli.cli.exit_codes import ExitCode
 from lykke_cli.infrastructure.gateways.redis_stream import RedisStreamGateway
+from lykke_cli.infrastructure.redis.cluster import slot_of
 from lykke_cli.infrastructure.redis.stream_layout import (
     MESSAGE,
     PARTITIONS,
@@ -182,6 +183,46 @@ def test_streams_that_the_relay_writes_again_are_written_once(
                     lambda: len(ids_in_so_far(target)) >= len(committed), "it is complete", SOON
                 )
     assert ids_in(target) == committed
+
+
+def test_slots_that_move_with_their_streams_lose_and_repeat_nothing(
+    cluster: RedisCluster, tmp_path: Path
+) -> None:
+    followed, shared = tmp_path / "tail.ndjson", tmp_path / "consume.ndjson"
+    env = {"REDIS_URL": cluster.url, "LYKKE_TRANSPORT": "stream"}
+    arguments = ("tail", "--all", "--to-file", followed)
+    begin(*arguments, env=env)
+    written = add_to(cluster, stream_entries(100))
+    source, target = cluster.primaries[:2]
+    with (
+        LykkeProcess(*arguments, env=env) as tail,
+        LykkeProcess("consume", "--group", "g", "--to-file", shared, env=env) as consume,
+    ):
+
+        def has_all(path: Path) -> bool:
+            return set(written) <= set(ids_in_so_far(path))
+
+        wait_until(lambda: has_all(followed) and has_all(shared), "the first are written", SOON)
+        with redis.Redis(port=source.port) as here, redis.Redis(port=target.port) as there:
+            slot, keys = next(
+                (slot, keys)
+                for slot in map(slot_of, map(str.encode, stream_names("auditlog", PARTITIONS)))
+                if (keys := here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 9))
+            )
+            there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+            here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+            here.execute_command(
+                *("MIGRATE", "127.0.0.1", target.port, "", 0, 20_000, "KEYS", *keys)
+            )
+            for process in (tail, consume):  # which ask where it is not any more
+                process.wait_for(f"(ASK {slot}", SOON)
+            for node in (there, here):
+                node.execute_command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        for process in (tail, consume):
+            process.wait_for("again", SOON)
+        written += add_to(cluster, stream_entries(100))
+        wait_until(lambda: has_all(followed) and has_all(shared), "the others are written", SOON)
+    assert ids_in(followed) == ids_in(shared) == Counter(written)
 
 
 def test_streams_of_a_cluster_are_gone_on_with(cluster: RedisCluster, tmp_path: Path) -> None:
