@@ -209,7 +209,6 @@ def add_to(cluster: RedisCluster, entries: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(180)
 def test_a_cluster_whose_primary_is_killed_is_gone_on_with(
     cluster: RedisCluster, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from tests.faults.sentinels import Watched
 from tests.faults.writer import Writer
 from tests.servers import PostgresServer, RedisServer, run_apart, wait_until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.long
 SOON = 60.0  # seconds, on a machine that has much else to do
 USERS = 40
 

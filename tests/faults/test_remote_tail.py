@@ -27,7 +27,6 @@ def serving(writer: Writer, redis_server: RedisServer, port: int, **env: str) ->
 
 
 @pytest.mark.long
-@pytest.mark.timeout(180)
 def test_the_file_has_each_entry_once_though_bridge_and_tail_are_killed(
     postgres_server: PostgresServer,
     postgres_database: str,
@@ -65,7 +64,6 @@ def test_the_file_has_each_entry_once_though_bridge_and_tail_are_killed(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
 def test_what_happens_behind_the_bridge_is_told_and_nothing_is_lost(
     postgres_server: PostgresServer, postgres_database: str, redis_server: RedisServer
 ) -> None:

@@ -32,7 +32,7 @@ from tests.faults.writer import FAST, Writer
 from tests.servers import PostgresServer, RedisServer, wait_until
 from tests.streams import fill, stream_entries
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.long
 SOON = 60.0  # seconds, on a machine that has much else to do
 KILLS = 50
 

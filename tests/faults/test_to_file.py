@@ -354,7 +354,6 @@ def test_a_replay_into_a_file_goes_on_when_redis_is_back(
     assert_each_once(REPLAYED, target)
 
 
-@pytest.mark.timeout(180)
 def test_rotation_and_compression_that_are_killed_lose_nothing(
     postgres_url: str, env: dict[str, str], tmp_path: Path
 ) -> None:

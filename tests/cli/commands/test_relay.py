@@ -15,8 +15,6 @@ from lykke_cli.infrastructure.redis.stream_layout import stream_names
 from tests.cli_process import LykkeProcess, call_lykke, run_lykke
 from tests.servers import RedisServer, wait_until
 
-pytestmark = pytest.mark.timeout(120)
-
 SOON = 30.0  # seconds
 
 

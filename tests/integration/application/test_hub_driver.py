@@ -27,7 +27,7 @@ ROUNDS = 12
 DEADLINE = 100.0  # seconds, on a machine that is busy
 INTERVAL = 0.3  # seconds between the hub's passes
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(params=["sqlite_url", "postgres_reader_url"])

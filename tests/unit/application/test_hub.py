@@ -488,7 +488,7 @@ def test_a_row_without_a_time_is_sent_to_its_user_however_deep_its_meta_is() -> 
     assert [line.data for line in hub.take(reader)[0].lines] == [row.to_json()]
 
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.long
 
 
 def test_a_database_that_has_less_than_where_a_client_was_is_waited_for() -> None:
