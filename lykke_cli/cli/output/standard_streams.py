@@ -191,6 +191,14 @@ def _our_stderr() -> _Stderr | None:
     return raw if isinstance(raw, _Stderr) else None
 
 
+def is_read_by_nobody(descriptor: int) -> bool:
+    """Whether it is a pipe or a socket whose other end was closed."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    gone = select.POLLERR | select.POLLHUP
+    return any(events & gone for _, events in poll.poll(0))
+
+
 def _is_closed(name: str) -> bool:
     return getattr(sys, name) is None
 

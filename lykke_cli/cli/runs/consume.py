@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.clock import length
 from lykke_cli.cli.output.reporter import Reporter
 from lykke_cli.cli.output.sink import FileSink, Sink, StdoutSink
-from lykke_cli.cli.output.standard_streams import OutputClosed
+from lykke_cli.cli.output.standard_streams import OutputClosed, is_read_by_nobody
 from lykke_cli.cli.output.terminal import Terminal
 from lykke_cli.cli.runs.child import CannotRun, end_group, start
 from lykke_cli.infrastructure.configuration.settings import Settings
@@ -228,6 +229,8 @@ class _Command(_Taker):
             if process.returncode is None:
                 await end_group(process.pid)
         if process.returncode:
+            if is_read_by_nobody(sys.stdout.fileno()):  # its output is ours
+                raise OutputClosed
             id = getattr(arrival.message, "id", "without an id")
             self._reporter.line(
                 f"{self._words[0]} failed for the entry {id} ({process.returncode}): it comes again"

@@ -2,6 +2,7 @@
 
 import os
 import select
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import redis
 
 from lykke_cli.application.groups import MAX_DELIVERIES
 from lykke_cli.cli.exit_codes import ExitCode
-from tests.cli_process import LykkeProcess, call_lykke, run_lykke
+from tests.cli_process import LykkeProcess, call_lykke, command, environment, run_lykke
 from tests.servers import RedisServer, wait_until
 from tests.streams import fill, pending, stream_entries
 
@@ -110,6 +111,26 @@ def test_a_command_reads_each_entry_and_its_success_acknowledges_it(
     result = run_lykke(*CONSUME, "--exec", "cat", "--count", 8, env=env)
     assert sorted(row["id"] for row in result.rows) == sorted(written)
     assert not list(pending(client, "g"))
+
+
+def test_a_command_whose_output_nobody_reads_any_more_is_the_end_of_it(
+    client: redis.Redis, env: dict[str, str]
+) -> None:
+    fill(client, stream_entries(1))
+    with subprocess.Popen(
+        command(*CONSUME, "--exec", "cat"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(env),
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        fill(client, stream_entries(1))
+        assert process.wait(20) == ExitCode.DONE
+        assert "failed" not in process.stderr.read().decode()
+    [left] = pending(client, "g")
+    assert left["times_delivered"] == 1
 
 
 def test_what_a_command_fails_for_comes_again_and_then_is_a_dead_letter(
