@@ -9,6 +9,7 @@ and does not count. (https://redis.io/docs/latest/develop/using-commands/transac
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
@@ -22,7 +23,7 @@ from lykke_cli.application.gateways.stream_log_protocol import Batch, Place, Str
 from lykke_cli.application.stream_ids import NO_ID, StreamId
 from lykke_cli.infrastructure.redis.connection import link_errors
 from lykke_cli.infrastructure.redis.nodes import Nodes
-from lykke_cli.infrastructure.redis.partitions import agree_on_partitions
+from lykke_cli.infrastructure.redis.partitions import GOOD_FOR, agree_on_partitions
 from lykke_cli.infrastructure.redis.stored_place import StoredPlace
 from lykke_cli.infrastructure.redis.stream_layout import (
     KEEP,
@@ -64,6 +65,7 @@ class RedisStreamLog(StreamLogProtocol):
         self._clock = clock
         self._nodes = Nodes(address, timeout=timeout)
         self._partitions: list[_Partition] = []
+        self._agreed_at = -math.inf
 
     async def __aenter__(self) -> Self:
         with link_errors(self._server):
@@ -113,8 +115,11 @@ class RedisStreamLog(StreamLogProtocol):
             if failures:
                 self._nodes.forget()
                 raise failures[0]
-            if None in found.values():  # as where all of Redis was lost
+            now = time.monotonic()
+            if None in found.values() or now - self._agreed_at >= GOOD_FOR:
+                # Where all was lost or evicted, that is too; readers would expect another number.
                 await agree_on_partitions(self._nodes, self._channel_type, self.partitions)
+                self._agreed_at = now
         return found
 
     async def _in_time(self, asked: Callable[[], Awaitable[Place | None]]) -> Place | None:

@@ -15,7 +15,7 @@ from lykke_cli.infrastructure.redis.stream_layout import (
 )
 from lykke_cli.infrastructure.redis.wire import Command, Wire, refused
 
-GOOD_FOR = 5.0  # seconds, after which whoever publishes asks again
+GOOD_FOR = 5.0  # seconds, after which whoever writes asks again
 
 Ask = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 """Of a connection, or of several."""

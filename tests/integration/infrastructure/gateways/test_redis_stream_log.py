@@ -35,6 +35,19 @@ async def test_how_many_streams_there_are_is_agreed_on_again_where_all_was_lost(
                 await log.write([Batch(0, [], PLACE)])
 
 
+async def test_that_is_agreed_on_again_where_only_that_was_evicted(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lykke_cli.infrastructure.gateways.redis_stream_log.GOOD_FOR", 0.0)
+    async with RedisStreamLog(own_redis.url, partitions=4) as log:
+        await log.look([0])
+        await log.write([Batch(0, [], PLACE)])
+        with own_redis.client() as client:
+            client.delete(partitions_name("auditlog"))
+            assert await log.write([Batch(0, [], PLACE)]) == {0: PLACE}
+            assert client.get(partitions_name("auditlog")) == b"4"
+
+
 @pytest.mark.parametrize(
     "use",
     [
