@@ -18,7 +18,7 @@ import msgspec
 from lykke_cli.application.ending import end
 from lykke_cli.infrastructure.configuration.ports import port_of
 from lykke_cli.infrastructure.redis.asking import ask
-from lykke_cli.infrastructure.redis.connection import Refused, login
+from lykke_cli.infrastructure.redis.connection import Refused, login, refusal
 from lykke_cli.infrastructure.redis.urls import Cluster, Node, RedisAddress, is_host, shown
 
 SLOTS = 16_384
@@ -102,7 +102,7 @@ async def find_slots(address: RedisAddress, cluster: Cluster) -> Slots:
     node = await _find_joined(address, cluster, tls)
     *_, answer = await ask(*node, [*login(address.options), ("CLUSTER", "SLOTS")], tls=tls)
     if isinstance(answer, hiredis.ReplyError):
-        raise Refused(f"{answer} (by {shown(node)})")
+        raise refusal(f"{answer} (by {shown(node)})")
     found = []
     for each in answer if isinstance(answer, list) else ():
         match each:
@@ -131,7 +131,7 @@ async def _look(
     if isinstance(info, hiredis.ReplyError):
         if str(info).startswith("NOPERM"):
             return node, []  # it cannot be known
-        raise Refused(f"{info} (by {shown(node)})")
+        raise refusal(f"{info} (by {shown(node)})")
     if not isinstance(info, bytes) or b"cluster_state:ok" not in info:
         raise NotJoined(f"{shown(node)} is not joined with most of the cluster")
     return node, _members(nodes, node) if isinstance(nodes, bytes) else []

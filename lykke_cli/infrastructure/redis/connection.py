@@ -47,8 +47,8 @@ _FOR_NOW = (
 )
 
 
-def refusal(answer: Exception, key: str | None = None) -> Refused:
-    """What to raise for such an answer, to a command about this key."""
+def refusal(answer: object, key: str | None = None) -> Refused:
+    """What to raise for an answer that begins so, to a command about this key."""
     text = str(answer) if key is None else f"{answer}, about {key}"
     return RefusedForNow(text) if text.startswith(_FOR_NOW) else Refused(text)
 

@@ -16,7 +16,7 @@ import hiredis
 from lykke_cli.application.ending import end
 from lykke_cli.infrastructure.configuration.ports import port_of
 from lykke_cli.infrastructure.redis.asking import ask
-from lykke_cli.infrastructure.redis.connection import Refused, login
+from lykke_cli.infrastructure.redis.connection import Refused, login, refusal
 from lykke_cli.infrastructure.redis.urls import Node, RedisAddress, Sentinels, is_host, shown
 
 VOTING_TIME = 0.5  # seconds after the first vote in which the others are waited for
@@ -110,7 +110,7 @@ async def _vote(sentinels: Sentinels, node: Node, tls: ssl.SSLContext | None) ->
     question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinels.service)
     *_, answer = await ask(*node, [*login(sentinels.options), question], tls=tls)
     if isinstance(answer, hiredis.ReplyError):
-        raise Refused(f"{answer} (by the Sentinel {shown(node)})")
+        raise refusal(f"{answer} (by the Sentinel {shown(node)})")
     if answer is None:
         raise ConnectionError(
             f"the Sentinel {shown(node)} watches nothing named {sentinels.service}"

@@ -4,9 +4,12 @@ import asyncio
 import gc
 from typing import Any
 
+import hiredis
 import pytest
 
 from lykke_cli.infrastructure.redis.cluster import find_joined
+from lykke_cli.infrastructure.redis.connection import RefusedForNow
+from lykke_cli.infrastructure.redis.nodes import Nodes
 from lykke_cli.infrastructure.redis.urls import Cluster, parse_redis_url
 
 MANY = 50  # times, as the nodes are asked in any order
@@ -28,3 +31,16 @@ async def test_what_other_nodes_failed_for_is_nobodys_worry(
     await asyncio.sleep(0)
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://h:7000", "redis+sentinel://h:26379/mine"])
+async def test_nodes_that_refuse_for_now_are_a_loss_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    async def ask(*_: object, **__: object) -> list[Any]:
+        return [hiredis.ReplyError("LOADING Redis is loading the dataset in memory")] * 2
+
+    for module in ("cluster", "sentinels"):
+        monkeypatch.setattr(f"lykke_cli.infrastructure.redis.{module}.ask", ask)
+    with pytest.raises(RefusedForNow, match="LOADING"):
+        await Nodes(parse_redis_url(url), timeout=20.0).locate("key")
