@@ -120,6 +120,9 @@ class GroupMember:
         self._claim_after = claim_after
         self._max_deliveries = max_deliveries
         self._batch = batch
+        self._most_late = claim_after * (1 - 1 / RENEWALS - 1 / FRESH)
+        """For how long after it is due a renewal is in time."""
+        self._lost_at = 0.0
         self._waiting: deque[StreamEntry] = deque()
 
     @property
@@ -177,7 +180,7 @@ class GroupMember:
         share.still_left |= share.left & ids
         if not ids:  # reading it has renewed it
             share.left, share.still_left = share.still_left, set()
-            share.renew_at = share.recovers_since + self._claim_after / RENEWALS
+            share.renew_at = self._lost_at + self._claim_after / RENEWALS
         entries = [entry for entry in found.entries if entry.id not in share.left]
         return self._take(step.stream, msgspec.structs.replace(found, entries=entries), now)
 
@@ -258,12 +261,13 @@ class GroupMember:
 
     def is_overtaken(self, now: float) -> bool:
         """Whether it was away for so long that others may have what it holds."""
-        late = self._claim_after * (1 - 1 / RENEWALS - 1 / FRESH)
-        return any(share.held and now > share.renew_at + late for share in self._shares.values())
+        shares = self._shares.values()
+        return any(share.held and now > share.renew_at + self._most_late for share in shares)
 
     def heed(self, now: float) -> None:
-        """Find out what it still has, where it was away for too long."""
-        if self.is_overtaken(now) and self.may_read:
+        """Find out what it still has, where it was away for too long and has not begun to."""
+        has_begun = not self.may_read and now <= self._lost_at + self._most_late
+        if self.is_overtaken(now) and not has_begun:
             self.lost(now)
 
     def lost(self, now: float) -> None:
@@ -274,9 +278,9 @@ class GroupMember:
         while self._waiting:
             entry = self._waiting.popleft()
             self._shares[entry.stream].held.pop(entry.id, None)
+        self._lost_at = now
         for share in self._shares.values():
             share.recovering, share.still_left = START, set()
-            share.recovers_since = now
 
 
 class _Share:
@@ -290,7 +294,6 @@ class _Share:
         """Those of them that were found to be."""
         self.recovering: str | None = START
         """After which id what is pending has still to be read."""
-        self.recovers_since = 0.0
         self.claiming = START
         self.renew_at = self.claim_at = self.look_at = 0.0
         self.known: deque[str] = deque(maxlen=_MOST_KNOWN)

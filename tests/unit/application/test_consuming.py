@@ -152,3 +152,13 @@ def test_what_is_let_go_while_more_is_found_is_not_given_again_at_once() -> None
     member.lost(1.0)
     member.recovered(recover, Found(entries(1, 2)), 1.0)
     assert member.give() == entries(2)
+
+
+def test_what_it_found_before_it_was_frozen_is_not_given_to_it_afterwards() -> None:
+    member = new_member()
+    [recover] = member.steps(0.0)
+    assert isinstance(recover, Recover)
+    member.recovered(recover, Found(entries(1)), 0.0)
+    member.heed(2 * CLAIM_AFTER)  # another one has taken it over by now
+    assert member.give() == []
+    assert recover in member.steps(2 * CLAIM_AFTER)
