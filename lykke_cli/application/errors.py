@@ -44,6 +44,10 @@ class BrokenOff(ServerUnavailable):
     """The database broke a transaction off in the middle, which is worth another attempt."""
 
 
+class TimedOut(ServerUnavailable):
+    """The database did not do in time what it was asked for."""
+
+
 class CommitUncertain(ServerUnavailable):
     """The database did not answer the COMMIT: it may have been done, and it may not."""
 

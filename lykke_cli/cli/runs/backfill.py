@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from lykke_cli.application.backfill import Range, Replayer, catch_up, read_range
+from lykke_cli.application.errors import TimedOut
 from lykke_cli.application.filters import Filters
 from lykke_cli.application.gateways.history_protocol import HistoryProtocol
 from lykke_cli.application.merge import Checkpoint, Print, Save
@@ -294,12 +295,13 @@ class Backfilling:
 
         total = None
         if history is not None and self.filters.is_all_sql:
-            total = await history.count(
-                self.filters.selection(self.user_ids),
-                since=self.since,
-                until=self.filters.until,
-            )
-            total = min(total, self.first or total, self.last or total)
+            with suppress(TimedOut):  # then it is not known how many there are
+                total = await history.count(
+                    self.filters.selection(self.user_ids),
+                    since=self.since,
+                    until=self.filters.until,
+                )
+                total = min(total, self.first or total, self.last or total)
         self._done.bar = stack.enter_context(make_progress(self._terminal))
         self._done.task = self._done.bar.add_task("entries", total=total)
 

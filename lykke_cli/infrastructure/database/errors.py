@@ -20,6 +20,7 @@ from lykke_cli.application.errors import (
     ReferenceMissing,
     SchemaMismatch,
     ServerUnavailable,
+    TimedOut,
 )
 from lykke_cli.domain.errors import LykkeError
 from lykke_cli.infrastructure.configuration.tls import POSTGRES_OPTIONS, tls_reason, tls_remedy
@@ -42,7 +43,7 @@ _UNREACHABLE = Situation(
     "Check that it is running and that DATABASE_URL or --database-url is right.",
 )
 _TOO_SLOW = Situation(
-    ServerUnavailable,
+    TimedOut,
     "The database at {url} did not answer in time ({reason}).",
     "Is it overloaded or behind a firewall? Check DATABASE_URL or --database-url.",
 )

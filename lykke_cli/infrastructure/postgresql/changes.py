@@ -14,7 +14,7 @@ order, and what one has read is not read by another.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from lykke_cli.application.errors import TimedOut
 from lykke_cli.application.gateways.history_protocol import (
     Cursor,
     HistoryChunk,
@@ -51,6 +52,7 @@ from lykke_cli.infrastructure.postgresql.selection import selected
 from lykke_cli.infrastructure.postgresql.slices import Slices, at_ends
 from lykke_cli.infrastructure.postgresql.snapshots import Snapshots
 from lykke_cli.infrastructure.postgresql.storage import Ends, Files, files_of
+from lykke_cli.infrastructure.postgresql.stretches import Stretches
 from lykke_cli.infrastructure.postgresql.sweep import Sweep
 from lykke_cli.infrastructure.postgresql.witnesses import understood
 
@@ -139,9 +141,21 @@ class Changes:
         self._witnesses = Witnesses()
         self._notice: str | None = None
         self._is_exact = True
+        self._stretches = Stretches()
+        self._at: Span | None = None  # what is left of a span that is being read
 
     async def read(self, handover: Handover[HistoryChunk]) -> bool:
         """Read what one transaction can; True when that is all."""
+        try:
+            return await self._read(handover)
+        except TimedOut:
+            snapshots = self._source.snapshots
+            if self._at is None or not await self._stretches.shorten(snapshots, *self._at):
+                raise
+            return False
+
+    async def _read(self, handover: Handover[HistoryChunk]) -> bool:
+        self._at = None
         source, stored = self._source, parse(self._cursor)
         async with source.snapshots.take(partial(known_ended, stored)) as (connection, snapshot):
             known = await understood(
@@ -230,8 +244,8 @@ class Changes:
     async def _look(self, handover: Handover[HistoryChunk], sight: _Sight, look: _Look) -> bool:
         """Read what is not covered where it is to be looked; True when that is all."""
         reading, sweep = sight.reading, look.sweep
-        for low, high in look.at:
-            rows = self._uncovered(sight, low, high)
+        for low, span in self._in_stretches(look.at):
+            rows = self._uncovered(sight, *span)
             async with aclosing(rows):
                 async for key, part in rows:
                     written = [(xid, row.id) for row, xid in part if xid is not None]
@@ -247,7 +261,8 @@ class Changes:
                     if look.ends_sweep and asyncio.get_running_loop().time() > self._until:
                         await handover.give(self._last(sight, look._replace(goes_on=True)))
                         return True
-            reading.reached(low, (high, regions.LAST_ID), ())
+            reading.reached(low, (span[1], regions.LAST_ID), ())
+        self._at = None
         if look.files:
             self._source.ends.seen(look.files)
         if sweep is not None and look.ends_sweep:
@@ -257,6 +272,16 @@ class Changes:
         self._cursor = self._cursor_at(sight, last, look.recent_from, sweep)
         await handover.give(self._last(sight, look))
         return True
+
+    def _in_stretches(self, spans: Spans) -> Iterator[tuple[datetime, Span]]:
+        """What is to be read in one statement, after the moment from which all is read by then."""
+        for low, high in spans:
+            begin: datetime | None = low
+            while begin is not None:
+                self._at = begin, high
+                cut = self._stretches.cut(begin, high)
+                yield low, (begin, high if cut is None else regions.just_before(cut)[0])
+                begin = cut
 
     def _last(self, sight: _Sight, look: _Look) -> HistoryChunk:
         return msgspec.structs.replace(

@@ -34,6 +34,7 @@ from itertools import compress
 from typing import Any, Self
 from uuid import UUID
 
+from lykke_cli.application.errors import TimedOut
 from lykke_cli.application.gateways.history_protocol import (
     Cursor,
     HistoryChunk,
@@ -56,6 +57,7 @@ from lykke_cli.infrastructure.database.runs import Runs
 from lykke_cli.infrastructure.postgresql import statements
 from lykke_cli.infrastructure.postgresql.calendar import (
     CLAMPED,
+    WITHIN,
     Part,
     entering_at,
     key_parameters,
@@ -77,6 +79,7 @@ from lykke_cli.infrastructure.postgresql.selection import in_range, selected
 from lykke_cli.infrastructure.postgresql.slices import Slices, written_at_ends
 from lykke_cli.infrastructure.postgresql.snapshots import Snapshots
 from lykke_cli.infrastructure.postgresql.storage import Ends, files_of
+from lykke_cli.infrastructure.postgresql.stretches import Stretches
 from lykke_cli.infrastructure.postgresql.witnesses import newest, understood
 
 LOOK_BACK = timedelta(hours=1)
@@ -203,10 +206,9 @@ class PostgresHistory:
             since, until = entering_at(after[0], since, until, newest_first=newest_first)
 
         async def read(handover: Handover[Sequence[HistoryRow]]) -> None:
-            arguments = in_range(selection, since, until)
             newest = None if last is None else (last, wanted)
             await self._read_parts(
-                handover, handover.give, queries, arguments, limit, newest, after
+                handover, handover.give, queries, selection, since, until, limit, newest, after
             )
 
         return handed_over(read)
@@ -216,32 +218,39 @@ class PostgresHistory:
         handover: Handover[Any],
         give: Callable[[Sequence[HistoryRow]], Awaitable[bool]],
         queries: Sequence[tuple[Part, str]],
-        arguments: tuple[object, ...],
+        selection: Selection,
+        since: datetime | None,
+        until: datetime | None,
         limit: int | None = None,
         newest: tuple[int, Wanted | None] | None = None,
         start: SortKey | None = None,
     ) -> None:
-        """One query after the other, in as many transactions as the reader makes it take.
+        """One query after the other, in as many transactions and stretches as it takes.
 
         What is older than the `newest`, so many that are wanted, is left out, and what is not
         after `start` in the order of the queries.
         """
         left = list(queries)
+        newest_first = queries is statements.NEWEST_FIRST
+        stretches = Stretches(newest_first=newest_first)
         after: tuple[str | None, str | None] = (None, None)
         if start is not None:
             after = key_parameters(start)
 
         async def read() -> bool:
-            nonlocal after, limit, newest
+            nonlocal after, limit, newest, since, until
             async with self._snapshots.take() as (connection, _):
                 if newest is not None:
+                    arguments = in_range(selection, since, until)
                     oldest = await self._oldest_of_newest(connection, arguments, *newest)
                     if oldest is None:
                         return True
                     after, newest = key_parameters(just_before_key(oldest)), None
                 while left:
                     part, query = left[0]
-                    values = (*arguments, *after, limit)
+                    cut = stretches.cut(since, until) if part is WITHIN else None
+                    low, high = (cut or since, until) if newest_first else (since, cut or until)
+                    values = (*in_range(selection, low, high), *after, limit)
                     async with aclosing(
                         self._source.fetcher.fetch(connection, query, values)
                     ) as found:
@@ -251,10 +260,24 @@ class PostgresHistory:
                             limit = None if limit is None else limit - len(rows)
                             if not await give(rows):
                                 return False
-                    del left[0]
+                    if cut is None:
+                        del left[0]
+                    elif newest_first:
+                        until = cut
+                    else:
+                        since = cut
             return True
 
-        await in_transactions(handover, read)
+        async def read_on() -> bool:
+            try:
+                return await read()
+            except TimedOut:
+                is_within = newest is None and any(part is WITHIN for part, _ in left[:1])
+                if not is_within or not await stretches.shorten(self._snapshots, since, until):
+                    raise
+                return False
+
+        await in_transactions(handover, read_on)
 
     def lines(
         self,
@@ -266,12 +289,11 @@ class PostgresHistory:
         async def read(handover: Handover[bytes]) -> None:
             progress = Progress(since, until)
             before, _, after = statements.OLDEST_FIRST
-            arguments = in_range(selection, since, until)
 
             async def give(rows: Sequence[HistoryRow]) -> bool:
                 return await handover.give(b"".join(row.to_json() + b"\n" for row in rows))
 
-            await self._read_parts(handover, give, [before], arguments)
+            await self._read_parts(handover, give, [before], selection, since, until)
 
             async def read_on() -> bool:
                 async with self._snapshots.take() as (connection, _):
@@ -285,7 +307,7 @@ class PostgresHistory:
                 return True
 
             await in_transactions(handover, read_on)
-            await self._read_parts(handover, give, [after], arguments)
+            await self._read_parts(handover, give, [after], selection, since, until)
 
         return handed_over(read)
 

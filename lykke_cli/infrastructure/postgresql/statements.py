@@ -11,6 +11,7 @@ from lykke_cli.infrastructure.postgresql.calendar import (
     ANYWHEN,
     CLAMPED,
     PARTS,
+    WITHIN,
     Part,
     key_parameters,
 )
@@ -34,6 +35,11 @@ def _range_of(part: Part, *, newest_first: bool) -> str:
 OLDEST_FIRST = [(part, _range_of(part, newest_first=False)) for part in PARTS]
 NEWEST_FIRST = [(part, _range_of(part, newest_first=True)) for part in reversed(PARTS)]
 """After a range of time the parameters are a sort key to go on from, and a limit."""
+FIRST_AND_LAST = f"""
+    SELECT min(occurred_at)::timestamptz, max(occurred_at)::timestamptz
+    FROM audit_logs WHERE {WITHIN.where}
+"""  # noqa: S608
+"""When the first and the last row within the calendar occurred."""
 COUNT = f"SELECT count(*) FROM audit_logs WHERE {IN_RANGE}"  # noqa: S608
 WITH_ID_BETWEEN = f"""
     SELECT {ANYWHEN} FROM audit_logs WHERE id BETWEEN $1::uuid AND $2::uuid

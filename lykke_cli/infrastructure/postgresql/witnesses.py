@@ -31,9 +31,11 @@ async def newest(
 ) -> Witnesses:
     """Rows to bear witness for a cursor that has read none; `may_call` as of `Snapshots`.
 
-    No row that is there already may be beyond them: after a restart it would count as new.
+    No row that is there already may be beyond them: after a restart it would count as new. Any row
+    of the same users bears witness: a filter that lets few through would have them all looked at.
     """
-    records = await connection.fetch(statements.NEWEST, *selected(selection), WITNESSES)
+    of_users = selected(Selection(user_ids=selection.user_ids))
+    records = await connection.fetch(statements.NEWEST, *of_users, WITNESSES)
     if may_call(RELATION_SIZE):
         bounds = LAST_PAGES, MOST_RELATIONS
         if last := await connection.fetchval(statements.WRITTEN_LAST, *bounds):

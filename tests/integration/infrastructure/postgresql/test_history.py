@@ -253,6 +253,20 @@ async def test_a_role_that_may_ask_for_less_reads_all_the_same(
         await connection.execute(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC")
 
 
+async def test_who_looks_for_what_is_rare_has_witnesses_too(
+    history: PostgresHistory, connection: asyncpg.Connection, postgres_url: str
+) -> None:
+    """A filter that lets nothing through does not have the whole table looked at for some."""
+    await insert(postgres_url, [entity(USER) for _ in range(3)])
+    await connection.execute(f"REVOKE EXECUTE ON FUNCTION {OPTIONAL[-1]} FROM PUBLIC")
+    try:
+        rare = Selection(user_ids={USER}, entity_type="none is")
+        [begun] = [chunk async for chunk in history.begin(rare)]
+        assert begun.cursor.data["witnesses"]["rows"]
+    finally:
+        await connection.execute(f"GRANT EXECUTE ON FUNCTION {OPTIONAL[-1]} TO PUBLIC")
+
+
 async def test_a_role_that_may_not_know_the_order_of_commits_is_told_the_right(
     history: PostgresHistory, connection: asyncpg.Connection
 ) -> None:

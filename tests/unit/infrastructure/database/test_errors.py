@@ -18,6 +18,7 @@ from lykke_cli.application.errors import (
     ReferenceMissing,
     SchemaMismatch,
     ServerUnavailable,
+    TimedOut,
     UsageMistake,
 )
 from lykke_cli.domain.errors import LykkeError
@@ -52,7 +53,7 @@ SQLSTATES = [
     ("42P01", SchemaMismatch, "migrations"),
     ("53300", ServerUnavailable, "busy"),
     ("55P03", ServerUnavailable, "busy"),
-    ("57014", ServerUnavailable, "in time"),
+    ("57014", TimedOut, "in time"),
     ("57P01", ServerUnavailable, "Cannot reach"),
     ("57P03", ServerUnavailable, "Cannot reach"),
     ("XX000", ServerUnavailable, "failed"),
@@ -83,7 +84,7 @@ OTHERS: list[tuple[Exception, type[LykkeError], str]] = [
     (ConnectionResetError(), ServerUnavailable, "(ConnectionResetError)"),
     (FileNotFoundError(2, "No such file or directory"), ServerUnavailable, "No such file"),
     (socket.gaierror(-2, "Name or service not known"), ServerUnavailable, "Name or service"),
-    (TimeoutError(), ServerUnavailable, "in time (timed out)"),
+    (TimeoutError(), TimedOut, "in time (timed out)"),
     (asyncpg.InterfaceError("connection is closed"), ServerUnavailable, "connection is closed"),
     (asyncpg.InternalClientError("odd"), ServerUnavailable, "Cannot reach"),
     (sqlite3.OperationalError("Connection closed"), ServerUnavailable, "failed"),
