@@ -47,11 +47,15 @@ _REPLICA_TIMELINE = """
     SELECT greatest(min_recovery_end_timeline, timeline_id)
     FROM pg_control_recovery(), pg_control_checkpoint()
 """
-_LOCK = "LOCK TABLE ONLY audit_logs IN ACCESS SHARE MODE"
-"""For a partitioned table, before the snapshot: what it shows to be a partition is read as one.
+_LOCKS = {
+    "p": "LOCK TABLE ONLY audit_logs IN ACCESS SHARE MODE",
+    "r": "LOCK TABLE audit_logs IN ACCESS SHARE MODE",
+}
+"""Before the snapshot, where the table consists of several relations: what it shows is then read.
 
 Every statement takes this lock, but later: what was detached between is not read, and the snapshot
-would say that it was.
+would say that it was. A partition cannot be detached while its table is locked. What inherits from
+a table can be taken from it all the same, unless it is locked as well.
 """
 _KINDS = {"v": "a view", "f": "a foreign table"}
 _NO_COLUMN = ("42703", "0A000")  # SQLSTATEs: there is no xmin, or it cannot be had
@@ -73,6 +77,7 @@ class Snapshots:
         self._offer = Offer()
         self._identity: str | None = None
         self._is_standby = False
+        self._is_several = False  # relations
         self._lock = asyncio.Lock()
 
     def close(self) -> None:
@@ -186,8 +191,8 @@ class Snapshots:
         reached = await self._replayed(connection) if self._is_standby and not is_new else 0
         transaction = connection.transaction(**_TRANSACTION)
         await transaction.start()
-        is_partitioned = not is_new and self._offer.kind == "p"
-        await connection.execute(f"{LOCAL_SETTINGS}; {_LOCK}" if is_partitioned else LOCAL_SETTINGS)
+        lock = _LOCKS[self._offer.kind] if self._is_several and not is_new else None
+        await connection.execute(f"{LOCAL_SETTINGS}; {lock}" if lock else LOCAL_SETTINGS)
         if is_new:
             await refuse_unfit(connection, self._display)
             self._offer = await offer_of(connection)
@@ -196,8 +201,10 @@ class Snapshots:
                 self._system = await connection.fetchval(_SYSTEM)
         asked = await connection.fetchrow(self._offer.snapshot_query)
         text, at, in_recovery, database, relations, lsn, timeline, started, crashed = asked
-        self._is_standby = in_recovery
-        if is_new and (in_recovery or self._offer.kind == "p"):  # both come before the snapshot
+        self._is_standby, kind = in_recovery, self._offer.kind
+        self._is_several = kind == "p" or (kind == "r" and len(relations) > 1)
+        # Both come before the snapshot.
+        if (is_new and in_recovery) or (self._is_several and lock is None):
             await transaction.commit()
             return await self._begin()
         number = 0 if timeline is None else int(timeline, 16)

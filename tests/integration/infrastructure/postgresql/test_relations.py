@@ -92,6 +92,15 @@ async def by_hash(postgres_url: str) -> AsyncIterator[Table]:
         yield table
 
 
+@pytest.fixture
+async def by_inheritance(postgres_url: str) -> AsyncIterator[Table]:
+    """With a table that inherits from it, as before there were partitions."""
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("CREATE TABLE child () INHERITS (audit_logs)")
+    yield Table(connection, postgres_url)
+    await connection.close()
+
+
 class Follower:
     """Reads what was committed since its last read."""
 
@@ -213,6 +222,25 @@ async def test_what_is_detached_once_a_snapshot_was_taken_does_not_count_as_read
     async def meanwhile(*args: Any) -> Understood:
         with suppress(asyncpg.LockNotAvailableError):
             await by_range.execute("SET LOCAL lock_timeout = '1s'; " + DETACH_OLD)
+        return await understood(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lykke_cli.infrastructure.postgresql.changes.understood", meanwhile)
+        assert await follower.read(recent_only=False) == [missed]
+
+
+async def test_what_inherits_no_more_once_a_snapshot_was_taken_does_not_count_as_read(
+    by_inheritance: Table, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with partitions; but it waits for nobody who reads the table that it inherits from."""
+    await follower.begin()
+    missed = await by_inheritance.write(OLD, into="child")
+
+    async def meanwhile(*args: Any) -> Understood:
+        with suppress(asyncpg.LockNotAvailableError):
+            await by_inheritance.execute(
+                "SET LOCAL lock_timeout = '1s'; ALTER TABLE child NO INHERIT audit_logs"
+            )
         return await understood(*args)
 
     with monkeypatch.context() as patch:
