@@ -1,15 +1,20 @@
-"""The audit log as the application has it, to be written to by hand."""
+"""The audit log as its owner writes it, and as somebody reads it who follows everybody."""
 
 import secrets
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import orjson
 
+from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.builders import INSERT, entity, row
 
+EVERYBODY = Selection(user_ids=None)
 LONG_AGO = timedelta(days=30)
 
 
@@ -34,11 +39,16 @@ class Table:
         self._connection = connection
 
     async def write(
-        self, *, age: timedelta = timedelta(0), into: asyncpg.Connection | None = None
+        self,
+        *,
+        age: timedelta = timedelta(0),
+        by: asyncpg.Connection | None = None,
+        into: str = "audit_logs",
     ) -> str:
         meta = {"text": secrets.token_hex(900)}
         new = entity(uuid.uuid4(), occurred_at=datetime.now(UTC) - age, meta=meta)
-        await (into or self._connection).execute(INSERT, *row(new))
+        insert = INSERT.replace("audit_logs", into)
+        await (by or self._connection).execute(insert, *row(new))
         return str(new.id)
 
     async def fill(self, number: int = 40) -> list[str]:
@@ -64,3 +74,46 @@ class Table:
         other = await asyncpg.connect(self._url)
         await other.execute("BEGIN")
         return other
+
+
+class Reader:
+    """Follows everybody; `found` counts what came."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.cursor: Cursor
+        self.found = Counter[str]()
+        self.goes_on = False
+
+    async def begin(self, since: datetime | None = None) -> None:
+        async with PostgresHistory(self._url, chunk_rows=3) as history:
+            await self._take([chunk async for chunk in history.begin(EVERYBODY, since=since)])
+
+    async def near(self) -> HistoryChunk:
+        return await self._read(recent_only=True, portion=True)
+
+    async def portion(self) -> HistoryChunk:
+        return await self._read(portion=True)
+
+    async def everything(self) -> int:
+        """Portion by portion; returns how many it took."""
+        portions, goes_on = 0, True
+        while goes_on:
+            goes_on = (await self.portion()).goes_on
+            portions += 1
+        return portions
+
+    async def _read(self, **how: bool) -> HistoryChunk:
+        """By a connection of its own, as after a restart."""
+        async with PostgresHistory(self._url, chunk_rows=3) as history:
+            return await self._take(
+                [chunk async for chunk in history.changes(EVERYBODY, self.cursor, **how)]
+            )
+
+    async def _take(self, chunks: list[HistoryChunk]) -> HistoryChunk:
+        for chunk in chunks:
+            self.found.update(row.id for row in chunk.rows)
+            data = orjson.loads(orjson.dumps(chunk.cursor.data))
+            self.cursor = Cursor(data)  # as one that was stored
+        assert [chunk.last for chunk in chunks].count(True) == 1 and chunks[-1].last
+        return chunks[-1]

@@ -176,14 +176,14 @@ class Changes:
     async def _where(self, sight: _Sight) -> _Look:
         snapshot, known = sight.snapshot, sight.known
         if self._recent_only and (
-            sight.is_usual or (self._portion and await self._needs_slices(sight.connection))
+            sight.is_usual or (self._portion and await self._needs_slices(sight))
         ):
             return await self._near(sight)
         self._recent_only = False  # in the transactions that follow, too
         recent_from = snapshot.at - self._source.look_back
         is_told_apart = bool(snapshot.origin.server or snapshot.origin.lsn)  # from a standby
         in_parts = (self._portion and is_told_apart) or self._since is not None
-        if not in_parts or not await self._needs_slices(sight.connection):
+        if not in_parts or not await self._needs_slices(sight):
             return _Look(EVERYTHING, recent_from)
         if self._since is not None:
             return _Look(((self._since, regions.END_OF_TIME),), recent_from, self._since)
@@ -191,10 +191,12 @@ class Changes:
             return (await self._near(sight))._replace(goes_on=True, anew=False)
         return await self._slice(sight)
 
-    async def _needs_slices(self, connection: Any) -> bool:
+    async def _needs_slices(self, sight: _Sight) -> bool:
+        if sight.known.sweep is not None:
+            return True  # and is not asked again for each portion
         if self._is_large is None:
             slices, snapshots = self._source.slices, self._source.snapshots
-            self._is_large = await slices.are_needed(connection, self._selection, snapshots)
+            self._is_large = await slices.are_needed(sight.connection, self._selection, snapshots)
         return self._is_large
 
     async def _slice(self, sight: _Sight) -> _Look:

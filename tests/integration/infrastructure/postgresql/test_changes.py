@@ -5,21 +5,20 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
-import orjson
 import pytest
 
-from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
+from lykke_cli.application.gateways.history_protocol import Cursor, Selection
 from lykke_cli.infrastructure.postgresql import changes as postgres_changes
 from lykke_cli.infrastructure.postgresql import slices as postgres_slices
 from lykke_cli.infrastructure.postgresql import storage
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.builders import INSERT, entity, row
 from tests.databases import page_by_page
-from tests.tables import LONG_AGO, Table, empty_table
+from tests.tables import EVERYBODY, LONG_AGO, Reader, Table, empty_table
 
-EVERYBODY = Selection(user_ids=None)
 STEPS = 40
 
 
@@ -28,49 +27,6 @@ async def table(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     page_by_page(monkeypatch)
     async with empty_table(postgres_url) as table:
         yield table
-
-
-class Reader:
-    """Follows everybody; `found` counts what came."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self.cursor: Cursor
-        self.found = Counter[str]()
-        self.goes_on = False
-
-    async def begin(self, since: datetime | None = None) -> None:
-        async with PostgresHistory(self._url, chunk_rows=3) as history:
-            await self._take([chunk async for chunk in history.begin(EVERYBODY, since=since)])
-
-    async def near(self) -> HistoryChunk:
-        return await self._read(recent_only=True, portion=True)
-
-    async def portion(self) -> HistoryChunk:
-        return await self._read(portion=True)
-
-    async def everything(self) -> int:
-        """Portion by portion; returns how many it took."""
-        portions, goes_on = 0, True
-        while goes_on:
-            goes_on = (await self.portion()).goes_on
-            portions += 1
-        return portions
-
-    async def _read(self, **how: bool) -> HistoryChunk:
-        """By a connection of its own, as after a restart."""
-        async with PostgresHistory(self._url, chunk_rows=3) as history:
-            return await self._take(
-                [chunk async for chunk in history.changes(EVERYBODY, self.cursor, **how)]
-            )
-
-    async def _take(self, chunks: list[HistoryChunk]) -> HistoryChunk:
-        for chunk in chunks:
-            self.found.update(row.id for row in chunk.rows)
-            data = orjson.loads(orjson.dumps(chunk.cursor.data))
-            self.cursor = Cursor(data)  # as one that was stored
-        assert [chunk.last for chunk in chunks].count(True) == 1 and chunks[-1].last
-        return chunks[-1]
 
 
 @pytest.fixture
@@ -149,7 +105,7 @@ async def test_what_is_committed_while_it_reads_is_left_to_the_next_read_and_fou
     other = await table.begin()
     await table.execute("DELETE FROM audit_logs WHERE ctid < '(1,0)'")
     await table.execute("VACUUM audit_logs")
-    late = await table.write(age=LONG_AGO, into=other)
+    late = await table.write(age=LONG_AGO, by=other)
     await table.execute("SELECT pg_current_xact_id()")  # a later one has ended
     while (await reader.portion()).goes_on:
         if not reader.found:
@@ -272,6 +228,24 @@ async def test_portions_say_whether_they_began_anew(table: Table, reader: Reader
     assert (await reader.portion()).anew
 
 
+async def test_the_planner_is_asked_once_for_all_portions(
+    table: Table, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    are_needed, asked = postgres_slices.Slices.are_needed, list[Selection]()
+
+    async def ask(self: postgres_slices.Slices, *args: Any) -> bool:
+        asked.append(args[1])
+        return await are_needed(self, *args)
+
+    await table.fill()
+    await reader.begin()
+    hidden = await table.write_at_the_beginning()
+    monkeypatch.setattr(postgres_slices.Slices, "are_needed", ask)
+    assert await reader.everything() > 10
+    assert asked == [EVERYBODY]
+    assert reader.found == {hidden: 1}
+
+
 async def test_few_rows_that_no_index_leads_to_are_looked_for_page_by_page(
     table: Table, postgres_reader_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,9 +280,9 @@ async def test_whatever_happens_meanwhile_each_row_is_found_once(
                 written.append(await table.write(age=age))
             case "b" if len(uncommitted) < 3:
                 other = await table.begin()
-                ids = uncommitted[other] = [await table.write(age=age, into=other)]
+                ids = uncommitted[other] = [await table.write(age=age, by=other)]
                 await other.execute("SAVEPOINT a")
-                ids.append(await table.write(age=LONG_AGO, into=other))
+                ids.append(await table.write(age=LONG_AGO, by=other))
             case "c" if uncommitted:
                 other = chance.choice(list(uncommitted))
                 ids = uncommitted.pop(other)
