@@ -408,6 +408,7 @@ class PostgresServer(Server):
             "fsync": "off",
             "shared_buffers": "32MB",
             "max_connections": "200",
+            "max_prepared_transactions": "20",
             "max_wal_size": "1GB",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
