@@ -52,7 +52,8 @@ _ASKED = f"""
     SELECT ARRAY(
         SELECT name FROM unnest($1::text[]) AS name
         WHERE has_function_privilege(to_regprocedure(name)::oid, 'execute') IS NOT TRUE
-    ), (SELECT relkind::text FROM pg_class WHERE oid = to_regclass('audit_logs')), {engines.NAME}
+    ), (SELECT relkind::text FROM pg_class WHERE oid = to_regclass('audit_logs')), {engines.NAME},
+    EXISTS (SELECT FROM ({TREE}) AS tree JOIN pg_class ON oid = relation WHERE relkind = 'f')
 """  # noqa: S608
 _NOT_OFFERED = ("0A000", "55000")  # SQLSTATEs with which Aurora refuses what it has no answer to
 
@@ -67,6 +68,8 @@ class Offer(msgspec.Struct, frozen=True):
     unoffered: frozenset[str] = frozenset()
     """Those that the server has and does not carry out."""
     engine: str = "PostgreSQL"
+    is_partly_foreign: bool = False
+    """Some of the rows lie in a foreign table."""
 
     def answers(self, functions: Iterable[str]) -> bool:
         """True where all of the functions may be called."""
@@ -88,7 +91,18 @@ class Offer(msgspec.Struct, frozen=True):
 
     @property
     def limits(self) -> str | None:
-        """What cannot be told for want of an answer, for the person; None if all can."""
+        """What cannot be told, for the person; None if all can."""
+        foreign = None
+        if self.is_partly_foreign:
+            foreign = (
+                "a part of audit_logs is a foreign table, which has no order of commits (xmin): "
+                "what is written there is found in a range of time, and never followed"
+            )
+        return "; ".join(filter(None, (self._untold, foreign))) or None
+
+    @property
+    def _untold(self) -> str | None:
+        """What cannot be told for want of an answer."""
         denied = sorted(_TELL_OF_LOSS.intersection(self.denied))
         if not denied and not self.unoffered:
             return None
@@ -105,8 +119,8 @@ class Offer(msgspec.Struct, frozen=True):
 async def offer_of(connection: Any) -> Offer:
     """What the server answers to this role; asked in a transaction."""
     asked = [*_TELL_OF_LOSS, XACT_STATUS, RELATION_SIZE, FILE_NODE]
-    denied, kind, engine = await connection.fetchrow(_ASKED, asked)
-    offer = Offer(kind or "", frozenset(denied), engine=engine)
+    denied, kind, engine, is_partly_foreign = await connection.fetchrow(_ASKED, asked)
+    offer = Offer(kind or "", frozenset(denied), engine=engine, is_partly_foreign=is_partly_foreign)
     if engine == "PostgreSQL":
         return offer
     questions = [
