@@ -46,14 +46,14 @@ from lykke_cli.infrastructure.postgresql.cursor import (
     parse,
 )
 from lykke_cli.infrastructure.postgresql.fetching import Fetcher
-from lykke_cli.infrastructure.postgresql.relations import Groups, Reading, split
+from lykke_cli.infrastructure.postgresql.relations import Groups, Reading, split, within
 from lykke_cli.infrastructure.postgresql.rows import XMIN, read_row
 from lykke_cli.infrastructure.postgresql.selection import selected
 from lykke_cli.infrastructure.postgresql.slices import Slices, at_ends
 from lykke_cli.infrastructure.postgresql.snapshots import Snapshots
 from lykke_cli.infrastructure.postgresql.storage import Ends, Files, files_of
 from lykke_cli.infrastructure.postgresql.stretches import Stretches
-from lykke_cli.infrastructure.postgresql.sweep import Sweep
+from lykke_cli.infrastructure.postgresql.sweep import READ_AGAIN, Sweep
 from lykke_cli.infrastructure.postgresql.witnesses import understood
 
 MOST_RUNS = 10_000
@@ -63,6 +63,7 @@ MANY_USERS = 100
 MOST_REGIONS = 64
 """Of more that a cursor has, what was back-dated waits for the read of everything."""
 LONGEST = 5.0  # seconds for which one portion prints what slices have found
+FAR = 1.0  # seconds in which a portion comes to the first of it, that the next one is not to take
 EVERYTHING: Spans = ((regions.START_OF_TIME, regions.END_OF_TIME),)
 _GROWING = (
     "a transaction has been open for so long that the place kept for this user has become large "
@@ -136,7 +137,8 @@ class Changes:
         self._recent_only = recent_only
         self._portion = portion
         self._since = since
-        self._until = asyncio.get_running_loop().time() + LONGEST
+        self._until: float | None = None  # since the first row that slices have found was there
+        self._is_far = False  # and it took long to come there
         self._is_large: bool | None = None
         self._witnesses = Witnesses()
         self._notice: str | None = None
@@ -245,7 +247,8 @@ class Changes:
 
     async def _look(self, handover: Handover[HistoryChunk], sight: _Sight, look: _Look) -> bool:
         """Read what is not covered where it is to be looked; True when that is all."""
-        reading, sweep = sight.reading, look.sweep
+        reading, sweep, clock = sight.reading, look.sweep, asyncio.get_running_loop().time
+        began = clock()
         for low, span in self._in_stretches(look.at):
             rows = self._uncovered(sight, *span)
             async with aclosing(rows):
@@ -254,13 +257,16 @@ class Changes:
                     self._witnesses = self._witnesses.joined_by(written)
                     reading.reached(low, key, (xid for xid, _ in written))
                     if sweep is not None and look.ends_sweep:
-                        sweep = sweep.read_up_to(key[0], len(part))
+                        if self._until is None:
+                            self._until, self._is_far = clock() + LONGEST, clock() - began > FAR
+                        read = READ_AGAIN if self._is_far else len(part)
+                        sweep = sweep.read_up_to(key[0], read)
                     self._cursor = self._cursor_at(
                         sight, sight.last, sight.known.recent_from, sweep
                     )
                     if not await handover.give(self._chunk([row for row, _ in part])):
                         return False
-                    if look.ends_sweep and asyncio.get_running_loop().time() > self._until:
+                    if self._until is not None and clock() >= self._until:
                         await handover.give(self._last(sight, look._replace(goes_on=True)))
                         return True
             reading.reached(low, (span[1], regions.LAST_ID), ())
@@ -322,7 +328,7 @@ class Changes:
         for part in PARTS:
             if (part is BEFORE and first) or (part is AFTER and last):
                 continue
-            query, arguments = statements.changed(part, sight.reading.present)
+            query, arguments = statements.changed(part, within(sight.reading.present, low, high))
             values = (*selected(self._selection), first, last, *arguments)
             found = self._source.fetcher.fetch(sight.connection, query, values)
             async with aclosing(found):

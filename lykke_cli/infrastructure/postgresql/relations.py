@@ -75,6 +75,17 @@ def joined(groups: Iterable[Group]) -> Groups:
     return tuple(Group(oids, covered) for covered, oids in relations.items())
 
 
+def within(groups: Groups, low: datetime, high: datetime) -> Groups:
+    """The same with the regions that say something of what occurred then."""
+    return tuple(
+        Group(
+            group.relations,
+            tuple(r for r in group.covered if r.low <= high and low <= r.high[0]),
+        )
+        for group in groups
+    )
+
+
 class Reading:
     """What a read of all relations covers as it goes on, in (occurred_at, id) order.
 

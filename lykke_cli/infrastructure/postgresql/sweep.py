@@ -73,7 +73,7 @@ class Sweep(msgspec.Struct, frozen=True):
         """Of what was found, that is covered by now up to a moment, after so many rows more.
 
         Whoever goes on begins where the stretch does, so that what is covered of it stays one
-        region; but not so often with so many rows.
+        region; but not with so many rows, nor where it takes long to come to what is left.
         """
         left, read = [span for span in self.found if span[1] >= moment], self.read + rows
         if left and read >= READ_AGAIN:

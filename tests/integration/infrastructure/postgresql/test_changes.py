@@ -190,6 +190,25 @@ async def test_what_the_slices_have_found_is_read_in_portions_too(
         assert reader.found == dict.fromkeys(hidden, 1)
 
 
+async def test_a_portion_that_takes_long_to_come_to_what_is_left_leaves_less_to_pass_over(
+    table: Table, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each one would pass over all that those before it have read."""
+    await table.fill()
+    await reader.begin()
+    hidden = [await table.write(age=LONG_AGO - n * timedelta(minutes=5)) for n in range(20)]
+    monkeypatch.setattr(postgres_changes, "LONGEST", 0.0)
+    monkeypatch.setattr(postgres_changes, "FAR", -1.0)
+    begins = list[str]()
+    while (await reader.portion()).goes_on:
+        begins += [low for low, _ in reader.cursor.data["sweep"][6][:1]]
+    assert len({*begins}) >= 5 and begins == sorted(begins)
+    assert reader.found == dict.fromkeys(hidden, 1)
+    await reader.everything()
+    [[_, regions]] = reader.cursor.data["groups"]
+    assert len(regions) == 1  # those of the portions are one again
+
+
 async def test_a_place_stays_small_however_many_portions_read_what_was_found(
     table: Table, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
