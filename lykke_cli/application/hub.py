@@ -38,14 +38,12 @@ Why each reader is sent every entry once:
    It did not occur later than the latest of these, which is the member's floor: such a message
    goes to the trunk marked as replayed, and is looked up. What the trunk holds back during a read
    had no such mark yet: who would come to a position then waits for the read to end.
-7. A checkpoint names `IDS` at most. What the newest mark does not cover of a user is bounded: a
-   live entry beyond that is left to the next pass, which is brought forward; while the database is
-   away so many more are printed, and their readers have no checkpoint. Where a pass itself finds
-   more, readers take it at its end. What a reader was sent from elsewhere is bounded when it comes
-   to its position. Once it has nothing of its own it shares the objects of its user's others.
-8. All users together have no more room than one. A user with a reader of its own has its own room
-   nevertheless: what that makes too many for all users together, their readers take at the next
-   mark. Where that still leaves too many, everything live is left to the pass after it.
+7. A checkpoint names `IDS` at most: `unsettled.py` says how. What a reader was sent from elsewhere
+   is bounded when it comes to its position. Once it has nothing of its own it shares the objects of
+   its user's others.
+8. A pass over everything may be one portion of many (`merge.py`). Together they prove what was
+   committed before the first of them. A user who became a member since was not looked for by all:
+   his reader has read that itself, as in 2. What waits for everything waits for their end.
 
 The database may be a standby that lags, or several: what one answer showed, the next ones show too.
 One that has not come as far as the cursor with which a reader came cannot tell what is beyond: the
@@ -70,13 +68,7 @@ from lykke_cli.application.member import ALL_BYTES, EVERYBODYS, Member, Members
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save, Verify
 from lykke_cli.application.messages import Arrival, Entry, UnreadableEntry
 from lykke_cli.application.reader import Reader, Stage
-from lykke_cli.application.unsettled import UNCOVERED, Unsettled
-
-IDS = 52
-"""How many ids a checkpoint names at most: a quarter of them for what the reader was sent from
-elsewhere, the others for what the newest mark does not cover. A sealed cursor has room for all of
-them, however far some were back-dated."""
-_BROUGHT_FORWARD = (ReadKind.RECENT, ReadKind.FULL)
+from lykke_cli.application.unsettled import IDS, UNCOVERED, Unsettled
 
 
 class Hub:
@@ -127,6 +119,11 @@ class Hub:
     def is_whole(self) -> bool:
         """Nothing is known to be missing: what came before the connection has been read."""
         return self._whole_from is not None and self._marks.number >= self._whole_from
+
+    @property
+    def goes_on(self) -> bool:
+        """There is more to read than what is near: `read_on` asks for the next portion."""
+        return self._trunk.goes_on and not self._trunk.is_failing
 
     # Readers
 
@@ -225,6 +222,12 @@ class Hub:
         gone = [Unsubscribe(member.user_id) for member in self._members.tick()]
         return [*gone, *self._carry_out(self._trunk.tick(kind)), *self._proceed()]
 
+    def read_on(self) -> list[Action]:
+        """Time for a pass over everything, or for its next portion; a tick is what is near."""
+        if not self._passes or not self._members or self._trunk.is_failing:
+            return []
+        return self._carry_out(self._trunk.tick(ReadKind.FULL))
+
     def chunk(self, request: Request, chunk: HistoryChunk) -> list[Action]:
         """Take some of a read's answer."""
         if not self.awaits(request):
@@ -236,7 +239,7 @@ class Hub:
         told = self._trunk.chunk(chunk)
         actions = self._tell(request, chunk)
         actions += self._carry_out(one for one in told if isinstance(one, Print))
-        if chunk.last:
+        if chunk.last and isinstance(request.what, Read):
             actions += self._end_pass(chunk, request.what)
         actions += self._carry_out(one for one in told if not isinstance(one, Print))
         return [*actions, *self._proceed()] if chunk.last else actions
@@ -335,25 +338,25 @@ class Hub:
         )
         return [Wake(readers) for readers in following if readers]
 
-    def _end_pass(self, chunk: HistoryChunk, what: Read | Verify) -> list[Action]:
+    def _end_pass(self, chunk: HistoryChunk, what: Read) -> list[Action]:
         """Set a mark, and let those take who waited for it."""
         was_whole, members = self.is_whole, self._members.all()
         had_too_much = [one for one in members if self._unsettled.room(one.user) < 0]
-        self._set_mark(chunk)
+        self._set_mark(chunk, what.kind)
         for member in members:
             member.settled(self._unsettled.room(member.user))
-        passed = [Passed(self._missed)] if isinstance(what, Read) and what.is_near else []
+        passed = [Passed(self._missed)] if what.is_near else []
         return [*passed, *self._wake(members if self.is_whole and not was_whole else had_too_much)]
 
-    def _set_mark(self, chunk: HistoryChunk) -> None:
-        checkpoint = self._trunk.checkpoint()
-        assert checkpoint is not None
-        pending = self._unsettled.settle(checkpoint.pending.keys())
-        is_bounded = chunk.covered_from is not None
+    def _set_mark(self, chunk: HistoryChunk, kind: ReadKind) -> None:
+        saved = self._trunk.checkpoint()
+        assert saved is not None
+        pending = self._unsettled.settle(saved.pending.keys())
+        is_bounded = chunk.covered_from is not None and not self._trunk.will_read_all
         is_full = any(self._unsettled.room(one.user) <= 0 for one in self._members.all())
         if self._left.is_missing_from(chunk) or (is_bounded and is_full):
             self._want(ReadKind.FULL)
-        self._marks.set(self._passes, self._members.position, chunk, pending, checkpoint.floor)
+        self._marks.set(self._passes, self._members.position, kind, chunk, pending, saved.floor)
 
     def _want(self, kind: ReadKind) -> None:
         self._wanted = max(self._wanted or kind, kind)
@@ -363,7 +366,8 @@ class Hub:
         actions = list[Action]()
         if self._wanted is not None and None not in self._requests and not self._trunk.is_failing:
             kind, self._wanted = self._wanted, None
-            actions += self._carry_out(self._trunk.tick(kind))
+            told = self._trunk.read_anew() if kind is ReadKind.FULL else self._trunk.tick()
+            actions += self._carry_out(told)
         if attach:
             if not self._is_passing:
                 for member in self._members.all():
@@ -380,7 +384,7 @@ class Hub:
         if reader.has_parcels:  # it takes them first: they do not become more
             return []
         newest = self._marks.newest
-        if not may_ask or newest is None or newest.number <= reader.after:
+        if not may_ask or newest is None or not reader.may_use(newest):
             return []
         del self._waiting[reader]
         for mark in () if self._trunk.is_holding else self._marks:
@@ -440,10 +444,7 @@ class Hub:
 
     def _wait_for_later_mark(self, reader: Reader) -> list[Action]:
         """Too much came since the newest one."""
-        assert reader.mark is not None
-        if reader.attempts < len(_BROUGHT_FORWARD):  # then there is none that helps before its time
-            self._want(_BROUGHT_FORWARD[reader.attempts])
-        reader.attempts += 1
-        reader.after = reader.mark.number
+        if (kind := reader.needs_later_mark()) is not None:
+            self._want(kind)
         self._wait(reader)
         return self._proceed(attach=False)

@@ -5,6 +5,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
@@ -33,7 +34,7 @@ from lykke_cli.application.gateways.pubsub_protocol import (
 )
 from lykke_cli.application.hub_reader import HubReader
 from lykke_cli.application.hub_service import HubService
-from lykke_cli.application.merge import Checkpoint
+from lykke_cli.application.merge import Checkpoint, ReadKind
 from lykke_cli.application.reconciling import FULL_INTERVAL, RECONCILE_INTERVAL, Reconciling
 from lykke_cli.application.reconnecting import Reconnecting
 from lykke_cli.application.statuses import (
@@ -210,16 +211,26 @@ class HubDriver:
             deadline = reconciling.deadline(
                 loop.time(), is_failing=self._has_failed, is_connected=self._link.is_connected
             )
+            hub, portions = self._service.hub, self._service.reads.portions
+            due = portions.due
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(min(deadline, due)):
                     await self._pace_changed.wait()
             except TimeoutError:
+                if due < deadline:
+                    portions.due = math.inf  # though another read may have to end first
+                    self._service.carry_out(hub.read_on())
+                    continue
                 self._has_failed = False
-                self._service.carry_out(self._service.hub.tick(reconciling.due(loop.time())))
-                if not self._service.hub.users:
+                if reconciling.due(loop.time()) is ReadKind.FULL:
+                    portions.wanted(loop.time())  # which has not what is near
+                self._service.carry_out(hub.tick())
+                if not hub.users:
                     await self._service.reads.probe()
 
     def _history_told(self, before: Exception | None, now: Exception | None) -> None:
+        if self._service.reads.portions.due < math.inf:
+            self._pace_changed.set()
         if now is None:
             if not self._has_failed:
                 self._reconciling.worked()

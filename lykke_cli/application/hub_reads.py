@@ -27,9 +27,11 @@ from lykke_cli.application.gateways.history_protocol import (
 )
 from lykke_cli.application.hub import Hub
 from lykke_cli.application.hub_actions import Action, Request
-from lykke_cli.application.merge import Read, Verify
+from lykke_cli.application.merge import Read, ReadKind, Verify
+from lykke_cli.application.pace import Share
 from lykke_cli.application.reader import Reader, Stage
-from lykke_cli.application.reconciling import answers
+from lykke_cli.application.reconciling import MOST_BEGUN, answers
+from lykke_cli.application.tail import FULL_SHARE, LONGEST_PAUSE
 
 MOST_USERS = 1_000  # of one read
 MOST_UNTAKEN = 250  # lines; a reader that has more takes them before it gets others
@@ -102,6 +104,9 @@ class Reads:
         self._filters: dict[Reader, Filters] = {}
         self._something_taken = asyncio.Event()
         self._is_closed = self._will_start = False
+        self.portions = Share(FULL_SHARE, LONGEST_PAUSE)
+        """When the hub is to read on, where everything is read portion by portion."""
+        self._begun = 0  # how often that began since it was last over
         self.failure: Exception | None = None
         """What the last read failed for."""
 
@@ -238,13 +243,19 @@ class Reads:
     async def _read(self, history: HistoryProtocol, job: _Job) -> None:
         loop = asyncio.get_running_loop()
         until: float | None = None
+        has_rows = False
+        if _is_portion(job.requests[0]):
+            self.portions.begins(loop.time())
         async with aclosing(self._chunks(history, job.requests[0], job.users)) as chunks:
             async for chunk in chunks:
                 if job.requests[0].reader is None:
                     if chunk.notice not in (None, self._notice):
                         self._noticed(str(chunk.notice))
                     self._notice = chunk.notice
+                    has_rows |= bool(chunk.rows)
                     self._carry_out(self._hub.chunk(job.requests[0], chunk))
+                    if chunk.last:
+                        self._note_end(chunk, _is_portion(job.requests[0]), has_rows)
                     continue
                 until = until or loop.time() + SLICE
                 await self._wait_for_takers(job)
@@ -256,6 +267,15 @@ class Reads:
                 if is_over or not job.requests:
                     break
 
+    def _note_end(self, chunk: HistoryChunk, is_portion: bool, has_rows: bool) -> None:
+        """A read of the hub's own is over: when it is to read on, and how."""
+        if is_portion:
+            self._begun = self._begun + chunk.anew if chunk.goes_on else 0
+        if self._hub.goes_on:
+            at_once = has_rows or not is_portion
+            next_one = self.portions.wanted if at_once else self.portions.ended
+            next_one(asyncio.get_running_loop().time())
+
     def _chunks(
         self, history: HistoryProtocol, request: Request, users: set[UUID] | None
     ) -> AsyncGenerator[HistoryChunk]:
@@ -264,7 +284,17 @@ class Reads:
         if request.reader is not None and _begins_in_history(request):
             reader = request.reader
             filters, since, last = self._filters.get(reader, filters), reader.since, reader.last
-        return answers(history, request.what, users, filters, since=since, last=last)
+        is_recent = request.what.kind is ReadKind.RECENT
+        in_portions = request.reader is None and (is_recent or self._begun <= MOST_BEGUN)
+        return answers(
+            history,
+            request.what,
+            users,
+            filters,
+            since=since,
+            last=last,
+            in_portions=in_portions,
+        )
 
     async def _wait_for_takers(self, job: _Job) -> None:
         """Leave those behind that do not take what was read for them."""
@@ -312,6 +342,11 @@ def _key(request: Request) -> object:
     if what.cursor is not None:
         return type(what), request.users is None, _text(what.cursor)
     return None if _begins_in_history(request) else ("from now on", request.users is None)
+
+
+def _is_portion(request: Request) -> bool:
+    """Of what the hub reads for all; what is near is none."""
+    return request.reader is None and isinstance(request.what, Read) and not request.what.is_near
 
 
 def _begins_in_history(request: Request) -> bool:

@@ -50,8 +50,12 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     floor: str | None
     """The latest occurred_at of those that it covers."""
     authoritative: bool
-    covered_from: str | None
     """As in HistoryChunk."""
+    since: int
+    """The pass before which all of that was committed which was looked for; 0 where this one was a
+    portion, and others follow it."""
+    covered_from: str | None
+    """Of that, what occurred at or after this was looked for; None: all."""
 
     def pending_of(self, user: str | None) -> dict[str, str]:
         """Those of one user, or with None of all."""

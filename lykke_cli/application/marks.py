@@ -14,7 +14,7 @@ import msgspec
 
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk
 from lykke_cli.application.journal import Mark
-from lykke_cli.application.merge import Read, Verify
+from lykke_cli.application.merge import Read, ReadKind, Verify
 
 MARKS = 64
 """How many passes ago a reader may have left, to come back without the database."""
@@ -32,6 +32,7 @@ class Marks:
         self._marks: deque[Mark] = deque(maxlen=MARKS)
         self._vouched = vouched
         self._witness: Cursor | None = None
+        self._anew = 0  # the pass with which everything began to be read
         self._last: tuple[Mark, Cursor, Mark] | None = None  # many readers have read together
 
     def __iter__(self) -> Iterator[Mark]:
@@ -50,11 +51,16 @@ class Marks:
         self,
         number: int,
         position: int,
+        kind: ReadKind,
         last: HistoryChunk,
         pending: Mapping[str | None, dict[str, str]],
         floor: str | None,
     ) -> None:
-        """A pass has ended, with this chunk."""
+        """A pass of this kind has ended, with this chunk."""
+        since, covered_from = number, last.covered_from
+        if kind is ReadKind.FULL:
+            self._anew = number if last.anew else self._anew
+            since, covered_from = (0, covered_from) if last.goes_on else (self._anew, None)
         mark = Mark(
             number=number,
             position=position,
@@ -62,7 +68,8 @@ class Marks:
             pending=pending,
             floor=floor,
             authoritative=last.authoritative,
-            covered_from=last.covered_from,
+            since=since,
+            covered_from=covered_from,
         )
         self._marks.append(self.witnessed(mark))
 

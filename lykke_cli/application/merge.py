@@ -231,6 +231,18 @@ class Merge:
             self._wanted.add(kind)
         return self._proceed(retry=True)
 
+    def read_anew(self) -> list[Action]:
+        """Everything is to be read, from the first portion on, and what is near before it."""
+        self._want_anew()
+        return self._proceed()
+
+    @property
+    def will_read_all(self) -> bool:
+        """Everything is being read, or is to be: whole, or portion by portion."""
+        read = self._under_way
+        is_under_way = isinstance(read, Read) and read.kind is ReadKind.FULL
+        return self.goes_on or is_under_way or ReadKind.FULL in self._wanted | self._left
+
     def _want_all(self) -> None:
         """Everything is to be read, and what is near before messages are held back no more."""
         self._want_anew()

@@ -203,6 +203,19 @@ class Reader:
         self.stage, self.has_failed = Stage.WAITING, failed
         self._beyond, self._needed = {}, frozenset()
 
+    def needs_later_mark(self) -> ReadKind | None:
+        """The mark does not do: which pass is to be brought forward for another one.
+
+        After two there is none that helps before its time.
+        """
+        assert self.mark is not None
+        self.attempts, self.after = self.attempts + 1, self.mark.number
+        return {1: ReadKind.RECENT, 2: ReadKind.FULL}.get(self.attempts)
+
+    def may_use(self, mark: Mark) -> bool:
+        """False for one that did not do, or helps no more than that: it is a portion's."""
+        return mark.number > self.after and (mark.since > 0 or not self.attempts)
+
     def stands_at(self, mark: Mark, journal: Journal) -> bool:
         """True when it has been sent all up to the mark, and nothing since but what it knows.
 
@@ -296,7 +309,7 @@ class Reader:
         self.mark = mark
         own.recent = [line for line in own.recent if line.position > mark.position]
         own.ids = mark.pending_of(self.user) | _entries(own.recent)
-        if mark.authoritative and mark.number >= own.settles_from:
+        if mark.authoritative and mark.since >= own.settles_from:
             since = mark.covered_from
             own.skip = {id: at for id, at in own.skip.items() if since and at < since}
 

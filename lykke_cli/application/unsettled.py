@@ -1,6 +1,14 @@
 """What a hub's trunk has printed and the newest mark does not cover, by user.
 
 None stands for all users together.
+
+It is bounded, for a reader's checkpoint names it: a live entry beyond that is left to the next
+pass, which is brought forward; while the database is away so many more are printed, and their
+readers have no checkpoint. Where a pass itself finds more, readers take it at its end.
+
+All users together have no more room than one. A user with a reader of its own has its own room
+nevertheless: what that makes too many for all users together, their readers take at the next mark.
+Where that still leaves too many, everything live is left to the pass after it.
 """
 
 from collections.abc import Callable, KeysView, Mapping
@@ -8,7 +16,10 @@ from collections.abc import Callable, KeysView, Mapping
 Ids = dict[str, str]
 """When each occurred, by id."""
 
-
+IDS = 52
+"""How many ids a checkpoint names at most: a quarter of them for what the reader was sent from
+elsewhere, the others for what the newest mark does not cover. A sealed cursor has room for all of
+them, however far some were back-dated."""
 UNCOVERED = 1_000
 """How many more of a user are sent live while the database is away, without a checkpoint."""
 

@@ -10,14 +10,14 @@ from datetime import timedelta
 
 from lykke_cli.application.gateways.history_protocol import HistoryChunk
 from lykke_cli.application.gateways.pubsub_protocol import Unreadable
-from lykke_cli.application.hub import IDS, Hub
+from lykke_cli.application.hub import Hub
 from lykke_cli.application.hub_actions import Action, Request, Subscribe, Unsubscribe, Wake
 from lykke_cli.application.journal import Line
 from lykke_cli.application.member import ALL_BYTES, EVERYBODYS
 from lykke_cli.application.merge import Checkpoint, Read, ReadKind, Verify
 from lykke_cli.application.messages import Arrival, Entry, decode
 from lykke_cli.application.reader import Reader
-from lykke_cli.application.unsettled import UNCOVERED
+from lykke_cli.application.unsettled import IDS, UNCOVERED
 from lykke_cli.infrastructure.database import regions
 from lykke_cli.infrastructure.postgresql.cursor import Understood, vouched
 from tests.unit.application.model_database import ModelDatabase, Row
@@ -92,8 +92,9 @@ class HubWorld(ModelDatabase):
         ids: int = IDS,
         uncovered: int = UNCOVERED,
         replica: bool = False,
+        slices: bool = False,
     ) -> None:
-        super().__init__(replica=replica)
+        super().__init__(replica=replica, slices=slices)
         self.lines = lines
         self.everybodys = everybodys
         self.junk = 0
@@ -185,6 +186,11 @@ class HubWorld(ModelDatabase):
 
     def tick(self, index: int, kind: ReadKind) -> None:
         self.carry_out(self.hubs[index], self.hubs[index].hub.tick(kind))
+
+    def go_on(self, index: int) -> None:
+        """It is time for the next portion of what takes long."""
+        if self.hubs[index].hub.goes_on:
+            self.carry_out(self.hubs[index], self.hubs[index].hub.read_on())
 
     def answer(self, index: int, which: int) -> None:
         """The database makes one step of one of the things that were asked of it."""
@@ -296,13 +302,16 @@ class HubWorld(ModelDatabase):
 
     def work(self) -> None:
         """All that can be done is done, until nothing is left to do."""
-        for _ in range(200):
+        portions = 3 * self.pages + 20  # a standby that lags is asked on and on
+        for turn in range(200 + portions):
             for index, running in enumerate(self.hubs):
                 self.reconnect(index)
                 self.confirm(index)
                 self.deliver(index, len(running.wire))
                 while running.asked:
                     self.answer(index, 0)
+                if turn < portions:
+                    self.go_on(index)
             before = [client.checkpoint for client in self.clients]
             taken = [self.take(client) for client in self.clients]
             is_idle = not any(running.asked for running in self.hubs)
@@ -383,6 +392,7 @@ class HubWorld(ModelDatabase):
             read,
             lambda entry: users is None or entry.user_id in users,
             begin_before_all=is_first and from_the_first,
+            in_portions=request.reader is None,
         )
 
     def _new_hub(self) -> Running:

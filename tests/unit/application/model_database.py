@@ -157,8 +157,10 @@ class ModelDatabase:
         wanted: Callable[[Entry], bool] = lambda _: True,
         *,
         begin_before_all: bool = False,
+        in_portions: bool = True,
     ) -> Iterator[HistoryChunk]:
         """As HistoryProtocol's `begin`, from before all or from now on, and `changes`."""
+        slices = self.slices and in_portions
         looked = self.look(request.cursor)
         visible = [row for row in looked.visible if wanted(row.entry)]
         snapshot, place = looked.snapshot, looked.place
@@ -179,7 +181,7 @@ class ModelDatabase:
                 authoritative=not self.replica,
             )
             if begin_before_all:
-                yield from self.read(Read(ReadKind.FULL, cursor), wanted)
+                yield from self.read(Read(ReadKind.FULL, cursor), wanted, in_portions=in_portions)
             return
         reading = Reading(split(place.groups, snapshot.relations), snapshot.xmin, snapshot.ended)
         last = HistoryChunk(
@@ -196,8 +198,8 @@ class ModelDatabase:
         if self.replica:
             before = min(before, place.recent_from + LOOK_BACK)
         is_over, is_recent = False, request.kind is ReadKind.RECENT
-        lags = self.slices and not is_recent and place.origin is not None
-        if lags or (is_recent and (self.slices or not place.rereads)):
+        lags = slices and not is_recent and place.origin is not None
+        if lags or (is_recent and (slices or not place.rereads)):
             covered_from, recent_from = near(place.recent_from, before, self.now, LOOK_BACK)
             if lags or place.rereads:
                 covered_from = min(place.recent_from, covered_from)
@@ -206,7 +208,7 @@ class ModelDatabase:
             earlier = [(first, min(end, covered_from)) for first, end in written]
             at = (*(span for span in earlier if span[0] < covered_from), (covered_from, FOREVER))
             sweep = place.sweep
-        elif self.slices and not is_recent:
+        elif slices and not is_recent:
             sweep = place.sweep or self._sweep(place, snapshot)
             at, covered_from, recent_from = sweep.found, FOREVER, place.recent_from
             goes_on = not sweep.is_over or not TABLE <= sweep.files.keys()

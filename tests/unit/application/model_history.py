@@ -70,7 +70,8 @@ class ModelHistory:
         recent_only: bool = False,
         portion: bool = False,
     ) -> AsyncGenerator[HistoryChunk]:
-        return self._read("recent" if recent_only else "changes", selection, cursor)
+        what = "recent" if recent_only else "portion" if portion else "changes"
+        return self._read(what, selection, cursor)
 
     def vouched(self, cursor: Cursor, by: Cursor) -> Cursor:
         return vouched(cursor, by)
@@ -92,7 +93,12 @@ class ModelHistory:
             await self._turn(what, selection)
             kind = ReadKind.RECENT if what == "recent" else ReadKind.FULL
             read = Read(kind, cursor)
-            chunks = self._database.read(read, _of(selection), begin_before_all=before_all)
+            chunks = self._database.read(
+                read,
+                _of(selection),
+                begin_before_all=before_all,
+                in_portions=what in ("recent", "portion"),
+            )
             for chunk in chunks:
                 await asyncio.sleep(0)
                 yield msgspec.structs.replace(chunk, exact=chunk.exact and self.is_exact)
@@ -111,8 +117,8 @@ class ModelHistory:
 class Application:
     """Writes entries into a model database, and broadcasts them."""
 
-    def __init__(self, *, chunk_size: int = 2) -> None:
-        self.database = ModelDatabase(chunk_size=chunk_size)
+    def __init__(self, *, chunk_size: int = 2, slices: bool = False) -> None:
+        self.database = ModelDatabase(chunk_size=chunk_size, slices=slices)
         self.gateway = MemoryPubSubGateway()
 
     def record(

@@ -36,7 +36,7 @@ class Schedule:
     drawn by `seed`, and told where one fails.
     """
 
-    def __init__(self, seed: int, *, replica: bool) -> None:
+    def __init__(self, seed: int, *, replica: bool, slices: bool = False) -> None:
         self.random = random.Random(seed)
         keep, lines, ids = self.pick([0, 3, 50]), self.pick([1, 2, 50, 50]), self.pick([2, 4, 64])
         all_bytes = self.pick([1_000, ALL_BYTES, ALL_BYTES])
@@ -50,8 +50,8 @@ class Schedule:
         self.hubs, self.users = self.pick([1, 2]), USERS[: self.pick([1, 2, 3])]
         bounds = {"lines": lines, "everybodys": everybodys, "all_bytes": all_bytes}
         bounds |= {"keep": keep, "ids": ids, "uncovered": uncovered}
-        self.world = HubWorld(**bounds, replica=replica)
-        self.story = [f"{bounds}, replica={replica}"]
+        self.world = HubWorld(**bounds, replica=replica, slices=slices)
+        self.story = [f"{bounds}, replica={replica}, slices={slices}"]
         self.steps: dict[Callable[[], object], int] = {
             self.write: 2,
             self.begin: 1,
@@ -84,6 +84,9 @@ class Schedule:
             self.fail_over: 1 if self.fails_over else 0,
             self.go_away: 2 if self.goes_away else 0,
             self.burst: 2 if comes_in_bursts else 0,
+            self.go_on: 3 if slices else 0,
+            self.rewrite: 1 if slices else 0,
+            self.be_slow: 1 if slices else 0,
         }
 
     def run(self) -> None:
@@ -252,6 +255,17 @@ class Schedule:
     def work(self) -> None:
         self.world.work()
 
+    def go_on(self) -> object:
+        hub = self.hub()
+        self.world.go_on(hub)
+        return hub
+
+    def rewrite(self) -> None:
+        self.world.rewrite()
+
+    def be_slow(self) -> None:
+        self.world.is_slow = True
+
     # The clients
 
     def come(self) -> object:
@@ -316,10 +330,11 @@ class Schedule:
         return self.random.choice(values)
 
 
+@pytest.mark.parametrize("slices", [False, True])
 @pytest.mark.parametrize("replica", [False, True])
-def test_every_reader_is_sent_every_entry_once(replica: bool) -> None:
+def test_every_reader_is_sent_every_entry_once(replica: bool, slices: bool) -> None:
     for seed in range(SCHEDULES):
-        Schedule(seed, replica=replica).run()
+        Schedule(seed, replica=replica, slices=slices).run()
 
 
 def has_read_its_past(world: HubWorld) -> Client:

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import orjson
@@ -12,11 +12,16 @@ import pytest
 
 from lykke_cli import ServerUnavailable
 from lykke_cli.application.errors import SubscriptionClosed
-from lykke_cli.application.gateways.history_protocol import HistoryProtocol
+from lykke_cli.application.gateways.history_protocol import (
+    Cursor,
+    HistoryProtocol,
+    Selection,
+)
 from lykke_cli.application.hub_driver import HubDriver
 from lykke_cli.application.hub_reader import HubReader
 from lykke_cli.application.journal import Line, Portion
 from lykke_cli.application.reader import Begun
+from lykke_cli.application.reconciling import MOST_BEGUN
 from lykke_cli.application.statuses import Connected, Disconnected, HistoryAway, HistoryRead, Status
 from tests.hostile import CORPUS
 from tests.unit.application.model_history import Application, ModelHistory
@@ -97,6 +102,44 @@ async def test_what_is_committed_in_an_outage_comes_and_then_it_is_caught_up_aga
         assert await caught_up(reader) == [missed]
         assert hub.statistics.reconnects == 1
     assert [type(one) for one in told] == [Connected, Disconnected, Connected]
+
+
+class Wandering(ModelHistory):
+    """Each portion is of another server, where those before it are nothing."""
+
+    def changes(self, selection: Selection, cursor: Cursor, **how: Any) -> Any:
+        place = {name: value for name, value in cursor.data.items() if name != "sweep"}
+        return super().changes(selection, Cursor(place), **how)
+
+
+@pytest.mark.parametrize("kind", [ModelHistory, Wandering])
+async def test_what_takes_long_is_read_in_portions_and_what_is_near_between_them(
+    kind: type[ModelHistory],
+) -> None:
+    app = Application(slices=True)
+    first = kind(app.database)
+    for _ in range(40):
+        app.record(OTHER)
+    histories = [first, kind(app.database, first.asked)]
+    async with a_hub(app, histories, interval=0.01) as hub, hub.reader(USER) as reader:
+        await caught_up(reader)
+        app.gateway.disconnect()
+        while hub.is_connected:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        # One of them lies on the first page.
+        far = [app.record(USER, publish=False, age=timedelta(days=30)) for _ in range(3)]
+        begun = len(first.asked)
+        app.gateway.restore()
+        assert sorted(await take(reader, 3)) == sorted(far)
+        asked = [one.what for one in first.asked[begun:]]
+        while "portion" not in asked or "recent" not in asked[asked.index("portion") :]:
+            await asyncio.sleep(0)
+            asked = [one.what for one in first.asked[begun:]]
+    assert asked[0] == "recent"
+    if kind is Wandering:  # then the rest is read as one
+        assert asked[: asked.index("changes")].count("portion") == MOST_BEGUN + 1
+    else:
+        assert "changes" not in asked and asked.count("portion") > 10
 
 
 async def test_a_subscription_by_which_nothing_comes_is_made_anew_once() -> None:

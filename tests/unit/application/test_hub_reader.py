@@ -8,10 +8,10 @@ import pytest
 from lykke_cli import LoginRefused
 from lykke_cli.application.errors import SubscriptionClosed, UsageMistake
 from lykke_cli.application.filters import Filters
-from lykke_cli.application.hub import IDS
 from lykke_cli.application.journal import JOURNAL_LINES, Portion
 from lykke_cli.application.statuses import Notice, Status
 from lykke_cli.application.subscription import Subscription
+from lykke_cli.application.unsettled import IDS
 from tests.builders import entity, wire
 from tests.unit.application.model_history import Application
 from tests.unit.application.test_hub_driver import USER, a_hub, caught_up, ids_of, take

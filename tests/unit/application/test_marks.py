@@ -22,7 +22,7 @@ def vouched(one: Cursor, by: Cursor) -> Cursor:
 def end_passes(marks: Marks, cursors: Sequence[Cursor], **fields: Any) -> None:
     for each in cursors:
         last = HistoryChunk(rows=(), cursor=each, last=True, **fields)
-        marks.set(marks.number + 1, 0, last, {}, None)
+        marks.set(marks.number + 1, 0, ReadKind.RECENT, last, {}, None)
 
 
 def newest(marks: Marks) -> Mark:

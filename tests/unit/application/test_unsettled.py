@@ -4,9 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from lykke_cli.application.hub import IDS
 from lykke_cli.application.merge import ReadKind
-from lykke_cli.application.unsettled import UNCOVERED
+from lykke_cli.application.unsettled import IDS, UNCOVERED
 from tests.unit.application.hub_world import USERS, Client, HubWorld
 
 MOST = IDS - IDS // 4  # of what the newest mark does not cover
@@ -26,9 +25,12 @@ def names(client: Client) -> int:
     return len(client.checkpoint.pending)
 
 
+@pytest.mark.parametrize("slices", [False, True])
 @pytest.mark.parametrize("age", [NOW, LONG_AGO], ids=["recent", "older than a pass looks back"])
-def test_live_entries_beyond_it_are_left_to_a_pass_that_is_brought_forward(age: timedelta) -> None:
-    world = HubWorld(lines=2 * MANY)
+def test_live_entries_beyond_it_are_left_to_a_pass_that_is_brought_forward(
+    age: timedelta, slices: bool
+) -> None:
+    world = HubWorld(lines=2 * MANY, slices=slices)
     client = following(world)
     for number in range(MANY):
         world.write_and_commit(USERS[0], age=NOW if number < MOST else age, publish=True)
@@ -37,6 +39,22 @@ def test_live_entries_beyond_it_are_left_to_a_pass_that_is_brought_forward(age: 
     assert len(client.received) == names(client) == MOST
     world.work()  # without a tick
     assert client.received.keys() == world.committed_ids
+
+
+def test_what_is_left_while_portions_are_read_comes_by_those_that_begin_anew() -> None:
+    world = HubWorld(lines=2 * MANY, slices=True)
+    for _ in range(MANY):
+        world.write_and_commit(USERS[1], age=NOW, publish=False)
+    client = following(world)
+    world.carry_out(world.hubs[0], world.hubs[0].hub.read_on())
+    for _ in range(3):  # pages of many; what is written on the first of them comes too late
+        world.answer_pass(0)
+        world.go_on(0)
+    for _ in range(MANY):
+        world.write_and_commit(USERS[0], age=LONG_AGO, publish=True)
+    world.deliver(0, MANY)
+    world.work()  # without a tick
+    assert client.received.total() == MANY
 
 
 @pytest.mark.parametrize("uncovered", [IDS, UNCOVERED])

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lykke_cli.application.gateways.history_protocol import Cursor
-from lykke_cli.application.hub import IDS
 from lykke_cli.application.merge import Checkpoint
 from lykke_cli.application.messages import BEFORE_ALL, format_time
+from lykke_cli.application.unsettled import IDS
 from lykke_cli.infrastructure.database.regions import Region
 from lykke_cli.infrastructure.database.runs import NONE, Runs
 from lykke_cli.infrastructure.database.witnesses import Witnesses
