@@ -142,6 +142,20 @@ async def test_what_takes_long_is_read_in_portions_and_what_is_near_between_them
         assert "changes" not in asked and asked.count("portion") > 10
 
 
+async def test_everything_is_read_from_time_to_time() -> None:
+    app = Application()
+    for _ in range(10):
+        app.record(OTHER)
+    async with (
+        a_hub(app, interval=0.01, full_interval=0.01) as hub,
+        hub.reader(USER) as reader,
+    ):
+        await caught_up(reader)
+        # One of them lies on the first page, where no other read would find it.
+        far = [app.record(USER, publish=False, age=timedelta(days=30)) for _ in range(3)]
+        assert sorted(await take(reader, 3)) == sorted(far)
+
+
 async def test_a_subscription_by_which_nothing_comes_is_made_anew_once() -> None:
     app, told = Application(), list[Status]()
     async with a_hub(app, interval=0.01, on_status=told.append) as hub, hub.reader(USER) as reader:
