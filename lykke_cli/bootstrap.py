@@ -161,9 +161,17 @@ def make_history(
 
 
 def make_histories(
-    settings: Settings, number: int, *, chunk_rows: int, chunk_bytes: int | None = None
+    settings: Settings,
+    number: int,
+    *,
+    chunk_rows: int,
+    chunk_bytes: int | None = None,
+    prompt: bool = False,
 ) -> "list[HistoryProtocol]":
-    """So many of the same, for one reader: none is shown less than another was before."""
+    """So many of the same, for one reader: none is shown less than another was before.
+
+    `prompt` as in PostgresHistory.
+    """
     url = settings.required_database_url()
     if is_sqlite(url):
         from lykke_cli.infrastructure.sqlite.history import SqliteHistory
@@ -177,7 +185,9 @@ def make_histories(
 
     furthest = Furthest()
     return [
-        PostgresHistory(url, furthest=furthest, chunk_rows=chunk_rows, chunk_bytes=chunk_bytes)
+        PostgresHistory(
+            url, furthest=furthest, chunk_rows=chunk_rows, chunk_bytes=chunk_bytes, prompt=prompt
+        )
         for _ in range(number)
     ]
 

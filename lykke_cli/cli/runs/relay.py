@@ -52,7 +52,7 @@ class Relaying:
         async with AsyncExitStack() as stack:
             log = make_stream_log(self.settings, partitions=self.partitions, keep=self.keep)
             await stack.enter_async_context(log)
-            history, verifier = make_histories(self.settings, 2, chunk_rows=CHUNK_ROWS)
+            history, verifier = make_histories(self.settings, 2, chunk_rows=CHUNK_ROWS, prompt=True)
             for each in (history, verifier):
                 await stack.enter_async_context(each)
             await history.identify()  # a mistake is told now; what goes away later is waited for

@@ -80,6 +80,8 @@ class Source(NamedTuple):
     look_back: timedelta
     ends: Ends
     slices: Slices
+    prompt: bool
+    """As in PostgresHistory."""
 
 
 class _Sight(NamedTuple):
@@ -225,7 +227,9 @@ class Changes:
         if sight.snapshot.origin.in_recovery:  # what it lacked then may have occurred long ago
             last = min(last, known.recent_from + source.look_back)
         at = sight.snapshot.at
-        later, recent_from = near(known.recent_from, last, at, source.look_back)
+        later, recent_from = near(
+            known.recent_from, last, at, source.look_back, prompt=source.prompt
+        )
         low = min(known.recent_from, later)
         is_led_to = users is not None and len(users) <= MANY_USERS
         is_left = is_led_to and not source.ends.are_new  # once, on a resume, is cheap

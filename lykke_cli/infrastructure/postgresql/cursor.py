@@ -28,7 +28,9 @@ FALLBACK_OVERLAP = timedelta(hours=1)
 """How much is read again when nothing proves what a cursor says."""
 CIRCLE = 2**32  # 32-bit transaction ids
 NEWEST = timedelta(minutes=1)
-"""What occurred so long before the last periodic read is looked at again: it was committed late."""
+"""What occurred so long before the last look at the whole window every periodic read looks at."""
+STEP = timedelta(seconds=30)
+"""A prompt one looks at what occurred so long before the last one, and at up to so much more."""
 WHOLE_EVERY = 4
 """So many times in the look-back window all of that is looked at."""
 
@@ -149,16 +151,21 @@ def parse(cursor: Cursor) -> Stored | None:
 
 
 def near(
-    recent_from: datetime, last: datetime, at: datetime, look_back: timedelta
+    recent_from: datetime, last: datetime, at: datetime, look_back: timedelta, *, prompt: bool
 ) -> tuple[datetime, datetime]:
     """From when on a periodic read of all users looks, and the next one's `recent_from`.
 
     The `last` one was then. Were it the whole window each time, it would cost as much as an hour of
-    entries.
+    entries. A `prompt` one costs as much as a minute: it begins later, a step at a time, for each
+    beginning is one region more in the cursor.
     """
     last_whole = recent_from + look_back
     if timedelta(0) <= at - last_whole < look_back / WHOLE_EVERY:
-        return max(recent_from, min(last, at) - NEWEST), recent_from
+        start = last_whole - NEWEST
+        if prompt:
+            newest = min(last, at) - STEP
+            start = max(start, newest - (newest - recent_from) % STEP)
+        return max(recent_from, start), recent_from
     start = at - look_back  # where the server's clock was put back, earlier than the last one
     return min(recent_from, start), start
 

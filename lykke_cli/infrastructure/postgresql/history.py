@@ -91,7 +91,8 @@ class PostgresHistory:
 
     `look_back` is how far a periodic read looks back, the other bounds are of a chunk. Connects on
     first use, and again after an error. Those that share `furthest` are shown no less than others
-    of them were before; by itself it is shown no less than it was.
+    of them were before; by itself it is shown no less than it was. `prompt` is for who hears of new
+    entries by reads alone: where many come these are shorter, and the cursor is longer.
     """
 
     def __init__(
@@ -102,11 +103,12 @@ class PostgresHistory:
         look_back: timedelta = LOOK_BACK,
         chunk_rows: int = CHUNK_ROWS,
         chunk_bytes: int | None = None,
+        prompt: bool = False,
     ) -> None:
         self._snapshots = Snapshots(url, furthest or Furthest())
         self._look_back = look_back
         self._chunk_rows, self._chunk_bytes = chunk_rows, chunk_bytes
-        self._slices = Slices()
+        self._slices, self._prompt = Slices(prompt=prompt), prompt
         self._ends = Ends()
 
     async def __aenter__(self) -> Self:
@@ -161,7 +163,9 @@ class PostgresHistory:
     @property
     def _source(self) -> Source:
         fetcher = Fetcher(self._chunk_rows, self._chunk_bytes)
-        return Source(self._snapshots, fetcher, self._look_back, self._ends, self._slices)
+        return Source(
+            self._snapshots, fetcher, self._look_back, self._ends, self._slices, self._prompt
+        )
 
     def changes(
         self,

@@ -18,6 +18,8 @@ from lykke_cli.infrastructure.postgresql.sweep import Sweep
 
 LARGE_ROWS = 1_000_000
 """Of more rows that a reader selects not all are read in one statement."""
+PROMPT_ROWS = 50_000
+"""Likewise of who does not want to wait for that statement."""
 LARGE_COST = 1_000_000.0
 """Nor where fewer are looked for among so many; in pages read in a row, as the planner counts."""
 SLICE = 0.1  # seconds that a slice is to take
@@ -26,17 +28,19 @@ CHANGE = 2.0  # times as many pages as in the slice before, or as few
 
 
 class Slices:
-    """How large they are, by how long the last ones took."""
+    """How large they are, by how long the last ones took; `prompt` as in PostgresHistory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, prompt: bool = False) -> None:
         self._pages = FIRST_PAGES
+        self._prompt = prompt
 
     async def are_needed(self, connection: Any, selection: Selection, snapshots: Snapshots) -> bool:
         """True where a reader of `selection` cannot read everything at once, and can in slices."""
         [plan] = json.loads(await connection.fetchval(statements.ESTIMATE, *selected(selection)))
         top, parts = plan["Plan"], list(_parts_of(plan["Plan"]))
         scanned = sum(part["Total Cost"] for part in parts if part["Node Type"] == "Seq Scan")
-        if top["Plan Rows"] <= LARGE_ROWS and scanned <= LARGE_COST:
+        most = min(LARGE_ROWS, PROMPT_ROWS) if self._prompt else LARGE_ROWS
+        if top["Plan Rows"] <= most and scanned <= LARGE_COST:
             return False
         return bool(await files_of(connection, snapshots))
 

@@ -74,9 +74,17 @@ class Looked:
 class ModelDatabase:
     """Every method of the first half is one thing that can happen."""
 
-    def __init__(self, *, chunk_size: int = 2, replica: bool = False, slices: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        chunk_size: int = 2,
+        replica: bool = False,
+        slices: bool = False,
+        prompt: bool = False,
+    ) -> None:
         self.chunk_size = chunk_size
         self.slices = slices
+        self.prompt = prompt
         self.replica = replica
         self.now = START
         self.next_xid = 100
@@ -200,7 +208,9 @@ class ModelDatabase:
         is_over, is_recent = False, request.kind is ReadKind.RECENT
         lags = slices and not is_recent and place.origin is not None
         if lags or (is_recent and (slices or not place.rereads)):
-            covered_from, recent_from = near(place.recent_from, before, self.now, LOOK_BACK)
+            covered_from, recent_from = near(
+                place.recent_from, before, self.now, LOOK_BACK, prompt=self.prompt
+            )
             if lags or place.rereads:
                 covered_from = min(place.recent_from, covered_from)
                 last = msgspec.structs.replace(last, goes_on=True, anew=False)

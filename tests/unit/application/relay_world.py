@@ -44,7 +44,7 @@ class World(ModelDatabase):
     """Every method is one thing that can happen."""
 
     def __init__(self, *, replica: bool = False, slices: bool = False) -> None:
-        super().__init__(replica=replica, slices=slices)
+        super().__init__(replica=replica, slices=slices, prompt=True)
         self.streams = [Stream() for _ in range(PARTITIONS)]
         self.past: list[tuple[int, Stream]] = []  # each stream before each change
         self.relays: dict[str, Process] = {}

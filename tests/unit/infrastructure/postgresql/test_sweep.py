@@ -84,27 +84,47 @@ def test_it_covers_what_its_own_snapshot_showed_of_the_relations_that_stayed() -
     assert shown == [*range(60, 70), 72, 73]
 
 
-def test_a_periodic_read_looks_at_the_whole_window_now_and_then() -> None:
+def looks(*, prompt: bool) -> list[timedelta]:
+    """How far back periodic reads look: a read each ten seconds, for two hours."""
     last, recent_from, seen = NOW, NOW - HOUR, list[timedelta]()
-    for n in range(1, 121):  # two hours, a read a minute
-        at = NOW + timedelta(minutes=n)
-        low, recent_from = near(recent_from, last, at, HOUR)
+    for n in range(1, 721):
+        at = NOW + timedelta(seconds=10 * n)
+        low, recent_from = near(recent_from, last, at, HOUR, prompt=prompt)
         seen.append(at - low)
         last = at
+    return seen
+
+
+@pytest.mark.parametrize("prompt", [False, True])
+def test_a_periodic_read_looks_at_the_whole_window_now_and_then(prompt: bool) -> None:
+    seen = looks(prompt=prompt)
     whole = [span for span in seen if span >= HOUR]
     assert len(whole) == 8 and max(whole) == timedelta(minutes=75)
-    assert {span for span in seen if span < HOUR} == {timedelta(minutes=2)}
+    longest = max(span for span in seen if span < HOUR)
+    assert longest == (timedelta(minutes=1) if prompt else timedelta(minutes=15, seconds=50))
 
 
-def test_a_periodic_read_looks_at_what_occurred_since_the_one_before_it() -> None:
-    at = NOW + timedelta(minutes=10)
-    low, _ = near(NOW - HOUR, NOW + timedelta(minutes=3), at, HOUR)
-    assert low == NOW + timedelta(minutes=2)
+@pytest.mark.parametrize(("prompt", "most"), [(False, 16), (True, 244)])
+def test_a_periodic_read_begins_where_the_last_one_did_but_now_and_then(
+    prompt: bool, most: int
+) -> None:
+    begin = [timedelta(seconds=10 * n) - span for n, span in enumerate(looks(prompt=prompt), 1)]
+    assert len(set(begin)) <= most
 
 
-def test_a_periodic_read_looks_as_far_back_as_ever_where_the_clock_was_put_back() -> None:
+def test_a_prompt_read_looks_at_what_occurred_since_the_one_before_it() -> None:
+    at, last = NOW + timedelta(minutes=10), NOW + timedelta(minutes=3)
+    low, _ = near(NOW - HOUR, last, at, HOUR, prompt=True)
+    assert timedelta(seconds=30) <= last - low <= timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("prompt", [False, True])
+def test_a_periodic_read_looks_as_far_back_as_ever_where_the_clock_was_put_back(
+    prompt: bool,
+) -> None:
     last, recent_from, at = NOW, NOW - HOUR, NOW - 24 * HOUR
-    low, recent_from = near(recent_from, last, at, HOUR)
+    low, recent_from = near(recent_from, last, at, HOUR, prompt=prompt)
     assert low == recent_from == at - HOUR
-    assert near(recent_from, at, at + HOUR / 60, HOUR)[0] < at
-    assert near(NOW - HOUR - HOUR / 10, NOW, NOW - HOUR / 20, HOUR)[0] < NOW - HOUR / 20
+    assert near(recent_from, at, at + HOUR / 60, HOUR, prompt=prompt)[0] < at
+    soon = NOW - HOUR / 20
+    assert near(NOW - HOUR - HOUR / 10, NOW, soon, HOUR, prompt=prompt)[0] < soon
