@@ -50,6 +50,8 @@ class Nginx(Server):
     After a reload connections of before end within `patience`.
     """
 
+    _last = int(signal.SIGTERM)  # at once; killed for good it would leave its workers
+
     def __init__(self, bridge: int, authority: Authority, *, patience: str = PATIENCE) -> None:
         super().__init__("nginx")
         self._patience = patience
