@@ -248,20 +248,27 @@ async def test_an_error_that_is_no_outage_is_raised_and_the_database_is_read_aga
 ) -> None:
     async with application.follow() as entries:
         await nothing_more(entries)
+        execute(application, UNREADABLE)
         [bad] = await application.commit(live=False)
-        rename(application, bad.id.hex, "no UUID")
+        execute(application, "DROP TRIGGER unreadable")
         for _ in range(2):
             with pytest.raises(lykke_cli.BadInput, match="no entry"):
                 await take(entries, 1)
-        rename(application, "no UUID", bad.id.hex)
+        execute(application, "UPDATE audit_logs SET id = ? WHERE id = 'no UUID'", bad.id.hex)
         committed = await application.commit(live=False)
         assert set(ids(await take(entries, 2))) == {*ids(committed), str(bad.id)}
 
 
-def rename(application: Application, id: str, new: str) -> None:
+UNREADABLE = """
+    CREATE TRIGGER unreadable AFTER INSERT ON audit_logs
+    BEGIN UPDATE audit_logs SET id = 'no UUID' WHERE id = NEW.id; END
+"""
+"""From now on what is committed has an id that is none, from the first moment on."""
+
+
+def execute(application: Application, statement: str, *arguments: str) -> None:
     with closing(sqlite3.connect(application.url.removeprefix("sqlite:///"))) as database:
-        change = "UPDATE audit_logs SET id = ? WHERE id = ?"
-        assert database.execute(change, [new, id]).rowcount == 1
+        database.execute(statement, arguments)
         database.commit()
 
 
