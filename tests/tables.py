@@ -56,8 +56,17 @@ class Table:
 
     async def write_at_the_beginning(self) -> str:
         """Into the room that deleted rows have left, and as of long ago."""
-        await self.execute("DELETE FROM audit_logs WHERE ctid < '(1,0)'")
+        await self.leave_room_at_the_beginning()
+        return await self.write_into_the_room()
+
+    async def leave_room_at_the_beginning(self) -> list[str]:
+        """Which nobody may be reading: a snapshot keeps it. Returns the ids of what is gone."""
+        delete = "DELETE FROM audit_logs WHERE ctid < '(1,0)' RETURNING id::text"
+        gone = [id for (id,) in await self.fetch(delete)]
         await self.execute("VACUUM audit_logs")
+        return gone
+
+    async def write_into_the_room(self) -> str:
         id = await self.write(age=LONG_AGO)
         place = await self._connection.fetchval(
             "SELECT ctid::text FROM audit_logs WHERE id = $1", uuid.UUID(id)

@@ -13,7 +13,7 @@ from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.merge import Checkpoint, Merge, Print, Read, ReadKind, Save
 from lykke_cli.application.messages import Arrival, Entry, replay_message
 from lykke_cli.application.pace import Pace
-from lykke_cli.application.reconciling import MOST_BEGUN, answers
+from lykke_cli.application.reconciling import Beginnings, answers
 from lykke_cli.application.statuses import Notice
 
 
@@ -73,8 +73,9 @@ async def catch_up(
     of an earlier run prove nothing of what was committed since. A Save follows each Print, as in
     `tail.py`. Raises ServerUnavailable.
     """
-    merge, noticed, begun, in_portions = Merge(resume), False, 0, True
-    while not begun or merge.goes_on:
+    merge, beginnings = Merge(resume), Beginnings()
+    noticed, has_begun, in_portions = False, False, True
+    while not has_begun or merge.goes_on:
         [read] = merge.tick(ReadKind.FULL)
         assert isinstance(read, Read)
         chunks = answers(
@@ -86,8 +87,9 @@ async def catch_up(
                     noticed = True
                     yield Notice(chunk.notice, may_repeat=not chunk.exact)
                 if chunk.last:
-                    begun += chunk.anew
-                    in_portions = begun <= MOST_BEGUN and not chunk.behind
+                    has_begun |= chunk.anew
+                    beginnings.note(chunk)
+                    in_portions = beginnings.are_few and not chunk.behind
                 for action in merge.chunk(chunk):
                     match action:
                         case Print(arrivals):

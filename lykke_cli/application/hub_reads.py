@@ -30,8 +30,7 @@ from lykke_cli.application.hub_actions import Action, Request
 from lykke_cli.application.merge import Read, ReadKind, Verify
 from lykke_cli.application.pace import Share
 from lykke_cli.application.reader import Reader, Stage
-from lykke_cli.application.reconciling import MOST_BEGUN, answers
-from lykke_cli.application.tail import FULL_SHARE, LONGEST_PAUSE
+from lykke_cli.application.reconciling import FULL_SHARE, LONGEST_PAUSE, Beginnings, answers
 
 MOST_USERS = 1_000  # of one read
 MOST_UNTAKEN = 250  # lines; a reader that has more takes them before it gets others
@@ -106,7 +105,7 @@ class Reads:
         self._is_closed = self._will_start = False
         self.portions = Share(FULL_SHARE, LONGEST_PAUSE)
         """When the hub is to read on, where everything is read portion by portion."""
-        self._begun = 0  # how often that began since it was last over
+        self._beginnings = Beginnings()
         self.failure: Exception | None = None
         """What the last read failed for."""
 
@@ -270,11 +269,10 @@ class Reads:
     def _note_end(self, chunk: HistoryChunk, is_portion: bool, has_rows: bool) -> None:
         """A read of the hub's own is over: when it is to read on, and how."""
         if is_portion:
-            self._begun = self._begun + chunk.anew if chunk.goes_on else 0
+            self._beginnings.note(chunk)
         if self._hub.goes_on:
             at_once = has_rows or not is_portion
-            next_one = self.portions.wanted if at_once else self.portions.ended
-            next_one(asyncio.get_running_loop().time())
+            self.portions.goes_on(asyncio.get_running_loop().time(), at_once=at_once)
 
     def _chunks(
         self, history: HistoryProtocol, request: Request, users: set[UUID] | None
@@ -285,7 +283,7 @@ class Reads:
             reader = request.reader
             filters, since, last = self._filters.get(reader, filters), reader.since, reader.last
         is_recent = request.what.kind is ReadKind.RECENT
-        in_portions = request.reader is None and (is_recent or self._begun <= MOST_BEGUN)
+        in_portions = request.reader is None and (is_recent or self._beginnings.are_few)
         return answers(
             history,
             request.what,

@@ -51,3 +51,7 @@ class Share:
         """A turn is wanted, if none is waited for."""
         if self.due == math.inf:
             self.due = now
+
+    def goes_on(self, now: float, *, at_once: bool) -> None:
+        """There is more to do: `at_once`, or after the pause that this turn costs."""
+        (self.wanted if at_once else self.ended)(now)

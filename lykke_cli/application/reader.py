@@ -74,9 +74,6 @@ class Reader:
         self.attempts = 0
         """How many marks did not do."""
         self.mark: Mark | None = None
-        self.has_read_to: Cursor | None = None
-        """How far by itself, in the history that the mark is of, where that bears witness for it;
-        None, too, where that is doubtful: commits may have been lost since."""
         self.begun: Begun | None = None
         """Once that is known."""
         self._is_resumed = resume is not None
@@ -93,7 +90,9 @@ class Reader:
         self._needed: Set[str] = frozenset()  # what a journal has, or had, that others may lack
         self._has_too_much = False
         self._was_told = False  # by the read under way, of what may come again
-        self.has_read_to = None
+        self.has_read_to: Cursor | None = None
+        """How far by itself, in the history that the mark is of, where that bears witness for it;
+        None, too, where that is doubtful: commits may have been lost since."""
         self._own: _Own | None = None
         self._position = 0
 

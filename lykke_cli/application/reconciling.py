@@ -13,9 +13,27 @@ RECONCILE_INTERVAL = 30.0  # seconds between reads that look for lost broadcasts
 SHORTEST_INTERVAL = 0.001  # seconds: less would leave no time for what is read
 AWAY_INTERVAL = 2.0  # seconds between reads while there is no subscription
 FULL_INTERVAL = 3600.0  # seconds between reads without the look-back bound
+FULL_SHARE = 0.1  # of the time, in which what takes long is read portion by portion
+LONGEST_PAUSE = 60.0  # seconds between two portions
 MOST_BEGUN = 3
 """So many times portions may begin anew before all the rest is read as one: behind a pooler, where
 each is of another standby, they would for ever."""
+
+
+class Beginnings:
+    """Counts how often portions have begun anew since their end was last reached."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    @property
+    def are_few(self) -> bool:
+        """Whether to go on portion by portion."""
+        return self._number <= MOST_BEGUN
+
+    def note(self, last: HistoryChunk) -> None:
+        """A portion has ended, with this chunk."""
+        self._number = self._number + last.anew if last.goes_on else 0
 
 
 class Reconciling:

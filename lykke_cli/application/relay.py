@@ -24,7 +24,7 @@ import msgspec
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, HistoryRow
 from lykke_cli.application.gateways.stream_log_protocol import Batch, Place
 from lykke_cli.application.messages import UnreadableEntry
-from lykke_cli.application.reconciling import MOST_BEGUN
+from lykke_cli.application.reconciling import Beginnings
 
 TAKE_OVER = 10.0  # seconds without a sign of a relay, after which another takes its place
 
@@ -73,8 +73,7 @@ class _Line:
         self.begun: _Begun | None = None
         """How the read of everything that is under way began; None: nobody knows, or there is none.
         """
-        self.attempts = 0
-        """How many began since one was over."""
+        self.beginnings = Beginnings()
         self.wanted_after = 0
         """Everything has to be read by what begins after the read with this number."""
         self.is_whole = False
@@ -148,7 +147,7 @@ class Relay:
         self._reads += 1
         line.last = self._reads
         self._reading, self._began_at = line, now
-        portion = not is_all or line.attempts <= MOST_BEGUN
+        portion = not is_all or line.beginnings.are_few
         self._ask = Ask(line.cursor, recent_only=not is_all, portion=portion)
         return self._ask
 
@@ -211,9 +210,9 @@ class Relay:
             return
         if chunk.anew:
             line.begun = _Begun(self._reads, self._began_at, chunk.authoritative)
-            line.attempts += 1
+        line.beginnings.note(chunk)
         if not chunk.goes_on:
-            begun, line.begun, line.attempts = line.begun, None, 0
+            begun, line.begun = line.begun, None
             if begun is not None and begun.number > line.wanted_after:
                 self._has_read_all(line, begun, chunk)
 

@@ -51,6 +51,8 @@ from lykke_cli.application.merge import (
 from lykke_cli.application.pace import Share
 from lykke_cli.application.reconciling import (
     FULL_INTERVAL,
+    FULL_SHARE,
+    LONGEST_PAUSE,
     RECONCILE_INTERVAL,
     Reconciling,
     answers,
@@ -65,8 +67,6 @@ from lykke_cli.application.statuses import (
     Status,
 )
 
-FULL_SHARE = 0.1  # of the time, in which what takes long is read portion by portion
-LONGEST_PAUSE = 60.0  # seconds between two portions
 QUEUE_LENGTH = 2  # chunks between the history and the output: a slow output slows the history
 
 
@@ -190,8 +190,7 @@ class _Reader:
             self.was_near = self._read.is_near
             if self._merge.goes_on:
                 at_once = self.was_near or self._has_rows
-                portion = self.portions.wanted if at_once else self.portions.ended
-                portion(asyncio.get_running_loop().time())
+                self.portions.goes_on(asyncio.get_running_loop().time(), at_once=at_once)
         for action in actions:
             if isinstance(action, Print) and action.arrivals[0].source != "live":
                 wanted = self._request.filters.select(action.arrivals)

@@ -27,7 +27,7 @@ import orjson
 from lykke_cli.application.gateways.history_protocol import Cursor, HistoryChunk, Selection
 from lykke_cli.application.messages import format_time
 from lykke_cli.application.pace import Share
-from lykke_cli.application.tail import FULL_SHARE, LONGEST_PAUSE
+from lykke_cli.application.reconciling import FULL_SHARE, LONGEST_PAUSE
 from lykke_cli.infrastructure.postgresql.history import PostgresHistory
 from tests.benchmarks.measure import head, show
 from tests.cli_process import command, environment

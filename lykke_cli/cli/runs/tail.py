@@ -9,7 +9,8 @@ import msgspec
 
 from lykke_cli.application.gateways.pubsub_protocol import PubSubGatewayProtocol
 from lykke_cli.application.place import NoPlace, Place
-from lykke_cli.application.tail import FULL_SHARE, Tail, TailRequest
+from lykke_cli.application.reconciling import FULL_SHARE
+from lykke_cli.application.tail import Tail, TailRequest
 from lykke_cli.bootstrap import kept_by, make_gateway, make_history
 from lykke_cli.cli.arguments import options
 from lykke_cli.cli.output.reporter import Reporter

@@ -9,7 +9,6 @@ and does not count. (https://redis.io/docs/latest/develop/using-commands/transac
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
@@ -23,7 +22,7 @@ from lykke_cli.application.gateways.stream_log_protocol import Batch, Place, Str
 from lykke_cli.application.stream_ids import NO_ID, StreamId
 from lykke_cli.infrastructure.redis.connection import link_errors
 from lykke_cli.infrastructure.redis.nodes import Nodes
-from lykke_cli.infrastructure.redis.partitions import GOOD_FOR, agree_on_partitions
+from lykke_cli.infrastructure.redis.partitions import Partitions
 from lykke_cli.infrastructure.redis.stored_place import StoredPlace
 from lykke_cli.infrastructure.redis.stream_layout import (
     KEEP,
@@ -33,7 +32,7 @@ from lykke_cli.infrastructure.redis.stream_layout import (
     place_name,
     stream_name,
 )
-from lykke_cli.infrastructure.redis.urls import parse_redis_url
+from lykke_cli.infrastructure.redis.urls import Cluster, parse_redis_url
 from lykke_cli.infrastructure.redis.wire import Command, Wire, refused
 
 TIMEOUT = 10.0  # seconds to connect, and for the answers to a batch
@@ -64,12 +63,12 @@ class RedisStreamLog(StreamLogProtocol):
         self._timeout = timeout
         self._clock = clock
         self._nodes = Nodes(address, timeout=timeout)
+        self._agreed = Partitions(self._nodes, in_cluster=isinstance(address.among, Cluster))
         self._partitions: list[_Partition] = []
-        self._agreed_at = -math.inf
 
     async def __aenter__(self) -> Self:
         with link_errors(self._server):
-            number = await agree_on_partitions(self._nodes, self._channel_type, self._asked)
+            number = await self._agreed.to_write(self._channel_type, self._asked)
         streams = (stream_name(self._channel_type, n) for n in range(number))
         places = (place_name(self._channel_type, n) for n in range(number))
         self._partitions = [
@@ -115,11 +114,9 @@ class RedisStreamLog(StreamLogProtocol):
             if failures:
                 self._nodes.forget()
                 raise failures[0]
-            now = time.monotonic()
-            if None in found.values() or now - self._agreed_at >= GOOD_FOR:
-                # Where all was lost or evicted, that is too; readers would expect another number.
-                await agree_on_partitions(self._nodes, self._channel_type, self.partitions)
-                self._agreed_at = now
+            # Where all was lost or evicted, that is too; readers would expect another number.
+            is_lost = None in found.values()
+            await self._agreed.to_write(self._channel_type, self.partitions, is_lost=is_lost)
         return found
 
     async def _in_time(self, asked: Callable[[], Awaitable[Place | None]]) -> Place | None:

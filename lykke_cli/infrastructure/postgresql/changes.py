@@ -80,8 +80,6 @@ class Source(NamedTuple):
     look_back: timedelta
     ends: Ends
     slices: Slices
-    prompt: bool
-    """As in PostgresHistory."""
 
 
 class _Sight(NamedTuple):
@@ -228,7 +226,7 @@ class Changes:
             last = min(last, known.recent_from + source.look_back)
         at = sight.snapshot.at
         later, recent_from = near(
-            known.recent_from, last, at, source.look_back, prompt=source.prompt
+            known.recent_from, last, at, source.look_back, prompt=source.slices.prompt
         )
         low = min(known.recent_from, later)
         is_led_to = users is not None and len(users) <= MANY_USERS

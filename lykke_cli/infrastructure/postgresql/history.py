@@ -108,7 +108,7 @@ class PostgresHistory:
         self._snapshots = Snapshots(url, furthest or Furthest())
         self._look_back = look_back
         self._chunk_rows, self._chunk_bytes = chunk_rows, chunk_bytes
-        self._slices, self._prompt = Slices(prompt=prompt), prompt
+        self._slices = Slices(prompt=prompt)
         self._ends = Ends()
 
     async def __aenter__(self) -> Self:
@@ -163,9 +163,7 @@ class PostgresHistory:
     @property
     def _source(self) -> Source:
         fetcher = Fetcher(self._chunk_rows, self._chunk_bytes)
-        return Source(
-            self._snapshots, fetcher, self._look_back, self._ends, self._slices, self._prompt
-        )
+        return Source(self._snapshots, fetcher, self._look_back, self._ends, self._slices)
 
     def changes(
         self,

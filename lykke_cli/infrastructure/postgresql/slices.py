@@ -32,14 +32,14 @@ class Slices:
 
     def __init__(self, *, prompt: bool = False) -> None:
         self._pages = FIRST_PAGES
-        self._prompt = prompt
+        self.prompt = prompt
 
     async def are_needed(self, connection: Any, selection: Selection, snapshots: Snapshots) -> bool:
         """True where a reader of `selection` cannot read everything at once, and can in slices."""
         [plan] = json.loads(await connection.fetchval(statements.ESTIMATE, *selected(selection)))
         top, parts = plan["Plan"], list(_parts_of(plan["Plan"]))
         scanned = sum(part["Total Cost"] for part in parts if part["Node Type"] == "Seq Scan")
-        most = min(LARGE_ROWS, PROMPT_ROWS) if self._prompt else LARGE_ROWS
+        most = min(LARGE_ROWS, PROMPT_ROWS) if self.prompt else LARGE_ROWS
         if top["Plan Rows"] <= most and scanned <= LARGE_COST:
             return False
         return bool(await files_of(connection, snapshots))

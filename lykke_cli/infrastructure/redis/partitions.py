@@ -80,11 +80,16 @@ class Partitions:
             found[each] = await stored_partitions(ask, each) or PARTITIONS
         return found
 
-    async def to_write(self, channel_type: str) -> int:
-        """From now on; what was agreed on is agreed on again where it was lost."""
+    async def to_write(
+        self, channel_type: str, asked: int | None = None, *, is_lost: bool = False
+    ) -> int:
+        """From now on; what was agreed on is agreed on again where it `is_lost`, or may be.
+
+        Raises UsageMistake, too, where it is another number than was `asked` for.
+        """
         now = asyncio.get_running_loop().time()
         number, asked_at = self._agreed.get(channel_type, (PARTITIONS, -math.inf))
-        if now - asked_at >= GOOD_FOR:
-            number = await agree_on_partitions(self._nodes, channel_type, otherwise=number)
+        if is_lost or now - asked_at >= GOOD_FOR:
+            number = await agree_on_partitions(self._nodes, channel_type, asked, otherwise=number)
             self._agreed[channel_type] = number, now
         return number

@@ -38,7 +38,7 @@ async def test_how_many_streams_there_are_is_agreed_on_again_where_all_was_lost(
 async def test_that_is_agreed_on_again_where_only_that_was_evicted(
     own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lykke_cli.infrastructure.gateways.redis_stream_log.GOOD_FOR", 0.0)
+    monkeypatch.setattr("lykke_cli.infrastructure.redis.partitions.GOOD_FOR", 0.0)
     async with RedisStreamLog(own_redis.url, partitions=4) as log:
         await log.look([0])
         await log.write([Batch(0, [], PLACE)])
